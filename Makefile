@@ -1,0 +1,52 @@
+# cs336lite: `make demo` and `make test` need nothing but Python 3.11 or newer; each makes .venv when it is missing.
+
+PYTHON ?= python3
+JOBS ?= 2
+BIN := .venv/bin
+
+.PHONY: demo test test-all lab build check bench lock clean help
+
+help:  ## what there is to make
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
+
+demo: .venv/ready  ## a simulated class, from release to feedback, in demo/
+	@$(BIN)/cs336lite demo
+
+test: .venv/ready  ## the tests, with a sample of the slow ones
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/cs336lite build --check
+	$(BIN)/pytest -n $(JOBS) --dist worksteal -m "not exhaustive"
+
+test-all: .venv/ready  ## every test
+	$(BIN)/pytest -n $(JOBS) --dist worksteal
+
+lab: .venv/ready  ## JupyterLab on the lectures and assignments
+	$(BIN)/jupyter lab --ServerApp.root_dir=.
+
+build: .venv/ready  ## texts to notebooks to modules
+	$(BIN)/cs336lite build
+
+bench: .venv/ready  ## ours and its peers, in turn, as ratios
+	$(BIN)/python -m pip install --quiet --quiet -e '.[bench]'
+	$(BIN)/python benchmarks/bpe.py
+
+# torch goes first and by its exact version: whatever else asks for it is then content
+.venv/ready: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if v >= (3, 11) else f"cs336lite needs Python 3.11 or newer, and $(PYTHON) is {v[0]}.{v[1]}: run make PYTHON=python3.11 ...")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --disable-pip-version-check "$$(grep '^torch==' requirements.lock)"
+	$(BIN)/python -m pip install --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --disable-pip-version-check --no-deps -e .
+	@touch $@
+
+# torch pins its CUDA packages itself, so the lock leaves them out and stays the same on every platform
+lock:  ## new versions into requirements.lock and environment.yml (needs uv)
+	uv pip compile --quiet --universal --python-version 3.11 --extra test --no-header --no-annotate --upgrade pyproject.toml \
+	  | grep -vE '^(nvidia-|cuda-|triton==)' > requirements.lock.new
+	mv requirements.lock.new requirements.lock
+	$(BIN)/python tests/environment.py > environment.yml.new
+	mv environment.yml.new environment.yml
+
+clean:  ## remove what can be made again (never your work in assignments/)
+	rm -rf .venv build demo .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,166 @@
+"""``cs336lite …``: one command a line of the table in the README; all logic is in `course` and `grading`."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from cs336lite.course.paths import CourseError, assignment_name, find_root, write_atomic
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+console = Console()
+
+Assignment = Annotated[str, typer.Argument(help="an assignment, such as a1_bpe or a1")]
+
+
+def main() -> None:
+    """Run a command; a mistake of the user's ends with a message and status 2."""
+    try:
+        app()
+    except CourseError as error:
+        Console(stderr=True).print(f"cs336lite: {error}", style="bold", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        Console(stderr=True).print("\ninterrupted: run the same command again to go on", markup=False)
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+
+
+def bar(items: Iterable, total: int, what: str) -> Iterator:
+    """A progress bar on stderr, gone when done."""
+    from tqdm.auto import tqdm
+
+    return iter(tqdm(items, total=total, desc=what, leave=False, disable=not sys.stderr.isatty()))
+
+
+@app.command()
+def build(
+    names: Annotated[list[str] | None, typer.Argument(help="notebooks to build; by default all")] = None,
+    check: Annotated[bool, typer.Option("--check", help="write nothing; report what is out of step")] = False,
+    execute: Annotated[bool, typer.Option("--execute", help="with --check: run the notebooks and compare")] = False,
+    force: Annotated[bool, typer.Option("--force", help="discard hand edits of built files")] = False,
+) -> None:
+    """Texts to executed notebooks to modules."""
+    from cs336lite.course.build import build as run
+
+    report(run(find_root(), names or None, check=check, execute=execute, force=force), check)
+
+
+def report(results: list, check: bool) -> None:
+    for result in results:
+        console.print(str(result), markup=False, highlight=False, soft_wrap=True)
+    if check and any(not result.ok for result in results):
+        raise typer.Exit(1)
+
+
+@app.command()
+def release(
+    destination: Annotated[Path, typer.Argument(help="a new folder for the student edition")],
+    archive: Annotated[bool, typer.Option("--archive", help="also write it as one .zip file")] = False,
+) -> None:
+    """Write the student edition: everything but the answers."""
+    from cs336lite.course.release import release as run
+
+    where = run(find_root(), destination, archive=archive)
+    console.print(f"student edition: {where}", markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
+def check(
+    assignment: Assignment,
+    exercise: Annotated[str | None, typer.Argument(help="one exercise; by default all")] = None,
+    file: Annotated[Path | None, typer.Option("--file", help="a notebook or .py to check instead")] = None,
+) -> None:
+    """Run the public checks. Exit status 1 when one fails."""
+    from cs336lite.course.check import check as run
+
+    result = run(assignment, exercise, solution=file)
+    console.print(result)
+    raise typer.Exit(0 if result.passed else 1)
+
+
+@app.command()
+def hint(
+    assignment: Assignment,
+    exercise: Annotated[str | None, typer.Argument(help="an exercise; by default the first unsolved")] = None,
+) -> None:
+    """One more hint for an exercise."""
+    from cs336lite.course.hint import hint as run
+
+    console.print(repr(run(assignment, exercise)), markup=False, highlight=False)
+
+
+@app.command()
+def status() -> None:
+    """What there is to read and to solve, and how far you are."""
+    from cs336lite.course.status import status as run
+
+    console.print(run())
+
+
+@app.command()
+def grade(
+    assignment: Assignment,
+    submissions: Annotated[list[Path] | None, typer.Argument(help="files; by default the collected class")] = None,
+    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="processes that judge")] = 1,
+    json_file: Annotated[Path | None, typer.Option("--json", help="also write the results here")] = None,
+) -> None:
+    """Judge a collected class into the gradebook, or single .ipynb and .py files. Exit status 0 whatever the scores."""
+    from cs336lite.grading import runner, table
+
+    root = find_root()
+    course, name = root / "assignments", assignment_name(root, assignment)
+    if submissions:
+        graded = runner.grade_files(course, name, submissions, jobs=jobs, progress=bar)
+    else:
+        graded = runner.grade_class(course, name, jobs=jobs, progress=bar)
+    if json_file is not None:
+        write_atomic(json_file, json.dumps([g.verdict.as_json(g.label) for g in graded], indent=1) + "\n")
+    console.print(table.of_grades(name, graded))
+
+
+@app.command()
+def unlock(
+    assignment: Assignment,
+    edition: Annotated[Path | None, typer.Option("--edition", help="instructor: the student edition to unlock")] = None,
+    export: Annotated[Path | None, typer.Option("--export", help="instructor: write a file for students here")] = None,
+    source: Annotated[Path | None, typer.Option("--from", help="student: the instructor's file")] = None,
+    undo: Annotated[bool, typer.Option("--undo", help="put the student's own module back")] = False,
+) -> None:
+    """Put the reference of one assignment into a student edition; the student's file is kept beside it."""
+    from cs336lite.course.unlock import unlock as run
+
+    console.print(run(find_root(), assignment, edition, export, source, undo), markup=False, soft_wrap=True)
+
+
+@app.command()
+def doctor() -> None:
+    """Which layers of protection this machine has for running other people's code."""
+    from cs336lite.grading import doctor as medic
+    from cs336lite.grading import table
+
+    console.print(table.of_layers(medic.layers()))
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Argument(help="where the simulated class lives")] = Path("demo"),
+) -> None:
+    """Teach and grade a simulated class, from build to feedback."""
+    from cs336lite.course.demo import demo as run
+
+    run(find_root(), folder, console)
+
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+"""Where things lie: the repository root, its rooms, and the names that connect assignments with modules."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+
+EDITION_MARKER = ".cs336lite-edition"
+"""A file at the root of a student edition; the full repository has none."""
+
+GRADED_MODULES = {
+    "a1_bpe": "bpe",
+    "a2_attention": "attention",
+    "a3_rope": "rope",
+    "a4_lion": "lion",
+    "a5_moe_router": "router",
+}
+"""Which module of the package each assignment builds."""
+
+
+class CourseError(Exception):
+    """A mistake of the user's, told in one paragraph: what was wrong, where, and what to do."""
+
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows: the paragraph, without the calls that led to it."""
+        return [f"{type(self).__name__}: {self}"]
+
+
+def is_root(folder: Path) -> bool:
+    return (folder / "cs336lite").is_dir() and (folder / "assignments").is_dir()
+
+
+def find_root(start: str | Path | None = None) -> Path:
+    """The course folder that holds ``start`` (by default the current folder), else the one this package lies in.
+
+    Raises:
+        CourseError: neither is inside a course folder.
+    """
+    here = Path(start or Path.cwd()).resolve()
+    package = Path(__file__).resolve().parents[2]
+    for folder in (here, *here.parents, package):
+        if is_root(folder):
+            return folder
+    raise CourseError(f"no course here: {here} lies in no folder with both cs336lite/ and assignments/; cd into one")
+
+
+def is_student_edition(root: Path) -> bool:
+    return (root / EDITION_MARKER).exists()
+
+
+def assignments(root: Path) -> list[str]:
+    """Names of the assignments that exist in this copy of the course, in order."""
+    return [name for name in GRADED_MODULES if (root / "assignments" / "public" / f"{name}.py").exists()]
+
+
+def assignment_name(root: Path, text: str) -> str:
+    """The full name for ``a1_bpe`` or its short form ``a1``.
+
+    Raises:
+        CourseError: no such assignment, with the ones that exist.
+    """
+    known = assignments(root)
+    matches = [name for name in known if text in (name, name.split("_")[0])]
+    if not matches:
+        raise CourseError(f"there is no assignment {text!r}; there are: {', '.join(known) or 'none'}")
+    return matches[0]
+
+
+def assignment_notebook(root: Path, name: str) -> Path:
+    """The notebook a person works in: the student's in an edition, the solved source in the full repository."""
+    if is_student_edition(root):
+        return root / "assignments" / name / f"{name}.ipynb"
+    return root / "assignments" / "source" / name / f"{name}.ipynb"
+
+
+def write_atomic(path: Path, data: str | bytes, mode: int | None = None) -> None:
+    """Write beside, then rename: a reader sees the old file or the new one, never half of either."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data.encode() if isinstance(data, str) else data)
+        os.chmod(temporary, mode if mode is not None else 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        if os.path.exists(temporary):
+            os.unlink(temporary)
+        raise
+
+
+def read_json(path: Path, default):
+    """The JSON value in a file, or ``default`` when there is no readable one."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return default

@@ -1,0 +1,218 @@
+"""Write checks that judge a solution: the vocabulary shared by public and hidden checks.
+
+A *check* is a function of a student and a random generator. It never touches the student's objects: it sends
+a *driver* (a small self-contained function) to where the student's code lives and judges what comes back. The
+same check therefore runs beside the student's code (``cs336lite check``) and across the wall of the grader.
+
+    def merges_of(student, path, vocab_size):                  # a driver: runs next to the student's code
+        return student.train_bpe(path, vocab_size, [])[1]
+
+    @check("train", points=4, title="the most frequent pair is merged first")
+    def first_merge(student, rng):                              # a check: runs where the answers are
+        merges = student.run(merges_of, student.file(b"aab aab"), 257)
+        expect(merges == [(b"a", b"a")], "the first merge is not the most frequent pair: count pairs over all words")
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import random
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Protocol
+
+__all__ = ["Check", "CheckResult", "Fail", "LocalStudent", "Spec", "StudentError", "check", "expect", "load_spec"]
+
+
+class Fail(Exception):
+    """Raised by a check whose answer is wrong; the text is shown to the student and names the misconception."""
+
+
+class StudentError(Exception):
+    """The student's code did not give an answer: it raised, is missing, or ran out of its budget.
+
+    ``kind`` is the exception's type name (``"TypeError"``), or one of ``"Missing"``, ``"Unsolved"``, ``"TimeLimit"``,
+    ``"MemoryLimit"``, ``"Died"``, ``"BadAnswer"``. The text never holds the exception's own message, which could
+    carry hidden inputs.
+    """
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+def expect(condition: bool, message: str) -> None:
+    """Fail the running check with ``message`` unless ``condition`` is exactly true."""
+    if condition is not True:
+        raise Fail(message)
+
+
+class Student(Protocol):
+    """What a check may ask of a solution."""
+
+    def run(self, driver: Callable, *args: Any) -> Any:
+        """The value of ``driver(namespace, *args)``, run where the student's code lives. Raises `StudentError`."""
+
+    def cpu_seconds(self, driver: Callable, *args: Any) -> float:
+        """The processor time of ``run(driver, *args)``, measured from outside the student's code."""
+
+    def file(self, data: bytes) -> str:
+        """The path of a file with these bytes that the student's code can read."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One judged property of a solution. ``seconds`` is the processor time that its drivers may use together."""
+
+    id: str
+    exercise: str
+    points: float
+    title: str
+    function: Callable[[Student, random.Random], None]
+    seconds: float
+
+    def run(self, student: Student, seed: int | str) -> CheckResult:
+        """Judge one student; the inputs drawn depend on ``seed`` and on this check alone."""
+        digest = hashlib.sha256(f"{seed}/{self.id}".encode()).digest()
+        try:
+            self.function(student, random.Random(int.from_bytes(digest[:8], "big")))
+        except (Fail, StudentError) as problem:
+            return CheckResult(self.id, self.exercise, self.title, 0.0, self.points, False, str(problem))
+        except Exception as error:  # the check stumbled over an answer of another shape than the one asked for
+            message = f"the answer does not have the form that the interface asks for ({type(error).__name__} in the check)"
+            return CheckResult(self.id, self.exercise, self.title, 0.0, self.points, False, message)
+        return CheckResult(self.id, self.exercise, self.title, self.points, self.points, True, "")
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    id: str
+    exercise: str
+    title: str
+    points: float
+    max_points: float
+    passed: bool
+    message: str
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def check(exercise: str, *, points: float = 0, title: str, seconds: float = 20) -> Callable:
+    """Declare a check of one exercise. Its id is ``exercise.function_name``."""
+
+    def decorate(function: Callable) -> Callable:
+        function.__check__ = Check(f"{exercise}.{function.__name__}", exercise, points, title, function, seconds)
+        return function
+
+    return decorate
+
+
+@dataclass(frozen=True)
+class Spec:
+    """The checks of one assignment, in the order in which they are written."""
+
+    name: str
+    module: ModuleType
+    source: str
+    checks: tuple[Check, ...] = field(default=())
+
+    def __iter__(self) -> Iterator[Check]:
+        return iter(self.checks)
+
+    @property
+    def max_points(self) -> float:
+        return sum(c.points for c in self.checks)
+
+    @property
+    def exercises(self) -> dict[str, float]:
+        """Exercise names in order, with the points of each."""
+        totals: dict[str, float] = {}
+        for c in self.checks:
+            totals[c.exercise] = totals.get(c.exercise, 0) + c.points
+        return totals
+
+    @property
+    def hints(self) -> dict[str, list[str]]:
+        """Hints by exercise, from a nudge to nearly the answer."""
+        return getattr(self.module, "HINTS", {})
+
+
+def load_spec(path: str | Path) -> Spec:
+    """The spec in a file of checks. Raises FileNotFoundError when there is none."""
+    path = Path(path)
+    source = path.read_text(encoding="utf-8")
+    loader_spec = importlib.util.spec_from_file_location(f"cs336lite_{path.parent.name}_{path.stem}", path)
+    module = importlib.util.module_from_spec(loader_spec)
+    loader_spec.loader.exec_module(module)
+    checks = tuple(v.__check__ for v in vars(module).values() if hasattr(v, "__check__"))
+    return Spec(path.stem, module, source, checks)
+
+
+class LocalStudent:
+    """A solution in this very process, for ``cs336lite check`` and for tests: no wall, no limits.
+
+    ``namespace`` maps names to what the solution defines: ``vars(module)`` or a notebook's ``user_ns``.
+    """
+
+    def __init__(self, namespace: dict[str, Any]) -> None:
+        self.namespace = Namespace(namespace)
+        self._folder: Path | None = None
+        self._files = 0
+
+    def run(self, driver: Callable, *args: Any) -> Any:
+        try:
+            return driver(self.namespace, *args)
+        except (Fail, StudentError):
+            raise
+        except Exception as error:
+            raise explain(error) from error
+
+    def cpu_seconds(self, driver: Callable, *args: Any) -> float:
+        import time
+
+        start = time.process_time()
+        self.run(driver, *args)
+        return time.process_time() - start
+
+    def file(self, data: bytes) -> str:
+        if self._folder is None:
+            self._folder = Path(tempfile.mkdtemp(prefix="cs336lite-"))
+        self._files += 1
+        path = self._folder / f"input-{self._files}"
+        path.write_bytes(data)
+        return str(path)
+
+    def close(self) -> None:
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder = None
+
+
+class Namespace:
+    """Attribute access to the names a solution defines; an undefined one is a `StudentError`."""
+
+    def __init__(self, names: dict[str, Any]) -> None:
+        self.__dict__ = names
+
+    def __getattr__(self, name: str) -> Any:
+        raise StudentError("Missing", f"`{name}` is not defined: has its cell been deleted, renamed or left with an error?")
+
+
+def explain(error: BaseException) -> StudentError:
+    """The `StudentError` for an exception of the student's code: its type and line, never its text."""
+    if isinstance(error, NotImplementedError):
+        return StudentError("Unsolved", "this exercise is not solved yet: its code still raises NotImplementedError")
+    line = ""
+    trace = error.__traceback__
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        if "cell" in code.co_filename or "ipykernel" in code.co_filename or "ipython-input" in code.co_filename:
+            line = f" (in `{code.co_name}`, line {trace.tb_lineno} of its cell)"
+        trace = trace.tb_next
+    return StudentError(type(error).__name__, f"your code raised {type(error).__name__}{line}")

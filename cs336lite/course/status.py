@@ -1,0 +1,102 @@
+"""``status()``: what there is to read and to solve in this copy of the course, and how far you are."""
+
+from __future__ import annotations
+
+import html
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cs336lite.course import progress
+from cs336lite.course.check import public_spec
+from cs336lite.course.paths import GRADED_MODULES, assignment_name, assignments, find_root, is_student_edition
+from cs336lite.course.text import missing
+
+
+@dataclass(frozen=True)
+class Status:
+    """A table of lectures and assignments. Shows itself in a notebook and in a terminal."""
+
+    edition: str
+    rows: tuple[tuple[str, str, str], ...]
+
+    def _repr_html_(self) -> str:
+        cell = 'style="text-align:left;vertical-align:top;padding:2px 12px 2px 0"'
+        rows = "".join("<tr>" + "".join(f"<td {cell}>{html.escape(c)}</td>" for c in row) + "</tr>" for row in self.rows)
+        return f"<p>{self.edition}</p><table>{rows}</table>"
+
+    def __rich__(self) -> Any:
+        from rich import box
+        from rich.table import Table
+
+        table = Table(box=box.SIMPLE_HEAD, title=self.edition, title_justify="left")
+        for column in ("", "what it is", "where you are"):
+            table.add_column(column)
+        for row in self.rows:
+            table.add_row(*row)
+        return table
+
+    def __repr__(self) -> str:
+        return "\n".join([self.edition, *("  ".join(row) for row in self.rows)])
+
+
+def status(root: Path | None = None) -> Status:
+    """Lectures with their length, assignments with their checks passed and their module's state."""
+    root = root or find_root()
+    rows = [lecture_row(path) for path in sorted((root / "notebooks").glob("[0-9][0-9]_*.ipynb"))]
+    rows += [assignment_row(root, name) for name in assignments(root)]
+    edition = "student edition" if is_student_edition(root) else "full repository, solutions included"
+    return Status(f"cs336lite, {edition}", tuple(rows))
+
+
+def lecture_row(path: Path) -> tuple[str, str, str]:
+    notebook = json.loads(path.read_text(encoding="utf-8"))
+    course = notebook["metadata"].get("cs336lite", {})
+    title = next(
+        (
+            line.lstrip("# ")
+            for cell in notebook["cells"]
+            if cell["cell_type"] == "markdown"
+            for line in "".join(cell["source"]).splitlines()
+            if line.startswith("# ")
+        ),
+        path.stem,
+    )
+    return path.stem, title, f"{course.get('minutes', '?')} min, builds {course.get('module', 'nothing')}"
+
+
+def assignment_row(root: Path, name: str) -> tuple[str, str, str]:
+    exercises = public_spec(root, name).exercises
+    checked = progress.load(root)["checks"].get(name, {})
+    done = sum(1 for e in exercises if e in checked and checked[e][0] == checked[e][1])
+    state = f"public checks passed in {done} of {len(exercises)} exercises"
+    left = unsolved(root, name)
+    if left is None:
+        state += f"; cs336lite/{GRADED_MODULES[name]}.py is missing"
+    elif left:
+        state += f"; not in the package yet: {', '.join(left)}"
+    else:
+        state += "; in the package"
+    return name, f"assignment, builds {GRADED_MODULES[name]}", state
+
+
+def unsolved(root: Path, name: str) -> list[str] | None:
+    """Functions of an assignment's module that still raise NotImplementedError; None when there is no module."""
+    path = root / "cs336lite" / f"{GRADED_MODULES[name]}.py"
+    return missing(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def have(assignment: str, root: Path | None = None) -> bool:
+    """Whether the package holds a complete solution of an assignment; says what is missing when it does not.
+
+    Lectures ask this before they use what an assignment builds, and go on without it when the answer is False.
+    """
+    root = root or find_root()
+    name = assignment_name(root, assignment)
+    left = unsolved(root, name)
+    if left == []:
+        return True
+    what = ", ".join(left) if left else f"cs336lite/{GRADED_MODULES[name]}.py"
+    print(f"{name} is not done yet ({what}): solve assignments/{name}/{name}.ipynb, run its last cell, and come back.")
+    return False

@@ -1,0 +1,236 @@
+"""A submitted file, whatever state it is in: the cells to judge, a clean notebook to show, and what was wrong.
+
+A notebook is laid against its *structure*, the solution and grade cells that were released: what the student may not
+change is restored, what is missing is added, metadata and outputs are dropped. Nothing a file contains can raise.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_raw_cell
+
+MAX_FILE = 256 << 20  # bytes; outputs are dropped, but they have to be read
+MAX_SOURCE = 1 << 20  # characters in all cells together
+MAKE_CELL = {"code": new_code_cell, "markdown": new_markdown_cell, "raw": new_raw_cell}
+
+
+@dataclass(frozen=True)
+class StructureCell:
+    """A cell of the released notebook that nbgrader knows."""
+
+    name: str
+    cell_type: str
+    source: str
+    checksum: str | None
+    locked: bool
+    grade: bool
+    solution: bool
+    points: float
+
+    def metadata(self) -> dict[str, Any]:
+        kind = {"grade": self.grade, "solution": self.solution, "locked": self.locked, "task": False}
+        meta = {"grade_id": self.name, "schema_version": 3, **kind, "cell_type": self.cell_type}
+        if self.checksum is not None:
+            meta["checksum"] = self.checksum
+        if self.grade:
+            meta["points"] = self.points
+        return {"nbgrader": meta, "deletable": False, **({"editable": False} if self.locked else {})}
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What is judged: ``cells`` are ``(number in the notebook, source)``; ``name`` is the module's ``__name__``.
+
+    ``problem`` says why nothing can be judged; ``notes`` say what was put right without a loss of points.
+    """
+
+    cells: tuple[tuple[int, str], ...] = ()
+    name: str = "__main__"
+    problem: str = ""
+    notes: tuple[str, ...] = field(default=())
+
+    def digest(self) -> str:
+        return hashlib.sha256(json.dumps([self.cells, self.name, self.problem]).encode()).hexdigest()
+
+
+def read_submission(path: Path, structure: Iterable[StructureCell] = ()) -> Submission:
+    """The submission in an ``.ipynb`` or a plain ``.py``."""
+    if path.suffix == ".py":
+        text, problem = read_text(path)
+        problem = problem or (f"the file holds more than {MAX_SOURCE} characters" if len(text) > MAX_SOURCE else "")
+        return Submission(problem=problem) if problem else Submission(((1, text),), "submission")
+    notebook, problem = read_notebook(path)
+    if problem:
+        return Submission(problem=problem)
+    clean, notes = normalise(notebook, structure)
+    return submission_of(clean, notes)
+
+
+def submission_of(clean: nbformat.NotebookNode, notes: Iterable[str] = ()) -> Submission:
+    """The submission in a normalised notebook: its code cells, less those that the course locked."""
+    cells = []
+    for number, cell in enumerate(clean.cells, 1):
+        if cell.cell_type == "code" and not cell.metadata.get("nbgrader", {}).get("locked", False):
+            cells.append((number, cell.source))
+    if sum(len(source) for _, source in cells) > MAX_SOURCE:
+        return Submission(problem=f"the code cells hold more than {MAX_SOURCE} characters", notes=tuple(notes))
+    return Submission(tuple(cells), notes=tuple(notes))
+
+
+def read_text(path: Path) -> tuple[str, str]:
+    """A file's text and what is wrong with it (one of the two is empty)."""
+    try:
+        if not path.is_file():
+            return "", "the file is missing or is no regular file"
+        if path.stat().st_size > MAX_FILE:
+            return "", f"the file is larger than {MAX_FILE >> 20} MiB"
+        data = path.read_bytes()
+    except OSError as error:
+        return "", f"the file cannot be read ({error.strerror})"
+    if not data.strip():
+        return "", "the file is empty"
+    try:
+        return data.decode("utf-8-sig"), ""
+    except UnicodeDecodeError as error:
+        return "", f"the file is not UTF-8 text (byte {error.start})"
+
+
+def read_notebook(path: Path) -> tuple[dict[str, Any], str]:
+    """A notebook's JSON in format 4 and what is wrong with it (one of the two is empty)."""
+    text, problem = read_text(path)
+    if problem:
+        return {}, problem
+    try:
+        notebook = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        where = f": {error.msg}, line {error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
+        return {}, f"the file is not a notebook (no JSON{where})"
+    if not isinstance(notebook, dict):
+        return {}, "the file is not a notebook (its JSON is no object)"
+    if notebook.get("nbformat") in (1, 2, 3):
+        try:
+            notebook = nbformat.convert(nbformat.from_dict(notebook), 4)
+        except Exception as error:
+            return {}, f"the notebook's old format cannot be read ({type(error).__name__}): save it in JupyterLab"
+    if not isinstance(notebook.get("cells"), list):
+        return {}, "the file is not a notebook (it has no list of cells)"
+    if not any(isinstance(c, dict) and c.get("cell_type") == "code" and source_of(c).strip() for c in notebook["cells"]):
+        return {}, "the notebook has no code cells"
+    return notebook, ""
+
+
+def source_of(cell: dict[str, Any]) -> str:
+    """A cell's source; an unusable one is empty. Notebooks on disk may hold it as a list of lines."""
+    source = cell.get("source", "")
+    if isinstance(source, list) and all(isinstance(line, str) for line in source):
+        source = "".join(source)
+    return source.encode("utf-8", "replace").decode() if isinstance(source, str) else ""
+
+
+def grade_id(cell: dict[str, Any]) -> str | None:
+    metadata = cell.get("metadata")
+    nbgrader = metadata.get("nbgrader") if isinstance(metadata, dict) else None
+    name = nbgrader.get("grade_id") if isinstance(nbgrader, dict) else None
+    return name if isinstance(name, str) else None
+
+
+def normalise(notebook: dict[str, Any], structure: Iterable[StructureCell]) -> tuple[nbformat.NotebookNode, list[str]]:
+    """A notebook with the released structure and the student's code, and notes on what was put right.
+
+    Locked cells are restored, the first copy of each kept. Of a solution cell that occurs several times, all copies
+    run and the last one keeps the name. Missing cells are added after the cell that they followed.
+    """
+    known = {cell.name: cell for cell in structure}
+    submitted = [cell for cell in notebook.get("cells", []) if isinstance(cell, dict) and cell.get("cell_type") in MAKE_CELL]
+    names = [name if (name := grade_id(cell)) in known else None for cell in submitted]
+    notes, cells, placed = [], [], {}
+    for index, (cell, name) in enumerate(zip(submitted, names)):
+        source = source_of(cell)
+        if name is None:
+            cells.append((None, MAKE_CELL[cell["cell_type"]](source)))
+            continue
+        template = known[name]
+        if template.locked:
+            if name in placed:
+                notes.append(f"cell `{name}` occurs more than once: its first copy counts")
+                continue
+            if source != template.source:
+                notes.append(f"cell `{name}` is not yours to edit: it was restored")
+            source = template.source
+        elif name in names[index + 1 :]:
+            notes.append(f"cell `{name}` occurs more than once: all copies were run, in order")
+            cells.append((None, MAKE_CELL[template.cell_type](source)))
+            continue
+        placed[name] = True
+        cells.append((name, MAKE_CELL[template.cell_type](source, metadata=template.metadata())))
+    previous = None
+    for name, template in known.items():
+        if name not in placed:
+            notes.append(f"cell `{name}` was missing: it was added")
+            source = template.source if template.locked else "# this cell was missing from the submission\n"
+            position = next((i + 1 for i, (n, _) in enumerate(cells) if n == previous), 0) if previous else 0
+            cells.insert(position, (name, MAKE_CELL[template.cell_type](source, metadata=template.metadata())))
+        previous = name
+    language = kernel_language(notebook)
+    if language != "python":
+        notes.append("the notebook names another kernel: it was judged as Python 3")
+    clean = new_notebook(
+        cells=[cell for _, cell in cells],
+        metadata={"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}},
+    )
+    for number, cell in enumerate(clean.cells):
+        cell["id"] = f"cell-{number}"
+    return clean, notes
+
+
+def kernel_language(notebook: dict[str, Any]) -> str:
+    """The language a notebook says it is in; one that says nothing is Python."""
+    metadata = notebook.get("metadata")
+    kernel = metadata.get("kernelspec") if isinstance(metadata, dict) else None
+    if not isinstance(kernel, dict):
+        return "python"
+    language, name = kernel.get("language"), kernel.get("name", "python3")
+    if isinstance(language, str):
+        return language.lower()
+    return "python" if isinstance(name, str) and "python" in name.lower() else "other"
+
+
+def structure_of_source(path: Path) -> list[StructureCell]:
+    """The structure of a source notebook, for judging single files without a gradebook."""
+    notebook = nbformat.read(path, as_version=4)
+    found = []
+    for cell in notebook.cells:
+        meta = cell.metadata.get("nbgrader")
+        if meta:
+            flags = {k: bool(meta.get(k)) for k in ("locked", "grade", "solution")}
+            flags["locked"] = flags["locked"] or (flags["grade"] and not flags["solution"])
+            points = float(meta.get("points", 0))
+            found.append(StructureCell(meta["grade_id"], cell.cell_type, cell.source, None, points=points, **flags))
+    return found
+
+
+def structure_of_gradebook(gradebook: Any, notebook: str, assignment: str) -> list[StructureCell]:
+    """The structure that ``nbgrader generate_assignment`` recorded."""
+    entry = gradebook.find_notebook(notebook, assignment)
+    points = {cell.name: float(cell.max_score) for cell in entry.grade_cells}
+    solutions = {cell.name for cell in entry.solution_cells}
+    return [
+        StructureCell(
+            cell.name,
+            str(getattr(cell.cell_type, "value", cell.cell_type)),
+            cell.source or "",
+            cell.checksum,
+            bool(cell.locked),
+            cell.name in points,
+            cell.name in solutions,
+            points.get(cell.name, 0.0),
+        )
+        for cell in entry.source_cells
+    ]
