@@ -161,6 +161,5 @@ def demo(
     run(find_root(), folder, console)
 
 
-
 if __name__ == "__main__":
     main()

@@ -41,7 +41,9 @@ class CheckReport:
         for r in self.results:
             mark = f'<b style="color:{GREEN}">pass</b>' if r.passed else f'<b style="color:{RED}">not yet</b>'
             why = f"<br><span>{html.escape(r.message)}</span>" if r.message else ""
-            rows.append(f"<tr><td {cell}>{mark}</td><td {cell}>{r.exercise}</td><td {cell}>{html.escape(r.title)}{why}</td></tr>")
+            rows.append(
+                f"<tr><td {cell}>{mark}</td><td {cell}>{r.exercise}</td><td {cell}>{html.escape(r.title)}{why}</td></tr>"
+            )
         return f"<table>{''.join(rows)}</table><p>{html.escape(self.summary)}</p>"
 
     def __rich__(self) -> Any:
@@ -132,7 +134,9 @@ def names_of_file(path: Path) -> dict[str, Any]:
         exec(compile(source, f"<cell of {path.name}>", "exec"), module.__dict__)
     except Exception as error:
         line = error.lineno if isinstance(error, SyntaxError) else last_line(error)
-        raise CourseError(f"{path.name} cannot be run: {type(error).__name__}: {error} (line {line} of its code)") from error
+        raise CourseError(
+            f"{path.name} cannot be run: {type(error).__name__}: {error} (line {line} of its code)"
+        ) from error
     return module.__dict__
 
 

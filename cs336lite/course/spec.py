@@ -84,7 +84,9 @@ class Check:
         except (Fail, StudentError) as problem:
             return CheckResult(self.id, self.exercise, self.title, 0.0, self.points, False, str(problem))
         except Exception as error:  # the check stumbled over an answer of another shape than the one asked for
-            message = f"the answer does not have the form that the interface asks for ({type(error).__name__} in the check)"
+            message = (
+                f"the answer does not have the form that the interface asks for ({type(error).__name__} in the check)"
+            )
             return CheckResult(self.id, self.exercise, self.title, 0.0, self.points, False, message)
         return CheckResult(self.id, self.exercise, self.title, self.points, self.points, True, "")
 
@@ -201,7 +203,9 @@ class Namespace:
         self.__dict__ = names
 
     def __getattr__(self, name: str) -> Any:
-        raise StudentError("Missing", f"`{name}` is not defined: has its cell been deleted, renamed or left with an error?")
+        raise StudentError(
+            "Missing", f"`{name}` is not defined: has its cell been deleted, renamed or left with an error?"
+        )
 
 
 def explain(error: BaseException) -> StudentError:

@@ -11,7 +11,6 @@ from typing import Any
 from cs336lite.course import progress
 from cs336lite.course.check import public_spec
 from cs336lite.course.paths import GRADED_MODULES, assignment_name, assignments, find_root, is_student_edition
-from cs336lite.course.text import missing
 
 
 @dataclass(frozen=True)
@@ -23,7 +22,9 @@ class Status:
 
     def _repr_html_(self) -> str:
         cell = 'style="text-align:left;vertical-align:top;padding:2px 12px 2px 0"'
-        rows = "".join("<tr>" + "".join(f"<td {cell}>{html.escape(c)}</td>" for c in row) + "</tr>" for row in self.rows)
+        rows = "".join(
+            "<tr>" + "".join(f"<td {cell}>{html.escape(c)}</td>" for c in row) + "</tr>" for row in self.rows
+        )
         return f"<p>{self.edition}</p><table>{rows}</table>"
 
     def __rich__(self) -> Any:
@@ -83,6 +84,8 @@ def assignment_row(root: Path, name: str) -> tuple[str, str, str]:
 
 def unsolved(root: Path, name: str) -> list[str] | None:
     """Functions of an assignment's module that still raise NotImplementedError; None when there is no module."""
+    from cs336lite.course.export import missing
+
     path = root / "cs336lite" / f"{GRADED_MODULES[name]}.py"
     return missing(path.read_text(encoding="utf-8")) if path.exists() else None
 

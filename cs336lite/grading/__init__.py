@@ -1,11 +1,11 @@
 """Judge submissions: answers are compared where the student's code is not.
 
-    submission   a file -> the student's cells, whatever state the file is in
-    worker       runs the student's cells and the drivers, in processes of its own
-    wire         what may pass between worker and client: plain values, sizes and types checked
-    client       the trusted side of the wire: a submission as a `Student`, with budgets
-    verdicts     a submission and a spec -> a verdict, kept as a file under its hash
-    hooks        the same verdicts inside stock nbgrader
-    runner       a whole class: judge in parallel, record, summarise
-    doctor       which layers of protection this machine has
+submission   a file -> the student's cells, whatever state the file is in
+worker       runs the student's cells and the drivers, in processes of its own
+wire         what may pass between worker and client: plain values, sizes and types checked
+client       the trusted side of the wire: a submission as a `Student`, with budgets
+verdicts     a submission and a spec -> a verdict, kept as a file under its hash
+hooks        the same verdicts inside stock nbgrader
+runner       a whole class: judge in parallel, record, summarise
+doctor       which layers of protection this machine has
 """

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import os
 import select
 import shutil
 import socket
@@ -48,7 +47,7 @@ class Worker:
         budget: limits of each submission.
     """
 
-    def __init__(self, warm: tuple[str, ...] = (), budget: Budget = Budget()) -> None:  # noqa: B008  (frozen)
+    def __init__(self, warm: tuple[str, ...] = (), budget: Budget = Budget()) -> None:
         self.budget = budget
         self.folder = Path(tempfile.mkdtemp(prefix="cs336lite-worker-"))
         prepare_library(self.folder / "library")
@@ -182,7 +181,9 @@ class RemoteStudent:
         self.channel, self.pid = self.worker.spawn()
         try:
             limit = self.worker.budget.load_seconds
-            answer, _ = self.exchange(wire.pack("load", list(self.cells), name=self.name), limit, f"{limit:g} s to run its cells")
+            answer, _ = self.exchange(
+                wire.pack("load", list(self.cells), name=self.name), limit, f"{limit:g} s to run its cells"
+            )
         except StudentError as error:
             self.load_failure = StudentError(error.kind, f"while its cells were run: {error}")
             raise self.load_failure from None
@@ -192,7 +193,9 @@ class RemoteStudent:
         """Send a frame; the answer, and the processor seconds it took the child."""
         left = self.worker.budget.submission_seconds - self.spent
         if left <= 0:
-            raise StudentError("TimeLimit", f"the submission used up its {self.worker.budget.submission_seconds:g} s in earlier checks")
+            raise StudentError(
+                "TimeLimit", f"the submission used up its {self.worker.budget.submission_seconds:g} s in earlier checks"
+            )
         if seconds > left:
             seconds, limit = left, f"{self.worker.budget.submission_seconds:g} s for the whole submission"
         meter = Meter(self.pid, seconds, self.worker.budget.patience)
@@ -256,14 +259,18 @@ class RemoteStudent:
         if kind == "MissingName":
             name = wire.plain_name(answer.get("detail"))
             because = "".join(f"; cell {c} stopped with {k} on line {n}" for c, k, n in self.load_errors[:3])
-            return StudentError("Missing", f"`{name}` is not defined{because or ': has its cell been deleted or renamed?'}")
+            return StudentError(
+                "Missing", f"`{name}` is not defined{because or ': has its cell been deleted or renamed?'}"
+            )
         if kind == "NotImplementedError":
             return StudentError("Unsolved", f"this exercise is not solved yet: NotImplementedError{at}")
         if kind == "MemoryError":
             limit = self.worker.budget.memory_bytes / 2**30
             return StudentError("MemoryLimit", f"memory limit: more than {limit:g} GiB{at}")
         if kind == "BadAnswer":
-            return StudentError("BadAnswer", "the answer has a type that is not asked for, or is too large to be judged")
+            return StudentError(
+                "BadAnswer", "the answer has a type that is not asked for, or is too large to be judged"
+            )
         return StudentError(kind, f"your code raised {kind}{at}")
 
 

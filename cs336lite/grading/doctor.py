@@ -28,8 +28,16 @@ def layers() -> list[Layer]:
     return [
         Layer("own process", "answers, seeds and the gradebook are not in the memory of student code", True, True),
         Layer("rlimits", "memory, file size, open files, core dumps", rlimits_hold(), True, "grade on Linux"),
-        Layer("seccomp", "no exec, fork, sockets, ptrace", linux and seccomp_holds(), False, "a Linux kernel with seccomp"),
-        Layer("Landlock", "no files but the inputs, no TCP", linux and landlock_version() > 0, False, "Linux 5.13 or newer"),
+        Layer(
+            "seccomp", "no exec, fork, sockets, ptrace", linux and seccomp_holds(), False, "a Linux kernel with seccomp"
+        ),
+        Layer(
+            "Landlock",
+            "no files but the inputs, no TCP",
+            linux and landlock_version() > 0,
+            False,
+            "Linux 5.13 or newer",
+        ),
         Layer(
             "bubblewrap",
             "no network, no other processes, no other files",
@@ -73,6 +81,8 @@ def bubblewrap_holds() -> bool:
 def run(command: list[str]) -> int:
     """A command's exit status (negative: the signal that ended it); 255 when it cannot be run."""
     try:
-        return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=20, check=False).returncode
+        return subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=20, check=False
+        ).returncode
     except (OSError, subprocess.TimeoutExpired):
         return 255

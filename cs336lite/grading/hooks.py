@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import html
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
-from nbconvert.exporters import NotebookExporter
+import bleach
+from jinja2 import pass_context
+from nbconvert.exporters import HTMLExporter, NotebookExporter
 from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell, new_notebook, new_output
 from nbgrader.api import Gradebook
@@ -28,6 +31,9 @@ PROBLEM_KEY = "cs336lite"
 
 def configure(config: Any, course: Path) -> None:
     """Set up an nbgrader course in ``course``: its folders, the student's stub, and the grader."""
+    tools = str(Path(sys.executable).parent)  # nbgrader calls alembic by name, also where no environment is active
+    if tools not in os.environ.get("PATH", "").split(os.pathsep):
+        os.environ["PATH"] = os.pathsep.join([tools, os.environ.get("PATH", "")])
     config.CourseDirectory.root = str(course)
     config.CourseDirectory.course_id = "cs336lite"
     config.CourseDirectory.db_url = f"sqlite:///{course / 'gradebook.db'}"
@@ -42,7 +48,9 @@ def configure(config: Any, course: Path) -> None:
         "nbgrader.preprocessors.CheckCellMetadata",
     ]
     config.JudgeCells.course = str(course)
-    config.HTMLExporter.sanitize_html = True  # no script of a submission runs in a feedback page
+    config.GenerateFeedback.exporter_class = f"{__name__}.FeedbackExporter"
+    if "CS336LITE_EXCHANGE" not in os.environ and os.access(course, os.W_OK):
+        (course / "exchange").mkdir(exist_ok=True)
 
 
 class AnyNotebookExporter(NotebookExporter):
@@ -58,6 +66,26 @@ class AnyNotebookExporter(NotebookExporter):
             node = new_notebook()
             node.metadata[PROBLEM_KEY] = {"raw": notebook}
         return self.from_notebook_node(node, resources, **kw)
+
+
+SAFE_TAGS = frozenset(
+    "a b blockquote br code dd del div dl dt em h1 h2 h3 h4 h5 h6 hr i li ol p pre s span strong sub sup "
+    "table tbody td th thead tr ul".split()
+)
+SAFE_ATTRIBUTES = {"a": ["href", "title"], "td": ["align"], "th": ["align"], "div": ["class"], "span": ["class"]}
+
+
+class FeedbackExporter(HTMLExporter):
+    """nbgrader's feedback page, in which no markup of a submission runs, loads or leads to a script."""
+
+    @pass_context
+    def markdown2html(self, context: Any, source: str) -> str:
+        page = super().markdown2html(context, source)
+        return bleach.clean(page, tags=SAFE_TAGS, attributes=SAFE_ATTRIBUTES, protocols={"http", "https", "mailto"})
+
+    def _load_config(self, cfg: Any, **kwargs: Any) -> None:
+        super()._load_config(cfg, **kwargs)
+        self.embed_images = False  # an image path of a submission's could name any file of the instructor's
 
 
 def is_sanitised(notebook: dict[str, Any], filename: str) -> bool:

@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,7 @@ _judge: Judge | None = None  # one per process of the pool, with its own worker
 def _start(course: Path, assignment: str) -> None:
     global _judge
     _judge = Judge(course, assignment)
+    Finalize(None, _judge.close, exitpriority=10)  # atexit does not run in a pool's processes
 
 
 def _judge_one(submission: Submission) -> Verdict:

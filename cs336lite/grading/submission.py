@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_raw_cell
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 MAX_FILE = 256 << 20  # bytes; outputs are dropped, but they have to be read
 MAX_SOURCE = 1 << 20  # characters in all cells together
-MAKE_CELL = {"code": new_code_cell, "markdown": new_markdown_cell, "raw": new_raw_cell}
+MAKE_CELL = {"code": new_code_cell, "markdown": new_markdown_cell}  # raw cells say nothing that is judged or shown
 
 
 @dataclass(frozen=True)
@@ -121,9 +121,15 @@ def read_notebook(path: Path) -> tuple[dict[str, Any], str]:
             return {}, f"the notebook's old format cannot be read ({type(error).__name__}): save it in JupyterLab"
     if not isinstance(notebook.get("cells"), list):
         return {}, "the file is not a notebook (it has no list of cells)"
-    if not any(isinstance(c, dict) and c.get("cell_type") == "code" and source_of(c).strip() for c in notebook["cells"]):
+    if not any(kind_of(cell) == "code" and source_of(cell).strip() for cell in notebook["cells"]):
         return {}, "the notebook has no code cells"
     return notebook, ""
+
+
+def kind_of(cell: Any) -> str:
+    """``"code"``, ``"markdown"`` or whatever else a cell says it is; empty for what is no cell."""
+    kind = cell.get("cell_type") if isinstance(cell, dict) else None
+    return kind if isinstance(kind, str) else ""
 
 
 def source_of(cell: dict[str, Any]) -> str:
@@ -148,7 +154,7 @@ def normalise(notebook: dict[str, Any], structure: Iterable[StructureCell]) -> t
     run and the last one keeps the name. Missing cells are added after the cell that they followed.
     """
     known = {cell.name: cell for cell in structure}
-    submitted = [cell for cell in notebook.get("cells", []) if isinstance(cell, dict) and cell.get("cell_type") in MAKE_CELL]
+    submitted = [cell for cell in notebook.get("cells", []) if kind_of(cell) in MAKE_CELL]
     names = [name if (name := grade_id(cell)) in known else None for cell in submitted]
     notes, cells, placed = [], [], {}
     for index, (cell, name) in enumerate(zip(submitted, names)):

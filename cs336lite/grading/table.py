@@ -31,7 +31,13 @@ def of_layers(layers: list[Layer]) -> Group:
         table.add_column(column)
     for layer in layers:
         holds = Text("yes", "green") if layer.holds else Text("no", "bold red")
-        table.add_row(layer.name, layer.protects, holds, "yes" if layer.used else "not yet", "" if layer.holds else layer.advice)
+        table.add_row(
+            layer.name, layer.protects, holds, "yes" if layer.used else "not yet", "" if layer.holds else layer.advice
+        )
     unused = [layer.name for layer in layers if not layer.used]
-    warning = f"Not used by the grader yet: {', '.join(unused)}. Grade only submissions of people you trust." if unused else ""
+    warning = (
+        f"Not used by the grader yet: {', '.join(unused)}. Grade only submissions of people you trust."
+        if unused
+        else ""
+    )
     return Group(table, Text(warning, "bold"))

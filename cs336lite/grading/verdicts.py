@@ -112,7 +112,13 @@ class Judge:
         }
         score = sum(r.points for r in results)
         return Verdict(
-            self.spec.name, score, self.spec.max_points, tuple(results), submission.problem, submission.notes, provenance
+            self.spec.name,
+            score,
+            self.spec.max_points,
+            tuple(results),
+            submission.problem,
+            submission.notes,
+            provenance,
         )
 
     def close(self) -> None:

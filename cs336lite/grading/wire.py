@@ -59,7 +59,10 @@ class _Encoder:
         if isinstance(value, (bytes, bytearray)):
             return {"t": "bytes", "v": self.blob(bytes(value))}
         if isinstance(value, dict):
-            return {"t": "dict", "v": [[self.encode(k, depth + 1), self.encode(v, depth + 1)] for k, v in value.items()]}
+            return {
+                "t": "dict",
+                "v": [[self.encode(k, depth + 1), self.encode(v, depth + 1)] for k, v in value.items()],
+            }
         if isinstance(value, list):
             return [self.encode(v, depth + 1) for v in value]
         if isinstance(value, (tuple, set, frozenset)):
@@ -184,7 +187,11 @@ class _Decoder:
         shape, dtype, data = value.get("shape"), value.get("dtype"), self.blob(value.get("v"))
         if dtype not in DTYPES:
             raise WireError("a tensor of a dtype that is not allowed")
-        if not isinstance(shape, list) or len(shape) > 16 or any(type(n) is not int or not 0 <= n < 2**31 for n in shape):
+        if (
+            not isinstance(shape, list)
+            or len(shape) > 16
+            or any(type(n) is not int or not 0 <= n < 2**31 for n in shape)
+        ):
             raise WireError("a tensor with an impossible shape")
         kind = getattr(torch, dtype)
         count = math.prod(shape)

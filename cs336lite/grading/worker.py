@@ -23,7 +23,17 @@ import traceback
 import types
 
 CELL = "<cell {}>"
-SKIPPED_CELL_MAGICS = ("%%bash", "%%sh", "%%html", "%%javascript", "%%js", "%%latex", "%%markdown", "%%writefile", "%%script")
+SKIPPED_CELL_MAGICS = (
+    "%%bash",
+    "%%sh",
+    "%%html",
+    "%%javascript",
+    "%%js",
+    "%%latex",
+    "%%markdown",
+    "%%writefile",
+    "%%script",
+)
 
 
 def main() -> None:
@@ -167,7 +177,10 @@ def compile_cell(source: str, filename: str) -> types.CodeType | None:
         if source.lstrip().startswith(SKIPPED_CELL_MAGICS):
             return None
         lines = source.split("\n")
-        plain = [pass_for(line) if line.lstrip()[:1] in ("%", "!", "?") or line.rstrip()[-1:] == "?" else line for line in lines]
+        plain = [
+            pass_for(line) if line.lstrip()[:1] in ("%", "!", "?") or line.rstrip()[-1:] == "?" else line
+            for line in lines
+        ]
         if plain == lines:
             raise
         return compile("\n".join(plain), filename, "exec", dont_inherit=True)

@@ -1,0 +1,235 @@
+"""Files in every state: each becomes cells to judge or a problem in plain words, and none raises."""
+
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cs336lite.grading.submission import (
+    StructureCell,
+    Submission,
+    normalise,
+    read_notebook,
+    read_submission,
+    submission_of,
+)
+
+STRUCTURE = [
+    StructureCell("setup", "code", "from cs336lite.course import check", "c0", True, False, False, 0),
+    StructureCell("train", "code", "def train(): ...", "c1", False, False, True, 0),
+    StructureCell("grade_train", "code", 'check("a1_bpe", "train")', "c2", True, True, False, 5.0),
+]
+
+
+def code(source, name=None, **metadata):
+    if name is not None:
+        metadata["nbgrader"] = {"grade_id": name, "grade": True, "points": 1000, "locked": False, "solution": True}
+    return {"cell_type": "code", "source": source, "metadata": metadata, "outputs": [], "execution_count": None}
+
+
+def honest(answer="def train(): return 1"):
+    return [code(STRUCTURE[0].source, "setup"), code(answer, "train"), code(STRUCTURE[2].source, "grade_train")]
+
+
+def notebook(cells, **metadata):
+    return {"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}
+
+
+def sources(clean):
+    return [cell.source for cell in clean.cells]
+
+
+def write(tmp_path, content, name="a1_bpe.ipynb"):
+    path = tmp_path / name
+    path.write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
+    return path
+
+
+def test_an_honest_notebook_needs_no_notes():
+    clean, notes = normalise(notebook(honest()), STRUCTURE)
+    assert notes == []
+    assert submission_of(clean) == Submission(((2, "def train(): return 1"),))
+
+
+def test_metadata_comes_from_the_structure_alone():
+    cells = honest()
+    cells[1]["metadata"]["tags"] = ["skip-execution"]
+    clean, _ = normalise(notebook(cells), STRUCTURE)
+    assert clean.cells[2].metadata.nbgrader.points == 5.0
+    assert "tags" not in clean.cells[1].metadata
+    assert clean.cells[1].metadata.nbgrader.solution and not clean.cells[1].metadata.nbgrader.locked
+
+
+def test_outputs_and_unknown_cells_are_dropped():
+    cells = honest()
+    cells[1]["outputs"] = [{"output_type": "display_data", "data": {"text/html": "<script>1</script>"}}]
+    cells += [{"cell_type": "heading", "source": "x"}, 3, None, {"source": "no type"}]
+    clean, _ = normalise(notebook(cells), STRUCTURE)
+    assert len(clean.cells) == 3 and all(cell.outputs == [] for cell in clean.cells)
+
+
+def test_an_edited_grade_cell_is_restored():
+    cells = honest()
+    cells[2]["source"] = "100"
+    clean, notes = normalise(notebook(cells), STRUCTURE)
+    assert clean.cells[2].source == STRUCTURE[2].source
+    assert notes == ["cell `grade_train` is not yours to edit: it was restored"]
+
+
+@pytest.mark.parametrize("gone", [0, 1, 2])
+def test_a_missing_cell_is_added_in_its_place(gone):
+    cells = honest()
+    del cells[gone]
+    clean, notes = normalise(notebook(cells), STRUCTURE)
+    assert [c.metadata.nbgrader.grade_id for c in clean.cells] == ["setup", "train", "grade_train"]
+    assert len(notes) == 1 and "missing" in notes[0]
+
+
+def test_a_notebook_without_any_known_cell_gets_all_of_them():
+    clean, notes = normalise(notebook([code("def train(): return 2")]), STRUCTURE)
+    assert len(notes) == 3
+    assert (4, "def train(): return 2") in submission_of(clean).cells or "def train(): return 2" in sources(clean)
+
+
+def test_of_a_duplicated_solution_all_copies_run_and_the_last_keeps_the_name():
+    cells = honest()
+    cells.insert(2, code("def train(): return 7", "train"))
+    clean, notes = normalise(notebook(cells), STRUCTURE)
+    assert [source for _, source in submission_of(clean).cells] == ["def train(): return 1", "def train(): return 7"]
+    named = [c.source for c in clean.cells if c.metadata.get("nbgrader", {}).get("grade_id") == "train"]
+    assert named == ["def train(): return 7"]
+    assert "more than once" in notes[0]
+
+
+def test_of_a_duplicated_grade_cell_the_first_is_kept():
+    cells = [*honest(), code("1000", "grade_train")]
+    clean, notes = normalise(notebook(cells), STRUCTURE)
+    assert len(clean.cells) == 3 and "more than once" in notes[0]
+
+
+def test_an_answer_turned_into_markdown_is_code_again():
+    cells = honest()
+    cells[1]["cell_type"] = "markdown"
+    clean, _ = normalise(notebook(cells), STRUCTURE)
+    assert clean.cells[1].cell_type == "code"
+
+
+def test_extra_cells_of_the_student_run_too():
+    cells = honest()
+    cells.insert(1, code("import math"))
+    clean, _ = normalise(notebook(cells), STRUCTURE)
+    assert submission_of(clean).cells[0] == (2, "import math")
+
+
+@pytest.mark.parametrize(
+    "kernel, noted",
+    [
+        ({"name": "ir", "language": "R"}, True),
+        ({"name": "julia-1.9"}, True),
+        ({"name": "python3", "language": "python"}, False),
+        ({"name": "python3"}, False),
+        ({}, False),
+        ("R", False),
+    ],
+)
+def test_another_kernel_is_noted_and_replaced(kernel, noted):
+    clean, notes = normalise(notebook(honest(), kernelspec=kernel), STRUCTURE)
+    assert bool(notes) is noted
+    assert clean.metadata.kernelspec.name == "python3"
+
+
+@pytest.mark.parametrize(
+    "content, words",
+    [
+        (b"", "empty"),
+        (b"  \n", "empty"),
+        (b"# my answers\ndef train(): ...", "no JSON"),
+        (b"\xff\xfe\x00", "UTF-8"),
+        (b"[" * 100_000, "no JSON"),
+        (b'{"cells": [', "line 1"),
+        (b"[]", "no object"),
+        (b"{}", "no list of cells"),
+        (b'{"cells": 3}', "no list of cells"),
+        (b'{"cells": []}', "no code cells"),
+        (b'{"cells": [{"cell_type": "markdown", "source": "hi"}]}', "no code cells"),
+        (b'{"cells": [{"cell_type": "code", "source": 3}]}', "no code cells"),
+        (b'{"nbformat": 3, "worksheets": 5}', "old format"),
+    ],
+)
+def test_what_is_no_notebook_says_so(tmp_path, content, words):
+    submission = read_submission(write(tmp_path, content), STRUCTURE)
+    assert words in submission.problem and submission.cells == ()
+
+
+def test_a_missing_file_and_a_folder_are_problems_too(tmp_path):
+    assert "missing" in read_submission(tmp_path / "no.ipynb").problem
+    (tmp_path / "d.ipynb").mkdir()
+    assert "missing" in read_submission(tmp_path / "d.ipynb").problem
+
+
+def test_a_notebook_of_format_3_is_read(tmp_path):
+    cell = {"cell_type": "code", "input": "def train(): return 3", "language": "python", "outputs": []}
+    old = {"nbformat": 3, "nbformat_minor": 0, "metadata": {}, "worksheets": [{"cells": [cell], "metadata": {}}]}
+    cells = read_submission(write(tmp_path, old)).cells
+    assert cells == ((1, "def train(): return 3"),)
+
+
+def test_a_source_in_lines_is_joined(tmp_path):
+    cells = honest(["def train():\n", "    return 1"])
+    assert read_submission(write(tmp_path, notebook(cells)), STRUCTURE).cells == ((2, "def train():\n    return 1"),)
+
+
+def test_a_hundred_megabytes_of_outputs_do_not_matter(tmp_path):
+    cells = honest()
+    cells[1]["outputs"] = [{"output_type": "stream", "name": "stdout", "text": "x" * 100_000_000}]
+    assert read_submission(write(tmp_path, notebook(cells)), STRUCTURE).problem == ""
+
+
+def test_a_megabyte_of_code_is_refused(tmp_path):
+    assert "characters" in read_submission(write(tmp_path, notebook(honest("#" * (1 << 21)))), STRUCTURE).problem
+    assert "characters" in read_submission(write(tmp_path, b"#" * (1 << 21), "a.py")).problem
+
+
+def test_a_plain_file_is_one_cell(tmp_path):
+    assert read_submission(write(tmp_path, b"x = 1\n", "a.py")) == Submission(((1, "x = 1\n"),), "submission")
+
+
+def test_a_submission_is_the_same_before_and_after_nbgrader_cleaned_it():
+    cells = honest()
+    del cells[0]
+    cells.append(code("more = 1"))
+    clean, _ = normalise(notebook(cells), STRUCTURE)
+    again, notes = normalise(json.loads(json.dumps(clean)), STRUCTURE)
+    assert notes == [] and submission_of(again).digest() == submission_of(clean).digest()
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5) | st.sampled_from(["code", "train", "grade_train"]),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(
+            st.sampled_from(["cells", "cell_type", "source", "metadata", "nbgrader", "grade_id", "kernelspec", "name"]),
+            inner,
+            max_size=5,
+        )
+    ),
+    max_leaves=25,
+)
+
+
+@settings(derandomize=True, max_examples=300, deadline=None)
+@given(json_values)
+def test_no_json_raises(tmp_path_factory, value):
+    path = write(tmp_path_factory.mktemp("fuzz"), value)
+    loaded, problem = read_notebook(path)
+    assert problem or isinstance(loaded["cells"], list)
+    assert isinstance(read_submission(path, STRUCTURE), Submission)
+
+
+@settings(derandomize=True, max_examples=300, deadline=None)
+@given(st.lists(json_values, max_size=6))
+def test_whatever_the_cells_are_the_structure_is_whole(cells):
+    clean, _ = normalise(notebook(cells), STRUCTURE)
+    names = [c.metadata.nbgrader.grade_id for c in clean.cells if "nbgrader" in c.metadata]
+    assert sorted(names) == ["grade_train", "setup", "train"]

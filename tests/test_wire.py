@@ -1,0 +1,164 @@
+"""What may pass between worker and client, and that nothing else does."""
+
+import json
+import math
+import struct
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cs336lite.grading import wire
+from cs336lite.grading.wire import MAGIC, PREFIX, WireError, pack, unpack
+
+
+def round_trip(value):
+    frame = pack("value", value)
+    prefix, rest = frame[: PREFIX.size], frame[PREFIX.size :]
+    assert wire.frame_length(prefix) == len(rest)
+    return unpack(prefix, rest)["value"]
+
+
+def frame_of(header, body: bytes = b"") -> tuple[bytes, bytes]:
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return PREFIX.pack(MAGIC, len(text), len(body)), text + body
+
+
+scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary()
+keys = st.integers() | st.text() | st.binary() | st.tuples(st.binary(), st.integers())
+values = st.recursive(
+    scalars,
+    lambda inner: st.lists(inner) | st.lists(inner).map(tuple) | st.dictionaries(keys, inner) | st.sets(keys),
+    max_leaves=20,
+)
+
+
+@settings(derandomize=True, max_examples=200)
+@given(values)
+def test_plain_values_come_back_equal_and_of_the_same_type(value):
+    result = round_trip(value)
+    assert result == value
+    assert type(result) is type(value)
+
+
+def test_the_types_of_bpe_answers():
+    vocab = {i: bytes([i]) for i in range(256)}
+    merges = [(b"\xff", b"\x00"), (b" ", b"t")]
+    assert round_trip((vocab, merges)) == (vocab, merges)
+
+
+def test_nan_and_infinities():
+    assert math.isnan(round_trip(float("nan")))
+    assert round_trip([float("inf"), -float("inf")]) == [float("inf"), -float("inf")]
+
+
+def test_lone_surrogates_survive():
+    assert round_trip("a\ud800b") == "a\ud800b"
+
+
+@pytest.mark.parametrize("dtype", wire.DTYPES)
+@pytest.mark.parametrize("shape", [(), (0, 3), (2, 3)])
+def test_tensors(dtype, shape):
+    kind = getattr(torch, dtype)
+    tensor = torch.arange(math.prod(shape)).reshape(shape).to(kind)
+    result = round_trip(tensor)
+    assert result.dtype == kind and result.shape == tensor.shape and torch.equal(result, tensor)
+
+
+def test_a_strided_view_is_sent_as_what_it_shows():
+    tensor = torch.arange(12.0).reshape(3, 4).t()[1:]
+    assert torch.equal(round_trip(tensor), tensor)
+
+
+class Index(int):
+    def __index__(self):
+        return 7
+
+
+@pytest.mark.parametrize("value", [object(), lambda: 0, 1j, {"f": print}, iter([1])])
+def test_other_objects_are_refused(value):
+    with pytest.raises(WireError):
+        pack("value", value)
+
+
+def test_a_value_that_holds_itself_is_refused():
+    loop = []
+    loop.append(loop)
+    with pytest.raises(WireError, match="nested"):
+        pack("value", loop)
+
+
+DEEP = b'{"op":"value","value":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+
+HOSTILE = {
+    "not json": frame_of(b"{"),
+    "not utf-8": frame_of(b"\xff\xfe"),
+    "not an object": frame_of(b"[1]"),
+    "no operation": frame_of({"value": 1}),
+    "operation of another type": frame_of({"op": 3}),
+    "nested beyond json's reader": frame_of(DEEP),
+    "nested beyond ours": frame_of(json.dumps({"op": "v", "value": eval("[" * 50 + "]" * 50)}).encode()),
+    "sizes do not add up": frame_of({"op": "v", "sizes": [5]}, b"abc"),
+    "negative size": frame_of({"op": "v", "sizes": [4, -1]}, b"abc"),
+    "boolean size": frame_of({"op": "v", "sizes": [True, 2]}, b"abc"),
+    "sizes no list": frame_of({"op": "v", "sizes": "abc"}),
+    "huge integer": frame_of(b'{"op":"v","value":' + b"9" * 10_000 + b"}"),
+    "unknown tag": frame_of({"op": "v", "value": {"t": "pickle", "v": "x"}}),
+    "blob not there": frame_of({"op": "v", "value": {"t": "bytes", "v": 0}}),
+    "blob before the first": frame_of({"op": "v", "value": {"t": "bytes", "v": -1}, "sizes": [1]}, b"a"),
+    "unhashable key": frame_of({"op": "v", "value": {"t": "dict", "v": [[[], 1]]}}),
+    "dict of no pairs": frame_of({"op": "v", "value": {"t": "dict", "v": [1]}}),
+    "tuple of no list": frame_of({"op": "v", "value": {"t": "tuple", "v": "abc"}}),
+    "object dtype": frame_of(
+        {"op": "v", "value": {"t": "tensor", "dtype": "object", "shape": [1], "v": 0}, "sizes": [8]}, b"8" * 8
+    ),
+    "dtype an attribute": frame_of(
+        {"op": "v", "value": {"t": "tensor", "dtype": "load", "shape": [1], "v": 0}, "sizes": [8]}, b"8" * 8
+    ),
+    "negative shape": frame_of(
+        {"op": "v", "value": {"t": "tensor", "dtype": "int8", "shape": [-1, -1], "v": 0}, "sizes": [1]}, b"1"
+    ),
+    "shape too large": frame_of(
+        {"op": "v", "value": {"t": "tensor", "dtype": "int8", "shape": [2**40], "v": 0}, "sizes": [1]}, b"1"
+    ),
+    "too many dimensions": frame_of(
+        {"op": "v", "value": {"t": "tensor", "dtype": "int8", "shape": [1] * 40, "v": 0}, "sizes": [1]}, b"1"
+    ),
+    "boolean that is neither": frame_of(
+        {"op": "v", "value": {"t": "tensor", "dtype": "bool", "shape": [1], "v": 0}, "sizes": [1]}, b"\x02"
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_frame_is_an_error_and_nothing_else(name):
+    prefix, rest = HOSTILE[name]
+    with pytest.raises(WireError):
+        unpack(prefix, rest)
+
+
+def test_a_cut_frame_is_an_error():
+    frame = pack("value", [1, 2, b"abc"])
+    with pytest.raises(WireError):
+        unpack(frame[: PREFIX.size], frame[PREFIX.size : -1])
+
+
+@pytest.mark.parametrize(
+    "prefix", [b"GET / HTTP/1", struct.pack(">4sII", MAGIC, 2**31, 0), struct.pack(">4sII", MAGIC, 0, 2**31)]
+)
+def test_a_bad_prefix_is_an_error(prefix):
+    with pytest.raises(WireError):
+        wire.frame_length(prefix)
+
+
+@settings(derandomize=True, max_examples=300)
+@given(st.binary(max_size=200))
+def test_random_bytes_never_raise_anything_else(data):
+    with pytest.raises(WireError):
+        unpack(PREFIX.pack(MAGIC, len(data), 0), data)
+
+
+@pytest.mark.parametrize("name", ["", "a b", "<script>", "x" * 100, 3, None])
+def test_a_name_that_is_no_identifier_is_not_repeated(name):
+    assert wire.plain_name(name) == "Exception"

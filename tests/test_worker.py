@@ -1,0 +1,246 @@
+"""A submission behind the wall: what it may do to its own answer, and what it may not do to the grader."""
+
+import os
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from cs336lite.course.spec import StudentError
+from cs336lite.grading.client import Budget, Worker, WorkerFailure
+
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="grading runs on Linux")
+
+
+@pytest.fixture(scope="module")
+def worker():
+    with Worker(budget=Budget(load_seconds=2, submission_seconds=20, memory_bytes=1 << 28, patience=2)) as worker:
+        yield worker
+
+
+def call(student, *args):
+    return student.f(*args)
+
+
+def answer(worker, source, *args, seconds=1.0):
+    cells = source if isinstance(source, tuple) else ((1, source),)
+    with worker.student(cells) as student:
+        student.begin(seconds)
+        return student.run(call, *args)
+
+
+def failure(worker, source, *args, seconds=1.0):
+    with pytest.raises(StudentError) as caught:
+        answer(worker, source, *args, seconds=seconds)
+    return caught.value
+
+
+def test_values_go_there_and_back(worker):
+    assert answer(worker, "def f(a, b): return {(a, b): [a, b]}", b"\x00\xff", "é") == {
+        (b"\x00\xff", "é"): [b"\x00\xff", "é"]
+    }
+
+
+def test_a_file_can_be_read_and_not_written(worker):
+    with worker.student(((1, "def f(path, mode): return open(path, mode).read()"),)) as student:
+        student.begin(2)
+        path = student.file(b"line\r\n")
+        assert student.run(call, path, "rb") == b"line\r\n"
+
+
+def test_a_cell_that_fails_does_not_stop_the_next(worker):
+    assert answer(worker, ((1, "1 / 0"), (2, "def f(:"), (3, "def f(): return 3"))) == 3
+
+
+def test_magics_and_shell_lines_are_left_out(worker):
+    source = "%matplotlib inline\n!echo hello\ndef f():\n    %timeit 1\n    return 4\nf?"
+    assert answer(worker, source) == 4
+    assert answer(worker, (((1, "%%bash\nrm -rf /"), (2, "def f(): return 5")))) == 5
+
+
+def test_dataclasses_and_super_work_as_in_a_notebook(worker):
+    source = """
+from __future__ import annotations
+from dataclasses import dataclass
+@dataclass
+class P:
+    x: int
+class Q(P):
+    def __init__(self): super().__init__(6)
+def f(): return Q().x, __name__
+"""
+    assert answer(worker, source) == (6, "__main__")
+
+
+def test_the_course_tools_are_quiet_and_the_reference_is_not_there(worker):
+    source = """
+from cs336lite.course import check, hint, status, have, export_solution
+check("a1_bpe")
+def f():
+    try:
+        import cs336lite.bpe
+    except ImportError:
+        return "absent"
+"""
+    assert answer(worker, source) == "absent"
+
+
+def test_prints_and_warnings_cost_nothing(worker):
+    source = (
+        "import sys, warnings\ndef f():\n  warnings.warn('old')\n  print('x' * 10_000_000, file=sys.stderr)\n  return 1"
+    )
+    assert answer(worker, source) == 1
+
+
+def test_input_does_not_wait(worker):
+    assert failure(worker, "def f(): return input()").kind == "EOFError"
+
+
+@pytest.mark.parametrize(
+    "source, kind",
+    [
+        ("def f():\n  while True: pass", "TimeLimit"),
+        ("def f():\n  while True:\n    try:\n      while True: pass\n    except BaseException: pass", "TimeLimit"),
+        ("import time\ndef f(): time.sleep(1000)", "TimeLimit"),
+        ("while True: pass", "TimeLimit"),
+        ("def f(): return bytearray(1 << 30)", "MemoryLimit"),
+        ("import os\ndef f(): os._exit(0)", "Died"),
+        ("import os\ndef f(): os.kill(os.getpid(), 9)", "Died"),
+        ("import os\nos._exit(0)", "Died"),
+        ("def f(): raise SystemExit", "SystemExit"),
+        ("def f(): raise KeyboardInterrupt", "KeyboardInterrupt"),
+        ("def f(): return f()", "RecursionError"),
+        ("def f(): return object()", "BadAnswer"),
+        ("def f():\n  x = []\n  x.append(x)\n  return x", "BadAnswer"),
+        ("def f(): return bytes(1 << 27) * 3", "MemoryLimit"),
+        ("def g(): return 1", "Missing"),
+        ("def f(): raise NotImplementedError", "Unsolved"),
+        ("def f(): return 1 / 0", "ZeroDivisionError"),
+    ],
+)
+def test_what_goes_wrong_is_told_by_its_kind(worker, source, kind):
+    assert failure(worker, source).kind == kind
+
+
+def test_an_exception_is_told_with_its_place_and_without_its_text(worker):
+    message = str(failure(worker, ((4, "x = 1\ndef f(secret):\n  raise ValueError(secret)"),), "the-hidden-input"))
+    assert message == "your code raised ValueError (cell 4, line 3)"
+
+
+def test_a_type_named_like_markup_is_not_repeated(worker):
+    source = "E = type('<script>alert(1)</script>', (Exception,), {})\ndef f(): raise E"
+    assert str(failure(worker, source)) == "your code raised Exception (cell 1, line 2)"
+
+
+def test_a_missing_name_says_which_cell_failed(worker):
+    message = str(failure(worker, ((2, "x = 1"), (3, "def f(:\n  pass"))))
+    assert message == "`f` is not defined; cell 3 stopped with SyntaxError on line 1"
+
+
+FORGE = """
+import os, socket, struct
+def f():
+    for fd in range(3, 64):
+        try:
+            s = socket.socket(fileno=fd)
+        except OSError:
+            continue
+        try:
+            {send}
+        except OSError:
+            pass
+        s.detach()
+    {then}
+"""
+
+
+@pytest.mark.parametrize(
+    "send",
+    [
+        "s.send(b'garbage that is no frame at all')",
+        "s.send(struct.pack('>4sII', b'c3w1', 5, 0) + b'xxxxx')",
+        "s.send(struct.pack('>4sII', b'c3w1', 2**31, 2**31))",
+        "s.shutdown(2)",
+        "s.send(struct.pack('>4sII', b'c3w1', 21, 0) + b'{\"op\": \"loaded\", \"x\":1}'[:21])",
+    ],
+)
+def test_a_forged_frame_is_a_bad_answer_and_the_next_submission_is_unharmed(worker, send):
+    assert failure(worker, FORGE.format(send=send, then="return 1")).kind in ("BadAnswer", "Died")
+    assert answer(worker, "def f(): return 'next'") == "next"
+
+
+def test_a_check_that_loses_its_process_leaves_the_others_their_points(worker):
+    with worker.student(((1, "n = 0\ndef f(x):\n  if x: return x\n  while True: pass"),)) as student:
+        for argument, expected in ((1, 1), (0, None), (2, 2)):
+            student.begin(0.5)
+            if expected is None:
+                with pytest.raises(StudentError, match=r"0\.5 s for this check"):
+                    student.run(call, argument)
+            else:
+                assert student.run(call, argument) == expected
+
+
+def test_the_whole_submission_has_a_budget_of_its_own():
+    with Worker(budget=Budget(load_seconds=1, submission_seconds=1)) as small:
+        with small.student(((1, "def f():\n  while True: pass"),)) as student:
+            kinds = []
+            for _ in range(5):
+                student.begin(0.4)
+                with pytest.raises(StudentError) as caught:
+                    student.run(call)
+                kinds.append(str(caught.value))
+            assert "1 s" in kinds[-1] and "earlier checks" in kinds[-1]
+            assert student.spent < 2
+
+
+def test_cells_that_never_end_are_told_once_and_not_run_again(worker):
+    with worker.student(((1, "while True: pass"),)) as student:
+        for _ in range(3):
+            student.begin(1)
+            with pytest.raises(StudentError, match="while its cells were run"):
+                student.run(call)
+        assert student.spent < 4
+
+
+def test_processor_time_is_measured_from_outside(worker):
+    source = "import time\ntime.process_time = time.perf_counter = lambda: 0.0\ndef f(n):\n  for _ in range(n): pass"
+    with worker.student(((1, source),)) as student:
+        student.begin(10)
+        short, long = student.cpu_seconds(call, 1_000), student.cpu_seconds(call, 5_000_000)
+    assert long > 10 * short
+
+
+def test_the_environment_tells_nothing(worker):
+    source = "import os\ndef f(): return sorted(os.environ)"
+    names = answer(worker, source)
+    assert set(names) <= {
+        "PATH",
+        "HOME",
+        "LANG",
+        "PYTHONHASHSEED",
+        "PYTHONDONTWRITEBYTECODE",
+        "OMP_NUM_THREADS",
+        "MPLBACKEND",
+        "LC_CTYPE",
+    }
+
+
+def test_children_do_not_outlive_their_submission(worker):
+    source = "import os, time\ndef f():\n  pid = os.fork()\n  if pid == 0:\n    time.sleep(60)\n  return pid"
+    pid = answer(worker, source)
+    for _ in range(100):
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return
+        state = Path(f"/proc/{pid}/stat").read_text().split(")")[1].split()[0]
+        if state == "Z":
+            return
+        time.sleep(0.05)
+    pytest.fail("a process started by a submission is still there")
+
+
+def test_a_worker_that_cannot_start_says_why():
+    with pytest.raises(WorkerFailure, match="no_such_module"):
+        Worker(warm=("no_such_module",))
