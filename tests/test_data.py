@@ -1,0 +1,526 @@
+"""Text to learn from: the stories, the default corpus, and downloads from a real server on this machine."""
+
+import hashlib
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import threading
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cs336lite.course import data, stories
+from cs336lite.course.data import (
+    SEPARATOR,
+    Source,
+    chinese_passage,
+    chinese_stories,
+    default_corpus,
+    documents,
+    fetch,
+    load,
+    technical_text,
+)
+from cs336lite.course.paths import CourseError
+
+# ------------------------------------------------------------------------------------------------------------ stories
+
+
+def test_stories_are_the_same_on_every_machine_and_python():
+    text = "\n".join(data.stories(50, seed=1) + chinese_stories(50, seed=1))
+    code = (
+        "import sys; from cs336lite.course.data import stories, chinese_stories\n"
+        "sys.stdout.buffer.write('\\n'.join(stories(50, seed=1) + chinese_stories(50, seed=1)).encode())\n"
+    )
+    environment = os.environ | {"PYTHONHASHSEED": "7"}
+    other = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=True, timeout=120)
+    assert other.stdout.decode() == text
+
+
+def test_a_story_depends_on_seed_and_index_alone():
+    assert data.stories(20, seed=3)[:5] == data.stories(5, seed=3)
+    assert data.stories(5, seed=3) != data.stories(5, seed=4)
+    assert data.stories(0) == []
+
+
+@pytest.mark.parametrize(("tell", "n", "share"), [(data.stories, 3000, 1.0), (chinese_stories, 1000, 0.99)])
+def test_stories_are_many_and_distinct(tell, n, share):
+    assert len(set(tell(n))) >= share * n
+
+
+FAULTS = {
+    "notation left over": r"[\[\]{}|;_]|\(n\)",
+    "a wrong space": r"  |\s[,.!?]|^\s|\s$",
+    "a paragraph that does not begin like a sentence": r"(?:^|\n)(?!\n|[A-Z]|\"[A-Z])",
+    "a paragraph that does not end like a sentence": r"[^.!?\"\n](?:\n|$)|[^.!?,]\"(?:\n|$)",
+    "a wrong article": r"\b[Aa] [aeio]\w|\b[Aa]n (?!honest)[^aeiou\s]",
+    "a sentence that begins small": r"(?<!\.\.)[.!?] [a-z]",
+    "a quotation that goes on large": r"(?:said|asked|cried) [A-Z]?[a-z ]+, \"(?:And|But|Because|Now)\b",
+    "a small letter where a quotation begins": r"(?:^|\n|[.!?:] )\"[a-z]",
+    "a verb that does not agree": r"\b(?:shoes|mittens|marbles) (?:was|is)\b|\b(?:ball|kite|hat|drum|cup) (?:were|are)\b",
+    "doubled punctuation": r"[,;:][.,!?]|[!?][.,]|(?<!\.)\.\.(?!\.)|[.!?]\"\.",
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_english_is_well_formed(fault):
+    for story in data.stories(1500, seed=5):
+        if found := re.search(FAULTS[fault], story):
+            pytest.fail(f"{fault}: ...{story[max(0, found.start() - 40) : found.end() + 40]!r}")
+
+
+def test_english_is_plain_and_quotations_are_closed():
+    repeated = re.compile(r"\b(\w+) \1\b")
+    for story in data.stories(1500, seed=6):
+        assert story.isascii()
+        assert all(paragraph.count('"') % 2 == 0 for paragraph in story.split("\n\n")), story
+        assert not repeated.search(story.lower()), story
+
+
+def test_heroes_have_one_pronoun():
+    girls, boys = stories.GIRLS.split(), stories.BOYS.split()
+    counts = Counter()
+    for story in data.stories(400, seed=2):
+        for name, pronoun in re.findall(r"named (\w+)\. (He|She)\b", story):
+            counts[name in girls, name in boys, pronoun] += 1
+    assert counts[True, False, "She"] > 10 and counts[False, True, "He"] > 10
+    assert counts[True, False, "He"] == counts[False, True, "She"] == 0
+
+
+def test_numbers_in_stories_add_up():
+    words = {word: k for k, word in enumerate(stories.NUMBERS.split())}
+    checked = 0
+    for story in data.stories(600, seed=9):
+        if match := re.search(r"had (\w+) \w+ in .* gave (\w+) \w+ to .* had (\w+) left", story, re.DOTALL):
+            total, given_away, left = (words[word] for word in match.groups())
+            assert given_away + left == total and given_away >= 2
+            checked += 1
+    assert checked > 10
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_every_plot_can_be_told(language):
+    tell = {"en": stories.english_story, "zh": stories.chinese_story}[language]
+    plots = stories._plots(language)
+    assert len(plots) >= {"en": 15, "zh": 6}[language]
+    openings = set()
+    for number, plot in enumerate(plots):
+        told = [tell(stories.Draw(f"{number}/{seed}"), [plot]) for seed in range(30)]
+        assert len(set(told)) == 30
+        openings.add(told[0][-40:])
+    assert len(openings) == len(plots)
+
+
+def test_a_new_plot_needs_only_text():
+    text = "== *\nday = Today\n== mine\none, two = x | y\nwhy, then =\n    rain ; wet\n\n{a} {day}: {one}{two}, {why} so {then} [and|or [the|a] end].\n"
+    told = {stories.english_story(stories.Draw(str(seed)), stories.read_plots(text)) for seed in range(40)}
+    assert {re.sub(r"^\w+ ", "", story) for story in told} == {
+        f"Today: {pair}, rain so wet {end}." for pair in ("xy", "yx") for end in ("and", "or the end", "or a end")
+    }
+
+
+def test_chinese_is_chinese():
+    passage = chinese_passage()
+    assert 800 <= len(passage) <= 2000
+    for text in [passage, *chinese_stories(200, seed=4)]:
+        assert sum("\u4e00" <= char <= "\u9fff" for char in text) > 0.7 * len(re.sub(r"\s", "", text))
+        assert not re.search(r"[\[\]{}|; ]|[A-Za-z]|[，。、]{2}", text)
+        assert text.count("“") == text.count("”")
+
+
+# ------------------------------------------------------------------------------------------------------------ default
+
+
+def test_technical_text_is_prose_in_a_fixed_order():
+    text = technical_text()
+    assert text == technical_text()
+    pieces = text.split(f"\n{SEPARATOR}\n")
+    assert len(pieces) == len(set(pieces)) > 200
+    assert len(text) > 300_000
+    assert " 0x7f" not in text
+
+
+def test_default_corpus_is_written_once_and_has_its_size(tmp_path):
+    path = default_corpus(tmp_path, size=300_000)
+    content = path.read_bytes()
+    assert 290_000 <= len(content) <= 300_000
+    stamp = path.stat().st_mtime_ns
+    assert default_corpus(tmp_path, size=300_000) == path
+    assert path.stat().st_mtime_ns == stamp
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+    path.unlink()
+    assert default_corpus(tmp_path, size=300_000).read_bytes() == content
+    assert default_corpus(tmp_path, size=200_000) != path
+
+
+def test_default_corpus_mixes_its_parts(tmp_path):
+    texts = list(documents(default_corpus(tmp_path, size=400_000)))
+    assert chinese_passage() in texts
+    size = Counter()
+    chinese = re.compile("[\u4e00-\u9fff]")
+    told = {story for seed in range(4) for story in data.stories(200, seed)}
+    for text in texts:
+        size["zh" if chinese.match(text) else "story" if text in told else "technical"] += len(text.encode())
+    total = sum(size.values())
+    assert 0.05 < size["zh"] / total < 0.15
+    assert 0.6 < size["story"] / total < 0.8
+    assert 0.1 < size["technical"] / total < 0.25
+    half = len(texts) // 2  # the order is random: both halves hold stories and technical text
+    assert all(any(text in told for text in part) for part in (texts[:half], texts[half:]))
+
+
+def test_default_corpus_needs_no_network(tmp_path):
+    code = (
+        "import socket, sys\n"
+        "def refuse(*a, **k): raise OSError('no network here')\n"
+        "socket.socket.connect = refuse; socket.getaddrinfo = refuse\n"
+        "from cs336lite.course.data import load\n"
+        "print(load('default', max_bytes=50_000))\n"
+    )
+    environment = os.environ | {"CS336LITE_DATA": str(tmp_path / "cache")}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True, timeout=120
+    )
+    assert done.stdout.startswith(str(tmp_path / "cache"))
+
+
+def test_bad_sizes_and_names_are_told(tmp_path):
+    with pytest.raises(ValueError, match="at least 10,000"):
+        default_corpus(tmp_path, size=10)
+    with pytest.raises(ValueError, match="max_bytes is 0"):
+        load("tinystories", max_bytes=0, folder=tmp_path)
+    with pytest.raises(CourseError, match=r"no corpus 'tiny'; there are: default, tinystories, tinystories-valid"):
+        load("tiny", folder=tmp_path)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CourseError, match="CS336LITE_DATA"):
+        default_corpus(tmp_path / "file" / "below")
+
+
+# ---------------------------------------------------------------------------------------------------------- documents
+
+
+@given(
+    st.lists(st.text(st.sampled_from("a<|>é中\U0001f388endoftext \n\r"), max_size=30), max_size=6),
+    st.integers(1, 40),
+)
+def test_documents_equal_a_split_of_the_whole(tmp_path_factory, texts, chunk_size):
+    whole = SEPARATOR.join(texts)
+    path = tmp_path_factory.mktemp("documents") / "corpus.txt"
+    path.write_bytes(whole.encode())
+    expected = [text.strip() for text in whole.split(SEPARATOR) if text.strip()]
+    assert list(documents(path, chunk_size=chunk_size)) == expected
+
+
+def test_documents_hold_no_more_than_a_document_and_a_chunk(tmp_path):
+    import tracemalloc
+
+    path = tmp_path / "big.txt"
+    with open(path, "w") as file:
+        for k in range(3000):
+            file.write(f"{k} " + "x" * 5000 + SEPARATOR)
+    list(documents(tmp_path / "big.txt", chunk_size=1 << 16))  # imports and caches
+    tracemalloc.start()
+    n = sum(1 for _ in documents(path, chunk_size=1 << 16))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert n == 3000
+    assert peak < path.stat().st_size / 10
+
+
+def test_documents_read_lazily_and_survive_bad_bytes(tmp_path):
+    path = tmp_path / "bad.txt"
+    path.write_bytes(b"one\r\ntwo \xff" + SEPARATOR.encode() + b"\xe4\xb8")
+    assert list(documents(path)) == ["one\r\ntwo \ufffd", "\ufffd"]
+    later = documents(tmp_path / "missing.txt")  # nothing is read yet
+    with pytest.raises(FileNotFoundError):
+        next(later)
+
+
+# --------------------------------------------------------------------------------------------------------- downloads
+
+CONTENT = "".join(f"Story {k}: 从前有一只小猫。{'z' * (k % 97)}\n{SEPARATOR}\n" for k in range(6000)).encode()
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+
+
+@dataclass
+class Server:
+    """A file server with faults: ``breaks`` lists after how many bytes each of the next answers is cut off."""
+
+    content: bytes = CONTENT
+    etag: str = '"one"'
+    ranges: bool = True
+    breaks: list[int] = field(default_factory=list)
+    status: int = 200
+    requests: list[dict] = field(default_factory=list)
+    url: str = ""
+
+    def answer(self, handler: BaseHTTPRequestHandler) -> None:
+        self.requests.append(dict(handler.headers))
+        if self.status != 200:
+            handler.send_error(self.status)
+            return
+        start, stop = 0, len(self.content)
+        asked = re.fullmatch(r"bytes=(\d+)-(\d*)", handler.headers.get("Range", ""))
+        fresh = handler.headers.get("If-Range", self.etag) == self.etag
+        if asked and self.ranges and fresh:
+            start = int(asked[1])
+            stop = min(stop, int(asked[2]) + 1) if asked[2] else stop
+            if start >= len(self.content):
+                handler.send_response(416)
+                handler.send_header("Content-Range", f"bytes */{len(self.content)}")
+                handler.send_header("Content-Length", "0")
+                handler.end_headers()
+                return
+            handler.send_response(206)
+            handler.send_header("Content-Range", f"bytes {start}-{stop - 1}/{len(self.content)}")
+        else:
+            handler.send_response(200)
+        handler.send_header("ETag", self.etag)
+        handler.send_header("Content-Length", str(stop - start))
+        handler.end_headers()
+        body = self.content[start:stop]
+        if self.breaks:
+            handler.wfile.write(body[: self.breaks.pop(0)])
+            handler.wfile.flush()
+            handler.connection.shutdown(socket.SHUT_RDWR)
+        else:
+            handler.wfile.write(body)
+
+
+@pytest.fixture
+def server(monkeypatch):
+    state = Server()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            with suppress(BrokenPipeError, ConnectionResetError):  # a client that has enough hangs up
+                state.answer(self)
+
+        def log_message(self, *args):
+            pass
+
+    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    state.url = f"http://127.0.0.1:{http.server_port}"
+    monkeypatch.setenv("HF_ENDPOINT", state.url)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    yield state
+    http.shutdown()
+    http.server_close()
+    thread.join()
+
+
+SOURCE = Source("datasets/some/stories.txt", SHA256, len(CONTENT))
+UNKNOWN = Source("datasets/some/stories.txt")
+
+
+def get(source, folder, **options):
+    return fetch(source, folder, progress=False, **options)
+
+
+def test_a_file_is_downloaded_once(server, tmp_path):
+    path = get(SOURCE, tmp_path)
+    assert path.read_bytes() == CONTENT
+    assert get(SOURCE, tmp_path) == path
+    assert len(server.requests) == 1
+    assert [p.name for p in tmp_path.iterdir()] == ["stories.txt"]
+
+
+def test_a_broken_connection_is_resumed_within_the_call(server, tmp_path):
+    server.breaks = [100_000, 200_000]
+    assert get(SOURCE, tmp_path).read_bytes() == CONTENT
+    starts = [int(re.findall(r"\d+", request.get("Range", "0"))[0]) for request in server.requests]
+    assert len(starts) == 3
+    assert 0 == starts[0] < starts[1] <= 100_000 < starts[2] <= 300_000  # each request asks for what is left
+    assert server.requests[1]["If-Range"] == '"one"'
+
+
+def interrupt(server, folder, source=SOURCE, **options):
+    """Leave a download that broke off and could not go on."""
+    server.breaks = [120_000, *[0] * 9]
+    with pytest.raises(CourseError) as caught:
+        get(source, folder, **options)
+    server.breaks.clear()
+    server.requests.clear()
+    return str(caught.value)
+
+
+def test_an_interrupted_download_is_resumed_by_the_next_call(server, tmp_path):
+    told = interrupt(server, tmp_path)
+    kept = next(tmp_path.glob("*.part")).stat().st_size
+    assert kept > 0 and f"{kept:,} bytes are kept" in told
+    assert not (tmp_path / "stories.txt").exists()
+    assert get(SOURCE, tmp_path).read_bytes() == CONTENT
+    assert [request["Range"] for request in server.requests] == [f"bytes={kept}-"]
+    assert not list(tmp_path.glob("*.part*"))
+
+
+def test_a_file_that_changed_meanwhile_is_fetched_afresh(server, tmp_path):
+    interrupt(server, tmp_path, UNKNOWN)
+    server.content, server.etag = CONTENT[::-1], '"two"'
+    assert get(UNKNOWN, tmp_path).read_bytes() == CONTENT[::-1]
+
+
+def test_a_server_that_cannot_resume_is_read_from_the_start(server, tmp_path):
+    interrupt(server, tmp_path)
+    server.ranges = False
+    assert get(SOURCE, tmp_path).read_bytes() == CONTENT
+
+
+def test_a_complete_part_needs_no_more_bytes(server, tmp_path):
+    (tmp_path / "stories.txt.part").write_bytes(CONTENT)
+    assert get(SOURCE, tmp_path).read_bytes() == CONTENT
+    (tmp_path / "stories.txt").unlink()
+    (tmp_path / "stories.txt.part").write_bytes(CONTENT + b"too long")
+    assert get(SOURCE, tmp_path).read_bytes() == CONTENT
+
+
+def test_a_wrong_checksum_is_refused_and_the_file_thrown_away(server, tmp_path):
+    server.content = CONTENT.replace(b"Story 77:", b"Story 78:")
+    with pytest.raises(CourseError, match=r"published sha256.*thrown away"):
+        get(SOURCE, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    server.content = CONTENT
+    assert get(SOURCE, tmp_path).read_bytes() == CONTENT
+
+
+def test_a_damaged_copy_is_fetched_again(server, tmp_path):
+    path = get(SOURCE, tmp_path)
+    path.write_bytes(CONTENT[:1000])
+    assert get(SOURCE, tmp_path).read_bytes() == CONTENT
+    assert len(server.requests) == 2
+
+
+def test_without_a_published_checksum_the_first_one_is_held_to(server, tmp_path):
+    path = get(UNKNOWN, tmp_path)
+    assert json.loads((tmp_path / "registry.json").read_text()) == {"stories.txt": SHA256}
+    path.unlink()
+    server.content = CONTENT + b"more"
+    with pytest.raises(CourseError, match=r"first download, in .*registry\.json"):
+        get(UNKNOWN, tmp_path)
+    server.content = CONTENT
+    assert get(UNKNOWN, tmp_path).read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+def test_the_start_of_a_file_ends_with_a_whole_document(server, tmp_path, ranges):
+    server.ranges = ranges
+    path = get(SOURCE, tmp_path, max_bytes=100_000)
+    start = path.read_bytes()
+    assert CONTENT.startswith(start) and start.endswith(SEPARATOR.encode())
+    assert 99_000 < len(start) <= 100_000
+    assert SEPARATOR.encode() not in CONTENT[len(start) : 100_000]
+    assert server.requests[0]["Range"] == "bytes=0-99999"
+    assert path.name == "stories-first-100000.txt"
+    assert get(SOURCE, tmp_path, max_bytes=100_000) == path and len(server.requests) == 1
+    path.write_bytes(b"damaged")
+    assert get(SOURCE, tmp_path, max_bytes=100_000).read_bytes() == start  # the registry noticed
+
+
+def test_the_start_of_a_file_is_resumed_too(server, tmp_path):
+    interrupt(server, tmp_path, max_bytes=300_000)
+    path = get(SOURCE, tmp_path, max_bytes=300_000)
+    assert CONTENT.startswith(path.read_bytes()) and path.stat().st_size > 299_000
+    assert server.requests[0]["Range"].endswith("-299999") and not server.requests[0]["Range"].startswith("bytes=0-")
+
+
+def test_the_start_is_taken_from_the_whole_file_when_that_is_here(server, tmp_path):
+    alone = get(SOURCE, tmp_path / "alone", max_bytes=50_000).read_bytes()
+    get(SOURCE, tmp_path)
+    server.status = 503
+    assert get(SOURCE, tmp_path, max_bytes=50_000).read_bytes() == alone
+    assert get(SOURCE, tmp_path, max_bytes=len(CONTENT) + 1).name == "stories.txt"
+
+
+@pytest.mark.parametrize("n", range(1, 12))
+def test_a_start_without_a_whole_document_ends_with_a_whole_character(tmp_path, n):
+    path = tmp_path / "start.txt"
+    path.write_bytes("aé中\U0001f388bc".encode())
+    data._cut(path, n)
+    kept = path.read_bytes()
+    assert "aé中\U0001f388bc".startswith(kept.decode())
+    assert n - 3 <= len(kept) <= n
+
+
+def test_a_cut_finds_a_separator_across_its_blocks(tmp_path):
+    for shift in range(-15, 3):  # the search reads blocks of 1 MiB from the end
+        path = tmp_path / f"{shift}.txt"
+        begin = b"x" * 1000 + SEPARATOR.encode()
+        path.write_bytes(begin + b"y" * ((1 << 20) + shift))
+        data._cut(path, 1 << 22)
+        assert path.read_bytes() == begin
+
+
+def test_offline_says_what_was_tried_and_what_works_without_a_network(tmp_path, monkeypatch):
+    with socket.socket() as probe:  # a port where nobody listens
+        probe.bind(("127.0.0.1", 0))
+        endpoint = f"http://127.0.0.1:{probe.getsockname()[1]}"
+        monkeypatch.setenv("HF_ENDPOINT", endpoint)
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        with pytest.raises(CourseError) as caught:
+            load("tinystories-valid", folder=tmp_path, progress=False)
+    told = str(caught.value)
+    assert f"{endpoint}/datasets/roneneldan/TinyStories/resolve/" in told
+    assert "TinyStoriesV2-GPT4-valid.txt" in told and 'load("default")' in told
+
+
+def test_a_refusing_server_is_named_with_its_status(server, tmp_path):
+    server.status = 404
+    with pytest.raises(CourseError, match="HTTP status 404"):
+        load("tinystories-valid", folder=tmp_path, progress=False)
+
+
+def test_load_uses_names_environment_and_published_checksums(server, tmp_path, monkeypatch):
+    monkeypatch.setenv("CS336LITE_DATA", str(tmp_path / "here"))
+    path = load("tinystories", max_bytes=20_000, progress=False)
+    assert path.parent == tmp_path / "here" and path.name == "TinyStoriesV2-GPT4-train-first-20000.txt"
+    assert next(documents(path)).startswith("Story 0")
+    with pytest.raises(CourseError, match="published sha256"):  # this server's file is not TinyStories
+        load("tinystories-valid", progress=False)
+
+
+def test_progress_goes_to_stderr_only(server, tmp_path, capsys):
+    fetch(SOURCE, tmp_path, progress=True)
+    out, err = capsys.readouterr()
+    assert out == "" and "stories.txt" in err and "100%" in err
+
+
+# ------------------------------------------------------------------------------------------------------------ FineWeb
+
+
+def test_fineweb_without_datasets_names_the_extra(tmp_path):
+    code = (
+        "import sys; sys.modules['datasets'] = None  # as where it is not installed\n"
+        "from cs336lite.course.data import load\n"
+        "from cs336lite.course.paths import CourseError\n"
+        "try: load('fineweb-sample', folder=sys.argv[1])\n"
+        "except CourseError as error: print(error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True, timeout=120
+    )
+    assert 'pip install "cs336lite[data]"' in done.stdout and 'load("default")' in done.stdout
+
+
+def test_streamed_texts_become_a_corpus_of_whole_documents(tmp_path):
+    def endless():
+        k = 0
+        while True:
+            yield f"  page {k} {SEPARATOR} 中文 "
+            k += 1
+
+    path = tmp_path / "web.txt"
+    data.write_documents(endless(), path, 1000, progress=False)
+    texts = list(documents(path))
+    assert 900 < path.stat().st_size <= 1000
+    assert texts == [f"page {k}  中文" for k in range(len(texts))]
+    assert [p.name for p in tmp_path.iterdir()] == ["web.txt"]
