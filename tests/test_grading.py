@@ -62,7 +62,7 @@ def test_an_answer_of_another_shape_fails_its_check_and_no_other(small_course):
         "def some(student, rng): expect(student.run(f) == 3, 'm')\n"
     )
     with Judge(small_course, "a1_bpe") as judge:
-        verdict = judge.judge(Submission(((1, "def f(): return 3"),)))
+        verdict = judge.judge(Submission((("1", "def f(): return 3"),)))
     assert [c.passed for c in verdict.checks] == [False, True]
     assert "form that the interface asks for" in verdict.checks[0].message
 
@@ -75,7 +75,7 @@ def test_a_verdict_is_kept_and_a_changed_spec_or_cell_is_judged_anew(small_cours
     with Judge(small_course, "a1_bpe") as judge:
         monkeypatch.setattr(judge, "judge_anew", lambda _: pytest.fail("judged twice"))
         assert judge.judge(answer) == first
-        assert judge.path(Submission(((2, "x"),))) != path
+        assert judge.path(Submission((("2", "x"),))) != path
     spec = small_course / "hidden" / "a1_bpe.py"
     spec.write_text(spec.read_text() + "\n# changed\n")
     assert Judge(small_course, "a1_bpe").path(answer) != path

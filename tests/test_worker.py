@@ -24,7 +24,7 @@ def call(student, *args):
 
 
 def answer(worker, source, *args, seconds=1.0):
-    cells = source if isinstance(source, tuple) else ((1, source),)
+    cells = source if isinstance(source, tuple) else (("1", source),)
     with worker.student(cells) as student:
         student.begin(seconds)
         return student.run(call, *args)
@@ -43,20 +43,20 @@ def test_values_go_there_and_back(worker):
 
 
 def test_a_file_can_be_read_and_not_written(worker):
-    with worker.student(((1, "def f(path, mode): return open(path, mode).read()"),)) as student:
+    with worker.student((("1", "def f(path, mode): return open(path, mode).read()"),)) as student:
         student.begin(2)
         path = student.file(b"line\r\n")
         assert student.run(call, path, "rb") == b"line\r\n"
 
 
 def test_a_cell_that_fails_does_not_stop_the_next(worker):
-    assert answer(worker, ((1, "1 / 0"), (2, "def f(:"), (3, "def f(): return 3"))) == 3
+    assert answer(worker, (("1", "1 / 0"), ("2", "def f(:"), ("3", "def f(): return 3"))) == 3
 
 
 def test_magics_and_shell_lines_are_left_out(worker):
     source = "%matplotlib inline\n!echo hello\ndef f():\n    %timeit 1\n    return 4\nf?"
     assert answer(worker, source) == 4
-    assert answer(worker, (((1, "%%bash\nrm -rf /"), (2, "def f(): return 5")))) == 5
+    assert answer(worker, ((("1", "%%bash\nrm -rf /"), ("2", "def f(): return 5")))) == 5
 
 
 def test_dataclasses_and_super_work_as_in_a_notebook(worker):
@@ -124,7 +124,7 @@ def test_what_goes_wrong_is_told_by_its_kind(worker, source, kind):
 
 
 def test_an_exception_is_told_with_its_place_and_without_its_text(worker):
-    message = str(failure(worker, ((4, "x = 1\ndef f(secret):\n  raise ValueError(secret)"),), "the-hidden-input"))
+    message = str(failure(worker, (("4", "x = 1\ndef f(secret):\n  raise ValueError(secret)"),), "the-hidden-input"))
     assert message == "your code raised ValueError (cell 4, line 3)"
 
 
@@ -134,7 +134,7 @@ def test_a_type_named_like_markup_is_not_repeated(worker):
 
 
 def test_a_missing_name_says_which_cell_failed(worker):
-    message = str(failure(worker, ((2, "x = 1"), (3, "def f(:\n  pass"))))
+    message = str(failure(worker, (("2", "x = 1"), ("3", "def f(:\n  pass"))))
     assert message == "`f` is not defined; cell 3 stopped with SyntaxError on line 1"
 
 
@@ -171,7 +171,7 @@ def test_a_forged_frame_is_a_bad_answer_and_the_next_submission_is_unharmed(work
 
 
 def test_a_check_that_loses_its_process_leaves_the_others_their_points(worker):
-    with worker.student(((1, "n = 0\ndef f(x):\n  if x: return x\n  while True: pass"),)) as student:
+    with worker.student((("1", "n = 0\ndef f(x):\n  if x: return x\n  while True: pass"),)) as student:
         for argument, expected in ((1, 1), (0, None), (2, 2)):
             student.begin(0.5)
             if expected is None:
@@ -183,7 +183,7 @@ def test_a_check_that_loses_its_process_leaves_the_others_their_points(worker):
 
 def test_the_whole_submission_has_a_budget_of_its_own():
     with Worker(budget=Budget(load_seconds=1, submission_seconds=1)) as small:
-        with small.student(((1, "def f():\n  while True: pass"),)) as student:
+        with small.student((("1", "def f():\n  while True: pass"),)) as student:
             kinds = []
             for _ in range(5):
                 student.begin(0.4)
@@ -195,7 +195,7 @@ def test_the_whole_submission_has_a_budget_of_its_own():
 
 
 def test_cells_that_never_end_are_told_once_and_not_run_again(worker):
-    with worker.student(((1, "while True: pass"),)) as student:
+    with worker.student((("1", "while True: pass"),)) as student:
         for _ in range(3):
             student.begin(1)
             with pytest.raises(StudentError, match="while its cells were run"):
@@ -205,7 +205,7 @@ def test_cells_that_never_end_are_told_once_and_not_run_again(worker):
 
 def test_processor_time_is_measured_from_outside(worker):
     source = "import time\ntime.process_time = time.perf_counter = lambda: 0.0\ndef f(n):\n  for _ in range(n): pass"
-    with worker.student(((1, source),)) as student:
+    with worker.student((("1", source),)) as student:
         student.begin(10)
         short, long = student.cpu_seconds(call, 1_000), student.cpu_seconds(call, 5_000_000)
     assert long > 10 * short

@@ -109,7 +109,7 @@ class Worker:
         self.close()
 
     @contextmanager
-    def student(self, cells: tuple[tuple[int, str], ...], name: str = "__main__") -> Iterator[RemoteStudent]:
+    def student(self, cells: tuple[tuple[str, str], ...], name: str = "__main__") -> Iterator[RemoteStudent]:
         """A submission's cells ``(label, source)`` as a student that checks may ask."""
         student = RemoteStudent(self, cells, name)
         try:
@@ -125,7 +125,7 @@ class RemoteStudent:
     question raises `StudentError` when the child raises, answers nonsense, dies, or uses up a budget.
     """
 
-    def __init__(self, worker: Worker, cells: tuple[tuple[int, str], ...], name: str) -> None:
+    def __init__(self, worker: Worker, cells: tuple[tuple[str, str], ...], name: str) -> None:
         self.worker = worker
         self.cells = cells
         self.name = name
@@ -133,7 +133,7 @@ class RemoteStudent:
         self.folder.chmod(0o755)
         self.channel: socket.socket | None = None
         self.pid = 0
-        self.load_errors: list[tuple[int, str, int]] = []
+        self.load_errors: list[tuple[str, str, int]] = []
         self.load_failure: StudentError | None = None
         self.spent = 0.0  # processor seconds of all children so far
         self.check_limit = self.check_spent = 0.0
@@ -187,7 +187,7 @@ class RemoteStudent:
         except StudentError as error:
             self.load_failure = StudentError(error.kind, f"while its cells were run: {error}")
             raise self.load_failure from None
-        self.load_errors = read_load_errors(answer)
+        self.load_errors = self.read_load_errors(answer)
 
     def exchange(self, frame: bytes, seconds: float, limit: str) -> tuple[dict[str, Any], float]:
         """Send a frame; the answer, and the processor seconds it took the child."""
@@ -255,7 +255,7 @@ class RemoteStudent:
     def explain(self, answer: dict[str, Any]) -> StudentError:
         kind = wire.plain_name(answer.get("kind"))
         cell, line = answer.get("cell"), answer.get("line")
-        at = f" (cell {cell}, line {line})" if type(cell) is int and type(line) is int and cell > 0 else ""
+        at = f" (cell {cell}, line {line})" if self.is_place(cell, line) else ""
         if kind == "MissingName":
             name = wire.plain_name(answer.get("detail"))
             because = "".join(f"; cell {c} stopped with {k} on line {n}" for c, k, n in self.load_errors[:3])
@@ -272,6 +272,19 @@ class RemoteStudent:
                 "BadAnswer", "the answer has a type that is not asked for, or is too large to be judged"
             )
         return StudentError(kind, f"your code raised {kind}{at}")
+
+    def is_place(self, cell: Any, line: Any) -> bool:
+        """Whether the child named a cell that the submission has; anything else is not repeated to anybody."""
+        return isinstance(cell, str) and type(line) is int and any(cell == label for label, _ in self.cells)
+
+    def read_load_errors(self, answer: dict[str, Any]) -> list[tuple[str, str, int]]:
+        """Which cells failed, as the child tells it; an answer of another form counts as none."""
+        errors = answer.get("value") if answer.get("op") == "loaded" else None
+        found = []
+        for error in errors if isinstance(errors, list) else []:
+            if isinstance(error, dict) and self.is_place(error.get("cell"), error.get("line")):
+                found.append((error["cell"], wire.plain_name(error.get("kind")), error["line"]))
+        return found
 
 
 class Meter:
@@ -304,16 +317,6 @@ class Meter:
             if self.used() > self.seconds or time.monotonic() > self.wall_end:
                 raise TimeoutError
             pause = 0.05
-
-
-def read_load_errors(answer: dict[str, Any]) -> list[tuple[int, str, int]]:
-    """Which cells failed, as the child tells it; an answer of another form counts as none."""
-    errors = answer.get("value") if answer.get("op") == "loaded" else None
-    found = []
-    for error in errors if isinstance(errors, list) else []:
-        if isinstance(error, dict) and type(error.get("cell")) is int and type(error.get("line")) is int:
-            found.append((error["cell"], wire.plain_name(error.get("kind")), error["line"]))
-    return found
 
 
 def packages() -> list[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import html
 import os
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,8 @@ def configure(config: Any, course: Path) -> None:
     tools = str(Path(sys.executable).parent)  # nbgrader calls alembic by name, also where no environment is active
     if tools not in os.environ.get("PATH", "").split(os.pathsep):
         os.environ["PATH"] = os.pathsep.join([tools, os.environ.get("PATH", "")])
+    # nbgrader 0.9.6 adds its submissions in an order that SQLAlchemy 2.1 grumbles about, at no harm
+    warnings.filterwarnings("ignore", message="Object of type <Submitted")
     config.CourseDirectory.root = str(course)
     config.CourseDirectory.course_id = "cs336lite"
     config.CourseDirectory.db_url = f"sqlite:///{course / 'gradebook.db'}"
@@ -85,6 +88,7 @@ class FeedbackExporter(HTMLExporter):
 
     def _load_config(self, cfg: Any, **kwargs: Any) -> None:
         super()._load_config(cfg, **kwargs)
+        self.exclude_anchor_links = True
         self.embed_images = False  # an image path of a submission's could name any file of the instructor's
 
 
@@ -153,7 +157,7 @@ def write_verdict(cell: NotebookNode, verdict: Verdict) -> None:
 
 def summary(verdict: Verdict) -> str:
     """The head of a feedback page, in markdown: the score, each exercise, what was put right."""
-    rows = ["| exercise | points | |", "|---|---|---|"]
+    rows = ["| exercise | points | what to look at |", "|:---|:---|:---|"]
     for name in dict.fromkeys(c.exercise for c in verdict.checks):
         checks = verdict.exercise(name)
         points, total = sum(c.points for c in checks), sum(c.max_points for c in checks)

@@ -46,12 +46,14 @@ class StructureCell:
 
 @dataclass(frozen=True)
 class Submission:
-    """What is judged: ``cells`` are ``(number in the notebook, source)``; ``name`` is the module's ``__name__``.
+    """What is judged: ``cells`` are ``(label, source)``; ``name`` is the module's ``__name__``.
+
+    A label is what a message calls a cell: its exercise, or its number in the notebook.
 
     ``problem`` says why nothing can be judged; ``notes`` say what was put right without a loss of points.
     """
 
-    cells: tuple[tuple[int, str], ...] = ()
+    cells: tuple[tuple[str, str], ...] = ()
     name: str = "__main__"
     problem: str = ""
     notes: tuple[str, ...] = field(default=())
@@ -65,7 +67,7 @@ def read_submission(path: Path, structure: Iterable[StructureCell] = ()) -> Subm
     if path.suffix == ".py":
         text, problem = read_text(path)
         problem = problem or (f"the file holds more than {MAX_SOURCE} characters" if len(text) > MAX_SOURCE else "")
-        return Submission(problem=problem) if problem else Submission(((1, text),), "submission")
+        return Submission(problem=problem) if problem else Submission((("1", text),), "submission")
     notebook, problem = read_notebook(path)
     if problem:
         return Submission(problem=problem)
@@ -77,8 +79,9 @@ def submission_of(clean: nbformat.NotebookNode, notes: Iterable[str] = ()) -> Su
     """The submission in a normalised notebook: its code cells, less those that the course locked."""
     cells = []
     for number, cell in enumerate(clean.cells, 1):
-        if cell.cell_type == "code" and not cell.metadata.get("nbgrader", {}).get("locked", False):
-            cells.append((number, cell.source))
+        known = cell.metadata.get("nbgrader", {})
+        if cell.cell_type == "code" and not known.get("locked", False):
+            cells.append((f"`{known['grade_id']}`" if "grade_id" in known else str(number), cell.source))
     if sum(len(source) for _, source in cells) > MAX_SOURCE:
         return Submission(problem=f"the code cells hold more than {MAX_SOURCE} characters", notes=tuple(notes))
     return Submission(tuple(cells), notes=tuple(notes))

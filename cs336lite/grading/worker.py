@@ -129,7 +129,7 @@ class Child:
                 return pack("loaded", self.errors)
             return pack("value", self.run(frame["source"], frame["function"], frame["value"]))
         except self.wire.WireError as error:
-            return pack("error", kind="BadAnswer", detail=str(error), cell=0, line=0)
+            return pack("error", kind="BadAnswer", detail=str(error), cell="", line=0)
         except BaseException as error:
             cell, line = place(error)
             missing = error.name if isinstance(error, MissingName) else ""
@@ -190,13 +190,13 @@ def pass_for(line: str) -> str:
     return line[: len(line) - len(line.lstrip())] + "pass"
 
 
-def place(error: BaseException) -> tuple[int, int]:
-    """The cell and line of the student's code in which an exception arose, or (0, 0)."""
-    found = (0, 0)
+def place(error: BaseException) -> tuple[str, int]:
+    """The cell and line of the student's code in which an exception arose, or ("", 0)."""
+    found = ("", 0)
     for frame, line in traceback.walk_tb(error.__traceback__):
         name = frame.f_code.co_filename
-        if name.startswith("<cell ") and name[6:-1].isdigit():
-            found = (int(name[6:-1]), line)
+        if name.startswith("<cell "):
+            found = (name[6:-1], line)
     return found
 
 
