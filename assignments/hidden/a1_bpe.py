@@ -1,0 +1,1625 @@
+r"""Hidden checks of a1_bpe: 100 points, judged through `train_bpe` and `Tokenizer` alone.
+
+Expected answers come from the slow trainer and encoder below, which follow the definition word by word. A misconception
+is the same trainer with one part replaced, so a wrong answer can be recognised and named. Inputs are drawn afresh for
+every course and are built so that a check meets one difficulty and no other: a solution that breaks ties wrongly
+loses the points of ties and, where everything meets, of whole runs, but not those of reading files or of counting.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from string import ascii_letters, ascii_lowercase
+
+import regex
+
+from cs336lite.course.spec import Fail, StudentError, check, expect
+
+PATTERN = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+ASCII_PATTERN = r"'(?:[sdmt]|ll|ve|re)| ?[A-Za-z]+| ?[0-9]+| ?[^\sA-Za-z0-9]+|\s+(?!\S)|\s+"
+SEPARATORS = '\n\t0123456789!"#$%&()*+,-./:;=?@[]^_`{}~'  # one pre-token each between two words of ASCII letters
+
+Word = tuple[bytes, ...]
+Pair = tuple[bytes, bytes]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The definition, slowly: training
+
+
+def cut(text: str, special_tokens: list[str]) -> list[str]:
+    """Text, special token, text, …, text: cut at special tokens, the leftmost first and there the longest."""
+    parts, start, at = [], 0, 0
+    while at < len(text):
+        here = [name for name in special_tokens if text.startswith(name, at)]
+        if here:
+            name = max(here, key=len)
+            parts += [text[start:at], name]
+            at = start = at + len(name)
+        else:
+            at += 1
+    return [*parts, text[start:]]
+
+
+def spell(piece: str) -> Word:
+    return tuple(bytes([byte]) for byte in piece.encode())
+
+
+def count(words: dict[Word, int]) -> dict[Pair, int]:
+    counts: dict[Pair, int] = {}
+    for word, number in words.items():
+        for pair in pairwise(word):
+            counts[pair] = counts.get(pair, 0) + number
+    return counts
+
+
+def merge(word: Word, pair: Pair) -> Word:
+    merged, at = [], 0
+    while at < len(word):
+        width = 2 if word[at : at + 2] == pair else 1
+        merged.append(b"".join(word[at : at + width]))
+        at += width
+    return tuple(merged)
+
+
+def greatest(counts: dict[Pair, int], merges: list[Pair]) -> Pair:
+    return max(counts, key=lambda pair: (counts[pair], pair))
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """A trainer in parts, the right ones by default."""
+
+    read: Callable[[bytes], str] = lambda data: data.decode("utf-8", errors="replace")
+    texts: Callable[[str, list[str]], list[str]] = lambda text, names: cut(text, names)[0::2]
+    split: Callable[[str], list[str]] = regex.compile(PATTERN).findall
+    spell: Callable[[str], Word] = spell
+    weigh: Callable[[int], int] = lambda number: number
+    count: Callable[[dict[Word, int]], dict[Pair, int]] = count
+    update: Callable[[dict[Pair, int], dict[Pair, int], Pair], dict[Pair, int]] = lambda kept, true, pair: true
+    choose: Callable[[dict[Pair, int], list[Pair]], Pair] = greatest
+    merge: Callable[[Word, Pair], Word] = merge
+
+    def merges(self, data: bytes, number: int, special_tokens: list[str] | None = None) -> list[Pair]:
+        """The first ``number`` merges, or fewer when no pair is left."""
+        words: dict[Word, int] = {}
+        for text in self.texts(self.read(data), special_tokens or []):
+            for piece in self.split(text):
+                word = self.spell(piece)
+                words[word] = words.get(word, 0) + 1
+        words = {word: self.weigh(times) for word, times in words.items()}
+        merges: list[Pair] = []
+        counts = self.count(words)
+        while counts and len(merges) < number:
+            pair = self.choose(counts, merges)
+            merges.append(pair)
+            words = {self.merge(word, pair): times for word, times in words.items()}
+            counts = self.update(counts, self.count(words), pair)
+        return merges
+
+
+RIGHT = Trainer()
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Misconceptions of training: one part replaced
+
+
+def rank_of(merges: list[Pair]) -> Callable[[bytes], int]:
+    """Ids as training hands them out: bytes first, then merges in order."""
+    ids = {bytes([byte]): byte for byte in range(256)} | {a + b: 256 + i for i, (a, b) in enumerate(merges)}
+    return ids.__getitem__
+
+
+def greatest_ids(counts: dict[Pair, int], merges: list[Pair]) -> Pair:
+    rank = rank_of(merges)
+    return max(counts, key=lambda pair: (counts[pair], rank(pair[0]), rank(pair[1])))
+
+
+def smallest_ids(counts: dict[Pair, int], merges: list[Pair]) -> Pair:
+    rank = rank_of(merges)
+    return min(counts, key=lambda pair: (-counts[pair], rank(pair[0]), rank(pair[1])))
+
+
+def smallest(counts: dict[Pair, int], merges: list[Pair]) -> Pair:
+    return min(counts, key=lambda pair: (-counts[pair], pair))
+
+
+def first_seen(counts: dict[Pair, int], merges: list[Pair]) -> Pair:
+    return max(counts, key=counts.__getitem__)
+
+
+def last_seen(counts: dict[Pair, int], merges: list[Pair]) -> Pair:
+    return max(reversed(counts), key=counts.__getitem__)
+
+
+def greatest_joined(counts: dict[Pair, int], merges: list[Pair]) -> Pair:
+    return max(counts, key=lambda pair: (counts[pair], b"".join(pair)))
+
+
+def greatest_printable(counts: dict[Pair, int], merges: list[Pair]) -> Pair:
+    return max(counts, key=lambda pair: (counts[pair], printable(pair[0]), printable(pair[1])))
+
+
+def count_once_per_word(words: dict[Word, int]) -> dict[Pair, int]:
+    counts: dict[Pair, int] = {}
+    for word, number in words.items():
+        for pair in dict.fromkeys(pairwise(word)):
+            counts[pair] = counts.get(pair, 0) + number
+    return counts
+
+
+def count_without_overlap(words: dict[Word, int]) -> dict[Pair, int]:
+    counts: dict[Pair, int] = {}
+    for word, number in words.items():
+        free_at: dict[Pair, int] = {}
+        for at, pair in enumerate(pairwise(word)):
+            if at >= free_at.get(pair, 0):
+                counts[pair] = counts.get(pair, 0) + number
+                free_at[pair] = at + 2
+    return counts
+
+
+def never_lowered(kept: dict[Pair, int], true: dict[Pair, int], merged: Pair) -> dict[Pair, int]:
+    pairs = [*kept, *(pair for pair in true if pair not in kept)]
+    return {pair: max(kept.get(pair, 0), true.get(pair, 0)) for pair in pairs if pair != merged}
+
+
+def nothing_new(kept: dict[Pair, int], true: dict[Pair, int], merged: Pair) -> dict[Pair, int]:
+    return {pair: true[pair] for pair in kept if pair in true}
+
+
+def merge_from_the_right(word: Word, pair: Pair) -> Word:
+    merged, end = [], len(word)
+    while end > 0:
+        width = 2 if word[max(end - 2, 0) : end] == pair else 1
+        merged.append(b"".join(word[end - width : end]))
+        end -= width
+    return tuple(reversed(merged))
+
+
+def merge_once(word: Word, pair: Pair) -> Word:
+    for at in range(len(word) - 1):
+        if word[at : at + 2] == pair:
+            return (*word[:at], b"".join(pair), *word[at + 2 :])
+    return word
+
+
+def merge_with_overlap(word: Word, pair: Pair) -> Word:
+    merged: list[bytes] = []
+    used = False
+    for at, token in enumerate(word):
+        if word[at : at + 2] == pair:
+            merged.append(b"".join(pair))
+            used = True
+        elif not used:
+            merged.append(token)
+        else:
+            used = False
+    return tuple(merged)
+
+
+def merge_by_replacing_text(word: Word, pair: Pair) -> Word:
+    """Replaces in a text with tokens parted by a mark, not looking whether the left token begins there."""
+    mark = b"\xff"  # never a byte of UTF-8
+    return tuple(mark.join(word).replace(mark.join(pair), b"".join(pair)).split(mark))
+
+
+WHOLE = replace(RIGHT, split=lambda text: [text])
+SPACES = replace(RIGHT, split=str.split)
+LINES = replace(RIGHT, split=lambda text: text.splitlines(keepends=True))
+ASCII = replace(RIGHT, split=regex.compile(ASCII_PATTERN).findall)
+CHARACTERS = replace(RIGHT, spell=lambda piece: tuple(character.encode() for character in piece))
+TRANSLATED = replace(RIGHT, read=lambda data: data.decode(errors="replace").replace("\r\n", "\n").replace("\r", "\n"))
+IGNORING = replace(RIGHT, read=lambda data: data.decode("utf-8", errors="ignore"))
+LATIN_1 = replace(RIGHT, read=lambda data: data.decode("latin-1"))
+UNWEIGHTED = replace(RIGHT, weigh=lambda number: 1)
+ONCE_PER_WORD = replace(RIGHT, count=count_once_per_word)
+WITHOUT_OVERLAP = replace(RIGHT, count=count_without_overlap)
+STALE = replace(RIGHT, update=never_lowered)
+NOTHING_NEW = replace(RIGHT, update=nothing_new)
+FROM_THE_RIGHT = replace(RIGHT, merge=merge_from_the_right)
+ONLY_FIRST = replace(RIGHT, merge=merge_once)
+OVERLAPPING = replace(RIGHT, merge=merge_with_overlap)
+REPLACING = replace(RIGHT, merge=merge_by_replacing_text)
+SMALLEST = replace(RIGHT, choose=smallest)
+FIRST_SEEN = replace(RIGHT, choose=first_seen)
+LAST_SEEN = replace(RIGHT, choose=last_seen)
+GREATEST_IDS = replace(RIGHT, choose=greatest_ids)
+SMALLEST_IDS = replace(RIGHT, choose=smallest_ids)
+GREATEST_JOINED = replace(RIGHT, choose=greatest_joined)
+GREATEST_PRINTABLE = replace(RIGHT, choose=greatest_printable)
+SPECIALS_AS_TEXT = replace(RIGHT, texts=lambda text, names: [text])
+SPECIALS_REMOVED = replace(RIGHT, texts=lambda text, names: ["".join(cut(text, names)[0::2])])
+FIRST_LISTED = replace(RIGHT, texts=lambda text, names: cut_by_order(text, names)[0::2])
+
+ACROSS = "merges cross the borders of pre-tokens: cut the text with the pattern and merge inside each piece only"
+TIES = "between pairs with the same count the greatest pair of byte strings wins"
+OF_TRAINING = [
+    (WHOLE, ACROSS),
+    (LINES, "a whole line is taken as one pre-token: cut the text with the pattern and merge inside each piece only"),
+    (SPACES, "the text is split at white space, so the spaces are lost: a pre-token keeps the space in front of it"),
+    (ASCII, "only the letters a-z count as letters: use the regex module and \\p{L}, \\p{N}"),
+    (CHARACTERS, "training starts from whole characters: it must start from the single bytes of their UTF-8 form"),
+    (TRANSLATED, "line ends were changed while reading: open the file in binary mode, or with newline=''"),
+    (UNWEIGHTED, "each distinct word is counted once: add the word's count, not 1, for each of its pairs"),
+    (ONCE_PER_WORD, "a pair is counted once per word: count every position at which it stands"),
+    (WITHOUT_OVERLAP, "overlapping pairs are left out of the count: three equal tokens in a row hold two pairs"),
+    (STALE, "stale counts: after a merge the pairs that it destroyed, left and right of it, are still counted"),
+    (NOTHING_NEW, "pairs made by a merge are never counted: the new token forms new pairs with its neighbours"),
+    (
+        FROM_THE_RIGHT,
+        "a run of equal tokens is merged from the right: go from left to right, so that `aaa` is `aa`, `a`",
+    ),
+    (ONLY_FIRST, "only the first occurrence in a word is merged: merge them all"),
+    (OVERLAPPING, "a token is used in two merges: occurrences that overlap cannot both be merged"),
+    (REPLACING, "tokens are torn apart: replacing inside joined text also hits the tail of a longer token"),
+    (FIRST_SEEN, f"ties are broken by first occurrence: {TIES}"),
+    (LAST_SEEN, f"ties are broken by last occurrence: {TIES}"),
+    (SMALLEST, f"ties go to the smallest pair: {TIES}"),
+    (
+        GREATEST_IDS,
+        f"ties are broken by token ids: {TIES}, and a merged token has a high id but not always great bytes",
+    ),
+    (SMALLEST_IDS, f"ties are broken by token ids: {TIES}"),
+    (GREATEST_JOINED, f"ties compare the joined bytes: {TIES}; compare the left tokens first, then the right ones"),
+    (GREATEST_PRINTABLE, f"ties compare GPT-2's printable characters: {TIES}; a space is a small byte (0x20)"),
+]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The definition, slowly: encoding
+
+
+def bytes_of_a_piece(piece: str, merges: list[Pair]) -> Word:
+    word = spell(piece)
+    for pair in merges:  # in order of rank: what a merge makes can only be used by later ones
+        word = merge(word, pair)
+    return word
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """An encoder in parts, the right ones by default."""
+
+    cut: Callable[[str, list[str]], list[str]] = cut
+    split: Callable[[str], list[str]] = regex.compile(PATTERN).findall
+    merge: Callable[[str, list[Pair]], Word] = bytes_of_a_piece
+    number: Callable[[bytes, dict[bytes, int], list[Pair]], int] = lambda token, ids, merges: ids[token]
+    number_specials: Callable[[list[str]], list[str]] = list
+
+    def encode(
+        self, vocab: dict[int, bytes], merges: list[Pair], text: str, names: list[str] | None = None
+    ) -> list[int]:
+        ids_of = {token: i for i, token in vocab.items()}
+        for name in self.number_specials(names or []):
+            ids_of.setdefault(name.encode(), len(ids_of))
+        known: dict[str, list[int]] = {}
+        ids: list[int] = []
+        for i, part in enumerate(self.cut(text, names or [])):
+            if i % 2:
+                ids.append(ids_of[part.encode()])
+                continue
+            for piece in self.split(part):
+                if piece not in known:
+                    known[piece] = [self.number(token, ids_of, merges) for token in self.merge(piece, merges)]
+                ids += known[piece]
+        return ids
+
+
+ENCODER = Encoder()
+
+
+def vocab_of(merges: list[Pair], special_tokens: list[str] | None = None) -> dict[int, bytes]:
+    names = [name.encode() for name in special_tokens or []]
+    return dict(enumerate([*names, *(bytes([byte]) for byte in range(256)), *(a + b for a, b in merges)]))
+
+
+def gpt2_characters() -> dict[int, str]:
+    """GPT-2's printable character for every byte: itself where it prints, otherwise the next free one from U+0100."""
+    prints = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in prints]
+    return {byte: chr(byte) for byte in prints} | {byte: chr(256 + i) for i, byte in enumerate(others)}
+
+
+def printable(token: bytes) -> str:
+    table = gpt2_characters()
+    return "".join(table[byte] for byte in token)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Misconceptions of encoding: one part replaced
+
+
+def longest_match(piece: str, merges: list[Pair]) -> Word:
+    tokens = {bytes([byte]) for byte in range(256)} | {a + b for a, b in merges}
+    data, at, word = piece.encode(), 0, []
+    while at < len(data):
+        end = next(end for end in range(len(data), at, -1) if data[at:end] in tokens)
+        word.append(data[at:end])
+        at = end
+    return tuple(word)
+
+
+def step_by_step(choose: Callable[[list[int], list[int]], int]) -> Callable[[str, list[Pair]], Word]:
+    """Merges one occurrence at a time: the one that ``choose`` picks from the places and the ranks of their pairs."""
+
+    def merge_piece(piece: str, merges: list[Pair]) -> Word:
+        ranks = {pair: rank for rank, pair in enumerate(merges)}
+        word = spell(piece)
+        while places := [at for at in range(len(word) - 1) if word[at : at + 2] in ranks]:
+            at = choose(places, [ranks[word[at : at + 2]] for at in places])
+            word = (*word[:at], word[at] + word[at + 1], *word[at + 2 :])
+        return word
+
+    return merge_piece
+
+
+def merges_by(merge_word: Callable[[Word, Pair], Word]) -> Callable[[str, list[Pair]], Word]:
+    def merge_piece(piece: str, merges: list[Pair]) -> Word:
+        word = spell(piece)
+        for pair in merges:
+            word = merge_word(word, pair)
+        return word
+
+    return merge_piece
+
+
+def lowest_id(vocab: dict[int, bytes]) -> Encoder:
+    """The encoder that orders merges by the id of their result instead of by rank."""
+    ids = {token: i for i, token in vocab.items()}
+    inner = step_by_step(lambda places, ranks: places[ranks.index(min(ranks))])
+    return Encoder(merge=lambda piece, merges: inner(piece, sorted(merges, key=lambda pair: ids[b"".join(pair)])))
+
+
+def cut_by_order(text: str, names: list[str]) -> list[str]:
+    """The leftmost special token, but of several that begin there the one that comes first in the list."""
+    if not names:
+        return [text]
+    return regex.split("(" + "|".join(regex.escape(name) for name in names) + ")", text)
+
+
+def cut_one_after_another(text: str, names: list[str]) -> list[str]:
+    """All of the longest special token first, wherever it stands, then the next."""
+    parts = [text]
+    for name in sorted(names, key=len, reverse=True):
+        parts = [new for i, part in enumerate(parts) for new in ([part] if i % 2 else cut(part, [name]))]
+    return parts
+
+
+LONGEST_MATCH = Encoder(merge=longest_match)
+LEFTMOST_PAIR = Encoder(merge=step_by_step(lambda places, ranks: places[0]))
+HIGHEST_RANK = Encoder(merge=step_by_step(lambda places, ranks: places[ranks.index(max(ranks))]))
+ENCODE_WHOLE = Encoder(split=lambda text: [text])
+ENCODE_ASCII = Encoder(split=regex.compile(ASCII_PATTERN).findall)
+ENCODE_FROM_THE_RIGHT = Encoder(merge=merges_by(merge_from_the_right))
+ENCODE_ONLY_FIRST = Encoder(merge=merges_by(merge_once))
+ENCODE_OVERLAPPING = Encoder(merge=merges_by(merge_with_overlap))
+BYTES_ONLY = Encoder(merge=lambda piece, merges: spell(piece))
+TRANSLATING = Encoder(cut=lambda text, names: cut(text.replace("\r\n", "\n").replace("\r", "\n"), names))
+ASSUMED_IDS = Encoder(number=lambda token, ids, merges: rank_of(merges)(token))
+PLAIN = Encoder(cut=lambda text, names: [text])
+LISTED = Encoder(cut=cut_by_order)
+ONE_AFTER_ANOTHER = Encoder(cut=cut_one_after_another)
+
+RANK = "merges must apply in order of their rank"
+OF_ENCODING = [
+    (BYTES_ONLY, f"no merge was applied: {RANK} to the bytes of each pre-token"),
+    (LONGEST_MATCH, f"the longest token of the vocabulary is taken from the left: that is not BPE, {RANK}"),
+    (LEFTMOST_PAIR, f"the leftmost pair is merged first: {RANK}, the pair that training merged earliest first"),
+    (HIGHEST_RANK, f"the latest merge is applied first: {RANK}, the earliest first"),
+    (ENCODE_WHOLE, "merges cross the borders of pre-tokens: encode each piece that the pattern cuts on its own"),
+    (ENCODE_ASCII, "only the letters a-z count as letters: use the regex module and \\p{L}, \\p{N}"),
+    (ENCODE_FROM_THE_RIGHT, "a run of equal tokens is merged from the right: `aaa` is `aa`, `a`"),
+    (ENCODE_ONLY_FIRST, "only the first occurrence of a pair in a piece is merged: merge them all"),
+    (ENCODE_OVERLAPPING, "a token is used in two merges: occurrences that overlap cannot both be merged"),
+    (TRANSLATING, "line ends were changed: every character of the text must be encoded as it is"),
+    (ASSUMED_IDS, "ids are computed (byte value, 256 + rank): look every token up in the vocabulary that was given"),
+]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Drivers: each runs where the student's code lives and must stand alone
+
+
+def drive_training(student, path, vocab_size, special_tokens):
+    answer = student.train_bpe(path, vocab_size, special_tokens)
+    try:
+        vocab, merges = answer
+        return {i: token for i, token in vocab.items()}, [tuple(pair) for pair in merges]
+    except (TypeError, ValueError, AttributeError):
+        return None
+
+
+def drive_refusal(student, path, vocab_size, special_tokens):
+    try:
+        student.train_bpe(path, vocab_size, special_tokens)
+    except NotImplementedError:
+        raise
+    except ValueError:
+        return "ValueError"
+    except Exception as error:
+        return type(error).__name__
+    return "nothing"
+
+
+def drive_training_twice(student, path, vocab_size, special_tokens):
+    answers = []
+    for _ in range(2):
+        vocab, merges = student.train_bpe(path, vocab_size, special_tokens)
+        answers.append((dict(vocab), [tuple(pair) for pair in merges]))
+    return answers[0] == answers[1], len(answers[0][1]), list(special_tokens)
+
+
+def drive_training_only(student, path, vocab_size, special_tokens):
+    return len(student.train_bpe(path, vocab_size, special_tokens)[1])
+
+
+def drive_recount(student, words, passes):
+    """What a full recount costs: count all pairs of all words and go through all words to merge, ``passes`` times."""
+    from itertools import pairwise
+
+    words = {tuple(bytes([byte]) for byte in word): 1 for word in words}
+    left, right = b"\x00", b"\x01"
+    for _ in range(passes):
+        counts = {}
+        for word, number in words.items():
+            for pair in pairwise(word):
+                counts[pair] = counts.get(pair, 0) + number
+        for word in words:
+            merged, at = [], 0
+            while at < len(word):
+                if at < len(word) - 1 and word[at] == left and word[at + 1] == right:
+                    merged.append(left + right)
+                    at += 2
+                else:
+                    merged.append(word[at])
+                    at += 1
+    return passes
+
+
+def drive_encoding(student, vocab, merges, special_tokens, texts):
+    import operator
+
+    tokenizer = student.Tokenizer(vocab, merges, special_tokens) if special_tokens else student.Tokenizer(vocab, merges)
+    answers = []
+    for text in texts:
+        ids = tokenizer.encode(text)
+        ids = list(ids) if hasattr(ids, "__iter__") else [None]
+        answers.append([operator.index(i) if hasattr(i, "__index__") else None for i in ids])
+    return answers
+
+
+def drive_files(student, vocab_path, merges_path, special_tokens, texts):
+    import operator
+
+    open_files = student.Tokenizer.from_files
+    tokenizer = (
+        open_files(vocab_path, merges_path, special_tokens) if special_tokens else open_files(vocab_path, merges_path)
+    )
+    answers = []
+    for text in texts:
+        ids = tokenizer.encode(text)
+        ids = list(ids) if hasattr(ids, "__iter__") else [None]
+        answers.append([operator.index(i) if hasattr(i, "__index__") else None for i in ids])
+    return answers
+
+
+def drive_decoding(student, vocab, merges, special_tokens, ids):
+    tokenizer = student.Tokenizer(vocab, merges, special_tokens) if special_tokens else student.Tokenizer(vocab, merges)
+    text = tokenizer.decode(ids)
+    return str(text) if isinstance(text, str) else None
+
+
+def drive_unknown_id(student, vocab, merges, ids):
+    tokenizer = student.Tokenizer(vocab, merges)
+    try:
+        tokenizer.decode(ids)
+    except NotImplementedError:
+        raise
+    except ValueError as error:
+        return "ValueError", str(error)
+    except Exception as error:
+        return type(error).__name__, ""
+    return "nothing", ""
+
+
+def drive_pieces(student, vocab, merges, special_tokens, streams):
+    import operator
+
+    tokenizer = student.Tokenizer(vocab, merges, special_tokens) if special_tokens else student.Tokenizer(vocab, merges)
+    answers = []
+    for pieces in streams:
+        ids = tokenizer.encode_iterable(piece for piece in pieces)
+        ids = list(ids) if hasattr(ids, "__iter__") else [None]
+        answers.append([operator.index(i) if hasattr(i, "__index__") else None for i in ids])
+    return answers
+
+
+def drive_reading(student, vocab, merges, pieces):
+    """The ids, how many pieces had been read when each tenth of them came out, and whether a call alone reads."""
+    import operator
+
+    read = 0
+
+    def stream():
+        nonlocal read
+        for piece in pieces:
+            read += 1
+            yield piece
+
+    answer = student.Tokenizer(vocab, merges).encode_iterable(stream())
+    ids, reads = [], []
+    for i in answer if hasattr(answer, "__iter__") else [None]:
+        ids.append(operator.index(i) if hasattr(i, "__index__") else None)
+        reads.append(read)
+    return ids, reads
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Asking and judging
+
+
+def ask(student, driver: Callable, *args, problems: dict[str, str] | None = None):
+    """`student.run`, with exceptions that betray a misconception (by type name) turned into a message."""
+    try:
+        return student.run(driver, *args)
+    except StudentError as error:
+        if problems and error.kind in problems:
+            raise Fail(problems[error.kind]) from error
+        raise
+
+
+def trained(student, data: bytes, vocab_size: int, special_tokens: list[str], problems: dict[str, str] | None = None):
+    """The student's ``(vocab, merges)``, of the right types."""
+    answer = ask(student, drive_training, student.file(data), vocab_size, special_tokens, problems=problems)
+    expect(
+        answer is not None, "train_bpe must return two things: a dict from id to bytes, and a list of pairs of bytes"
+    )
+    vocab, merges = answer
+    expect(
+        all(len(pair) == 2 and all(type(token) is bytes for token in pair) for pair in merges),
+        "merges must be a list of pairs of bytes objects, such as (b'a', b'b'): not ids, not str",
+    )
+    return vocab, merges
+
+
+def judge_merges(
+    student,
+    data: bytes,
+    number: int,
+    otherwise: str,
+    special_tokens: list[str] | None = None,
+    wrong: list[tuple[Trainer, str]] | None = None,
+    problems: dict[str, str] | None = None,
+) -> None:
+    """Compare the first ``number`` merges with the definition's; name the misconception that explains a difference."""
+    names = special_tokens or []
+    expected = RIGHT.merges(data, number, names)
+    _, merges = trained(student, data, 256 + len(names) + number, names, problems)
+    merges = merges[:number]
+    if merges == expected:
+        return
+    for trainer, message in [*(wrong or []), *OF_TRAINING]:
+        if merges == trainer.merges(data, number, names):
+            raise Fail(message)
+    raise Fail(otherwise)
+
+
+def encoded(student, vocab, merges, special_tokens, texts: list[str], problems=None) -> list[list[int]]:
+    answers = ask(student, drive_encoding, vocab, merges, special_tokens, texts, problems=problems)
+    expect(all(type(i) is int for ids in answers for i in ids), "encode must return a list of ints")
+    return answers
+
+
+def judge_ids(
+    answers: list[list[int]],
+    vocab: dict[int, bytes],
+    merges: list[Pair],
+    texts: list[str],
+    otherwise: str,
+    special_tokens: list[str] | None = None,
+    wrong: list[tuple[Encoder, str]] | None = None,
+) -> None:
+    """Compare ids with the definition's; name the misconception that explains all of them."""
+
+    def ids_of(encoder: Encoder) -> list[list[int]] | None:
+        try:
+            return [encoder.encode(vocab, merges, text, special_tokens) for text in texts]
+        except KeyError:  # the misconception needs a token that this vocabulary lacks
+            return None
+
+    if answers == ids_of(ENCODER):
+        return
+    for encoder, message in [*(wrong or []), *OF_ENCODING]:
+        if answers == ids_of(encoder):
+            raise Fail(message)
+    raise Fail(otherwise)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Drawing inputs
+
+
+def draw(make: Callable[[], bytes | str | list], good: Callable[..., bool]):
+    """The first input made that is good for its purpose."""
+    for _ in range(2000):
+        made = make()
+        if good(made):
+            return made
+    raise AssertionError("no suitable input was found")
+
+
+def agree(data: bytes, number: int, *trainers: Trainer, special_tokens: list[str] | None = None) -> bool:
+    """Whether these trainers' merges are the right ones: their difficulty does not show in this input."""
+    right = RIGHT.merges(data, number, special_tokens)
+    return all(trainer.merges(data, number, special_tokens) == right for trainer in trainers)
+
+
+def differ(data: bytes, number: int, *trainers: Trainer, special_tokens: list[str] | None = None) -> bool:
+    """Whether all of these trainers go wrong on this input."""
+    right = RIGHT.merges(data, number, special_tokens)
+    return all(trainer.merges(data, number, special_tokens) != right for trainer in trainers)
+
+
+def letters(rng: random.Random, number: int, alphabet: str = ascii_lowercase) -> list[str]:
+    return rng.sample(alphabet, number)
+
+
+def planted(rng: random.Random, hot: dict[str, int], *, before: str = "", after: str = "", bare: str = "") -> list[str]:
+    """Distinct words in which each string of ``hot`` stands so many times among letters that are rare.
+
+    Pairs inside the strings are frequent, all others rare, and each word occurs once: neither weights nor what
+    happens at the borders of words has a part in the first merges. ``bare`` takes letters out of the rare ones.
+    """
+    used = set("".join(hot)) | set(bare)
+    rare = [letter for letter in ascii_letters if letter not in used]
+    words: list[str] = []
+    for string, times in hot.items():
+        frames = rng.sample([(a, b) for a in rare for b in rare], times)
+        words += [before + a + string + b + after for a, b in frames]
+    rng.shuffle(words)
+    return words
+
+
+def scattered(rng: random.Random, words: list[str]) -> bytes:
+    """A file of these words, between separators of so many kinds that no pair across a border is frequent."""
+    return "".join(word + rng.choice(SEPARATORS) for word in words).encode()
+
+
+def spread(rng: random.Random, number: int, low: int, step: int) -> list[int]:
+    """Well separated counts in random order."""
+    counts = [low + step * i + rng.randrange(max(step - 1, 1)) for i in range(number)]
+    rng.shuffle(counts)
+    return counts
+
+
+def random_name(rng: random.Random) -> str:
+    """A name for a special token without any character that means something in a regular expression."""
+    return "<" + "".join(rng.choices(ascii_lowercase, k=rng.randint(4, 8))) + ">"
+
+
+def small_language(rng: random.Random, number_of_letters: int, number_of_words: int) -> list[str]:
+    """Words over a few letters, so that merges build on merges."""
+    alphabet = letters(rng, number_of_letters)
+    return ["".join(rng.choices(alphabet, k=rng.randint(2, 9))) for _ in range(number_of_words)]
+
+
+def learnt(rng: random.Random, number_of_letters: int = 5, number: int = 24) -> tuple[list[str], list[Pair]]:
+    """Words of a small language and merges learnt from them, all with different results."""
+
+    def make() -> tuple[list[str], list[Pair]]:
+        words = small_language(rng, number_of_letters, 60)
+        return words, RIGHT.merges(" ".join(words).encode(), number)
+
+    return draw(make, lambda made: len({a + b for a, b in made[1]}) == number)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Exercise 1: pre-tokenise
+
+
+@check("pretokenize", points=3, title="merges stay inside pre-tokens")
+def merges_stay_inside_pre_tokens(student, rng):
+    def make() -> bytes:
+        last, *first = letters(rng, 4)
+        words = []
+        for start, times in zip(first, (24, 16, 9)):
+            words += [start + word[0] + word[-1] + last for word in planted(rng, {start: times}, bare=last)]
+        rng.shuffle(words)
+        return ("".join(" " + word for word in words) + "\n").encode()
+
+    data = draw(make, lambda d: agree(d, 3, UNWEIGHTED, SMALLEST) and differ(d, 3, WHOLE, SPACES, LINES))
+    judge_merges(student, data, 3, "the merges are not those of words with the space in front: look at your pre-tokens")
+
+
+@check("pretokenize", points=3, title="pre-tokens follow GPT-2's pattern")
+def follows_the_pattern(student, rng):
+    a, b, c, d = letters(rng, 4, "bcfghjknpqwxyz")  # none of the letters of 's, 't, 'm, 'd, 'll, 've, 're
+    low, high = rng.sample("123456789", 2)
+    mark, other = rng.sample("!#$%&*+:;=?@~", 2)
+    crossing, inside = rng.randint(24, 30), rng.randint(14, 18)
+
+    def frames(string: str, times: int, bare: str) -> list[str]:
+        return planted(rng, {string: times}, bare=bare)
+
+    contractions = [word + rng.choice(["'s", "'s", "'t"]) for word in frames(a + b, 40, "stmdlvre")]
+    numbers = [word[:-1] + low + rng.choice("0123456789") for word in frames(c + d, crossing, "")]
+    numbers += [f"{low}{high}"] * inside
+    punctuation = [f" {mark}" for _ in range(inside)] + [f"{c}{d}{mark}{other}" for _ in range(crossing)]
+    spaces = [rng.choice(["   ", "    "]) + word[1:] for word in frames(a, 40, "")]
+    for words, number, message, glue in [
+        (contractions, 2, "contractions such as 's, 't or 're are not pre-tokens of their own", SEPARATORS),
+        (
+            numbers,
+            3,
+            "letters and digits share a pre-token: they must be cut apart",
+            SEPARATORS.replace("0123456789", ""),
+        ),
+        (punctuation, 3, "punctuation is cut wrongly: letters end where it begins, and one space belongs to it", "\n"),
+        (
+            spaces,
+            2,
+            "runs of spaces are cut wrongly: the last space belongs to the word behind it, the others stand alone",
+            ".",
+        ),
+    ]:
+        rng.shuffle(words)
+        data = "".join(word + rng.choice(glue) for word in words).encode()
+        judge_merges(student, data, number, message, wrong=[(WHOLE, ACROSS)])
+
+
+@check("pretokenize", points=2, title="letters of every script are letters, and training starts from bytes")
+def letters_of_every_script(student, rng):
+    block = range(0x4E00, 0x4E40)  # their first two bytes are the same, so that counts differ and no tie comes up
+
+    def chinese() -> bytes:
+        characters = rng.sample(block, 5)
+        mark = rng.choice("!?;")
+        words = []
+        for code, times in zip(characters, spread(rng, 5, 8, 4)):
+            words += [chr(code) + mark] * times
+        words += [chr(characters[0]) + chr(characters[1])] * 50
+        return scattered(rng, rng.sample(words, len(words)))
+
+    data = draw(chinese, lambda d: agree(d, 7, SMALLEST) and differ(d, 7, ASCII, CHARACTERS))
+    judge_merges(
+        student, data, 7, "Chinese text is cut or spelled wrongly: \\p{L} covers it, and tokens are UTF-8 bytes"
+    )
+
+    def accents() -> bytes:
+        accent, near = rng.sample("àâçèéêëîïñôûü", 2)
+        letter = rng.choice("bcdfghjk")
+        words = planted(rng, {letter + accent: 24, accent + "qz": 12, near: 9})
+        return scattered(rng, words)
+
+    data = draw(accents, lambda d: agree(d, 3, SMALLEST, WHOLE, UNWEIGHTED) and differ(d, 3, ASCII, CHARACTERS))
+    judge_merges(student, data, 3, "letters with accents are cut off their words: use the regex module and \\p{L}")
+
+
+@check("pretokenize", points=1, title="line ends reach the tokenizer as they are")
+def line_ends_are_kept(student, rng):
+    def make() -> bytes:
+        a, b, c, d = letters(rng, 4)
+        words = planted(rng, {a + b: 18, c + d: 14})
+        return "".join(word + "\r\n" + rng.choice(" \t\v\f") for word in words).encode()
+
+    data = draw(make, lambda d: agree(d, 3, SMALLEST, WHOLE, UNWEIGHTED) and differ(d, 3, TRANSLATED))
+    judge_merges(
+        student, data, 3, "the file's bytes were changed while reading: open it in binary mode, or with newline=''"
+    )
+
+
+@check("pretokenize", points=1, title="bytes that are not UTF-8 are read as U+FFFD")
+def undecodable_bytes_are_replaced(student, rng):
+    marker = "\x00"  # stands for the invalid byte until the file is bytes
+    bad = bytes([rng.randrange(0xF8, 0x100)])
+
+    def make() -> bytes:
+        a, b = letters(rng, 2)
+        words = planted(rng, {marker: 24, a + b: 12, "\ufffc": 8})
+        return scattered(rng, words).replace(marker.encode(), bad)
+
+    data = draw(make, lambda d: agree(d, 3, SMALLEST, WHOLE, UNWEIGHTED) and differ(d, 3, IGNORING, LATIN_1))
+    message = "the file holds bytes that are not UTF-8: decode it with errors='replace', so that each becomes U+FFFD"
+    wrong = [(IGNORING, f"bytes were dropped: {message}"), (LATIN_1, f"the text was read as Latin-1: {message}")]
+    judge_merges(student, data, 3, message, wrong=wrong, problems={"UnicodeDecodeError": message})
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Exercise 2: count pairs
+
+
+@check("count_pairs", points=4, title="a word's pairs count as often as the word occurs")
+def weighs_words_by_their_count(student, rng):
+    def make() -> bytes:
+        a, b, c, d, e, f = letters(rng, 6)
+        few, many = rng.randint(34, 40), rng.randint(22, 26)
+        words = planted(rng, {a + b: many, c + d: 14}, bare=e + f) + [e + f] * few
+        rng.shuffle(words)
+        return scattered(rng, words)
+
+    data = draw(make, lambda d: agree(d, 3, SMALLEST, WHOLE) and differ(d, 3, UNWEIGHTED))
+    judge_merges(student, data, 3, "the most frequent pairs were not found: weigh the pairs of a word by its count")
+
+
+@check("count_pairs", points=3, title="every position counts, overlapping ones too")
+def counts_every_position(student, rng):
+    def repeated() -> bytes:
+        a, b, c, d, x = letters(rng, 5)
+        times = rng.randint(12, 15)
+        words = planted(rng, {a + b + x + a + b: times, c + d: times + times // 2}, bare=x)
+        return scattered(rng, [word.replace(x, rng.choice("ÀÂÇÈÉÊËÎÏÑÔÛÜ".lower() + "AEIOU")) for word in words])
+
+    data = draw(repeated, lambda d: agree(d, 2, SMALLEST, WHOLE, UNWEIGHTED) and differ(d, 2, ONCE_PER_WORD))
+    judge_merges(student, data, 2, "a pair that occurs twice in a word must count twice")
+
+    def overlapping() -> bytes:
+        a, c, d = letters(rng, 3)
+        times = rng.randint(12, 15)
+        return scattered(rng, planted(rng, {a * 4: times, c + d: 2 * times + times // 2}))
+
+    wrong = [WITHOUT_OVERLAP, ONCE_PER_WORD]
+    data = draw(overlapping, lambda d: agree(d, 2, SMALLEST, WHOLE, UNWEIGHTED) and differ(d, 2, *wrong))
+    judge_merges(student, data, 2, "pairs in a run of one letter are counted wrongly: four in a row hold three pairs")
+
+
+@check("count_pairs", points=3, title="counts follow the merges made so far")
+def follows_earlier_merges(student, rng):
+    def make() -> bytes:
+        x, y, z, p, q = letters(rng, 5)
+        hot = {
+            x + y + z: rng.randint(19, 21),
+            x + y: rng.randint(8, 10),
+            y + z: rng.randint(4, 6),
+            p + q: rng.randint(14, 16),
+        }
+        return scattered(rng, planted(rng, hot))
+
+    for _ in range(3):
+        data = draw(make, lambda d: agree(d, 3, SMALLEST, WHOLE, UNWEIGHTED) and differ(d, 3, STALE, NOTHING_NEW))
+        judge_merges(
+            student, data, 3, "counts do not follow the merges: a merge removes the pairs around it and makes new ones"
+        )
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Exercise 3: merge
+
+
+@check("merge", points=3, title="every occurrence in a word is merged")
+def merges_every_occurrence(student, rng):
+    def make() -> bytes:
+        a, b, c, d, x = letters(rng, 5)
+        words = planted(rng, {a + b + x + a + b: 20, c + d: 13}, bare=x)
+        return scattered(rng, [word.replace(x, rng.choice("ABCDEFGHIJKLMNOPQRSTUVWXYZ")) for word in words])
+
+    for _ in range(2):
+        data = draw(
+            make, lambda d: agree(d, 2, SMALLEST, WHOLE, UNWEIGHTED, ONCE_PER_WORD) and differ(d, 2, ONLY_FIRST)
+        )
+        judge_merges(student, data, 2, "after a merge the pair must be gone from every word: merge all its occurrences")
+
+
+@check("merge", points=4, title="runs of one character merge from left to right, without overlap")
+def runs_merge_from_left_to_right(student, rng):
+    def make() -> bytes:
+        a, c, d = letters(rng, 3)
+        return scattered(rng, planted(rng, {a * 3: 24, c + d: 14}))
+
+    message = "runs of one character go wrong: merge from left to right, and go on behind the merged pair"
+    data = draw(
+        make,
+        lambda d: agree(d, 3, SMALLEST, WHOLE, UNWEIGHTED, ONCE_PER_WORD) and differ(d, 3, FROM_THE_RIGHT, OVERLAPPING),
+    )
+    judge_merges(student, data, 3, message)
+    run = rng.choice(ascii_lowercase) * rng.choice([71, 75, 87, 91, 103])
+    judge_merges(student, "\n".join([run] * rng.randint(2, 5)).encode(), 3, message)
+
+
+@check("merge", points=3, title="only two whole tokens are joined")
+def joins_only_whole_tokens(student, rng):
+    def make() -> bytes:
+        x, a, b, p, q = letters(rng, 5)
+        return scattered(rng, planted(rng, {x + a: 30, x + a + b: 14, a + b: 22, p + q: 8}))
+
+    wrong = [(REPLACING, "the pair was also merged where its left part is only the end of a longer token")]
+    for _ in range(2):
+        data = draw(make, lambda d: agree(d, 4, SMALLEST, WHOLE, UNWEIGHTED) and differ(d, 4, REPLACING))
+        judge_merges(student, data, 4, "tokens were torn apart or joined by text: compare whole tokens", wrong=wrong)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Exercise 4: train
+
+
+@check("train", points=4, title="the most frequent pair is merged first")
+def most_frequent_pair_first(student, rng):
+    def make() -> bytes:
+        names = letters(rng, 12)
+        strings = [a + b for a, b in zip(names[:6], names[6:])]
+        return scattered(rng, planted(rng, dict(zip(strings, spread(rng, 6, 10, 4)))))
+
+    for _ in range(2):
+        data = draw(make, lambda d: agree(d, 6, SMALLEST, WHOLE, UNWEIGHTED))
+        judge_merges(student, data, 6, "merges are not in order of frequency: merge the most frequent pair first")
+
+
+@check("train", points=5, title="ties go to the greatest pair of byte strings")
+def ties_go_to_the_greatest_pair(student, rng):
+    neutral = (WHOLE, UNWEIGHTED, ONCE_PER_WORD)
+    simple = [SMALLEST, FIRST_SEEN, LAST_SEEN]
+    message = f"ties are broken wrongly: {TIES}"
+
+    def single() -> bytes:
+        names = letters(rng, 8)
+        return scattered(rng, planted(rng, {a + b: 15 for a, b in zip(names[:4], names[4:])}))
+
+    data = draw(single, lambda d: agree(d, 4, *neutral) and differ(d, 4, *simple))
+    judge_merges(student, data, 4, message)
+
+    def merged() -> bytes:  # the token merged later has the greater id and the smaller bytes
+        low, high = sorted(letters(rng, 2, "bcdefghijklmnopqrstuvwxy"))
+        a, b, c, d = letters(rng, 4, "".join(set(ascii_lowercase) - {low, high}))
+        return scattered(rng, planted(rng, {high + a: 24, low + b: 18, high + a + c: 12, low + b + d: 12}))
+
+    data = draw(merged, lambda d: agree(d, 4, *neutral) and differ(d, 4, SMALLEST, GREATEST_IDS))
+    judge_merges(student, data, 4, message, wrong=[(t, m) for t, m in OF_TRAINING if t is GREATEST_IDS])
+
+    def joined() -> bytes:  # (b"ab", b"c") is greater than (b"a", b"d"), but b"abc" is smaller than b"ad"
+        low, middle, high = sorted(letters(rng, 3))
+        first = rng.choice(sorted(set(ascii_lowercase) - {low, middle, high}))
+        return scattered(rng, planted(rng, {first + low: 20, first + low + middle: 12, first + high: 12}))
+
+    data = draw(joined, lambda d: agree(d, 3, *neutral) and differ(d, 3, SMALLEST, GREATEST_JOINED))
+    judge_merges(student, data, 3, message, wrong=[(t, m) for t, m in OF_TRAINING if t is GREATEST_JOINED])
+
+    def spaced() -> bytes:  # a space is a small byte, but a late character in GPT-2's printable alphabet
+        a, b, c = letters(rng, 3)
+        words = planted(rng, {a + b: 15}, bare=c)
+        words += [" " + word[1:] for word in planted(rng, {c: 15}, bare=a + b)]
+        rng.shuffle(words)
+        return scattered(rng, words)
+
+    data = draw(spaced, lambda d: agree(d, 2, *neutral) and differ(d, 2, GREATEST_PRINTABLE))
+    judge_merges(student, data, 2, message, wrong=[(t, m) for t, m in OF_TRAINING if t is GREATEST_PRINTABLE])
+
+
+@check("train", points=4, title="ids: special tokens, then the 256 bytes, then merges in order")
+def ids_are_in_order(student, rng):
+    names = sorted({random_name(rng) for _ in range(4)}, key=len, reverse=True)[: rng.randint(2, 3)]
+    a, b, c, d = letters(rng, 4)
+    data = scattered(rng, planted(rng, {a + b: 20, c + d: 12})) + names[0].encode()
+    vocab, merges = trained(student, data, 256 + len(names) + 6, names)
+    expect(len(merges) > 0, "there are pairs to merge, but no merges came back")
+    specials = [name.encode() for name in names]
+    singles = [bytes([byte]) for byte in range(256)]
+    joined = [left + right for left, right in merges]
+    if vocab == dict(enumerate([*specials, *singles, *joined])):
+        return
+    expect(
+        all(type(i) is int for i in vocab), "the vocabulary must map ids to bytes: its keys are ints, its values bytes"
+    )
+    expect(all(type(t) is bytes for t in vocab.values()), "the values of the vocabulary must be bytes objects, not str")
+    for tokens, message in [
+        ([*singles, *specials, *joined], "special tokens come after the bytes: they take the first ids"),
+        ([*singles, *joined, *specials], "special tokens come last: they take the first ids"),
+        ([*singles, *joined], "special tokens are missing from the vocabulary: they take the first ids"),
+        ([*specials, *joined, *singles], "merges come before the bytes: first special tokens, then bytes, then merges"),
+        ([*specials, *singles], "merged tokens are missing from the vocabulary"),
+        (
+            [*sorted(specials), *singles, *joined],
+            "special tokens were sorted: they take ids in the order in which they are given",
+        ),
+    ]:
+        expect(vocab != dict(enumerate(tokens)), message)
+    ids = "the ids of the vocabulary are not 0, 1, 2, … without a gap"
+    expect(set(vocab) == set(range(len(vocab))), ids)
+    raise Fail("the vocabulary is not special tokens in the order given, then bytes 0 to 255, then merges in order")
+
+
+@check("train", points=3, title="vocab_size counts special tokens and bytes too")
+def vocab_size_is_the_whole_size(student, rng):
+    names = list({random_name(rng) for _ in range(4)})[:3]
+    alphabet = letters(rng, 10)
+    words = ["".join(rng.choices(alphabet, k=8)) for _ in range(40)]
+    number = rng.randint(5, 9)
+    _, merges = trained(student, " ".join(words).encode(), 256 + len(names) + number, names)
+    expect(
+        len(merges) != number + len(names), "special tokens were not counted: the vocabulary is larger than vocab_size"
+    )
+    expect(len(merges) <= number, "too many merges: vocab_size counts the special tokens and the 256 bytes too")
+    expect(len(merges) == number, "too few merges: vocab_size - 256 - number of special tokens were possible")
+
+
+@check("train", points=3, title="training ends when no pair is left, and an empty file is no error")
+def stops_when_no_pair_is_left(student, rng):
+    problem = "training raised an exception when no pair was left: it must end there with a smaller vocabulary"
+    problems = dict.fromkeys(
+        ["ValueError", "IndexError", "KeyError", "StopIteration", "TypeError", "RuntimeError"], problem
+    )
+    word = "".join(letters(rng, rng.randint(5, 9)))
+    for data, number in [(word.encode(), len(word) - 1), (b"", 0), (word[0].encode(), 0)]:
+        vocab, merges = trained(student, data, 256 + 40, [], problems)
+        expect(number == 0 or len(merges) > 0, "a pair that occurs once is a pair too: go on until no pair is left")
+        expect(len(merges) == number, "training must go on until every word is one token, and end there")
+        expect(
+            len(vocab) == 256 + number,
+            "the vocabulary holds the 256 bytes and one token for each merge, even for an empty file",
+        )
+
+
+@check("train", points=3, title="bad arguments are refused with a ValueError")
+def bad_arguments_are_refused(student, rng):
+    path = student.file(" ".join(small_language(rng, 5, 20)).encode())
+    one, two, three = list({random_name(rng) for _ in range(8)})[:3]
+    _, merges = trained(student, b"", 258, [one, two])
+    expect(merges == [], "the smallest vocabulary, 256 bytes and the special tokens, is allowed")
+    small = "a vocab_size below 256 + number of special tokens"
+    for size, names, what in [
+        (rng.randint(1, 200), [], "a vocab_size below 256"),
+        (255 + 3, [one, two, three], small),
+        (300, [one, two, one], "a special token that is given twice"),
+        (300, [one, ""], "an empty special token"),
+    ]:
+        outcome = student.run(drive_refusal, path, size, names)
+        expect(outcome != "nothing", f"{what} was accepted: raise a ValueError that says what is wrong")
+        expect(outcome == "ValueError", f"{what} raised {outcome}: raise a ValueError that says what is wrong")
+
+
+@check("train", points=2, title="arguments are left unchanged, and a second call gives the same answer")
+def arguments_are_left_unchanged(student, rng):
+    names = sorted({random_name(rng) for _ in range(6)}, key=len)
+    names = [names[0], names[-1], names[2], names[0][:-1] + "longer>"]
+    rng.shuffle(names)
+    data = " ".join(small_language(rng, 6, 40)).encode()
+    problems = {"TypeError": "train_bpe must return two things: a dict from id to bytes, and a list of pairs of bytes"}
+    same, number, after = ask(student, drive_training_twice, student.file(data), 270, list(names), problems=problems)
+    expect(
+        after == names, "the list special_tokens was changed by train_bpe: work on a copy, sorted(…) instead of .sort()"
+    )
+    expect(same, "a second call with the same arguments gives another answer: something is kept between calls")
+    expect(number > 0, "there are pairs to merge, but no merges came back")
+
+
+@check("train", points=3, title="whole runs on small languages agree with the definition")
+def whole_runs_agree(student, rng):
+    message = (
+        "a run of many merges on random words goes wrong: build the slow trainer of the text and compare step by step"
+    )
+    for number_of_letters in (3, 5, 8):
+        words = small_language(rng, number_of_letters, 40)
+        words = rng.choices(words, weights=[1 / (i + 1) for i in range(len(words))], k=160)
+        judge_merges(student, " ".join(words).encode(), 25, message)
+
+
+@check("train", points=3, title="a merge costs what it changes: no full recount", seconds=120)
+def does_not_recount_everything(student, rng):
+    cold = letters(rng, 13)
+    hot = [letter for letter in ascii_lowercase if letter not in cold]
+    filler = ["".join(rng.choices(cold, k=30)) for _ in range(2000)]  # each word once, each of its 169 pairs rare
+    words = list(filler)
+    for _ in range(12):  # these words win every merge
+        words += ["".join(rng.choices(hot, k=9))] * rng.randint(1000, 1400)
+    rng.shuffle(words)
+    path = student.file("\n".join(words).encode())
+    low, high = 4, 44
+    for number in (low, high):
+        got = ask(
+            student,
+            drive_training_only,
+            path,
+            256 + number,
+            [],
+            problems={
+                "TypeError": "train_bpe must return two things: a dict from id to bytes, and a list of pairs of bytes"
+            },
+        )
+        expect(got == number, "there are pairs to merge, but not as many merges came back as vocab_size allows")
+    encoded_filler = [word.encode() for word in filler]
+    for _ in range(3):
+        passes = 12
+        base = student.cpu_seconds(drive_recount, encoded_filler, passes) - student.cpu_seconds(
+            drive_recount, encoded_filler, 2
+        )
+        long_run = student.cpu_seconds(drive_training_only, path, 256 + high, [])
+        spent = long_run - student.cpu_seconds(drive_training_only, path, 256 + low, [])
+        if spent / (high - low) < 0.85 * base / (passes - 2):
+            return
+    raise Fail(
+        "each merge costs as much as counting all pairs again: keep the counts, and change them only for words that hold the pair"
+    )
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Exercise 5: encode
+
+
+@check("encode", points=4, title="merges apply in order of rank")
+def merges_apply_by_rank(student, rng):
+    wrong = [LONGEST_MATCH, LEFTMOST_PAIR, HIGHEST_RANK, BYTES_ONLY]
+    for number_of_letters in (4, 6):
+        words, merges = learnt(rng, number_of_letters)
+        alphabet = sorted(set("".join(words)))
+        vocab = vocab_of(merges)
+
+        def make(alphabet=alphabet) -> list[str]:
+            return [" ".join("".join(rng.choices(alphabet, k=rng.randint(3, 12))) for _ in range(8)) for _ in range(4)]
+
+        def good(texts, vocab=vocab, merges=merges) -> bool:
+            right = [ENCODER.encode(vocab, merges, text) for text in texts]
+            return all([e.encode(vocab, merges, text) for text in texts] != right for e in wrong)
+
+        texts = draw(make, good)
+        answers = encoded(student, vocab, merges, None, texts)
+        judge_ids(
+            answers, vocab, merges, texts, f"the ids are not those of the merges: {RANK}, each everywhere it fits"
+        )
+
+
+@check("encode", points=2, title="merges stay inside pre-tokens")
+def stays_inside_pre_tokens(student, rng):
+    a, b, c = letters(rng, 3)
+    digit, mark = rng.choice("0123456789"), rng.choice("!#%&*+:;=?@~")
+    merges = [
+        (x.encode(), y.encode())
+        for x, y in [(a, " "), (b, digit), (c, mark), (" ", " "), (" ", b), ("'", "s"), (c, "'")]
+    ]
+    texts = [f"{a} {b}{digit} {c}{mark}", f"{a}   {b} {c}'s", f"{b}{digit}{digit}{b}{mark}{c}  "]
+    rng.shuffle(texts)
+    vocab = vocab_of(merges)
+    answers = encoded(student, vocab, merges, None, texts)
+    judge_ids(answers, vocab, merges, texts, "pre-tokens are wrong in encode: cut with the same pattern as in training")
+
+
+@check("encode", points=2, title="long runs of one character")
+def runs_of_one_character(student, rng):
+    one = rng.choice(ascii_lowercase).encode()
+    merges = [(one, one), (one * 2, one * 2), (one * 4, one * 2)]
+    other = rng.choice("äöüßéñ")
+    merges += [(other.encode()[:1], other.encode()[1:]), (other.encode(), other.encode())]
+    vocab = vocab_of(merges)
+    texts = [one.decode() * n for n in (3, 5, 7, rng.randint(8, 60), rng.randint(900, 1500))]
+    texts += [other * n for n in (3, rng.randint(60, 120))]
+    answers = encoded(student, vocab, merges, None, texts)
+    judge_ids(
+        answers, vocab, merges, texts, "runs of one character go wrong: merge from left to right, without overlap"
+    )
+
+
+INGREDIENTS = (
+    *(
+        "the",
+        "Straße",
+        "naïve",
+        "e\u0301",
+        "日本語",
+        "汉字，",
+        "。",
+        "Привет",
+        "עברית",
+        "हिन्दी",
+        "ﬁ",
+        "Å",
+        "１２",
+        "½",
+        "x²",
+    ),
+    *(
+        "🙂",
+        "👩‍👩‍👧",
+        "🇨🇭",
+        "\r\n",
+        "\r",
+        "\n\n",
+        "\t",
+        "\u00a0",
+        "\u2003",
+        "\x00",
+        "\ufeff",
+        "\ufffd",
+        "  ",
+        " ",
+        " ",
+        "'ll",
+        "…",
+    ),
+)
+
+
+@check("encode", points=2, title="text of every script, emoji and line ends")
+def text_of_every_script(student, rng):
+    sample = "".join(rng.choices(INGREDIENTS, k=400))
+    merges = RIGHT.merges(sample.encode(), 30)
+    merges = list({a + b: (a, b) for a, b in reversed(merges)}.values())[::-1]
+    vocab = vocab_of(merges)
+    texts = ["".join(rng.choices(INGREDIENTS, k=40)) for _ in range(6)] + ["a\r\nb\r\n", "".join(INGREDIENTS)]
+    problem = "encode raised an exception for text that is not plain ASCII: encode the UTF-8 bytes of each pre-token"
+    problems = dict.fromkeys(
+        ["KeyError", "UnicodeEncodeError", "UnicodeDecodeError", "ValueError", "IndexError"], problem
+    )
+    answers = encoded(student, vocab, merges, None, texts, problems)
+    for ids, text in zip(answers, texts):
+        expect(set(ids) <= set(vocab), "encode returned ids that the vocabulary lacks")
+        whole = b"".join(vocab[i] for i in ids)
+        expect(
+            whole != text.replace("\r\n", "\n").replace("\r", "\n").encode() or "\r" not in text,
+            "line ends were changed: every character of the text must be encoded as it is",
+        )
+        expect(
+            whole == text.encode(),
+            "the ids do not spell the text: text that is not plain ASCII, or white space, is lost or changed",
+        )
+    judge_ids(
+        answers,
+        vocab,
+        merges,
+        texts,
+        "text with letters of many scripts is cut wrongly: use the regex module and \\p{L}, \\p{N}",
+    )
+
+
+@check("encode", points=2, title="ids come from the vocabulary, whatever its order")
+def ids_come_from_the_vocabulary(student, rng):
+    def make():
+        words, merges = learnt(rng)
+        ids = list(range(256 + len(merges)))
+        rng.shuffle(ids)
+        return words, merges, dict(zip(ids, vocab_of(merges).values()))
+
+    def good(made) -> bool:
+        words, merges, vocab = made
+        texts = [" ".join(words)]
+        return all(
+            e.encode(vocab, merges, texts[0]) != ENCODER.encode(vocab, merges, texts[0])
+            for e in (ASSUMED_IDS, lowest_id(vocab))
+        )
+
+    words, merges, vocab = draw(make, good)
+    texts = [" ".join(words[:30]), " ".join(words)]
+    message = "ids are computed (byte value, 256 + rank): look every token up in the vocabulary that was given"
+    by_id = [(lowest_id(vocab), f"merges are ordered by their ids in the vocabulary: {RANK} in the list of merges")]
+    answers = encoded(student, vocab, merges, None, texts, {"KeyError": message, "IndexError": message})
+    judge_ids(
+        answers,
+        vocab,
+        merges,
+        texts,
+        "look every token up in the vocabulary that was given, and apply merges in the list's order",
+        wrong=by_id,
+    )
+
+
+@check("encode", points=1, title="no text, one character")
+def empty_text_and_single_characters(student, rng):
+    vocab = vocab_of([])
+    character = rng.choice(ascii_letters)
+    problem = "encode raised an exception for a very short text: an empty text has no ids, and a single byte no pair"
+    problems = dict.fromkeys(["ValueError", "IndexError", "KeyError", "TypeError"], problem)
+    answers = encoded(student, vocab, [], None, ["", character, " "], problems)
+    expect(answers[0] == [], "an empty text must give an empty list")
+    expect(answers[1:] == [[ord(character)], [32]], "a text of one byte must give the id of this byte")
+
+
+@check("encode", points=2, title="from_files reads GPT-2's vocab.json and merges.txt")
+def reads_gpt2_files(student, rng):
+    a, b, c = letters(rng, 3)
+    name = random_name(rng)
+    merges = [(b"#", b"#"), (b" ", a.encode()), (a.encode(), b.encode()), (b" " + a.encode(), b.encode())]
+    merges += [("é".encode()[:1], "é".encode()[1:]), (c.encode(), "é".encode()), (b"\n", b"\n"), (b"##", b"#")]
+    ids = list(range(257 + len(merges)))
+    rng.shuffle(ids)
+    vocab = dict(zip(ids, vocab_of(merges, [name]).values()))
+    as_json = json.dumps({printable(token): i for i, token in vocab.items()}, ensure_ascii=rng.random() < 0.5)
+    lines = ["#version: 0.2", *(f"{printable(x)} {printable(y)}" for x, y in merges)]
+    vocab_path = student.file(as_json.encode())
+    texts = [f"{a}{b} {a}{b}{c}é é\n\n\n", f"## {a} ###{b}", f" {c}é{name}{a}{b}\r\n"]
+    problem = "the files could not be read: vocab.json maps strings of GPT-2's characters to ids, merges.txt holds two such strings a line"
+    problems = dict.fromkeys(
+        ["KeyError", "ValueError", "JSONDecodeError", "UnicodeDecodeError", "IndexError", "AttributeError"], problem
+    )
+
+    def ask_files(lines: list[str]) -> list[list[int]]:
+        merges_path = student.file(("\n".join(lines) + "\n").encode())
+        answers = ask(student, drive_files, vocab_path, merges_path, [name], texts, problems=problems)
+        expect(all(type(i) is int for ids in answers for i in ids), "encode must return a list of ints")
+        return answers
+
+    answers = ask_files(lines)
+    no_comments = Encoder(
+        merge=lambda piece, merges: bytes_of_a_piece(piece, [m for m in merges if not m[0].startswith(b"#")])
+    )
+    wrong = [(no_comments, "merges that begin with # were skipped: only the first line, #version, is no merge")]
+    wrong += [(PLAIN, "special tokens given to from_files were not used")]
+    message = "a tokenizer read from GPT-2's files gives wrong ids: turn every character back into its byte, and keep the merges in order"
+    judge_ids(answers, vocab, merges, texts, message, special_tokens=[name], wrong=wrong)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Exercise 6: decode
+
+
+@check("decode", points=2, title="bytes are joined before they are decoded")
+def joins_bytes_before_decoding(student, rng):
+    vocab = vocab_of([])
+    text = "".join(rng.choices("日本語汉字тест🙂😀éßñ", k=12)) + rng.choice(ascii_letters)
+    message = (
+        "a character whose bytes lie in several tokens is lost: join the bytes of all ids first, then decode them once"
+    )
+    answer = ask(
+        student, drive_decoding, vocab, [], None, list(text.encode()), problems={"UnicodeDecodeError": message}
+    )
+    expect(answer is not None, "decode must return a str")
+    expect(answer == text, message if "\ufffd" in answer else "decode does not give the text back")
+
+
+@check("decode", points=2, title="bytes that are not UTF-8 become U+FFFD")
+def invalid_utf8_is_replaced(student, rng):
+    vocab = vocab_of([])
+    data = b""
+    for _ in range(6):
+        data += rng.choice(ascii_letters).encode() + bytes([rng.choice([*range(0x80, 0xC0), *range(0xF8, 0x100)])])
+    message = "bytes that are not UTF-8 must become U+FFFD: decode with errors='replace'"
+    answer = ask(student, drive_decoding, vocab, [], None, list(data), problems={"UnicodeDecodeError": message})
+    expect(answer is not None, "decode must return a str")
+    expect(answer != data.decode(errors="ignore"), f"bytes were dropped: {message}")
+    expect(answer == data.decode(errors="replace"), message)
+
+
+@check("decode", points=1, title="an unknown id is a ValueError that names it")
+def unknown_id_is_named(student, rng):
+    vocab = vocab_of([])
+    word = "".join(letters(rng, 5))
+    answer = student.run(drive_decoding, vocab, [], None, list(word.encode()))
+    expect(answer == word, "decode does not give the text back")
+    for unknown in (256, rng.randint(10**5, 10**6), -1):
+        kind, text = student.run(drive_unknown_id, vocab, [], [65, unknown, 66])
+        expect(kind != "nothing", "an id that the vocabulary lacks was accepted: raise a ValueError that names it")
+        expect(kind == "ValueError", f"an unknown id raised {kind}: raise a ValueError that names the id")
+        expect(str(unknown) in text, "the ValueError for an unknown id must name the id in its text")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Exercise 7: special tokens
+
+
+@check("special_tokens", points=2, title="training cuts the text at special tokens")
+def training_cuts_the_text(student, rng):
+    def make():
+        names = sorted({random_name(rng) for _ in range(12)})
+        a, b, p, q = letters(rng, 4, "ghjkqvwxz")
+        rare = [letter for letter in ascii_letters if letter not in {a, b, p, q}]
+        parts = []
+        for _ in range(40):
+            parts.append(rng.choice(rare) + a + rng.choice(names) + b + rng.choice(rare) + rng.choice(SEPARATORS))
+        parts += [word + rng.choice(SEPARATORS) for word in planted(rng, {p + q: 24})]
+        rng.shuffle(parts)
+        return names, "".join(parts).encode()
+
+    def good(made) -> bool:
+        names, data = made
+        return agree(data, 1, SMALLEST, UNWEIGHTED, special_tokens=names) and differ(
+            data, 1, SPECIALS_REMOVED, special_tokens=names
+        )
+
+    names, data = draw(make, good)
+    removed = "special tokens were removed, but the text was not cut: what stands left and right of one must not merge"
+    as_text = "special tokens are treated as ordinary text in training: cut the text at them first"
+    wrong = [(SPECIALS_REMOVED, removed), (SPECIALS_AS_TEXT, as_text)]
+    judge_merges(student, data, 1, "the text is not cut at special tokens before it is counted", names, wrong)
+
+
+@check("special_tokens", points=2, title="training does not count special tokens")
+def training_does_not_count_them(student, rng):
+    as_text = "special tokens are counted in training: cut the text at them first, and count only what lies between"
+    listed = "the shorter of two special tokens was taken where the longer one stands: leftmost, then longest"
+    wrong = [(SPECIALS_AS_TEXT, as_text), (FIRST_LISTED, listed)]
+
+    def make(overlap: bool):
+        name = random_name(rng)
+        longer = name + "".join(letters(rng, 3)) + ">"
+        used = set(name + longer)
+        p, q, r, s = letters(rng, 4, "".join(set(ascii_lowercase) - used))
+        text = longer if overlap else name
+        names = [name, longer] if overlap else [name]
+        words = planted(rng, {p + q: 18, r + s: 12}, bare=name + longer) + [text] * 40
+        rng.shuffle(words)
+        return names, scattered(rng, words)
+
+    def good(made, trainer: Trainer) -> bool:
+        names, data = made
+        return agree(data, 2, SMALLEST, UNWEIGHTED, special_tokens=names) and differ(
+            data, 2, trainer, special_tokens=names
+        )
+
+    for overlap, trainer in [(False, SPECIALS_AS_TEXT), (True, FIRST_LISTED)]:
+        names, data = draw(lambda overlap=overlap: make(overlap), lambda made, trainer=trainer: good(made, trainer))
+        judge_merges(student, data, 2, as_text, names, wrong)
+
+
+@check("special_tokens", points=1, title="the names of special tokens are taken literally")
+def names_are_literal(student, rng):
+    middle = "".join(letters(rng, 4))
+    names = [f"<|{middle}|>", f"[{middle}]", f"{middle}.*", f"({middle}", "\\d", f"${middle}^"]
+    rng.shuffle(names)
+    vocab = vocab_of([], names)
+    pieces = [*names, middle, middle[0], "7", "$", "|", f"{middle}xy"]
+    texts = ["".join(rng.choices(pieces, k=14)) for _ in range(4)] + ["".join(names)]
+    message = "special tokens are used as regular expressions: escape their names, they mean themselves"
+    problems = dict.fromkeys(["error", "PatternError", "KeyError", "TypeError"], message)
+    answers = encoded(student, vocab, [], names, texts, problems)
+    plain = [(PLAIN, "special tokens are encoded as ordinary text: each is one id")]
+    judge_ids(answers, vocab, [], texts, message, names, plain)
+
+
+@check("special_tokens", points=3, title="overlapping special tokens: leftmost, then longest")
+def leftmost_then_longest(student, rng):
+    name, inner = random_name(rng), "".join(letters(rng, 3))
+    left, right = f"@{inner}=", f"={inner[::-1]}@@@"
+    wrong = [
+        (PLAIN, "special tokens are encoded as ordinary text: each is one id"),
+        (LISTED, "the special token listed first was taken where a longer one stands: leftmost, then longest"),
+        (
+            ONE_AFTER_ANOTHER,
+            "a longer special token further right was preferred: the leftmost comes first, then the longest",
+        ),
+    ]
+    message = (
+        "special tokens that overlap are matched wrongly: the leftmost first, and of those that begin there the longest"
+    )
+    texts = [
+        f"{name}{name}",
+        f"{inner}{name}{name}{name} {inner}",
+        f"x{left}{right[1:]} {right}",
+        name[:-1] + left + name,
+    ]
+    listed = [name, left, right, name + name]
+    vocab = vocab_of([], listed)
+    answers = encoded(student, vocab, [], listed, texts)
+    judge_ids(answers, vocab, [], texts, message, listed, wrong)
+    mixed = rng.sample(listed, len(listed))
+    judge_ids(encoded(student, vocab, [], mixed, texts), vocab, [], texts, message, mixed, wrong)
+
+
+@check("special_tokens", points=2, title="a special token that the vocabulary lacks gets the next free id")
+def missing_ones_get_the_next_free_ids(student, rng):
+    names = sorted({random_name(rng) for _ in range(9)})
+    rng.shuffle(names)
+    known, first, second = names[0], names[1][:-1] + "aa>", names[2][:-1] + "b>"
+    a, b = letters(rng, 2)
+    merges = [(a.encode(), b.encode())]
+    vocab = vocab_of(merges, [known])
+    given = [first, known, second]
+    texts = [f"{a}{b}{first}{known}{second}{a}", f"{second}{first}"]
+    message = "a special token that the vocabulary lacks must be added with the next free id, in the order given"
+    problems = dict.fromkeys(["KeyError", "ValueError", "IndexError"], message)
+    answers = encoded(student, vocab, merges, given, texts, problems)
+    wrong = [
+        (PLAIN, "special tokens are encoded as ordinary text: each is one id"),
+        (
+            Encoder(cut=lambda text, names: cut(text, [known])),
+            "a special token that the vocabulary lacks is not recognised",
+        ),
+        (Encoder(number_specials=sorted), f"ids were given in sorted order: {message}"),
+    ]
+    judge_ids(answers, vocab, merges, texts, message, given, wrong)
+    ids = [len(vocab), 0, len(vocab) + 1]
+    text = ask(student, drive_decoding, vocab, merges, given, ids, problems=problems)
+    expect(text == first + known + second, "decode does not give special tokens back, or not those that were added")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Exercise 8: encode_iterable
+
+
+def random_cuts(rng: random.Random, text: str, number: int) -> list[str]:
+    """``text`` in pieces, some of them empty."""
+    places = sorted(rng.choices(range(len(text) + 1), k=number))
+    return [text[i:j] for i, j in zip([0, *places], [*places, len(text)])]
+
+
+def streamed(student, vocab, merges, special_tokens, streams: list[list[str]]) -> list[list[int]]:
+    answers = ask(student, drive_pieces, vocab, merges, special_tokens, streams)
+    expect(all(type(i) is int for ids in answers for i in ids), "encode_iterable must yield ints")
+    return answers
+
+
+def judge_streams(answers, vocab, merges, streams: list[list[str]], otherwise: str, special_tokens=None) -> None:
+    right = [ENCODER.encode(vocab, merges, "".join(pieces), special_tokens) for pieces in streams]
+    if answers == right:
+        return
+    alone = [
+        [i for piece in pieces for i in ENCODER.encode(vocab, merges, piece, special_tokens)] for pieces in streams
+    ]
+    expect(answers != alone, "each piece is encoded on its own: words and special tokens may go on in the next piece")
+    kept = [[i for i, part in zip(ids, whole)] for ids, whole in zip(answers, right)]
+    lost = all(ids == whole[: len(ids)] for ids, whole in zip(kept, right)) and all(map(len, answers))
+    expect(
+        not (lost and all(len(a) <= len(r) for a, r in zip(answers, right))),
+        "the end of the text is lost: encode what is left when the iterable ends",
+    )
+    raise Fail(otherwise)
+
+
+@check("encode_iterable", points=4, title="the ids are those of the joined text, wherever it is cut")
+def equals_encode_on_the_joined_text(student, rng):
+    alphabet = letters(rng, 4)
+    parts = ["".join(rng.choices(alphabet, k=rng.randint(1, 6))) for _ in range(8)]
+    parts += [
+        " ",
+        " ",
+        " ",
+        "  ",
+        "   ",
+        "\n",
+        "\r\n",
+        "'ll",
+        "'s",
+        "'re",
+        "!!",
+        " ?",
+        "12",
+        "é",
+        "汉字",
+        "🙂",
+        "\t",
+        "\u00a0",
+    ]
+    merges = RIGHT.merges("".join(rng.choices(parts, k=300)).encode(), 30)
+    merges = list({a + b: (a, b) for a, b in reversed(merges)}.values())[::-1]
+    vocab = vocab_of(merges)
+    streams = []
+    for _ in range(12):
+        text = "".join(rng.choices(parts, k=30))
+        streams += [list(text), random_cuts(rng, text, 12), [text]]
+    streams += [[], [""], [alphabet[0] + "'", "l", "l"], [" ", " ", alphabet[1]], [alphabet[0] * 3, alphabet[0] * 4]]
+    answers = streamed(student, vocab, merges, None, streams)
+    message = "the ids depend on where the text is cut: keep back what the next piece can still change (words, runs of spaces, 'll)"
+    judge_streams(answers, vocab, merges, streams, message)
+
+
+@check("encode_iterable", points=2, title="special tokens may be cut by the borders of pieces")
+def special_tokens_across_borders(student, rng):
+    name = random_name(rng)
+    other = "@" + "".join(letters(rng, 4)) + " @"
+    names = [name, name + name, other]
+    parts = [*names, name[:3], " ", "  ", "\n", *small_language(rng, 5, 6)]
+    vocab = vocab_of([], names)
+    streams = [list(name + name + name), [name, name], [name[:2], name[2:] + "x"], [" ", name, " "], [name[:-1]]]
+    for _ in range(8):
+        text = "".join(rng.choices(parts, k=16))
+        streams += [list(text), random_cuts(rng, text, 8)]
+    answers = streamed(student, vocab, [], names, streams)
+    message = (
+        "a special token cut by the border of two pieces is not found: keep back the text in which one may have begun"
+    )
+    judge_streams(answers, vocab, [], streams, message, names)
+
+
+@check("encode_iterable", points=4, title="it yields while it reads")
+def reads_only_what_it_needs(student, rng):
+    words, merges = learnt(rng)
+    lines = ["".join(" " + word for word in rng.choices(words, k=10)) for _ in range(3000)]
+    vocab = vocab_of(merges)
+    ids, reads = student.run(drive_reading, vocab, merges, lines)
+    expect(all(type(i) is int for i in ids), "encode_iterable must yield ints")
+    expect(len(ids) > 0, "encode_iterable yields nothing")
+    half = len(lines) // 2
+    expect(
+        reads[0] < half,
+        "the whole input is read before the first id comes out: yield the ids of what is complete while reading on",
+    )
+    widths = [len(vocab.get(i, b"")) for i in ids]
+    length, done = sum(map(len, lines)) / len(lines), 0
+    for width, read in zip(widths, reads):
+        expect(
+            read - done / length < half,
+            "much more text is held than needed: yield the ids of what is complete while reading on",
+        )
+        done += width
+    right = ENCODER.encode(vocab, merges, "".join(lines))
+    expect(ids == right, "the ids of a long stream are not those of the joined text")

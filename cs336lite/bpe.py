@@ -1,0 +1,591 @@
+"""Byte-pair encoding (字节对编码): train a vocabulary on a file, then turn text into ids and ids into text.
+
+Sennrich et al. 2016, "Neural Machine Translation of Rare Words with Subword Units", section 3.2, on bytes as in
+Radford et al. 2019, "Language Models are Unsupervised Multitask Learners" (GPT-2), section 2.2.
+
+Built in assignments/source/a1_bpe/a1_bpe.ipynb.
+"""
+
+import heapq
+import json
+import os
+import pickle
+import re
+import subprocess
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from itertools import chain, compress, pairwise
+from operator import add
+from pathlib import Path
+
+import regex
+from tqdm.auto import tqdm
+
+PATTERN = r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"""
+
+
+def pretokenize(text: str, special_tokens: Iterable[str] = ()) -> list[str]:
+    """The pre-tokens of ``text`` in order: what PATTERN finds between special tokens, which are left out.
+
+    >>> pretokenize("It's 42<|end|> degrees", ["<|end|>"])
+    ['It', "'s", ' 42', ' degrees']
+    """
+    find = regex.compile(PATTERN).findall
+    return [piece for part in re.split(_any_of(special_tokens), text) for piece in find(part)]
+
+
+def _any_of(special_tokens: Iterable[str]) -> str:
+    """A pattern for all special tokens, the longest first because the first that matches wins; ``(?!)`` never does."""
+    return "|".join(map(re.escape, sorted(special_tokens, key=len, reverse=True))) or "(?!)"
+
+
+# White space as PATTERN's engine sees it (Unicode White_Space); the \s of `re` also takes U+001C to U+001F.
+_SPACE = r"\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
+# Text cut at white space alone. Such a piece is a whole number of pre-tokens; `re` finds it three times as fast as
+# `regex` finds those, and PATTERN is then needed only once for each distinct piece.
+_COARSE = rf" ?[^{_SPACE}]++|[{_SPACE}]+(?![^{_SPACE}])|[{_SPACE}]+"
+# White space after something else. Text can be cut before it: no pre-token and no lookahead reaches across.
+_BORDER = rf"(?<=[^{_SPACE}])[{_SPACE}]"
+
+
+def count_pairs(words: dict[tuple[bytes, ...], int]) -> dict[tuple[bytes, bytes], int]:
+    """How often each pair of neighbouring tokens occurs; a word counts as often as ``words`` says it occurs.
+
+    >>> count_pairs({(b"a", b"b", b"a", b"b"): 2, (b"a",): 5})
+    {(b'a', b'b'): 4, (b'b', b'a'): 2}
+    """
+    counts = defaultdict(int)
+    for word, n in words.items():
+        for pair in pairwise(word):
+            counts[pair] += n
+    return dict(counts)
+
+
+def merge_pair(word: tuple[bytes, ...], pair: tuple[bytes, bytes]) -> tuple[bytes, ...]:
+    """``word`` with each occurrence of ``pair`` joined into one token, from left to right, without overlaps.
+
+    >>> merge_pair((b"a", b"a", b"a", b"b"), (b"a", b"a"))
+    (b'aa', b'a', b'b')
+    """
+    merged, i = [], 0
+    while i < len(word):
+        width = 2 if word[i : i + 2] == pair else 1
+        merged.append(b"".join(word[i : i + width]))
+        i += width
+    return tuple(merged)
+
+
+def gpt2_byte_to_unicode() -> dict[int, str]:
+    """GPT-2's printable character for each byte, in which vocabulary files are written.
+
+    A byte that is a visible Latin-1 character stands for itself; the other 68 take U+0100 and onward in order, so a
+    space is ``Ġ`` and a newline ``Ċ``.
+
+    >>> "".join(gpt2_byte_to_unicode()[b] for b in b" the")
+    'Ġthe'
+    """
+    visible = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
+    hidden = [b for b in range(256) if b not in visible]
+    return {b: chr(b) if b in visible else chr(0x100 + hidden.index(b)) for b in range(256)}
+
+
+def train_bpe(
+    input_path: str | os.PathLike,
+    vocab_size: int,
+    special_tokens: list[str],
+    *,
+    tie_break: str = "cs336",
+    num_processes: int | None = None,
+    progress: bool = False,
+) -> tuple[dict[int, bytes], list[tuple[bytes, bytes]]]:
+    """The vocabulary (id to bytes) and the merges, in order, that byte-pair encoding learns from a file.
+
+    Args:
+        input_path: a file, read as the bytes that it holds and decoded as UTF-8 with ``errors="replace"``.
+        vocab_size: how many ids to make at most. Special tokens come first, in order, then the 256 bytes, then one
+            token a merge; training stops early when no pair is left.
+        special_tokens: the text is cut at these before anything is counted.
+        tie_break: which of several most frequent pairs is merged: the greatest ``(bytes, bytes)`` (``"cs336"``), or
+            the lowest pair of ids as the library of that name numbers them (``"huggingface"``, ``"rustbpe"``).
+        num_processes: how many processes count pre-tokens; None chooses by the size of the file.
+        progress: show a progress bar.
+
+    Raises ValueError when ``vocab_size`` has no room for the bytes and the special tokens, and when a special token is
+    empty or given twice.
+    """
+    _check_arguments(vocab_size, special_tokens, tie_break, num_processes)
+    counts = _count_file(Path(input_path), special_tokens, num_processes, progress)
+    merges = _learn_merges(counts, vocab_size - 256 - len(special_tokens), tie_break, progress)
+    tokens = [*map(str.encode, special_tokens), *(bytes([b]) for b in range(256)), *(a + b for a, b in merges)]
+    return dict(enumerate(tokens)), merges
+
+
+def _check_arguments(vocab_size: int, special_tokens: list[str], tie_break: str, num_processes: int | None) -> None:
+    if isinstance(special_tokens, str):
+        raise ValueError(f"special_tokens is one string, {special_tokens!r}: give a list of strings")
+    if "" in special_tokens:
+        raise ValueError("special_tokens holds an empty string, which would match everywhere: leave it out")
+    if len(set(special_tokens)) < len(special_tokens):
+        twice = Counter(special_tokens).most_common(1)[0][0]
+        raise ValueError(f"special_tokens holds {twice!r} more than once: an id belongs to one token")
+    if vocab_size < 256 + len(special_tokens):
+        needed = f"256 bytes and {len(special_tokens)} special tokens need at least {256 + len(special_tokens)}"
+        raise ValueError(f"vocab_size is {vocab_size}, but {needed}")
+    if tie_break not in ("cs336", "huggingface", "rustbpe"):
+        raise ValueError(f"tie_break is {tie_break!r}: give 'cs336', 'huggingface' or 'rustbpe'")
+    if num_processes is not None and num_processes < 1:
+        raise ValueError(f"num_processes is {num_processes}: give at least 1, or None to let the file's size decide")
+
+
+_CHUNK_BYTES = 1 << 20  # read at once; what a chunk needs while it is counted is about ten times as much
+_COARSE_PIECES = 1 << 17  # distinct coarse pieces kept before they are broken up
+
+
+def _count_file(path: Path, special_tokens: list[str], num_processes: int | None, progress: bool) -> dict[str, int]:
+    """How often each pre-token occurs in the file. This process and ``num_processes - 1`` others share the chunks."""
+    size = path.stat().st_size
+    chunks = list(pairwise(_chunk_cuts(path, size, special_tokens)))
+    if num_processes is None:
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        num_processes = cores if size >= 1_000_000 else 1
+    if __name__ == "__main__" or getattr(sys.modules.get(__name__), "_serve", None) is not _serve:
+        num_processes = 1  # code typed into a notebook cannot be imported by another process
+    own, *others = [chunks[i::num_processes] for i in range(max(1, min(num_processes, len(chunks))))]
+    with (
+        tqdm(total=size, desc="count pre-tokens", unit="B", unit_scale=True, disable=not progress) as bar,
+        ThreadPoolExecutor(len(others) or 1) as pool,
+    ):
+        answers = [pool.submit(_count_elsewhere, path, special_tokens, share) for share in others]
+        counts = _count_chunks(path, special_tokens, own, bar.update)
+        for answer, share in zip(answers, others):
+            for pretoken, n in (answer.result() or _count_chunks(path, special_tokens, share)).items():
+                counts[pretoken] = counts.get(pretoken, 0) + n
+            bar.update(sum(end - start for start, end in share))
+    return counts
+
+
+def _chunk_cuts(path: Path, size: int, special_tokens: list[str]) -> list[int]:
+    """Offsets, about ``_CHUNK_BYTES`` apart, at which the file can be cut without any change to its pre-tokens.
+
+    A cut lies before ASCII white space (so between two characters, even where the bytes are not UTF-8) that follows a
+    character which is not white space (so no run of white space is cut), and inside no special token.
+    """
+    encoded = [token.encode() for token in special_tokens]
+    longest = max(map(len, encoded), default=0)
+    cuts = [0]
+    with open(path, "rb") as file:
+        start = _CHUNK_BYTES
+        while start < size:
+            file.seek(start - longest - 4)
+            window = file.read(longest + 4 + _CHUNK_BYTES // 16 + longest)
+            at = _first_cut(window, encoded, longest)
+            if at is None:
+                start += _CHUNK_BYTES // 16  # no cut here: the chunk goes on into the next window
+            else:
+                cuts.append(start - longest - 4 + at)
+                start = cuts[-1] + _CHUNK_BYTES
+    return [*cuts, size] if size else [0]
+
+
+def _first_cut(window: bytes, encoded: list[bytes], longest: int) -> int | None:
+    for match in re.compile(rb"[\t-\r ]").finditer(window, longest + 4, len(window) - longest):
+        at = match.start()
+        before = window[at - 4 : at].decode(errors="replace")
+        around = window[at - longest : at + longest]
+        inside = any(
+            around.find(token, max(0, longest - len(token) + 1), longest + len(token) - 1) >= 0 for token in encoded
+        )
+        if not before[-1].isspace() and not inside:
+            return at
+    return None
+
+
+def _count_elsewhere(*job) -> dict[str, int] | None:
+    """The answer of a fresh interpreter to `_count_chunks`; None when there is none, as where processes are forbidden.
+
+    Unlike a fork this is safe beside threads, and unlike `multiprocessing` it never runs the caller's script again: it
+    works in a notebook and on every platform.
+    """
+    code = f"import sys; sys.path[:] = {sys.path!r}; import {__name__} as module; module._serve()"
+    try:
+        done = subprocess.run([sys.executable, "-c", code], input=pickle.dumps(job), capture_output=True)
+    except OSError:
+        return None
+    return pickle.loads(done.stdout) if done.returncode == 0 else None
+
+
+def _serve() -> None:
+    pickle.dump(_count_chunks(*pickle.load(sys.stdin.buffer)), sys.stdout.buffer)
+
+
+def _count_chunks(path: Path, special_tokens: list[str], chunks: list[tuple[int, int]], report=None) -> dict[str, int]:
+    """How often each pre-token occurs in these chunks (start, end) of the file; ``report`` hears of the bytes done."""
+    specials, coarse, find = re.compile(_any_of(special_tokens)), re.compile(_COARSE), regex.compile(PATTERN).findall
+    counts, pieces = {}, Counter()
+    with open(path, "rb") as file:
+        for start, end in chunks:
+            file.seek(start)
+            for text in specials.split(file.read(end - start).decode(errors="replace")):
+                pieces.update(coarse.findall(text))
+            if len(pieces) > _COARSE_PIECES or end == chunks[-1][1]:
+                for piece, n in pieces.items():
+                    for pretoken in find(piece):
+                        counts[pretoken] = counts.get(pretoken, 0) + n
+                pieces.clear()
+            if report:
+                report(end - start)
+    return counts
+
+
+def _learn_merges(counts: dict[str, int], wanted: int, tie_break: str, progress: bool) -> list[tuple[bytes, bytes]]:
+    """At most ``wanted`` merges. Empties ``counts``.
+
+    A token is one character here, so a word is a string, a pair is a string of two, and a merge is a split and a join.
+    The bytes are the first 256 characters. A pair's count can only fall once it exists, and most pairs are far too
+    rare ever to be merged. So only pairs that occur ``floor`` times or more are followed; when none of these is left,
+    all are counted again and the floor is lowered to at most half, which happens a few times in all.
+    """
+    shown = gpt2_byte_to_unicode()
+    alphabet = sorted(range(256), key=shown.get) if tie_break == "huggingface" else range(256)
+    tokens = [bytes([b]) for b in alphabet]
+    as_characters = bytes(alphabet.index(b) for b in range(256))
+    words, freqs = [], []
+    while counts:
+        pretoken, n = counts.popitem()
+        words.append(pretoken.encode().translate(as_characters).decode("latin-1"))
+        freqs.append(n)
+    order = _greatest_first(tokens) if tie_break == "cs336" else _lowest_first
+    merges = []
+    floor = sys.maxsize
+    with tqdm(total=wanted, desc="merge", disable=not progress) as bar:
+        while len(merges) < wanted and floor > 1:
+            long = [len(word) > 1 for word in words]
+            words, freqs = list(compress(words, long)), list(compress(freqs, long))
+            pairs, where, floor = _frequent_pairs(words, freqs, floor, wanted - len(merges))
+            heap = [(-n, order(pair), pair) for pair, n in pairs.items()]
+            heapq.heapify(heap)
+            while heap and len(merges) < wanted:
+                n, tie, pair = heap[0]
+                if pairs[pair] != -n:  # it has fallen since: put it back where it belongs, or drop it
+                    if pairs[pair] >= floor:
+                        heapq.heapreplace(heap, (-pairs[pair], tie, pair))
+                    else:
+                        heapq.heappop(heap)
+                        del pairs[pair], where[pair]
+                    continue
+                heapq.heappop(heap)
+                first, second = tokens[ord(pair[0])], tokens[ord(pair[1])]
+                merges.append((first, second))
+                tokens.append(first + second)
+                for new in _merge_everywhere(pair, chr(len(tokens) - 1), words, freqs, pairs, where, floor):
+                    heapq.heappush(heap, (-pairs[new], order(new), new))
+                bar.update()
+    return merges
+
+
+def _lowest_first(pair: str) -> str:
+    return pair  # characters are numbered as ids are
+
+
+def _greatest_first(tokens: list[bytes]):
+    """A key that sorts the greatest (bytes, bytes) first: bytes turned round, each token ended by more than any byte."""
+    turned = bytes(range(255, -1, -1))
+    keys = []
+
+    def key(pair: str) -> str:
+        for token in tokens[len(keys) :]:
+            keys.append(token.translate(turned).decode("latin-1") + "\u0100")
+        return keys[ord(pair[0])] + keys[ord(pair[1])]
+
+    return key
+
+
+def _frequent_pairs(words: list[str], freqs: list[int], floor: int, wanted: int) -> tuple[dict, dict, int]:
+    """The counts of all pairs that reach a new floor, the words (by index) that hold each, and that floor."""
+    counts = {}
+    for word, n in zip(words, freqs):
+        for pair in map(add, word, word[1:]):
+            counts[pair] = counts.get(pair, 0) + n
+    most = max(1000, wanted // 8)
+    floor = max(1, min(floor // 2, heapq.nlargest(most, counts.values())[-1])) if len(counts) > most else 1
+    counts = {pair: n for pair, n in counts.items() if n >= floor}
+    where = {pair: [] for pair in counts}
+    for i, word in enumerate(words):
+        for pair in map(add, word, word[1:]):
+            if pair in where:
+                where[pair].append(i)
+    return counts, where, floor
+
+
+def _merge_everywhere(
+    pair: str, new: str, words: list[str], freqs: list[int], pairs: dict, where: dict, floor: int
+) -> list[str]:
+    """Merge ``pair`` into ``new`` in every word and keep ``pairs`` and ``where`` true; the new pairs worth following.
+
+    Each merge takes a pair from its left neighbour x, (x, first) becoming (x, new), and one from its right neighbour
+    y, so one tally a neighbour serves to lower the old pair and to raise the new one.
+    """
+    first, second = pair
+    left, right, twins = defaultdict(int), defaultdict(int), defaultdict(int)
+    in_left, in_right, in_twins = defaultdict(list), defaultdict(list), defaultdict(list)
+    del pairs[pair]
+    for i in where.pop(pair):
+        head, *rest = words[i].split(pair)
+        if not rest:
+            continue  # the pair was here once, and went with an earlier merge
+        n = freqs[i]
+        words[i] = new.join((head, *rest))
+        tail = rest.pop()
+        if head:
+            left[head[-1]] += n
+            in_left[head[-1]].append(i)
+        if tail:
+            right[tail[0]] += n
+            in_right[tail[0]].append(i)
+        for part in rest:
+            if part:
+                right[part[0]] += n
+                in_right[part[0]].append(i)
+                left[part[-1]] += n
+                in_left[part[-1]].append(i)
+            else:
+                twins[new] += n
+                in_twins[new].append(i)
+    born = []
+    for old, made, tally, places in (
+        *((x + first, x + new, n, in_left[x]) for x, n in left.items()),
+        *((second + y, new + y, n, in_right[y]) for y, n in right.items()),
+        *((second + first, new + new, n, in_twins[new]) for n in twins.values()),
+    ):
+        if old in pairs:
+            pairs[old] -= tally
+        if tally >= floor:
+            pairs[made], where[made] = tally, places
+            born.append(made)
+    return born
+
+
+class Tokenizer:
+    """Text to ids and back, with a trained vocabulary: `encode`, `decode`, and `encode_iterable` for text that streams.
+
+    Args:
+        vocab: id to bytes.
+        merges: pairs of tokens, in the order in which they were learned.
+        special_tokens: strings that are never cut, each with one id; one that ``vocab`` lacks gets the next free id.
+
+    Raises ValueError when a special token is empty and when a merge makes a token that ``vocab`` lacks.
+    """
+
+    def __init__(
+        self,
+        vocab: dict[int, bytes],
+        merges: list[tuple[bytes, bytes]],
+        special_tokens: list[str] | None = None,
+    ) -> None:
+        self.vocab, self.merges = dict(vocab), list(merges)
+        self.special_ids = {}
+        id_of = {token: i for i, token in reversed(self.vocab.items())}
+        for token in special_tokens or []:
+            if not token:
+                raise ValueError("special_tokens holds an empty string, which would match everywhere: leave it out")
+            self.special_ids[token] = id_of.setdefault(token.encode(), max(self.vocab, default=-1) + 1)
+            self.vocab[self.special_ids[token]] = token.encode()
+        for rank, (first, second) in enumerate(self.merges):
+            if first + second not in id_of:
+                raise ValueError(f"merge {rank} makes {first + second!r}, which the vocabulary lacks")
+        self.encoder = Encoder(dict(vocab), self.merges)
+
+    def encode(self, text: str) -> list[int]:
+        """The ids of ``text``; special tokens match leftmost, then longest."""
+        if not self.special_ids:
+            return self.encoder.encode(text)
+        ids = []
+        for part in split_special(text, list(self.special_ids)):
+            ids.extend([self.special_ids[part]] if part in self.special_ids else self.encoder.encode(part))
+        return ids
+
+    def encode_iterable(self, iterable: Iterable[str]) -> Iterator[int]:
+        """The ids of all the strings joined, one by one, without ever holding much of the text."""
+        for segment in safe_segments(iterable, list(self.special_ids)):
+            yield from self.encode(segment)
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text of ``ids``. Raises ValueError for an id that the vocabulary lacks."""
+        return decode_ids(ids, self.vocab)
+
+    @classmethod
+    def from_files(
+        cls, vocab_path: str | os.PathLike, merges_path: str | os.PathLike, special_tokens: list[str] | None = None
+    ) -> "Tokenizer":
+        """A tokenizer from files in GPT-2's formats: ``vocab.json`` and ``merges.txt``."""
+        byte_of = {character: b for b, character in gpt2_byte_to_unicode().items()}
+
+        def to_bytes(token: str) -> bytes:  # some files write a special token as it is
+            return bytes(map(byte_of.get, token)) if byte_of.keys() >= set(token) else token.encode()
+
+        vocab = {i: to_bytes(token) for token, i in json.loads(Path(vocab_path).read_text("utf-8")).items()}
+        lines = Path(merges_path).read_text("utf-8").split("\n")
+        pairs = [line.split() for line in lines if line.strip() and not line.startswith("#version")]
+        return cls(vocab, [(to_bytes(first), to_bytes(second)) for first, second in pairs], special_tokens)
+
+    def save(self, vocab_path: str | os.PathLike, merges_path: str | os.PathLike) -> None:
+        """Write GPT-2's two files; `from_files` reads them back."""
+        character = gpt2_byte_to_unicode()
+        vocab = {"".join(map(character.get, token)): i for i, token in self.vocab.items()}
+        lines = [" ".join("".join(map(character.get, token)) for token in pair) for pair in self.merges]
+        for path, text in (
+            (Path(vocab_path), json.dumps(vocab, ensure_ascii=False)),
+            (Path(merges_path), "\n".join(["#version: 0.2", *lines, ""])),
+        ):
+            beside = path.with_name(path.name + ".part")
+            beside.write_text(text, "utf-8", newline="\n")
+            beside.replace(path)
+
+
+class Encoder:
+    """Encodes text in which nothing is special: each pre-token by itself, its pairs merged in the order of the merges."""
+
+    def __init__(self, vocab: dict[int, bytes], merges: list[tuple[bytes, bytes]]) -> None:
+        self.ids = {token: i for i, token in vocab.items()}
+        self.ranks = {pair: rank for rank, pair in enumerate(merges)}
+
+    def encode(self, text: str) -> list[int]:
+        """The ids of ``text``.
+
+        >>> Encoder({0: b"a", 1: b"b", 2: b"ab"}, [(b"a", b"b")]).encode("aabb")
+        [0, 2, 1]
+        """
+        ids, start = [], 0
+        while start < len(text):  # block by block, so that there is never a list of all pieces
+            cut = self._border.search(text, start + 100_000)
+            end = cut.start() if cut else len(text)
+            ids.extend(chain.from_iterable(map(self._pieces.__getitem__, self._coarse.findall(text, start, end))))
+            start = end
+        return ids
+
+    _border, _coarse, _fine = re.compile(_BORDER), re.compile(_COARSE), regex.compile(PATTERN)
+
+    @cached_property
+    def _pieces(self) -> "_Memo":
+        pretokens = _Memo(self._encode_pretoken)
+        return _Memo(lambda piece: chain.from_iterable(map(pretokens.__getitem__, self._fine.findall(piece))))
+
+    @cached_property
+    def _characters(self) -> dict[bytes, str]:
+        """A character for each token: in the fast parts a word is a string of tokens, as in training."""
+        tokens = dict.fromkeys([bytes([b]) for b in range(256)])
+        tokens.update(dict.fromkeys(token for pair in self.ranks for token in (*pair, b"".join(pair))))
+        return {token: chr(i) for i, token in enumerate(tokens)}
+
+    @cached_property
+    def _rules(self) -> list[tuple[str, str]]:
+        """Merges by rank, as (pair, what it becomes)."""
+        character = self._characters
+        return [(character[a] + character[b], character[a + b]) for a, b in self.ranks]
+
+    @cached_property
+    def _rank_of(self) -> dict[str, int]:
+        return {pair: rank for rank, (pair, _) in enumerate(self._rules)}
+
+    @cached_property
+    def _id_of(self) -> dict[str, int]:
+        return {character: self.ids.get(token) for token, character in self._characters.items()}
+
+    def _encode_pretoken(self, pretoken: str) -> list[int]:
+        word = pretoken.encode().decode("latin-1")
+        rank_of = self._rank_of.get
+        todo = [rank for rank in map(rank_of, map(add, word, word[1:])) if rank is not None]
+        heapq.heapify(todo)
+        while todo:
+            pair, new = self._rules[heapq.heappop(todo)]
+            parts = word.split(pair)
+            if len(parts) == 1:
+                continue  # found twice, or gone with an earlier merge
+            word = new.join(parts)
+            # One push for each kind of new pair, however often it occurs: a long run of one character stays cheap.
+            made = {part[-1] + new for part in parts[:-1] if part} | {new + part[0] for part in parts[1:] if part}
+            if len(parts) > 2:
+                made.add(new + new)
+            for rank in map(rank_of, made):
+                if rank is not None:
+                    heapq.heappush(todo, rank)
+        ids = [self._id_of[character] for character in word]
+        if None in ids:
+            missing = next(token for token, c in self._characters.items() if c == word[ids.index(None)])
+            raise ValueError(f"the vocabulary has no token {missing!r}, which the text needs")
+        return ids
+
+
+class _Memo(dict):
+    """Answers of a function to short strings. Begins anew when full, so a stream of any length takes bounded memory."""
+
+    def __init__(self, function) -> None:
+        self.function = function
+
+    def __missing__(self, text: str) -> tuple[int, ...]:
+        answer = tuple(self.function(text))
+        if len(self) >= 1 << 15:
+            self.clear()
+        if len(text) <= 64:
+            self[text] = answer
+        return answer
+
+
+def decode_ids(ids: Iterable[int], vocab: dict[int, bytes]) -> str:
+    """The text of ``ids``: the bytes of all of them joined, then decoded as UTF-8 with ``errors="replace"``.
+
+    Raises ValueError that names an id which ``vocab`` lacks.
+
+    >>> decode_ids([0, 1], {0: bytes([0xC3]), 1: bytes([0xA9])})
+    'é'
+    """
+    try:
+        return b"".join(map(vocab.__getitem__, ids)).decode(errors="replace")
+    except KeyError as error:
+        raise ValueError(f"the vocabulary has no id {error.args[0]!r}") from None
+
+
+def split_special(text: str, special_tokens: list[str]) -> list[str]:
+    """``text`` cut before and after each special token, which are kept; nothing in the result is empty.
+
+    >>> split_special("one<|end|>two", ["<|end|>"])
+    ['one', '<|end|>', 'two']
+    """
+    return list(filter(None, re.split(f"({_any_of(special_tokens)})", text)))
+
+
+def safe_segments(chunks: Iterable[str], special_tokens: list[str]) -> Iterator[str]:
+    """The text of all ``chunks`` in segments that can be encoded one by one, each given out as soon as it is certain.
+
+    >>> list(safe_segments(["the c", "at s", "at"], []))
+    ['the', ' cat', ' sat']
+    """
+    longest = max(map(len, special_tokens), default=1)
+    special = regex.compile(_any_of(special_tokens))
+    last_border = regex.compile(f"(?r){_BORDER}")
+    news = regex.compile(f"{_any_of(special_tokens)}|{_BORDER}")
+    held, tail = [], ""
+    for chunk in chunks:
+        held.append(chunk)
+        window = tail + chunk
+        tail = window[-longest:]
+        if not news.search(window):
+            continue  # nothing to cut at, and what is held is not looked at again: no quadratic case
+        text = "".join(held)
+        # What begins before the horizon can no longer be, or become, another special token.
+        horizon, cut = len(text) - longest + 1, 0
+        for match in special.finditer(text):
+            if match.start() >= horizon:
+                break
+            cut = match.end()
+        border = last_border.search(text, cut, min(horizon + 1, len(text)))
+        if border:
+            cut = border.start()
+        if cut:
+            yield text[:cut]
+            held, tail = [text[cut:]], text[cut:][-longest:]
+    if any(held):
+        yield "".join(held)

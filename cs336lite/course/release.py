@@ -1,0 +1,374 @@
+"""``cs336lite release DIR``: the student edition, which holds everything but the answers.
+
+What goes in is listed here, so that nothing leaks by being forgotten; and before an edition is handed out, every file
+of it is searched for every line and string of the solutions and of the hidden checks (`leaks`).
+"""
+
+from __future__ import annotations
+
+import ast
+import html
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zipfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import nbformat
+
+from cs336lite.course.build import PACKAGE, Item, build, plan
+from cs336lite.course.export import split_directive, text_modules
+from cs336lite.course.paths import EDITION_MARKER, CourseError, is_student_edition, write_atomic
+from cs336lite.course.text import CODE_STUB, skeleton, solution_lines, solved
+
+ROOT_FILES = ("pyproject.toml", "Makefile", "environment.yml", "requirements.lock", "LICENSE")
+INSTRUCTOR_TOOLS = ("demo.py",)
+TRIVIAL = 10
+SHORT_STRING = 12
+
+README = """\
+# cs336lite, student edition
+
+How language models are built: lectures that run on a laptop, and assignments whose code the next lectures use.
+
+    make lab
+
+makes an environment in `.venv` (it needs Python 3.11 or newer) and opens JupyterLab. With conda:
+`conda env create -f environment.yml`, `conda activate cs336lite`, `pip install --no-deps -e .`, `jupyter lab`.
+
+1. Read `notebooks/` in order; every cell runs.
+2. Solve an assignment in `assignments/`, in its notebook: {assignments}.
+   `check("a1_bpe")` tells what is right so far, `hint("a1_bpe", "train")` helps, `status()` shows where you are.
+3. Run the last cell of the assignment: it puts your code into `cs336lite/`, and the lectures after it use yours.
+
+In a terminal the same are `cs336lite check a1`, `cs336lite hint a1 train` and `cs336lite status`.
+Until an assignment is solved, lectures say so where they need it and go on without it.
+"""
+
+
+def release(root: Path, destination: Path, *, archive: bool = False) -> Path:
+    """Write the student edition to a new or empty folder; returns the folder, or the .zip file written with it.
+
+    Raises:
+        CourseError: the folder holds something, the course is not built, or the edition would hold an answer.
+    """
+    if is_student_edition(root):
+        raise CourseError("this is a student edition; editions are released from the full repository")
+    destination = Path(destination).resolve()
+    zipped = destination.with_name(f"{destination.name}.zip")
+    if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
+        raise CourseError(f"{destination} holds something already: name a new folder; nothing was written")
+    if archive and zipped.exists():
+        raise CourseError(f"{zipped} exists already: move it or name another folder; nothing was written")
+    behind = [report for report in build(root, check=True, progress=False) if not report.ok]
+    if behind:
+        raise CourseError("the course is not in step: run `cs336lite build` first\n" + "\n".join(map(str, behind)))
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=destination.parent, prefix=f".{destination.name}.") as temporary:
+        edition = Path(temporary) / "edition"
+        _write_edition(root, plan(root), edition)
+        if found := leaks(root, edition):
+            raise CourseError(
+                "not released: the edition would show answers\n" + "\n".join(f"  {line}" for line in found)
+            )
+        _import_all(edition)
+        if archive:
+            _zip(edition, Path(temporary) / "edition.zip", destination.name)
+            os.replace(Path(temporary) / "edition.zip", zipped)
+        if destination.exists():
+            destination.rmdir()
+        os.replace(edition, destination)
+    return zipped if archive else destination
+
+
+def _write_edition(root: Path, items: list[Item], edition: Path) -> None:
+    lectures = [item for item in items if item.kind == "lecture"]
+    assignments = [item for item in items if item.kind == "assignment"]
+    package = edition / PACKAGE
+    shutil.copytree(
+        root / PACKAGE / "course", package / "course", ignore=shutil.ignore_patterns("__pycache__", *INSTRUCTOR_TOOLS)
+    )
+    for name in ("__init__.py", "cli.py"):
+        if (root / PACKAGE / name).exists():
+            shutil.copy(root / PACKAGE / name, package / name)
+    for item in lectures:
+        for module, source in item.modules.items():
+            header = f"# Built in notebooks/{item.name}.ipynb: read it there.\n"
+            write_atomic(package / f"{module}.py", header + source.partition("\n")[2])
+        write_atomic(edition / "notebooks" / item.notebook.name, _notebook(item.notebook))
+    for path in sorted((root / "notebooks" / "results").glob("*.json")):
+        write_atomic(edition / "notebooks" / "results" / path.name, path.read_bytes())
+    for item in assignments:
+        for module, source in text_modules(item.text, item.source, stub=item.name).items():
+            write_atomic(package / f"{module}.py", source)
+    for name, folder in generate(root, [item.name for item in assignments], edition / "assignments").items():
+        notebook = folder / f"{name}.ipynb"
+        write_atomic(notebook, _notebook(notebook))
+    for item in assignments:
+        public = root / "assignments" / "public" / f"{item.name}.py"
+        if not public.exists():
+            raise CourseError(f"{item.name} has no public checks: write {public}")
+        write_atomic(edition / "assignments" / "public" / public.name, public.read_bytes())
+    for name in ROOT_FILES:
+        if (root / name).exists():
+            shutil.copy(root / name, edition / name)
+    named = ", ".join(f"`{item.name}`" for item in assignments)
+    write_atomic(edition / "README.md", README.format(assignments=named))
+    version = re.search(r'__version__ = "(.+?)"', (root / PACKAGE / "__init__.py").read_text(encoding="utf-8"))
+    marker = {"edition": "student", "version": version[1] if version else "unknown"}
+    write_atomic(edition / EDITION_MARKER, json.dumps(marker) + "\n")
+
+
+def _notebook(path: Path) -> str:
+    """A notebook without what only the build needs to know."""
+    notebook = nbformat.read(path, as_version=4)
+    for key in ("built", "text"):
+        notebook.metadata.get("cs336lite", {}).pop(key, None)
+    return nbformat.writes(notebook, version=4).rstrip("\n") + "\n"
+
+
+def generate(root: Path, names: Iterable[str], destination: Path) -> dict[str, Path]:
+    """Released assignments, as ``nbgrader generate_assignment`` writes them, but with no gradebook touched."""
+    from nbgrader.converters import GenerateAssignment
+    from nbgrader.coursedir import CourseDirectory
+    from traitlets.config import Config
+
+    written = {}
+    with tempfile.TemporaryDirectory(prefix="cs336lite-release-") as temporary:
+        config = Config()
+        config.CourseDirectory.root = temporary
+        config.CourseDirectory.db_url = "sqlite://"
+        config.ClearSolutions.code_stub = {"python": CODE_STUB}
+        config.SaveCells.enabled = False
+        for name in names:
+            shutil.copytree(root / "assignments" / "source" / name, Path(temporary) / "source" / name)
+            config.CourseDirectory.assignment_id = name
+            converter = GenerateAssignment(coursedir=CourseDirectory(config=config), no_database=True, config=config)
+            converter.log.setLevel("CRITICAL")
+            converter.start()
+            written[name] = destination / name
+            shutil.copytree(Path(temporary) / "release" / name, written[name])
+    return written
+
+
+def _import_all(edition: Path) -> None:
+    """Import every module of an edition in a process of its own: a stub that cannot be imported would stop lectures."""
+    names = sorted(f"{PACKAGE}.{path.stem}" for path in (edition / PACKAGE).glob("*.py") if path.stem != "__init__")
+    names = [name for name in names if name != f"{PACKAGE}.cli"]
+    done = subprocess.run(
+        [sys.executable, "-c", f"import {', '.join(names)}" if names else ""],
+        cwd=edition,
+        env=os.environ | {"PYTHONPATH": str(edition), "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
+    )
+    if done.returncode:
+        raise CourseError("not released: a module of the edition cannot be imported\n" + done.stderr.strip())
+
+
+def _zip(folder: Path, path: Path, top: str) -> None:
+    """The same bytes for the same files, whatever their dates."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for file in sorted(p for p in folder.rglob("*") if p.is_file()):
+            info = zipfile.ZipInfo(f"{top}/{file.relative_to(folder).as_posix()}", date_time=(1980, 1, 1, 0, 0, 0))
+            info.external_attr = 0o644 << 16
+            info.compress_type = zipfile.ZIP_DEFLATED
+            archive.writestr(info, file.read_bytes())
+
+
+# ---------------------------------------------------------------------------------------------------------------- leaks
+
+FORBIDDEN = frozenset(
+    (
+        *("text", "source", "hidden", "grading", "tests", "benchmarks", "submitted", "autograded", "feedback"),
+        *("exchange", "verdicts", ".secret", ".git", "gradebook.db", *INSTRUCTOR_TOOLS),
+    )
+)
+"""Names of files and folders that no edition holds."""
+
+
+def leaks(root: Path, edition: Path) -> list[str]:
+    """Where an edition (a folder, a .zip or a tar archive) shows an answer: one line for each file and secret.
+
+    Searched for are the secrets of `secrets`, each with its white space removed, anywhere in a file with its white
+    space removed; in notebooks, in all sources, outputs and attachments as a reader sees them; in Python code, in the
+    values of string literals, too.
+    """
+    wanted = secrets(root)
+    found = bodies(root)
+    for name, data in _files(Path(edition)):
+        parts = set(Path(name).parts)
+        if parts & FORBIDDEN or name.endswith(".unlock.py"):
+            found.append(f"{name}: no edition holds such a file")
+        shown = [_squeeze(text) for text in _readings(name, data)]
+        found += [f"{name}: {where}" for secret, where in wanted.items() if any(secret in text for text in shown)]
+    return found
+
+
+def secrets(root: Path) -> dict[str, str]:
+    """What no edition may show, white space removed, and where each comes from.
+
+    These are the lines between solution markers in the assignments' texts, the lines of the modules built from them,
+    the lines of the hidden checks, the course's secret seeds, and the string literals of all these. Not counted is
+
+    - a line with fewer than 10 characters that are not white space (``else:``, ``return``), and a string with fewer
+      than 12 characters;
+    - what stands as well where every student may read it: outside the solutions of the assignments' texts, in the
+      public checks, in the texts of lectures, or in the course's own tools.
+    """
+    texts = [item for item in plan(root) if item.kind == "assignment"]
+    public = "\n".join(_public(root, texts))
+    allowed = _squeeze(public) + "\n" + "\n".join(_squeeze(s) for s in _strings(public))
+    found: dict[str, str] = {}
+
+    def add(line: str, where: str, least: int) -> None:
+        squeezed = _squeeze(line)
+        if len(squeezed) >= least and squeezed not in allowed:
+            found.setdefault(squeezed, where)
+
+    for item in texts:
+        for number, line in solution_lines(item.text.path.read_text(encoding="utf-8")):
+            add(line, f"a line of a solution, {item.source}:{number}: {line.strip()}", TRIVIAL)
+        for cell in item.text.notebook.cells:
+            if cell.metadata.get("nbgrader", {}).get("solution"):
+                for string in _strings(solved(cell.source)):
+                    add(string, f"a string of a solution in {item.source}: {string.strip()!r}", SHORT_STRING)
+        for module, source in item.modules.items():
+            for number, line in enumerate(source.split("\n")[1:], 2):
+                add(line, f"a line of the reference, {PACKAGE}/{module}.py:{number}: {line.strip()}", TRIVIAL)
+    for path in sorted((root / "assignments" / "hidden").glob("*.py")):
+        source = path.read_text(encoding="utf-8")
+        for number, line in enumerate(source.split("\n"), 1):
+            add(line, f"a line of the hidden checks, {path.name}:{number}: {line.strip()}", TRIVIAL)
+        for string in _strings(source):
+            add(string, f"a string of the hidden checks {path.name}: {string.strip()!r}", SHORT_STRING)
+    for path in sorted((root / "assignments" / ".secret").rglob("*")):
+        if path.is_file():
+            for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
+                add(line, f"a secret of the course, {path.name}", TRIVIAL)
+    return found
+
+
+def bodies(root: Path) -> list[str]:
+    """Where a lecture's text or a tool of the course repeats three lines in a row of a solution.
+
+    Such lines would count as public, so they are looked for in the full repository rather than in an edition.
+    """
+    items = plan(root)
+    assignments = [item for item in items if item.kind == "assignment"]
+    given = _squeeze("\n".join(skeleton(c.source) for item in assignments for c in item.text.notebook.cells))
+    public = {
+        item.source: _squeeze("\n".join(cell.source for cell in item.text.notebook.cells))
+        for item in items
+        if item.kind == "lecture"
+    }
+    for path in sorted((root / PACKAGE / "course").glob("*.py")):
+        if path.name not in INSTRUCTOR_TOOLS:
+            public[path.relative_to(root).as_posix()] = _squeeze(path.read_text(encoding="utf-8"))
+    found = []
+    for item in assignments:
+        lines = list(solution_lines(item.text.path.read_text(encoding="utf-8")))
+        lines = [(number, _squeeze(line)) for number, line in lines if line.strip()]
+        for (first, a), (_, b), (last, c) in zip(lines, lines[1:], lines[2:]):
+            run = a + b + c
+            if min(len(a), len(b), len(c)) < 4 or len(run) < 4 * TRIVIAL or run in given:
+                continue
+            found += [
+                f"{name} repeats lines {first} to {last} of {item.source}"
+                for name, text in public.items()
+                if run in text
+            ]
+    return found
+
+
+def _public(root: Path, assignments: list[Item]) -> Iterator[str]:
+    """Everything that every student may read, as it stands in the full repository."""
+    for item in assignments:
+        for cell in item.text.notebook.cells:
+            yield skeleton(cell.source)
+            yield split_directive(skeleton(cell.source))[2]
+        yield from text_modules(item.text, item.source, stub=item.name).values()
+    folders = [root / "assignments" / "public", root / "notebooks" / "text", root / PACKAGE / "course"]
+    for folder in folders:
+        for path in sorted(folder.rglob("*")):
+            if path.suffix in (".py", ".txt", ".json") and path.name not in INSTRUCTOR_TOOLS:
+                yield path.read_text(encoding="utf-8")
+    for path in [root / PACKAGE / "cli.py", root / PACKAGE / "__init__.py", *(root / name for name in ROOT_FILES)]:
+        if path.exists():
+            yield path.read_text(encoding="utf-8")
+
+
+def _squeeze(text: str) -> str:
+    return "".join(text.split())
+
+
+def _strings(source: str) -> set[str]:
+    """The values of string literals in code, f-strings' fixed parts among them; nothing when it is not Python."""
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError):
+        return set()
+    return {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+
+
+def _files(edition: Path) -> Iterator[tuple[str, bytes]]:
+    """(path inside the edition, content) of every file of a folder or an archive."""
+    if edition.is_dir():
+        for path in sorted(edition.rglob("*")):
+            if path.is_file():
+                yield path.relative_to(edition).as_posix(), path.read_bytes()
+    elif zipfile.is_zipfile(edition):
+        with zipfile.ZipFile(edition) as archive:
+            for name in archive.namelist():
+                yield name, archive.read(name)
+    elif edition.exists() and tarfile.is_tarfile(edition):
+        with tarfile.open(edition) as archive:
+            for member in archive.getmembers():
+                if member.isfile():
+                    yield member.name, archive.extractfile(member).read()
+    else:
+        raise CourseError(f"{edition} is neither a folder nor a .zip or tar archive")
+
+
+def _readings(name: str, data: bytes) -> Iterator[str]:
+    """A file's text in every form in which a reader may meet it."""
+    text = data.decode("utf-8", errors="replace")
+    yield text
+    if name.endswith(".ipynb"):
+        try:
+            pieces = list(_json_texts(json.loads(text)))
+        except ValueError:
+            return
+        for piece in pieces:
+            yield piece
+            if "&" in piece:
+                yield html.unescape(piece)
+            if "<" in piece:
+                yield html.unescape(re.sub(r"<[^>]*>", "", piece))
+            yield "\n".join(_strings(piece))
+    elif name.endswith(".py"):
+        yield "\n".join(_strings(text))
+
+
+def _json_texts(value: Any) -> Iterator[str]:
+    """All strings in a JSON value; a list of strings, as notebooks write lines, is one text. Images are left out."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list):
+        if value and all(isinstance(part, str) for part in value):
+            yield "".join(value)
+        else:
+            for part in value:
+                yield from _json_texts(part)
+    elif isinstance(value, dict):
+        for key, part in value.items():
+            if not key.startswith("image/"):
+                yield from _json_texts(part)

@@ -1,0 +1,128 @@
+"""The catalogue of solutions: right, wrong and trivial answers to an assignment, judged by its checks.
+
+``tests/solutions/aN_topic/`` holds them as plain Python. A file's name tells what it is: ``right_*`` gets full marks,
+``trivial_*`` none, and ``wrong_*`` fails exactly the checks that its docstring lists::
+
+    fails: train.ties_go_to_the_greatest_pair, train.whole_runs_agree
+    names: ties are broken by first occurrence
+
+The message of the first check listed must hold the text after ``names:``. A line ``from _base import *`` stands for
+the text of ``_base.py``, so that `Solution.source` is always a submission that stands alone.
+"""
+
+from __future__ import annotations
+
+import inspect
+import textwrap
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cs336lite.course.spec import CheckResult, LocalStudent, Spec, load_spec
+
+ROOT = Path(__file__).resolve().parent.parent
+BASE_LINE = "from _base import *\n"
+
+
+@dataclass(frozen=True)
+class Solution:
+    """One file of the catalogue: ``source`` is what a student would hand in."""
+
+    path: Path
+    source: str
+    fails: tuple[str, ...]
+    names: str
+
+    @property
+    def name(self) -> str:
+        return self.path.stem
+
+    @property
+    def kind(self) -> str:
+        """``right``, ``wrong`` or ``trivial``."""
+        return self.path.stem.split("_")[0]
+
+
+def field(docstring: str, key: str) -> str:
+    """The text behind ``key:`` in a docstring, to the end of the paragraph's line; empty when there is none."""
+    lines = [line.strip() for line in docstring.splitlines()]
+    found = [line.removeprefix(f"{key}:").strip() for line in lines if line.startswith(f"{key}:")]
+    return " ".join(found)
+
+
+def read_solution(path: Path) -> Solution:
+    text = path.read_text(encoding="utf-8")
+    docstring = inspect.cleandoc(compile_docstring(text))
+    base = path.parent / "_base.py"
+    if BASE_LINE in text:
+        text = text.replace(BASE_LINE, base.read_text(encoding="utf-8"))
+    fails = tuple(part.strip() for part in field(docstring, "fails").split(",") if part.strip())
+    return Solution(path, text, fails, field(docstring, "names"))
+
+
+def compile_docstring(text: str) -> str:
+    import ast
+
+    return ast.get_docstring(ast.parse(text)) or ""
+
+
+def solutions(assignment: str, kind: str = "") -> list[Solution]:
+    """The catalogue of an assignment, or those of one kind, by name."""
+    folder = ROOT / "tests" / "solutions" / assignment
+    return [read_solution(path) for path in sorted(folder.glob(f"{kind}*_*.py")) if not path.stem.startswith("_")]
+
+
+def spec(assignment: str, side: str) -> Spec:
+    """The ``hidden`` or the ``public`` checks of an assignment."""
+    return load_spec(ROOT / "assignments" / side / f"{assignment}.py")
+
+
+def namespace(source: str, name: str = "submission") -> dict[str, Any]:
+    """What a plain Python submission defines."""
+    names: dict[str, Any] = {"__name__": name}
+    exec(compile(source, f"<{name}>", "exec"), names)
+    return names
+
+
+class DetachedStudent(LocalStudent):
+    """Runs drivers as the grader does: from their source alone, with values that can be sent, and notes what was sent."""
+
+    def __init__(self, names: dict[str, Any]) -> None:
+        super().__init__(names)
+        self.sent: list[Any] = []
+
+    def run(self, driver: Callable, *args: Any) -> Any:
+        self.sent.append(args)
+        alone: dict[str, Any] = {}
+        exec(textwrap.dedent(inspect.getsource(driver)), alone)
+        answer = super().run(alone[driver.__name__], *(wired(arg) for arg in args))
+        return wired(answer)
+
+    def file(self, data: bytes) -> str:
+        self.sent.append(data)
+        return super().file(data)
+
+
+def wired(value: Any) -> Any:
+    """A copy of a value as it arrives on the other side; TypeError for one that cannot be sent."""
+    import torch
+
+    if value is None or type(value) in (bool, int, float, str, bytes):
+        return value
+    if type(value) in (list, tuple):
+        return type(value)(wired(item) for item in value)
+    if type(value) is dict:
+        return {wired(key): wired(item) for key, item in value.items()}
+    if isinstance(value, torch.Tensor):
+        return value.clone()
+    raise TypeError(f"{type(value).__name__} cannot be sent between a check and a solution")
+
+
+def judge(checks: Spec, solution: Solution | dict[str, Any], seed: int | str) -> dict[str, CheckResult]:
+    """The results of all checks by id, for a solution of the catalogue or for the names of a module."""
+    student = DetachedStudent(solution if isinstance(solution, dict) else namespace(solution.source, solution.name))
+    try:
+        return {one.id: one.run(student, seed) for one in checks}
+    finally:
+        student.close()

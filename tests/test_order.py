@@ -1,0 +1,149 @@
+"""A notebook imports only what earlier notebooks and due assignments built."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from miniature import REAL, edit, make_course
+
+from cs336lite.course.build import build, plan
+from cs336lite.course.paths import CourseError
+
+WORDS, COUNTS, BPE = "notebooks/text/01_words.py", "notebooks/text/02_counts.py", "assignments/text/a1_bpe.py"
+
+
+@pytest.fixture
+def course(tmp_path) -> Path:
+    return make_course(tmp_path / "course")
+
+
+def add_cell(path: Path, source: str, marker: str = "# %%") -> None:
+    with path.open("a", encoding="utf-8") as file:
+        file.write(f"\n{marker}\n{source}\n")
+
+
+def order(root: Path) -> list[str]:
+    return [item.name for item in plan(root)]
+
+
+def new_text(root: Path, name: str, module: str, source: str) -> None:
+    text = (root / WORDS).read_text(encoding="utf-8")
+    header = text[: text.index("# %%")].replace("words", module)
+    (root / name).write_text(f'{header}# %%\n#| export\n"""A module."""\n\n# %%\n{source}\n', encoding="utf-8")
+
+
+def test_the_real_course_is_in_order():
+    items = plan(REAL)
+    lectures = [item.name for item in items if item.kind == "lecture"]
+    assert lectures and lectures == sorted(lectures)
+
+
+def test_an_assignment_stands_before_the_first_lecture_that_needs_it(course):
+    assert order(course) == ["01_words", "a1_bpe", "02_counts"]
+    new_text(course, "assignments/text/a2_attention.py", "attention", "from cs336lite.bpe import LIMIT")
+    assert order(course) == ["01_words", "a1_bpe", "02_counts", "a2_attention"]  # no lecture needs it yet
+    edit(course / WORDS, "import time", "import cs336lite.attention\nimport time")
+    edit(course / BPE, "from cs336lite.words import words", "words = str.split")
+    assert order(course) == ["a1_bpe", "a2_attention", "01_words", "02_counts"]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from cs336lite.counts import longest",
+        "import cs336lite.counts as c",
+        "from cs336lite import counts",
+        "def later():\n    from cs336lite.counts import longest",
+        "try:\n    import cs336lite.counts\nexcept ImportError:\n    pass",
+    ],
+)
+def test_a_forward_import_is_an_error_with_its_line(course, source):
+    add_cell(course / WORDS, source)
+    written = (course / WORDS).read_text(encoding="utf-8").splitlines()
+    line = max(i for i, text in enumerate(written, 1) if "counts" in text)
+    with pytest.raises(
+        CourseError, match=rf"01_words.py:{line}: imports cs336lite.counts, which 02_counts builds only after"
+    ):
+        plan(course)
+
+
+def test_an_assignment_that_needs_a_later_lecture_is_an_error(course):
+    new_text(course, "notebooks/text/03_late.py", "late", "1")
+    edit(course / BPE, "from cs336lite.words import words", "from cs336lite.words import words\nimport cs336lite.late")
+    with pytest.raises(
+        CourseError, match=r"a1_bpe.py:.* imports cs336lite.late, which 03_late builds only after 02_counts"
+    ):
+        plan(course)
+
+
+def test_a_circle_is_an_error_that_shows_it(course):
+    edit(course / WORDS, "import time", "import cs336lite.bpe\nimport time")
+    with pytest.raises(CourseError, match="goes round in a circle: 01_words → a1_bpe → 01_words"):
+        plan(course)
+
+
+def test_two_assignments_in_a_circle(course):
+    new_text(course, "assignments/text/a2_attention.py", "attention", "import cs336lite.rope")
+    new_text(course, "assignments/text/a3_rope.py", "rope", "import cs336lite.attention")
+    with pytest.raises(CourseError, match="circle: a2_attention → a3_rope → a2_attention"):
+        plan(course)
+
+
+@pytest.mark.parametrize(
+    ("source", "problem"),
+    [
+        ("import cs336lite.nonsense", "imports cs336lite.nonsense, which nothing builds"),
+        ("from cs336lite.course.nonsense import x", "which nothing builds"),
+        ("from cs336lite import nonsense", "imports cs336lite.nonsense, which nothing builds"),
+        ("from cs336lite.grading import wire", "no student edition has"),
+        ("import cs336lite.grading", "no student edition has"),
+    ],
+)
+def test_an_import_of_nothing_is_an_error(course, source, problem):
+    add_cell(course / WORDS, source)
+    with pytest.raises(CourseError, match=problem):
+        plan(course)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from cs336lite.course import check, have, hint, status",
+        "from cs336lite.course.data import stories",
+        "from cs336lite.course import data",
+        "from cs336lite import __version__",
+        "import cs336lite",
+        "import cs336lite.words",
+        "import cs336literally_something_else",
+    ],
+)
+def test_tools_itself_and_other_packages_may_be_imported(course, source):
+    add_cell(course / WORDS, source)
+    assert order(course) == ["01_words", "a1_bpe", "02_counts"]
+
+
+def test_an_assignment_does_not_import_the_module_that_it_builds(course):
+    add_cell(course / BPE, "import cs336lite.bpe")
+    with pytest.raises(CourseError, match="which this very assignment builds"):
+        plan(course)
+
+
+def test_one_module_has_one_builder(course):
+    new_text(course, "notebooks/text/03_late.py", "words", "1")
+    with pytest.raises(CourseError, match=r"03_late.py builds cs336lite.words, and so does .*01_words.py"):
+        plan(course)
+
+
+def test_a_module_left_behind_by_a_text_that_is_gone_does_not_count(course):
+    (course / "cs336lite/old.py").write_text("# Built from notebooks/text/00_old.py by ...\n", encoding="utf-8")
+    add_cell(course / WORDS, "import cs336lite.old")
+    with pytest.raises(CourseError, match="which nothing builds"):
+        plan(course)
+
+
+def test_the_build_stops_before_anything_runs(course):
+    edit(course / WORDS, "import time", "import cs336lite.counts\nimport time")
+    with pytest.raises(CourseError, match="builds only after"):
+        build(course)
+    assert not (course / "runs.txt").exists() and not list(course.glob("notebooks/*.ipynb"))
