@@ -1,3 +1,4 @@
+# Built from notebooks/text/01_tokenizer.py by `cs336lite build`: edit that file, not this one.
 """Characters, bytes and words as tokens; the pre-tokenisation patterns of GPT-2 and GPT-4; how to compare.
 
 All tokenizers have the three members of `Tokenizer`. Byte-pair encoding is built in a1: see `cs336lite.bpe`.

@@ -794,7 +794,7 @@ def letters_of_every_script(student, rng):
     def accents() -> bytes:
         accent, near = rng.sample("àâçèéêëîïñôûü", 2)
         letter = rng.choice("bcdfghjk")
-        words = planted(rng, {letter + accent: 24, accent + "qz": 12, near: 9})
+        words = planted(rng, {letter + accent: 24, accent: 12, near: 16})
         return scattered(rng, words)
 
     data = draw(accents, lambda d: agree(d, 3, SMALLEST, WHOLE, UNWEIGHTED) and differ(d, 3, ASCII, CHARACTERS))
@@ -806,7 +806,9 @@ def line_ends_are_kept(student, rng):
     def make() -> bytes:
         a, b, c, d = letters(rng, 4)
         words = planted(rng, {a + b: 18, c + d: 14})
-        return "".join(word + "\r\n" + rng.choice(" \t\v\f") for word in words).encode()
+        rng.shuffle(words)
+        runs = rng.sample([x + y + z for x in " \t\v\f" for y in " \t\v\f" for z in " \t\v\f"], len(words))
+        return "".join(word + run + "\r\n" + rng.choice(" \t\v\f") for word, run in zip(words, runs)).encode()
 
     data = draw(make, lambda d: agree(d, 3, SMALLEST, WHOLE, UNWEIGHTED) and differ(d, 3, TRANSLATED))
     judge_merges(
@@ -821,8 +823,11 @@ def undecodable_bytes_are_replaced(student, rng):
 
     def make() -> bytes:
         a, b = letters(rng, 2)
-        words = planted(rng, {marker: 24, a + b: 12, "\ufffc": 8})
-        return scattered(rng, words).replace(marker.encode(), bad)
+        marks = rng.sample([x + "{}" + y for x in "!#$%&*+,-./:;=?@" for y in "!#$%&*+,-./:;=?@"], 32)
+        words = [marks.pop().format(marker) for _ in range(24)] + [marks.pop().format("\ufffc") for _ in range(8)]
+        words += planted(rng, {a + b: 12})
+        rng.shuffle(words)
+        return "".join(word + rng.choice("\n\t0123456789") for word in words).encode().replace(marker.encode(), bad)
 
     data = draw(make, lambda d: agree(d, 3, SMALLEST, WHOLE, UNWEIGHTED) and differ(d, 3, IGNORING, LATIN_1))
     message = "the file holds bytes that are not UTF-8: decode it with errors='replace', so that each becomes U+FFFD"
