@@ -1,14 +1,18 @@
-# cs336lite: `make demo` and `make test` need nothing but Python 3.11 or newer; each makes .venv when it is missing.
+# cs336lite: nothing is needed but Python 3.11 or newer; every target makes .venv when it is missing.
 
 PYTHON ?= python3
 JOBS ?= 2
 BIN := .venv/bin
 
-.PHONY: demo test test-all lab build check bench lock clean help
+.PHONY: lab help demo test test-all build bench lock clean
 
 help:  ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
 
+lab: .venv/ready  ## JupyterLab on the lectures and assignments
+	$(BIN)/jupyter lab --ServerApp.root_dir=.
+
+# >>> not in the student edition
 demo: .venv/ready  ## a simulated class, from release to feedback, in demo/
 	@$(BIN)/cs336lite demo
 
@@ -21,15 +25,13 @@ test: .venv/ready  ## the tests, with a sample of the slow ones
 test-all: .venv/ready  ## every test
 	$(BIN)/pytest -n $(JOBS) --dist worksteal
 
-lab: .venv/ready  ## JupyterLab on the lectures and assignments
-	$(BIN)/jupyter lab --ServerApp.root_dir=.
-
 build: .venv/ready  ## texts to notebooks to modules
 	$(BIN)/cs336lite build
 
 bench: .venv/ready  ## ours and its peers, in turn, as ratios
 	$(BIN)/python -m pip install --quiet --quiet -e '.[bench]'
 	$(BIN)/python benchmarks/bpe.py
+# <<< not in the student edition
 
 # torch goes first and by its exact version: whatever else asks for it is then content
 .venv/ready: requirements.lock pyproject.toml
@@ -40,6 +42,7 @@ bench: .venv/ready  ## ours and its peers, in turn, as ratios
 	$(BIN)/python -m pip install --disable-pip-version-check --no-deps -e .
 	@touch $@
 
+# >>> not in the student edition
 # torch pins its CUDA packages itself, so the lock leaves them out and stays the same on every platform
 lock:  ## new versions into requirements.lock and environment.yml (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --extra test --no-header --no-annotate --upgrade pyproject.toml \
@@ -47,6 +50,8 @@ lock:  ## new versions into requirements.lock and environment.yml (needs uv)
 	mv requirements.lock.new requirements.lock
 	$(BIN)/python tests/environment.py > environment.yml.new
 	mv environment.yml.new environment.yml
+
+# <<< not in the student edition
 
 clean:  ## remove what can be made again (never your work in assignments/)
 	rm -rf .venv build demo .pytest_cache .ruff_cache .hypothesis

@@ -27,6 +27,11 @@ def main() -> None:
     except CourseError as error:
         Console(stderr=True).print(f"cs336lite: {error}", style="bold", markup=False, highlight=False, soft_wrap=True)
         sys.exit(2)
+    except ModuleNotFoundError as error:
+        if not (error.name or "").startswith("cs336lite."):
+            raise
+        Console(stderr=True).print("cs336lite: this command needs the full repository", style="bold", markup=False)
+        sys.exit(2)
     except KeyboardInterrupt:
         Console(stderr=True).print("\ninterrupted: run the same command again to go on", markup=False)
         sys.exit(130)
@@ -52,14 +57,10 @@ def build(
     """Texts to executed notebooks to modules."""
     from cs336lite.course.build import build as run
 
-    report(run(find_root(), names or None, check=check, execute=execute, force=force), check)
-
-
-def report(results: list, check: bool) -> None:
+    results = run(find_root(), names or None, check=check, execute=execute, force=force)
     for result in results:
         console.print(str(result), markup=False, highlight=False, soft_wrap=True)
-    if check and any(not result.ok for result in results):
-        raise typer.Exit(1)
+    raise typer.Exit(0 if all(result.ok for result in results) else 1)
 
 
 @app.command()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import html
+import os
 import signal
 import threading
 import types
@@ -89,7 +90,8 @@ def check(
     if namespace is None:
         namespace = names_of_file(solution or assignment_notebook(root, name))
     results = run_checks(spec, LocalStudent(namespace), exercise)
-    progress.record_checks(root, name, results)
+    if "CS336LITE_BUILD" not in os.environ:  # a build is nobody's progress
+        progress.record_checks(root, name, results)
     return CheckReport(name, tuple(results))
 
 

@@ -30,6 +30,7 @@ from cs336lite.course.text import CODE_STUB, skeleton, solution_lines, solved
 
 ROOT_FILES = ("pyproject.toml", "Makefile", "environment.yml", "requirements.lock", "LICENSE")
 INSTRUCTOR_TOOLS = ("demo.py",)
+INSTRUCTOR_LINES = r"(?s)# >>> not in the student edition\n.*?# <<< not in the student edition\n"
 TRIVIAL = 10
 SHORT_STRING = 12
 
@@ -118,7 +119,8 @@ def _write_edition(root: Path, items: list[Item], edition: Path) -> None:
         write_atomic(edition / "assignments" / "public" / public.name, public.read_bytes())
     for name in ROOT_FILES:
         if (root / name).exists():
-            shutil.copy(root / name, edition / name)
+            text = (root / name).read_text(encoding="utf-8")
+            write_atomic(edition / name, re.sub(INSTRUCTOR_LINES, "", text))
     named = ", ".join(f"`{item.name}`" for item in assignments)
     write_atomic(edition / "README.md", README.format(assignments=named))
     version = re.search(r'__version__ = "(.+?)"', (root / PACKAGE / "__init__.py").read_text(encoding="utf-8"))
