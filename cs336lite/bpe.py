@@ -16,7 +16,7 @@ import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import chain, compress, pairwise, product, repeat
 from operator import add
 from pathlib import Path
@@ -33,10 +33,11 @@ def pretokenize(text: str, special_tokens: Iterable[str] = ()) -> list[str]:
     >>> pretokenize("It's 42<|end|> degrees", ["<|end|>"])
     ['It', "'s", ' 42', ' degrees']
     """
-    return [pretoken for part in re.split(_any_of(special_tokens), text) for pretoken in _find_pretokens(part)]
+    return [pretoken for part in re.split(_any_of(*special_tokens), text) for pretoken in _find_pretokens(part)]
 
 
-def _any_of(special_tokens: Iterable[str]) -> str:
+@cache
+def _any_of(*special_tokens: str) -> str:
     """A pattern for all special tokens, the longest first because the first that matches wins; ``(?!)`` never does."""
     return "|".join(map(re.escape, sorted(special_tokens, key=len, reverse=True))) or "(?!)"
 
@@ -147,8 +148,10 @@ def _check_arguments(vocab_size: int, special_tokens: list[str], tie_break: str,
         raise ValueError(f"num_processes is {num_processes}: give at least 1, or None to let the file's size decide")
 
 
-_CHUNK_BYTES = 1 << 20  # read at once; what a chunk needs while it is counted is about ten times as much
+_CHUNK_BYTES = 1 << 20  # counted at once; while it is counted a chunk takes about twenty times its size
+_WINDOW_BYTES = 1 << 14  # read at once to find the end of a chunk
 _COARSE_PIECES = 1 << 17  # distinct coarse pieces kept before they are broken up
+_FOLLOWED_PAIRS = 300  # pairs whose counts are kept, at the least
 
 
 def _count_file(path: Path, special_tokens: list[str], num_processes: int | None, progress: bool) -> dict[str, int]:
@@ -181,31 +184,28 @@ def _chunk_cuts(path: Path, size: int, special_tokens: list[str]) -> list[int]:
     character which is not white space (so no run of white space is cut), and inside no special token.
     """
     encoded = [token.encode() for token in special_tokens]
-    longest = max(map(len, encoded), default=0)
-    cuts = [0]
+    margin = max(map(len, encoded), default=0) + 4
+    cuts, start = [0], _CHUNK_BYTES
     with open(path, "rb") as file:
-        start = _CHUNK_BYTES
         while start < size:
-            file.seek(start - longest - 4)
-            window = file.read(longest + 4 + _CHUNK_BYTES // 16 + longest)
-            at = _first_cut(window, encoded, longest)
+            base = max(0, start - margin)
+            file.seek(base)
+            window = file.read(start - base + _WINDOW_BYTES + margin)
+            at = _first_cut(window, start - base, start - base + _WINDOW_BYTES, encoded)
             if at is None:
-                start += _CHUNK_BYTES // 16  # no cut here: the chunk goes on into the next window
+                start += _WINDOW_BYTES  # the chunk goes on: without a cut in the whole file, to its end
             else:
-                cuts.append(start - longest - 4 + at)
+                cuts.append(base + at)
                 start = cuts[-1] + _CHUNK_BYTES
     return [*cuts, size] if size else [0]
 
 
-def _first_cut(window: bytes, encoded: list[bytes], longest: int) -> int | None:
-    for match in re.compile(rb"[\t-\r ]").finditer(window, longest + 4, len(window) - longest):
+def _first_cut(window: bytes, start: int, end: int, special_tokens: list[bytes]) -> int | None:
+    for match in re.compile(rb"[\t-\r ]").finditer(window, start, end):
         at = match.start()
-        before = window[at - 4 : at].decode(errors="replace")
-        around = window[at - longest : at + longest]
-        inside = any(
-            around.find(token, max(0, longest - len(token) + 1), longest + len(token) - 1) >= 0 for token in encoded
-        )
-        if not before[-1].isspace() and not inside:
+        before = window[max(0, at - 4) : at].decode(errors="replace")
+        inside = any(window.find(s, max(0, at - len(s) + 1), at + len(s) - 1) >= 0 for s in special_tokens)
+        if before and not before[-1].isspace() and not inside:
             return at
     return None
 
@@ -230,7 +230,7 @@ def _serve() -> None:
 
 def _count_chunks(path: Path, special_tokens: list[str], chunks: list[tuple[int, int]], report=None) -> dict[str, int]:
     """How often each pre-token occurs in these chunks (start, end) of the file; ``report`` hears of the bytes done."""
-    specials = re.compile(_any_of(special_tokens))
+    specials = re.compile(_any_of(*special_tokens))
     counts, pieces = {}, Counter()
     with open(path, "rb") as file:
         for start, end in chunks:
@@ -311,20 +311,16 @@ def _greatest_first(tokens: list[bytes]):
 
 
 def _frequent_pairs(words: list[str], freqs: list[int], floor: int, wanted: int) -> tuple[dict, dict, int]:
-    """The counts of all pairs that reach a new floor, the words (by index) that hold each, and that floor."""
-    counts = {}
-    for word, n in zip(words, freqs):
-        for pair in map(add, word, word[1:]):
-            counts[pair] = counts.get(pair, 0) + n
-    most = max(1000, wanted // 8)
-    floor = max(1, min(floor // 2, heapq.nlargest(most, counts.values())[-1])) if len(counts) > most else 1
-    counts = {pair: n for pair, n in counts.items() if n >= floor}
-    where = {pair: [] for pair in counts}
+    """The counts of the pairs that reach a new floor, the words (by index, once a pair) that hold them, that floor."""
+    where = defaultdict(list)
     for i, word in enumerate(words):
         for pair in map(add, word, word[1:]):
-            if pair in where:
-                where[pair].append(i)
-    return counts, where, floor
+            where[pair].append(i)
+    pairs = {pair: sum(map(freqs.__getitem__, places)) for pair, places in where.items()}
+    most = max(_FOLLOWED_PAIRS, wanted // 4)
+    floor = max(1, min(floor // 2, heapq.nlargest(most, pairs.values())[-1])) if len(pairs) > most else 1
+    pairs = {pair: n for pair, n in pairs.items() if n >= floor}
+    return pairs, {pair: where[pair] for pair in pairs}, floor
 
 
 def _merge_everywhere(
@@ -332,45 +328,37 @@ def _merge_everywhere(
 ) -> list[str]:
     """Merge ``pair`` into ``new`` in every word and keep ``pairs`` and ``where`` true; the new pairs worth following.
 
-    Each merge takes a pair from its left neighbour x, (x, first) becoming (x, new), and one from its right neighbour
-    y, so one tally a neighbour serves to lower the old pair and to raise the new one.
+    Where x stands on the left, (x, first) becomes (x, new), and so on the right: what one loses the other gains.
     """
-    first, second = pair
-    left, right, twins = defaultdict(int), defaultdict(int), defaultdict(int)
-    in_left, in_right, in_twins = defaultdict(list), defaultdict(list), defaultdict(list)
-    del pairs[pair]
+    left, right, twins = defaultdict(list), defaultdict(list), []
     for i in where.pop(pair):
-        head, *rest = words[i].split(pair)
-        if not rest:
+        parts = words[i].split(pair)
+        if len(parts) == 1:
             continue  # the pair was here once, and went with an earlier merge
-        n = freqs[i]
-        words[i] = new.join((head, *rest))
-        tail = rest.pop()
+        words[i] = new.join(parts)
+        head, *middle, tail = parts
         if head:
-            left[head[-1]] += n
-            in_left[head[-1]].append(i)
+            left[head[-1]].append(i)
         if tail:
-            right[tail[0]] += n
-            in_right[tail[0]].append(i)
-        for part in rest:
+            right[tail[0]].append(i)
+        for part in middle:
             if part:
-                right[part[0]] += n
-                in_right[part[0]].append(i)
-                left[part[-1]] += n
-                in_left[part[-1]].append(i)
+                right[part[0]].append(i)
+                left[part[-1]].append(i)
             else:
-                twins[new] += n
-                in_twins[new].append(i)
+                twins.append(i)
+    first, second = pair
+    changes = [(x + first, x + new, places) for x, places in left.items()]
+    changes += [(second + y, new + y, places) for y, places in right.items()]
+    changes += [(second + first, new + new, twins)] if twins else []
+    del pairs[pair]
     born = []
-    for old, made, tally, places in (
-        *((x + first, x + new, n, in_left[x]) for x, n in left.items()),
-        *((second + y, new + y, n, in_right[y]) for y, n in right.items()),
-        *((second + first, new + new, n, in_twins[new]) for n in twins.values()),
-    ):
+    for old, made, places in changes:
+        n = sum(map(freqs.__getitem__, places))
         if old in pairs:
-            pairs[old] -= tally
-        if tally >= floor:
-            pairs[made], where[made] = tally, places
+            pairs[old] -= n
+        if n >= floor:
+            pairs[made], where[made] = n, places
             born.append(made)
     return born
 
@@ -548,7 +536,7 @@ def _merge_long(word: list[int], becomes: dict[tuple[int, int], int]) -> list[in
 class _Memo(dict):
     """Answers of a function to short strings, those of long ago forgotten: a stream of any length takes this much."""
 
-    def __init__(self, function, size: int = 1 << 15) -> None:
+    def __init__(self, function, size: int = 1 << 16) -> None:
         self.function, self.size, self.older = function, size, {}
 
     def __missing__(self, text: str) -> tuple[int, ...]:
@@ -581,7 +569,7 @@ def split_special(text: str, special_tokens: list[str]) -> list[str]:
     >>> split_special("one<|end|>two", ["<|end|>"])
     ['one', '<|end|>', 'two']
     """
-    return list(filter(None, re.split(f"({_any_of(special_tokens)})", text)))
+    return list(filter(None, re.split(f"({_any_of(*special_tokens)})", text)))
 
 
 def safe_segments(chunks: Iterable[str], special_tokens: list[str]) -> Iterator[str]:
@@ -591,9 +579,9 @@ def safe_segments(chunks: Iterable[str], special_tokens: list[str]) -> Iterator[
     ['the', ' cat', ' sat']
     """
     longest = max(map(len, special_tokens), default=1)
-    special = regex.compile(_any_of(special_tokens))
+    special = regex.compile(_any_of(*special_tokens))
     last_border = regex.compile(f"(?r){_BORDER}")
-    news = regex.compile(f"{_any_of(special_tokens)}|{_BORDER}")
+    news = regex.compile(f"{_any_of(*special_tokens)}|{_BORDER}")
     held, tail = [], ""
     for chunk in chunks:
         held.append(chunk)

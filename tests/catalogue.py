@@ -12,11 +12,14 @@ the text of ``_base.py``, so that `Solution.source` is always a submission that 
 
 from __future__ import annotations
 
+import ast
 import inspect
+import sys
 import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from cs336lite.course.spec import CheckResult, LocalStudent, Spec, load_spec
@@ -45,26 +48,19 @@ class Solution:
 
 
 def field(docstring: str, key: str) -> str:
-    """The text behind ``key:`` in a docstring, to the end of the paragraph's line; empty when there is none."""
-    lines = [line.strip() for line in docstring.splitlines()]
-    found = [line.removeprefix(f"{key}:").strip() for line in lines if line.startswith(f"{key}:")]
-    return " ".join(found)
+    """The rest of the docstring's line that begins with ``key:``; empty when there is none."""
+    start = f"{key}:"
+    return next((line.removeprefix(start).strip() for line in docstring.splitlines() if line.startswith(start)), "")
 
 
 def read_solution(path: Path) -> Solution:
     text = path.read_text(encoding="utf-8")
-    docstring = inspect.cleandoc(compile_docstring(text))
+    docstring = ast.get_docstring(ast.parse(text)) or ""
     base = path.parent / "_base.py"
     if BASE_LINE in text:
         text = text.replace(BASE_LINE, base.read_text(encoding="utf-8"))
     fails = tuple(part.strip() for part in field(docstring, "fails").split(",") if part.strip())
     return Solution(path, text, fails, field(docstring, "names"))
-
-
-def compile_docstring(text: str) -> str:
-    import ast
-
-    return ast.get_docstring(ast.parse(text)) or ""
 
 
 def solutions(assignment: str, kind: str = "") -> list[Solution]:
@@ -79,10 +75,11 @@ def spec(assignment: str, side: str) -> Spec:
 
 
 def namespace(source: str, name: str = "submission") -> dict[str, Any]:
-    """What a plain Python submission defines."""
-    names: dict[str, Any] = {"__name__": name}
-    exec(compile(source, f"<{name}>", "exec"), names)
-    return names
+    """What a plain Python submission defines, run as a module of its own."""
+    module = ModuleType(f"solution_{name}")
+    sys.modules[module.__name__] = module  # dataclasses look their module up
+    exec(compile(source, f"<{name}>", "exec"), vars(module))
+    return vars(module)
 
 
 class DetachedStudent(LocalStudent):

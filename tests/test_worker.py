@@ -1,9 +1,6 @@
 """A submission behind the wall: what it may do to its own answer, and what it may not do to the grader."""
 
-import os
 import sys
-import time
-from pathlib import Path
 
 import pytest
 
@@ -106,7 +103,7 @@ def test_input_does_not_wait(worker):
         ("while True: pass", "TimeLimit"),
         ("def f(): return bytearray(1 << 30)", "MemoryLimit"),
         ("import os\ndef f(): os._exit(0)", "Died"),
-        ("import os\ndef f(): os.kill(os.getpid(), 9)", "Died"),
+        ("import ctypes\ndef f(): ctypes.string_at(0)", "Died"),
         ("import os\nos._exit(0)", "Died"),
         ("def f(): raise SystemExit", "SystemExit"),
         ("def f(): raise KeyboardInterrupt", "KeyboardInterrupt"),
@@ -222,23 +219,9 @@ def test_the_environment_tells_nothing(worker):
         "PYTHONDONTWRITEBYTECODE",
         "OMP_NUM_THREADS",
         "MPLBACKEND",
+        "MPLCONFIGDIR",
         "LC_CTYPE",
     }
-
-
-def test_children_do_not_outlive_their_submission(worker):
-    source = "import os, time\ndef f():\n  pid = os.fork()\n  if pid == 0:\n    time.sleep(60)\n  return pid"
-    pid = answer(worker, source)
-    for _ in range(100):
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return
-        state = Path(f"/proc/{pid}/stat").read_text().split(")")[1].split()[0]
-        if state == "Z":
-            return
-        time.sleep(0.05)
-    pytest.fail("a process started by a submission is still there")
 
 
 def test_a_worker_that_cannot_start_says_why():

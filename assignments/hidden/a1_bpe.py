@@ -23,6 +23,8 @@ PATTERN = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|
 ASCII_PATTERN = r"'(?:[sdmt]|ll|ve|re)| ?[A-Za-z]+| ?[0-9]+| ?[^\sA-Za-z0-9]+|\s+(?!\S)|\s+"
 SEPARATORS = '\n\t0123456789!"#$%&()*+,-./:;=?@[]^_`{}~'  # one pre-token each between two words of ASCII letters
 
+NO_DIGITS = dict.fromkeys(map(ord, "0123456789"))
+
 Word = tuple[bytes, ...]
 Pair = tuple[bytes, bytes]
 
@@ -100,6 +102,21 @@ class Trainer:
             words = {self.merge(word, pair): times for word, times in words.items()}
             counts = self.update(counts, self.count(words), pair)
         return merges
+
+    def differs_by_a_tie(self, data: bytes, merges: list[Pair], special_tokens: list[str] | None = None) -> bool:
+        """Whether the first merge that is not the definition's is one of several pairs with the highest count."""
+        right = self.merges(data, len(merges), special_tokens)
+        step = next((i for i, (ours, theirs) in enumerate(zip(right, merges)) if ours != theirs), None)
+        if step is None:
+            return False
+        chosen: list[dict[Pair, int]] = []
+
+        def choose(counts: dict[Pair, int], made: list[Pair]) -> Pair:
+            chosen.append(counts)
+            return self.choose(counts, made)
+
+        replace(self, choose=choose).merges(data, step + 1, special_tokens)
+        return chosen[-1].get(merges[step], 0) == max(chosen[-1].values())
 
 
 RIGHT = Trainer()
@@ -271,6 +288,11 @@ OF_TRAINING = [
 ]
 
 
+def named(trainer: Trainer) -> list[tuple[Trainer, str]]:
+    """One misconception with its message, to be tried before the others."""
+    return [(other, message) for other, message in OF_TRAINING if other is trainer]
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # The definition, slowly: encoding
 
@@ -315,8 +337,9 @@ ENCODER = Encoder()
 
 
 def vocab_of(merges: list[Pair], special_tokens: list[str] | None = None) -> dict[int, bytes]:
+    """A vocabulary to encode with: bytes, merges, special tokens."""
     names = [name.encode() for name in special_tokens or []]
-    return dict(enumerate([*names, *(bytes([byte]) for byte in range(256)), *(a + b for a, b in merges)]))
+    return dict(enumerate([*(bytes([byte]) for byte in range(256)), *(a + b for a, b in merges), *names]))
 
 
 def gpt2_characters() -> dict[int, str]:
@@ -607,6 +630,7 @@ def judge_merges(
     for trainer, message in [*(wrong or []), *OF_TRAINING]:
         if merges == trainer.merges(data, number, names):
             raise Fail(message)
+    expect(not RIGHT.differs_by_a_tie(data, merges, names), f"ties are broken wrongly: {TIES}")
     raise Fail(otherwise)
 
 
@@ -744,32 +768,42 @@ def follows_the_pattern(student, rng):
     mark, other = rng.sample("!#$%&*+:;=?@~", 2)
     crossing, inside = rng.randint(24, 30), rng.randint(14, 18)
 
-    def frames(string: str, times: int, bare: str) -> list[str]:
-        return planted(rng, {string: times}, bare=bare)
+    def contractions() -> list[str]:
+        return [word + rng.choice(["'s", "'s", "'t"]) for word in planted(rng, {a + b: 40}, bare="stmdlvre")]
 
-    contractions = [word + rng.choice(["'s", "'s", "'t"]) for word in frames(a + b, 40, "stmdlvre")]
-    numbers = [word[:-1] + low + rng.choice("0123456789") for word in frames(c + d, crossing, "")]
-    numbers += [f"{low}{high}"] * inside
-    punctuation = [f" {mark}" for _ in range(inside)] + [f"{c}{d}{mark}{other}" for _ in range(crossing)]
-    spaces = [rng.choice(["   ", "    "]) + word[1:] for word in frames(a, 40, "")]
-    for words, number, message, glue in [
+    def numbers() -> list[str]:
+        return [word[:-1] + low for word in planted(rng, {c + d: crossing})] + [low + high] * inside
+
+    def punctuation() -> list[str]:
+        letter_pairs = [word[:-1] for word in planted(rng, {c + d: crossing + 5})]
+        marked = [word + mark + other for word in letter_pairs[5:]]
+        return letter_pairs[:5] + marked + [f" {mark}"] * inside
+
+    def spaces() -> list[str]:
+        return ["   " + word[1:] for word in planted(rng, {a: 40, b: 12})]
+
+    for make, number, message, glue in [
         (contractions, 2, "contractions such as 's, 't or 're are not pre-tokens of their own", SEPARATORS),
+        (numbers, 2, "letters and digits share a pre-token: they must be cut apart", SEPARATORS.translate(NO_DIGITS)),
         (
-            numbers,
+            punctuation,
             3,
-            "letters and digits share a pre-token: they must be cut apart",
-            SEPARATORS.replace("0123456789", ""),
+            "punctuation is cut wrongly: letters end where it begins, and one space belongs to it",
+            "\n\t",
         ),
-        (punctuation, 3, "punctuation is cut wrongly: letters end where it begins, and one space belongs to it", "\n"),
         (
             spaces,
             2,
-            "runs of spaces are cut wrongly: the last space belongs to the word behind it, the others stand alone",
+            "runs of spaces are cut wrongly: the last one belongs to the word behind it, the others stand alone",
             ".",
         ),
     ]:
-        rng.shuffle(words)
-        data = "".join(word + rng.choice(glue) for word in words).encode()
+
+        def write(make=make, glue=glue) -> bytes:
+            words = make()
+            return "".join(word + rng.choice(glue) for word in rng.sample(words, len(words))).encode()
+
+        data = draw(write, lambda d, number=number: agree(d, number, SMALLEST))
         judge_merges(student, data, number, message, wrong=[(WHOLE, ACROSS)])
 
 
@@ -782,14 +816,13 @@ def letters_of_every_script(student, rng):
         mark = rng.choice("!?;")
         words = []
         for code, times in zip(characters, spread(rng, 5, 8, 4)):
-            words += [chr(code) + mark] * times
-        words += [chr(characters[0]) + chr(characters[1])] * 50
+            words += [word[0] + word[-1] + chr(code) + mark for word in planted(rng, {chr(code): times})]
         return scattered(rng, rng.sample(words, len(words)))
 
-    data = draw(chinese, lambda d: agree(d, 7, SMALLEST) and differ(d, 7, ASCII, CHARACTERS))
-    judge_merges(
-        student, data, 7, "Chinese text is cut or spelled wrongly: \\p{L} covers it, and tokens are UTF-8 bytes"
-    )
+    data = draw(chinese, lambda d: agree(d, 6, SMALLEST, UNWEIGHTED) and differ(d, 6, ASCII, CHARACTERS))
+    message = "Chinese text is cut or spelled wrongly: \\p{L} covers it, and tokens are UTF-8 bytes"
+    ascii_only = named(ASCII)
+    judge_merges(student, data, 6, message, wrong=ascii_only)
 
     def accents() -> bytes:
         accent, near = rng.sample("àâçèéêëîïñôûü", 2)
@@ -798,7 +831,8 @@ def letters_of_every_script(student, rng):
         return scattered(rng, words)
 
     data = draw(accents, lambda d: agree(d, 3, SMALLEST, WHOLE, UNWEIGHTED) and differ(d, 3, ASCII, CHARACTERS))
-    judge_merges(student, data, 3, "letters with accents are cut off their words: use the regex module and \\p{L}")
+    message = "letters with accents are cut off their words: use the regex module and \\p{L}"
+    judge_merges(student, data, 3, message, wrong=ascii_only)
 
 
 @check("pretokenize", points=1, title="line ends reach the tokenizer as they are")
@@ -870,7 +904,9 @@ def counts_every_position(student, rng):
 
     wrong = [WITHOUT_OVERLAP, ONCE_PER_WORD]
     data = draw(overlapping, lambda d: agree(d, 2, SMALLEST, WHOLE, UNWEIGHTED) and differ(d, 2, *wrong))
-    judge_merges(student, data, 2, "pairs in a run of one letter are counted wrongly: four in a row hold three pairs")
+    without = named(WITHOUT_OVERLAP)
+    message = "pairs in a run of one letter are counted wrongly: four in a row hold three pairs"
+    judge_merges(student, data, 2, message, wrong=without)
 
 
 @check("count_pairs", points=3, title="counts follow the merges made so far")
@@ -973,7 +1009,7 @@ def ties_go_to_the_greatest_pair(student, rng):
         return scattered(rng, planted(rng, {high + a: 24, low + b: 18, high + a + c: 12, low + b + d: 12}))
 
     data = draw(merged, lambda d: agree(d, 4, *neutral) and differ(d, 4, SMALLEST, GREATEST_IDS))
-    judge_merges(student, data, 4, message, wrong=[(t, m) for t, m in OF_TRAINING if t is GREATEST_IDS])
+    judge_merges(student, data, 4, message, wrong=named(GREATEST_IDS))
 
     def joined() -> bytes:  # (b"ab", b"c") is greater than (b"a", b"d"), but b"abc" is smaller than b"ad"
         low, middle, high = sorted(letters(rng, 3))
@@ -981,7 +1017,7 @@ def ties_go_to_the_greatest_pair(student, rng):
         return scattered(rng, planted(rng, {first + low: 20, first + low + middle: 12, first + high: 12}))
 
     data = draw(joined, lambda d: agree(d, 3, *neutral) and differ(d, 3, SMALLEST, GREATEST_JOINED))
-    judge_merges(student, data, 3, message, wrong=[(t, m) for t, m in OF_TRAINING if t is GREATEST_JOINED])
+    judge_merges(student, data, 3, message, wrong=named(GREATEST_JOINED))
 
     def spaced() -> bytes:  # a space is a small byte, but a late character in GPT-2's printable alphabet
         a, b, c = letters(rng, 3)
@@ -991,7 +1027,7 @@ def ties_go_to_the_greatest_pair(student, rng):
         return scattered(rng, words)
 
     data = draw(spaced, lambda d: agree(d, 2, *neutral) and differ(d, 2, GREATEST_PRINTABLE))
-    judge_merges(student, data, 2, message, wrong=[(t, m) for t, m in OF_TRAINING if t is GREATEST_PRINTABLE])
+    judge_merges(student, data, 2, message, wrong=named(GREATEST_PRINTABLE))
 
 
 @check("train", points=4, title="ids: special tokens, then the 256 bytes, then merges in order")
@@ -1113,28 +1149,21 @@ def does_not_recount_everything(student, rng):
     rng.shuffle(words)
     path = student.file("\n".join(words).encode())
     low, high = 4, 44
-    for number in (low, high):
-        got = ask(
-            student,
-            drive_training_only,
-            path,
-            256 + number,
-            [],
-            problems={
-                "TypeError": "train_bpe must return two things: a dict from id to bytes, and a list of pairs of bytes"
-            },
-        )
-        expect(got == number, "there are pairs to merge, but not as many merges came back as vocab_size allows")
-    encoded_filler = [word.encode() for word in filler]
+    shape = "train_bpe must return two things: a dict from id to bytes, and a list of pairs of bytes"
+    got = ask(student, drive_training_only, path, 256 + high, [], problems={"TypeError": shape})
+    expect(got == high, "there are pairs to merge, but not as many merges came back as vocab_size allows")
+    bare_words, passes = [word.encode() for word in filler], 12
     for _ in range(3):
-        passes = 12
-        base = student.cpu_seconds(drive_recount, encoded_filler, passes) - student.cpu_seconds(
-            drive_recount, encoded_filler, 2
+        recounts = student.cpu_seconds(drive_recount, bare_words, passes) - student.cpu_seconds(
+            drive_recount, bare_words, 2
         )
-        long_run = student.cpu_seconds(drive_training_only, path, 256 + high, [])
-        spent = long_run - student.cpu_seconds(drive_training_only, path, 256 + low, [])
-        if spent / (high - low) < 0.85 * base / (passes - 2):
+        most = student.cpu_seconds(drive_training_only, path, 256 + high, [])
+        merges = most - student.cpu_seconds(drive_training_only, path, 256 + low, [])
+        ratio = (merges / (high - low)) / (recounts / (passes - 2))
+        if ratio < 0.85:  # going through all words to find the pair costs up to 0.7, counting them anew 1 and more
             return
+        if ratio > 3:  # beyond what noise can do
+            break
     raise Fail(
         "each merge costs as much as counting all pairs again: keep the counts, and change them only for words that hold the pair"
     )
@@ -1146,17 +1175,24 @@ def does_not_recount_everything(student, rng):
 
 @check("encode", points=4, title="merges apply in order of rank")
 def merges_apply_by_rank(student, rng):
-    wrong = [LONGEST_MATCH, LEFTMOST_PAIR, HIGHEST_RANK, BYTES_ONLY]
     for number_of_letters in (4, 6):
         words, merges = learnt(rng, number_of_letters)
         alphabet = sorted(set("".join(words)))
         vocab = vocab_of(merges)
 
-        def make(alphabet=alphabet) -> list[str]:
-            return [" ".join("".join(rng.choices(alphabet, k=rng.randint(3, 12))) for _ in range(8)) for _ in range(4)]
+        def word(alphabet=alphabet) -> str:
+            return "".join(rng.choices(alphabet, k=rng.randint(3, 12)))
 
-        def good(texts, vocab=vocab, merges=merges) -> bool:
+        def plain(word: str, merges=merges, vocab=vocab) -> bool:  # without the difficulties of runs
+            right = ENCODER.encode(vocab, merges, word)
+            return all(e.encode(vocab, merges, word) == right for e in (ENCODE_FROM_THE_RIGHT, ENCODE_ONLY_FIRST))
+
+        def make(word=word, plain=plain) -> list[str]:
+            return [" ".join(draw(word, plain) for _ in range(8)) for _ in range(4)]
+
+        def good(texts: list[str], vocab=vocab, merges=merges) -> bool:
             right = [ENCODER.encode(vocab, merges, text) for text in texts]
+            wrong = (LONGEST_MATCH, LEFTMOST_PAIR, HIGHEST_RANK, BYTES_ONLY)
             return all([e.encode(vocab, merges, text) for text in texts] != right for e in wrong)
 
         texts = draw(make, good)
@@ -1184,7 +1220,7 @@ def stays_inside_pre_tokens(student, rng):
 @check("encode", points=2, title="long runs of one character")
 def runs_of_one_character(student, rng):
     one = rng.choice(ascii_lowercase).encode()
-    merges = [(one, one), (one * 2, one * 2), (one * 4, one * 2)]
+    merges = [(one, one), (one * 2, one * 2)]
     other = rng.choice("äöüßéñ")
     merges += [(other.encode()[:1], other.encode()[1:]), (other.encode(), other.encode())]
     vocab = vocab_of(merges)
@@ -1271,21 +1307,23 @@ def text_of_every_script(student, rng):
 @check("encode", points=2, title="ids come from the vocabulary, whatever its order")
 def ids_come_from_the_vocabulary(student, rng):
     def make():
-        words, merges = learnt(rng)
-        ids = list(range(256 + len(merges)))
-        rng.shuffle(ids)
+        merges, words = [], []
+        names = letters(rng, 18)
+        for x, y, z in zip(names[0::3], names[1::3], names[2::3]):  # the pair on the left has the lower rank
+            merges += [(x.encode(), y.encode()), (y.encode(), z.encode())]
+            words += [x + y + z, y + z, x + y]
+        rng.shuffle(words)
+        ids = rng.sample(range(256 + len(merges)), 256 + len(merges))
         return words, merges, dict(zip(ids, vocab_of(merges).values()))
 
     def good(made) -> bool:
         words, merges, vocab = made
-        texts = [" ".join(words)]
-        return all(
-            e.encode(vocab, merges, texts[0]) != ENCODER.encode(vocab, merges, texts[0])
-            for e in (ASSUMED_IDS, lowest_id(vocab))
-        )
+        right = ENCODER.encode(vocab, merges, " ".join(words))
+        wrong = (ASSUMED_IDS, lowest_id(vocab))
+        return all(e.encode(vocab, merges, " ".join(words)) != right for e in wrong)
 
     words, merges, vocab = draw(make, good)
-    texts = [" ".join(words[:30]), " ".join(words)]
+    texts = [" ".join(words[:9]), " ".join(words)]
     message = "ids are computed (byte value, 256 + rank): look every token up in the vocabulary that was given"
     by_id = [(lowest_id(vocab), f"merges are ordered by their ids in the vocabulary: {RANK} in the list of merges")]
     answers = encoded(student, vocab, merges, None, texts, {"KeyError": message, "IndexError": message})
@@ -1315,14 +1353,14 @@ def reads_gpt2_files(student, rng):
     a, b, c = letters(rng, 3)
     name = random_name(rng)
     merges = [(b"#", b"#"), (b" ", a.encode()), (a.encode(), b.encode()), (b" " + a.encode(), b.encode())]
-    merges += [("é".encode()[:1], "é".encode()[1:]), (c.encode(), "é".encode()), (b"\n", b"\n"), (b"##", b"#")]
-    ids = list(range(257 + len(merges)))
-    rng.shuffle(ids)
+    merges += [("é".encode()[:1], "é".encode()[1:]), (b"\n", b"\n"), (b"##", b"!")]
+    ids = rng.sample(range(257 + len(merges)), 257 + len(merges))
+    ids[256:-1] = sorted(ids[256:-1])  # merges in order of rank
     vocab = dict(zip(ids, vocab_of(merges, [name]).values()))
     as_json = json.dumps({printable(token): i for i, token in vocab.items()}, ensure_ascii=rng.random() < 0.5)
     lines = ["#version: 0.2", *(f"{printable(x)} {printable(y)}" for x, y in merges)]
     vocab_path = student.file(as_json.encode())
-    texts = [f"{a}{b} {a}{b}{c}é é\n\n\n", f"## {a} ###{b}", f" {c}é{name}{a}{b}\r\n"]
+    texts = [f"{a}{b} {a}{b}{c}é é\n\n", f"## {a} ##!{b}", f" {c}é{name}{a}{b}\r\n"]
     problem = "the files could not be read: vocab.json maps strings of GPT-2's characters to ids, merges.txt holds two such strings a line"
     problems = dict.fromkeys(
         ["KeyError", "ValueError", "JSONDecodeError", "UnicodeDecodeError", "IndexError", "AttributeError"], problem
@@ -1512,7 +1550,7 @@ def missing_ones_get_the_next_free_ids(student, rng):
         (Encoder(number_specials=sorted), f"ids were given in sorted order: {message}"),
     ]
     judge_ids(answers, vocab, merges, texts, message, given, wrong)
-    ids = [len(vocab), 0, len(vocab) + 1]
+    ids = [len(vocab), len(vocab) - 1, len(vocab) + 1]
     text = ask(student, drive_decoding, vocab, merges, given, ids, problems=problems)
     expect(text == first + known + second, "decode does not give special tokens back, or not those that were added")
 
@@ -1525,6 +1563,12 @@ def random_cuts(rng: random.Random, text: str, number: int) -> list[str]:
     """``text`` in pieces, some of them empty."""
     places = sorted(rng.choices(range(len(text) + 1), k=number))
     return [text[i:j] for i, j in zip([0, *places], [*places, len(text)])]
+
+
+def simple_merges(rng: random.Random, strings: list[str]) -> list[Pair]:
+    """Merges that make these strings of two bytes, of which no two compete for a byte of the texts drawn here."""
+    pairs = [string.encode() for string in rng.sample(strings, len(strings))]
+    return [(pair[:1], pair[1:]) for pair in pairs]
 
 
 def streamed(student, vocab, merges, special_tokens, streams: list[list[str]]) -> list[list[int]]:
@@ -1541,47 +1585,24 @@ def judge_streams(answers, vocab, merges, streams: list[list[str]], otherwise: s
         [i for piece in pieces for i in ENCODER.encode(vocab, merges, piece, special_tokens)] for pieces in streams
     ]
     expect(answers != alone, "each piece is encoded on its own: words and special tokens may go on in the next piece")
-    kept = [[i for i, part in zip(ids, whole)] for ids, whole in zip(answers, right)]
-    lost = all(ids == whole[: len(ids)] for ids, whole in zip(kept, right)) and all(map(len, answers))
-    expect(
-        not (lost and all(len(a) <= len(r) for a, r in zip(answers, right))),
-        "the end of the text is lost: encode what is left when the iterable ends",
-    )
+    beginnings = all(ids == whole[: len(ids)] for ids, whole in zip(answers, right))
+    expect(not (beginnings and any(answers)), "the end of the text is lost: encode what is left when the iterable ends")
     raise Fail(otherwise)
 
 
 @check("encode_iterable", points=4, title="the ids are those of the joined text, wherever it is cut")
 def equals_encode_on_the_joined_text(student, rng):
-    alphabet = letters(rng, 4)
-    parts = ["".join(rng.choices(alphabet, k=rng.randint(1, 6))) for _ in range(8)]
-    parts += [
-        " ",
-        " ",
-        " ",
-        "  ",
-        "   ",
-        "\n",
-        "\r\n",
-        "'ll",
-        "'s",
-        "'re",
-        "!!",
-        " ?",
-        "12",
-        "é",
-        "汉字",
-        "🙂",
-        "\t",
-        "\u00a0",
-    ]
-    merges = RIGHT.merges("".join(rng.choices(parts, k=300)).encode(), 30)
-    merges = list({a + b: (a, b) for a, b in reversed(merges)}.values())[::-1]
+    names = letters(rng, 8, "abcdfghijknopquwxyz")
+    pairs = [a + b for a, b in zip(names[:4], names[4:])]
+    merges = simple_merges(rng, [*pairs, " " + names[0], "'l", "'s", "\r\n", " \n", "!?"])
+    parts = [*pairs, *pairs, *names, *names, " ", " ", "  ", "   ", "\n", "\r\n", " \n", "'ll", "'s", "'re", "!?", " ?"]
+    parts += ["12", "🙂", "\t", "\u00a0"]
     vocab = vocab_of(merges)
     streams = []
     for _ in range(12):
         text = "".join(rng.choices(parts, k=30))
         streams += [list(text), random_cuts(rng, text, 12), [text]]
-    streams += [[], [""], [alphabet[0] + "'", "l", "l"], [" ", " ", alphabet[1]], [alphabet[0] * 3, alphabet[0] * 4]]
+    streams += [[], [""], [names[0] + "'", "l", "l"], [" ", " ", names[1]], list(pairs[0])]
     answers = streamed(student, vocab, merges, None, streams)
     message = "the ids depend on where the text is cut: keep back what the next piece can still change (words, runs of spaces, 'll)"
     judge_streams(answers, vocab, merges, streams, message)
@@ -1607,7 +1628,10 @@ def special_tokens_across_borders(student, rng):
 
 @check("encode_iterable", points=4, title="it yields while it reads")
 def reads_only_what_it_needs(student, rng):
-    words, merges = learnt(rng)
+    names = letters(rng, 8)
+    pairs = [a + b for a, b in zip(names[:4], names[4:])]
+    merges = simple_merges(rng, [*pairs, " " + names[0]])
+    words = ["".join(rng.choices(names + pairs, k=rng.randint(2, 6))) for _ in range(60)]
     lines = ["".join(" " + word for word in rng.choices(words, k=10)) for _ in range(3000)]
     vocab = vocab_of(merges)
     ids, reads = student.run(drive_reading, vocab, merges, lines)

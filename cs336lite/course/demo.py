@@ -48,8 +48,11 @@ def demo(root: Path, folder: Path, console: Console) -> None:
     steps = Steps(console, 7)
 
     with steps("build: texts to notebooks to modules"):
-        changed = [r for r in build(root) if getattr(r, "changed", False)]
-        steps.say(f"{len(changed)} rebuilt" if changed else "everything is up to date")
+        reports = build(root, progress=False)
+        if problems := [str(report) for report in reports if not report.ok]:
+            raise CourseError("the course cannot be built:\n" + "\n".join(problems))
+        built = [report.name for report in reports if report.status == "built"]
+        steps.say(f"built {', '.join(built)}" if built else "everything is up to date")
     with steps("student edition: everything but the answers"):
         release(root, edition)
         steps.say(show(edition))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
 import select
 import shutil
 import socket
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import textwrap
 import time
@@ -51,8 +53,15 @@ class Worker:
         self.budget = budget
         self.folder = Path(tempfile.mkdtemp(prefix="cs336lite-worker-"))
         prepare_library(self.folder / "library")
+        (self.folder / "matplotlib").mkdir()
         self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        options = {"path": [str(self.folder / "library"), *packages()], "warm": warm, "memory": budget.memory_bytes}
+        library = str(self.folder / "library")
+        options = {
+            "path": [library, *packages()],
+            "warm": warm,
+            "memory": budget.memory_bytes,
+            "readable": [library, *packages(), *system_folders()],
+        }
         self.process = subprocess.Popen(
             [sys.executable, "-s", "-P", "-S", str(WORKER), str(theirs.fileno()), json.dumps(options)],
             pass_fds=[theirs.fileno()],
@@ -81,10 +90,10 @@ class Worker:
         except OSError:
             return b""
 
-    def spawn(self) -> tuple[socket.socket, int]:
-        """The channel to a fresh child, and the child's process number."""
+    def spawn(self, folder: Path) -> tuple[socket.socket, int]:
+        """The channel to a fresh child that can read ``folder``, and the child's process number."""
         ours, theirs = socket.socketpair()
-        answer = self.ask(b"spawn", 60, (theirs.fileno(),))
+        answer = self.ask(b"spawn " + os.fsencode(folder), 60, (theirs.fileno(),))
         theirs.close()
         if not answer.isdigit():
             ours.close()
@@ -138,6 +147,7 @@ class RemoteStudent:
         self.spent = 0.0  # processor seconds of all children so far
         self.check_limit = self.check_spent = 0.0
         self.files = 0
+        self.layers: tuple[str, ...] = ()  # of the jail, as the child found them to hold
 
     # -- what a check may ask -----------------------------------------------------------------------------------
 
@@ -178,9 +188,11 @@ class RemoteStudent:
             raise self.load_failure
         if self.channel is not None:
             return
-        self.channel, self.pid = self.worker.spawn()
+        self.channel, self.pid = self.worker.spawn(self.folder)
+        limit = self.worker.budget.load_seconds
         try:
-            limit = self.worker.budget.load_seconds
+            # what comes before the first cell was sent by the worker's own code: it can be believed
+            self.layers = tuple(self.exchange(b"", limit, "the jail")[0]["value"])
             answer, _ = self.exchange(
                 wire.pack("load", list(self.cells), name=self.name), limit, f"{limit:g} s to run its cells"
             )
@@ -324,6 +336,14 @@ def packages() -> list[str]:
     return [p for p in sys.path if p.endswith(("site-packages", "dist-packages"))]
 
 
+def system_folders() -> list[str]:
+    """What Python and its libraries read while they run, and nothing of anybody's own."""
+    library = sysconfig.get_paths()["stdlib"]
+    shared = ["/usr/lib", "/usr/lib64", "/lib", "/lib64", "/usr/share/zoneinfo", "/etc/ld.so.cache", "/etc/localtime"]
+    devices = ["/dev/null", "/dev/zero", "/dev/random", "/dev/urandom"]
+    return [library, str(Path(sys.base_prefix) / "lib"), *shared, *devices]
+
+
 def clean_environment(home: Path) -> dict[str, str]:
     """An environment that tells nothing of the instructor's, with hashing and threads made steady."""
     return {
@@ -334,6 +354,7 @@ def clean_environment(home: Path) -> dict[str, str]:
         "PYTHONDONTWRITEBYTECODE": "1",
         "OMP_NUM_THREADS": "1",
         "MPLBACKEND": "Agg",
+        "MPLCONFIGDIR": str(home / "matplotlib"),  # matplotlib wants to see such a folder, and writes nothing into it
     }
 
 

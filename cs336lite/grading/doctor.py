@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import ctypes
-import platform
 import resource
 import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -25,18 +24,19 @@ class Layer:
 def layers() -> list[Layer]:
     """All layers, tried in this process or in a short-lived child; nothing on the machine is changed."""
     linux = sys.platform == "linux"
+    jailed = jailed_layers() if linux else []
     return [
         Layer("own process", "answers, seeds and the gradebook are not in the memory of student code", True, True),
         Layer("rlimits", "memory, file size, open files, core dumps", rlimits_hold(), True, "grade on Linux"),
         Layer(
-            "seccomp", "no exec, fork, sockets, ptrace", linux and seccomp_holds(), False, "a Linux kernel with seccomp"
+            "seccomp",
+            "no new processes or programs, sockets, signals",
+            "seccomp" in jailed,
+            True,
+            "Linux on x86-64 or Arm",
         ),
         Layer(
-            "Landlock",
-            "no files but the inputs, no TCP",
-            linux and landlock_version() > 0,
-            False,
-            "Linux 5.13 or newer",
+            "Landlock", "no files but inputs and libraries, no TCP", "Landlock" in jailed, True, "Linux 5.13 or newer"
         ),
         Layer(
             "bubblewrap",
@@ -58,17 +58,20 @@ def rlimits_hold() -> bool:
     return hasattr(resource, "RLIMIT_AS") and run([sys.executable, "-S", "-c", code]) == 7
 
 
-def seccomp_holds() -> bool:
-    """Strict mode allows read, write and exit alone: the child that opens a file must be killed by SIGKILL."""
-    code = "import ctypes; libc = ctypes.CDLL(None); libc.prctl(22, 1, 0, 0, 0); libc.getppid()"
-    return run([sys.executable, "-S", "-c", code]) == -9
-
-
-def landlock_version() -> int:
-    """Landlock's ABI version, 0 when the kernel has none (system call 444, flag 1 asks for the version)."""
-    if platform.machine() not in ("x86_64", "aarch64"):
-        return 0
-    return max(0, ctypes.CDLL(None, use_errno=True).syscall(444, None, 0, 1))
+def jailed_layers() -> list[str]:
+    """The layers that a process of ours can set here, each proved by an access that then fails."""
+    code = (
+        "import os, sys; sys.path.insert(0, sys.argv[1]); import jail\n"
+        "done = jail.confine([])\n"
+        "def refused(call):\n"
+        "    try: call()\n"
+        "    except PermissionError: return True\n"
+        "if 'Landlock' in done and not refused(lambda: os.listdir('/')): done.remove('Landlock')\n"
+        "if 'seccomp' in done and not refused(os.fork): done.remove('seccomp')\n"
+        "os._exit(32 + ('Landlock' in done) + 2 * ('seccomp' in done))"
+    )
+    status = run([sys.executable, "-S", "-c", code, str(Path(__file__).parent)])
+    return [name for bit, name in ((1, "Landlock"), (2, "seccomp")) if 32 <= status < 36 and status & bit]
 
 
 def bubblewrap_holds() -> bool:

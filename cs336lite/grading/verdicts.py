@@ -17,7 +17,7 @@ from cs336lite import __version__
 from cs336lite.course.paths import CourseError, read_json, write_atomic
 from cs336lite.course.spec import CheckResult, Spec, load_spec
 from cs336lite.grading import client as client_module
-from cs336lite.grading import wire, worker
+from cs336lite.grading import jail, wire, worker
 from cs336lite.grading.client import Worker
 from cs336lite.grading.submission import Submission
 
@@ -65,7 +65,7 @@ class Judge:
         self.worker: Worker | None = None
         self.code = hashlib.sha256(
             b"".join(
-                [Path(m.__file__).read_bytes() for m in (client_module, wire, worker)]
+                [Path(m.__file__).read_bytes() for m in (client_module, jail, wire, worker)]
                 + [self.spec.source.encode(), self.seed.encode()]
             )
         ).hexdigest()
@@ -91,7 +91,7 @@ class Judge:
         if submission.problem:
             message = f"nothing could be judged: {submission.problem}"
             results = [CheckResult(c.id, c.exercise, c.title, 0.0, c.points, False, message) for c in self.spec]
-            spent = 0.0
+            spent, layers = 0.0, ()
         else:
             if self.worker is None:
                 self.worker = Worker(tuple(getattr(self.spec.module, "WARM", ())))
@@ -100,12 +100,13 @@ class Judge:
                 for check in self.spec:
                     student.begin(check.seconds)
                     results.append(check.run(student, self.seed))
-                spent = student.spent
+                spent, layers = student.spent, student.layers
         provenance = {
             "cs336lite": __version__,
             "python": platform.python_version(),
             "spec": hashlib.sha256(self.spec.source.encode()).hexdigest()[:16],
             "seed": self.seed,
+            "layers": ["rlimits", *layers],
             "judged": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
             "wall_seconds": round(time.time() - started, 3),
             "cpu_seconds": round(spent, 3),

@@ -2,10 +2,10 @@
 
 Started by the client as a plain script (no package, no site files, a clean environment):
 
-    python -s -P -S worker.py CONTROL_FD '{"path": [...], "warm": [...], "memory": bytes}'
+    python -s -P -S worker.py CONTROL_FD '{"path": [...], "warm": [...], "memory": bytes, "readable": [...]}'
 
-Over the control socket the client sends ``spawn`` with one end of a socket pair, or ``kill PID``. A spawned child
-sets its limits, then answers frames on its socket (see `wire`): ``load`` runs the submission's cells, ``run`` runs a
+Over the control socket the client sends ``spawn FOLDER`` with one end of a socket pair, or ``kill PID``. A spawned child
+sets its limits and its jail, in which FOLDER can be read, says which layers hold, then answers frames on its socket (see `wire`): ``load`` runs the submission's cells, ``run`` runs a
 driver beside them. Nothing in this process knows an expected answer.
 """
 
@@ -41,7 +41,8 @@ def main() -> None:
     options = json.loads(sys.argv[2])
     here = os.path.dirname(os.path.abspath(__file__))
     sys.path.insert(0, here)
-    import wire  # beside this file, loaded without the package
+    import jail  # beside this file, loaded without the package
+    import wire
 
     sys.path.remove(here)
     sys.path[:] = options["path"] + sys.path
@@ -56,13 +57,17 @@ def main() -> None:
             return
         if not message:
             return
-        if message == b"spawn":
+        if message.startswith(b"spawn "):
             channel = socket.socket(fileno=handles[0])
             pid = os.fork()
             if pid == 0:
                 os.setsid()
                 control.close()
-                Child(channel, wire, options["memory"]).serve()
+                silence()
+                limit(options["memory"])
+                layers = jail.confine([*options["readable"], os.fsdecode(message[6:])])
+                channel.sendall(wire.pack("ready", layers))
+                Child(channel, wire).serve()
                 os._exit(0)
             channel.close()
             control.send(str(pid).encode())
@@ -73,7 +78,7 @@ def main() -> None:
 def receive(control: socket.socket) -> tuple[bytes, list[int]]:
     """A control message and the file descriptors that came with it."""
     handles = array.array("i")
-    message, ancillary, _, _ = control.recvmsg(64, socket.CMSG_LEN(handles.itemsize))
+    message, ancillary, _, _ = control.recvmsg(4096, socket.CMSG_LEN(handles.itemsize))
     for level, kind, data in ancillary:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
             handles.frombytes(data[: len(data) - len(data) % handles.itemsize])
@@ -96,15 +101,11 @@ def end(pid: int) -> bytes:
 class Child:
     """One submission: its names, and the frames that ask for them."""
 
-    def __init__(self, channel: socket.socket, wire: types.ModuleType, memory: int) -> None:
+    def __init__(self, channel: socket.socket, wire: types.ModuleType) -> None:
         self.channel = channel
         self.wire = wire
         self.module = types.ModuleType("__main__")
         self.errors: list[dict] = []
-        limit(memory)
-        null = os.open(os.devnull, os.O_RDWR)
-        for stream in (0, 1, 2):
-            os.dup2(null, stream)
 
     def serve(self) -> None:
         while True:
@@ -198,6 +199,13 @@ def place(error: BaseException) -> tuple[str, int]:
         if name.startswith("<cell "):
             found = (name[6:-1], line)
     return found
+
+
+def silence() -> None:
+    """Nothing to read, and what is printed goes nowhere, however much it is."""
+    null = os.open(os.devnull, os.O_RDWR)
+    for stream in (0, 1, 2):
+        os.dup2(null, stream)
 
 
 def limit(memory: int) -> None:

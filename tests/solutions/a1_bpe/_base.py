@@ -167,7 +167,7 @@ class Tokenizer:
         """Merges the pair of lowest rank, everywhere, until none is left."""
         word = tuple(bytes([byte]) for byte in piece.encode())
         while len(word) > 1:
-            pair = min(zip(word, word[1:]), key=lambda pair: self.rank_of.get(pair, len(self.rank_of)))
+            pair = min(zip(word, word[1:]), key=lambda pair: self.rank_of.get(pair, float("inf")))
             if pair not in self.rank_of:
                 break
             word = self.merge(word, pair)

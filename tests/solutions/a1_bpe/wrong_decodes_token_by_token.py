@@ -1,0 +1,12 @@
+"""Decodes the bytes of each id on their own.
+
+fails: decode.joins_bytes_before_decoding
+names: join the bytes of all ids first
+"""
+
+from _base import *
+
+
+class Tokenizer(Tokenizer):
+    def decode(self, ids):
+        return "".join(super(Tokenizer, self).decode([i]) for i in ids)

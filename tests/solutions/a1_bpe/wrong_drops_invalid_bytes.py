@@ -1,0 +1,9 @@
+"""Drops bytes that are not UTF-8.
+
+fails: decode.invalid_utf8_is_replaced
+names: bytes were dropped
+"""
+
+from _base import *
+
+Tokenizer.text = lambda self, data: data.decode("utf-8", errors="ignore")

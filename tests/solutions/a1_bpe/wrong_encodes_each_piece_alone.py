@@ -1,0 +1,13 @@
+"""Encodes each piece of an iterable on its own.
+
+fails: encode_iterable.equals_encode_on_the_joined_text, encode_iterable.special_tokens_across_borders
+names: each piece is encoded on its own
+"""
+
+from _base import *
+
+
+class Tokenizer(Tokenizer):
+    def encode_iterable(self, iterable):
+        for piece in iterable:
+            yield from self.encode(piece)

@@ -1,0 +1,16 @@
+"""Training takes special tokens as ordinary text.
+
+fails: special_tokens.training_does_not_count_them
+names: special tokens are counted in training
+"""
+
+from _base import *
+
+
+class Mistaken(Training):
+    def pieces(self, text, special_tokens):
+        return pretokenize(text)
+
+
+def train_bpe(input_path, vocab_size, special_tokens):
+    return Mistaken().run(input_path, vocab_size, special_tokens)

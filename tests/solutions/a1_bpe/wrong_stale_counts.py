@@ -1,0 +1,21 @@
+"""Never lowers a count, except that of the pair just merged.
+
+fails: count_pairs.follows_earlier_merges, pretokenize.letters_of_every_script, pretokenize.undecodable_bytes_are_replaced, train.ties_go_to_the_greatest_pair, train.stops_when_no_pair_is_left, train.whole_runs_agree
+names: stale counts
+"""
+
+from _base import *
+
+
+class Mistaken(Training):
+    def choose(self, counts, merges):
+        self.chosen = super().choose(counts, merges)
+        return self.chosen
+
+    def lower(self, counts, pair, times):
+        if pair == self.chosen:
+            counts.pop(pair, None)
+
+
+def train_bpe(input_path, vocab_size, special_tokens):
+    return Mistaken().run(input_path, vocab_size, special_tokens)
