@@ -263,7 +263,7 @@ def report(options: argparse.Namespace) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 130)
     versions = {name: installed(name) for name in ("tokenizers", "rustbpe", "tiktoken", "regex")}
     for name, version in versions.items():
         if version is None:

@@ -1,3 +1,4 @@
+# Built from assignments/text/a1_bpe.py by `cs336lite build`: edit that file, not this one.
 """Byte-pair encoding (字节对编码): train a vocabulary on a file, then turn text into ids and ids into text.
 
 Sennrich et al. 2016, "Neural Machine Translation of Rare Words with Subword Units", section 3.2, on bytes as in
@@ -14,15 +15,15 @@ import re
 import subprocess
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cache, cached_property
 from itertools import chain, compress, pairwise, product, repeat
 from operator import add
 from pathlib import Path
 
 import regex
-from tqdm.auto import tqdm
 
 PATTERN = r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"""
 
@@ -165,16 +166,28 @@ def _count_file(path: Path, special_tokens: list[str], num_processes: int | None
         num_processes = 1  # code typed into a notebook cannot be imported by another process
     own, *others = [chunks[i::num_processes] for i in range(max(1, min(num_processes, len(chunks))))]
     with (
-        tqdm(total=size, desc="count pre-tokens", unit="B", unit_scale=True, disable=not progress) as bar,
+        _progress(progress, total=size, desc="count pre-tokens", unit="B", unit_scale=True) as report,
         ThreadPoolExecutor(len(others) or 1) as pool,
     ):
         answers = [pool.submit(_count_elsewhere, path, special_tokens, share) for share in others]
-        counts = _count_chunks(path, special_tokens, own, bar.update)
+        counts = _count_chunks(path, special_tokens, own, report)
         for answer, share in zip(answers, others):
             for pretoken, n in (answer.result() or _count_chunks(path, special_tokens, share)).items():
                 counts[pretoken] = counts.get(pretoken, 0) + n
-            bar.update(sum(end - start for start, end in share))
+            report(sum(end - start for start, end in share))
     return counts
+
+
+@contextmanager
+def _progress(shown: bool, **options) -> Iterator[Callable[[int], object]]:
+    """A function to report progress to. tqdm takes 10 MB, as much as Python itself: only who wants to see it pays."""
+    if not shown:
+        yield lambda done: None
+        return
+    from tqdm.auto import tqdm
+
+    with tqdm(**options) as bar:
+        yield bar.update
 
 
 def _chunk_cuts(path: Path, size: int, special_tokens: list[str]) -> list[int]:
@@ -228,7 +241,9 @@ def _serve() -> None:
     pickle.dump(_count_chunks(*pickle.load(sys.stdin.buffer)), sys.stdout.buffer)
 
 
-def _count_chunks(path: Path, special_tokens: list[str], chunks: list[tuple[int, int]], report=None) -> dict[str, int]:
+def _count_chunks(
+    path: Path, special_tokens: list[str], chunks: list[tuple[int, int]], report: Callable = lambda done: None
+) -> dict[str, int]:
     """How often each pre-token occurs in these chunks (start, end) of the file; ``report`` hears of the bytes done."""
     specials = re.compile(_any_of(*special_tokens))
     counts, pieces = {}, Counter()
@@ -242,8 +257,7 @@ def _count_chunks(path: Path, special_tokens: list[str], chunks: list[tuple[int,
                     for pretoken in _find_pretokens(piece):
                         counts[pretoken] = counts.get(pretoken, 0) + n
                 pieces.clear()
-            if report:
-                report(end - start)
+            report(end - start)
     return counts
 
 
@@ -267,9 +281,9 @@ def _learn_merges(counts: dict[str, int], wanted: int, tie_break: str, progress:
     order = _greatest_first(tokens) if tie_break == "cs336" else _lowest_first
     merges = []
     floor = sys.maxsize
-    with tqdm(total=wanted, desc="merge", disable=not progress) as bar:
+    with _progress(progress, total=wanted, desc="merge") as report:
         while len(merges) < wanted and floor > 1:
-            long = [len(word) > 1 for word in words]
+            long = [len(word) > 1 for word in words]  # a word of one token holds no pair
             words, freqs = list(compress(words, long)), list(compress(freqs, long))
             pairs, where, floor = _frequent_pairs(words, freqs, floor, wanted - len(merges))
             heap = [(-n, order(pair), pair) for pair, n in pairs.items()]
@@ -289,7 +303,7 @@ def _learn_merges(counts: dict[str, int], wanted: int, tie_break: str, progress:
                 tokens.append(first + second)
                 for new in _merge_everywhere(pair, chr(len(tokens) - 1), words, freqs, pairs, where, floor):
                     heapq.heappush(heap, (-pairs[new], order(new), new))
-                bar.update()
+                report(1)
     return merges
 
 
@@ -317,7 +331,7 @@ def _frequent_pairs(words: list[str], freqs: list[int], floor: int, wanted: int)
         for pair in map(add, word, word[1:]):
             where[pair].append(i)
     pairs = {pair: sum(map(freqs.__getitem__, places)) for pair, places in where.items()}
-    most = max(_FOLLOWED_PAIRS, wanted // 4)
+    most = max(_FOLLOWED_PAIRS, wanted // 5)
     floor = max(1, min(floor // 2, heapq.nlargest(most, pairs.values())[-1])) if len(pairs) > most else 1
     pairs = {pair: n for pair, n in pairs.items() if n >= floor}
     return pairs, {pair: where[pair] for pair in pairs}, floor
@@ -591,7 +605,7 @@ def safe_segments(chunks: Iterable[str], special_tokens: list[str]) -> Iterator[
             continue  # nothing to cut at, and what is held is not looked at again: no quadratic case
         text = "".join(held)
         # What begins before the horizon can no longer be, or become, another special token.
-        horizon, cut = len(text) - longest + 1, 0
+        horizon, cut = max(0, len(text) - longest + 1), 0
         for match in special.finditer(text):
             if match.start() >= horizon:
                 break

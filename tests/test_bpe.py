@@ -17,7 +17,15 @@ from cs336lite import bpe
 from cs336lite.bpe import PATTERN, Encoder, Tokenizer, count_pairs, merge_pair, pretokenize, safe_segments, train_bpe
 
 END = "<|endoftext|>"
-SPECIALS = [[], [END], ["<a>", "<a><b>", "<b>"], ["a b", "\n\n", " "], ["aa", "a"], ["é", "字 "]]
+SPECIALS = [
+    [],
+    [END],
+    ["<a>", "<a><b>", "<b>"],
+    ["a b", "\n\n", " "],
+    ["aa", "a"],
+    ["é", "字 "],
+    ["<a>", "a b", "@ long one @"],
+]
 RULES = ["cs336", "huggingface", "rustbpe"]
 # Every kind of character that the pattern tells apart, white space that `re` and `regex` see differently, and
 # characters of one to four bytes.
@@ -41,6 +49,9 @@ PIECES = [
     "\r\n",
     "hello",
     "字 ",
+    "@ long",
+    " one @",
+    "@ long one @",
 ]
 RICH = st.lists(st.one_of(st.sampled_from(PIECES), TEXT), max_size=8).map("".join)
 FAST = settings(derandomize=True, deadline=None, max_examples=150)
@@ -501,6 +512,19 @@ def test_a_stream_equals_the_joined_text_wherever_it_is_cut(trained, text, speci
     parts = [text[a:b] for a, b in zip([0, *cuts], [*cuts, len(text)])]
     assert list(tokenizer.encode_iterable(parts)) == ids
     assert "".join(safe_segments(parts, specials)) == text
+
+
+@pytest.mark.parametrize("specials", SPECIALS[1:])
+@FAST
+@given(data=st.data())
+def test_a_stream_with_many_and_half_special_tokens(trained, specials, data):
+    tokenizer = Tokenizer({i: bytes([i]) for i in range(256)}, [], specials)
+    halves = [half for token in specials for half in (token[: len(token) // 2], token[len(token) // 2 :])]
+    parts = data.draw(st.lists(st.sampled_from([*specials, *specials, *halves, " ", "\n", "x"]), max_size=12))
+    ids = tokenizer.encode("".join(parts))
+    assert ids == bpe_oracle.encode("".join(parts), tokenizer.vocab, [], specials)
+    assert list(tokenizer.encode_iterable(parts)) == ids
+    assert list(tokenizer.encode_iterable("".join(parts))) == ids
 
 
 def test_a_stream_is_lazy(trained):

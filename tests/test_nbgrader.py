@@ -65,6 +65,8 @@ def test_from_source_to_feedback(course, desk):
         folder = course / "submitted" / student / ASSIGNMENT
         folder.mkdir(parents=True)
         (folder / f"{ASSIGNMENT}.ipynb").write_text(content)
+        (folder / "timestamp.txt").write_text("2026-01-01 00:00:00 UTC")
+        (folder / "submission_secret.txt").write_text(student)  # what `nbgrader submit` leaves, for release_feedback
 
     nbgrader("autograde", ASSIGNMENT, cwd=course)
     nbgrader("generate_feedback", ASSIGNMENT, cwd=course)

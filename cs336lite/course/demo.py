@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import secrets
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -122,6 +123,7 @@ def hand_in(course: Path, person: Person, notebook: bytes) -> None:
     folder.mkdir(parents=True)
     (folder / f"{ASSIGNMENT}.ipynb").write_bytes(notebook)
     (folder / "timestamp.txt").write_text(now)
+    (folder / "submission_secret.txt").write_text(secrets.token_hex(64))
 
 
 def export(course: Path, api: Any) -> Path:
@@ -166,21 +168,22 @@ def solution_name(cell: dict) -> str | None:
 
 
 def with_code(notebook: dict, code: str, **extra: Any) -> bytes:
-    """The released notebook with all of an answer in its first solution cell; the other ones are left empty."""
-    first = True
-    for cell in notebook["cells"]:
-        if solution_name(cell):
-            cell["source"] = code if first else "# see the first exercise: I wrote everything there"
-            first = False
+    """The released notebook with all of an answer in its last solution cell; the other ones are left empty."""
+    solutions = [cell for cell in notebook["cells"] if solution_name(cell)]
+    for cell in solutions:
+        cell["source"] = "# see the last exercise: I wrote everything there"
+    solutions[-1]["source"] = code
     notebook["cells"] += extra.get("cells", [])
     return json.dumps(notebook).encode()
 
 
 def as_catalogued(name: str) -> Callable[[dict, Path], bytes]:
-    """An answer out of the catalogue that the checks are tested with."""
+    """An answer out of the catalogue that the checks are tested with; what it shares with others is put in front."""
 
     def answer(notebook: dict, root: Path) -> bytes:
-        return with_code(notebook, (root / "tests" / "solutions" / ASSIGNMENT / f"{name}.py").read_text())
+        folder = root / "tests" / "solutions" / ASSIGNMENT
+        shared = (folder / "_base.py").read_text()
+        return with_code(notebook, (folder / f"{name}.py").read_text().replace("from _base import *\n", shared))
 
     return answer
 
@@ -223,10 +226,10 @@ def hostile(notebook: dict, root: Path) -> bytes:
 
 CLASS = (
     Person("ada", "Ada", "Okafor", "solved as the course does", as_reference),
-    Person("bao", "Bao", "Nguyen", "right, in a style of her own", as_catalogued("right_linked_list")),
+    Person("bao", "Bao", "Nguyen", "right, in a style of her own", as_catalogued("right_linked_list_and_heap")),
     Person("chen", "Chen", "Wei", "ties go to the first pair seen", as_catalogued("wrong_ties_first_seen")),
-    Person("dana", "Dana", "Levi", "special tokens are not cut out", as_catalogued("wrong_no_special_split")),
-    Person("emre", "Emre", "Kaya", "merges from left to right", as_catalogued("wrong_encode_left_to_right")),
+    Person("dana", "Dana", "Levi", "special tokens are not cut out", as_catalogued("wrong_special_tokens_are_text")),
+    Person("emre", "Emre", "Kaya", "merges from left to right", as_catalogued("wrong_leftmost_pair")),
     Person("fay", "Fay", "Moreau", "handed in as released", as_released),
     Person("gus", "Gus", "Lindqvist", "the file is cut off", broken),
     Person("mallory", "Mallory", "Reyes", "attacks the grader", hostile),
@@ -253,7 +256,7 @@ class Steps:
         self.started = datetime.now()
         line(self.console, f"[{self.number}/{self.total}] {self.title}")
         columns = (TextColumn("      {task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        self.progress = Progress(*columns, console=self.console, transient=True)
+        self.progress = Progress(*columns, console=self.console, transient=True, disable=not self.console.is_terminal)
         self.progress.start()
         self.task = self.progress.add_task("working", total=None)
         return self

@@ -189,6 +189,9 @@ class Tokenizer:
             yield from self.known[piece]
 
     def encode(self, text):
+        return self.encode_all(text)
+
+    def encode_all(self, text):
         ids, at = [], 0
         for match in self.pattern.finditer(text) if self.pattern else ():
             ids.extend(self.encode_text(text[at : match.start()]))
@@ -203,9 +206,9 @@ class Tokenizer:
         for piece in iterable:
             held += piece
             cut = self.safe_cut(held)
-            yield from self.encode(held[:cut])
+            yield from self.encode_all(held[:cut])
             held = held[cut:]
-        yield from self.encode(held)
+        yield from self.encode_all(held)
 
     def safe_cut(self, text):
         """The last place at which text to come changes nothing before it: behind a special token that cannot become

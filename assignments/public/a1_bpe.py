@@ -1,0 +1,516 @@
+"""Public checks of a1_bpe: run them as often as you like. The hidden checks judge the same things on other inputs."""
+
+import random
+
+from cs336lite.course.spec import Fail, StudentError, check, expect
+
+HINTS = {
+    "pretokenize": [
+        "Two cuts, one after the other: first at the special tokens, then with PATTERN in each text between them. "
+        "Print the pieces of a short sentence and join them again: is anything lost?",
+        "PATTERN needs the regex module, not re, and finds one pre-token after the other. To cut at several special "
+        "tokens at once, make one pattern out of them. Their names hold characters such as | that mean something there.",
+        "Escape each special token, put the longest first, and join them with a bar: alternatives are tried in order, so "
+        "the longest wins. Split the text with that pattern; without special tokens do not split at all, for an empty "
+        "pattern matches everywhere. Then collect all that PATTERN finds in each part.",
+    ],
+    "count_pairs": [
+        "Write down by hand which pairs stand in the word a a b, and how much each is worth when the word occurs 5 times.",
+        "A word of n tokens has n - 1 places where a pair can stand. Each place counts, and counts as often as the word.",
+        "Go through words and their counts; walk along each word together with the same word shifted by one; add the "
+        "word's count to a dictionary entry that begins at 0.",
+    ],
+    "merge": [
+        "What becomes of a a a when the pair is (a, a)? Which place do you look at next, after you have merged one?",
+        "Walk with an index. At each place either two tokens become one and you step by two, or one token is copied and "
+        "you step by one. Compare whole tokens: b'ab' followed by b'c' is not the pair (b'b', b'c').",
+        "Start with an empty list and index 0. While the index is inside the word: if a next token exists and the two "
+        "are the pair, append the two joined and go on by two; otherwise append the token and go on by one. Return a tuple.",
+    ],
+    "train": [
+        "First write the slow trainer: count all pairs, take the best, merge it in every word, repeat. It is right, and "
+        "you need it to test the fast one. Which pair is best when two have the same count?",
+        "Compare (count, pair) and the tie is settled. For speed: a merge changes only the words that hold the pair, and in "
+        "these only pairs next to it. So keep the counts, and keep for each pair the set of words that hold it. Read the "
+        "file as bytes, for text mode changes line ends.",
+        "Number the words. Keep the word's tokens, its count, a dictionary from pair to count, and one from pair to the "
+        "numbers of words it has been seen in. For a merge: for each word listed under the pair, subtract the word's count "
+        "for all its pairs, merge, add it for all its new pairs and list the word under these. Drop pairs that fall to 0. "
+        "Check the arguments before you read anything, and stop when no pair is left.",
+    ],
+    "encode": [
+        "Encoding repeats what training did, in the same order: the merge learned first is applied first, wherever it "
+        "stands. Going from left to right, or looking for the longest token, gives other ids.",
+        "Build a dictionary from pair to rank once. In each pre-token look for the pair of neighbours with the lowest rank, "
+        "merge it, and look again until no neighbours have a rank. Your merge_pair is of use here.",
+        "Spell the pre-token as single bytes. Repeat: among its neighbouring pairs find the one with the lowest rank; if "
+        "it has none, stop; otherwise merge all its places. Then look up the id of each token in the vocabulary turned "
+        "round. Words come again and again: remember their ids. For very long pre-tokens a heap of ranks avoids going "
+        "through all of it for every merge.",
+    ],
+    "decode": [
+        "A character may take four bytes, and these may lie in four tokens. What can be decoded, a token or the whole?",
+        "Collect bytes first and decode once, at the end. Python's bytes.decode has an argument for bytes that are no UTF-8.",
+        "Look up each id and, if the vocabulary lacks it, raise a ValueError with the id in its text; -1 is no id either. "
+        "Join all the bytes and decode them as UTF-8 with the error handler that puts U+FFFD in.",
+    ],
+    "special_tokens": [
+        "A special token is found before anything is cut into pre-tokens, and becomes exactly one id.",
+        "Of several special tokens the one that begins first wins; where several begin at the same place the longest does. "
+        "A pattern of alternatives behaves like that, if you put them in the right order and escape them.",
+        "Split so that the special tokens are kept: a pattern in a group does that with regex.split. Every second part is "
+        "then a special token. One that the vocabulary lacks gets the id after the greatest one, in the order given.",
+    ],
+    "encode_iterable": [
+        "Which part of the text that you hold can the next piece still change? Think of ' wor' and 'ld', of two spaces and a "
+        "word, of ' and ll, and of half a special token.",
+        "Hold text back and give out only what lies before a safe cut. A place where white space follows something else is "
+        "safe: no pre-token goes over it, and no lookahead either. It is not safe inside a special token, or where one "
+        "may have begun.",
+        "Keep a string. Add each piece to it; find the last safe place; yield the ids of the text before it; keep the rest. "
+        "A special token that could still become longer starts at most the longest name's length before the end, so look "
+        "for cuts before that. When the iterable ends, yield the ids of what is left.",
+    ],
+}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# 1 · pretokenize
+
+
+def run_pretokenize(student, text, special_tokens):
+    return list(student.pretokenize(text, special_tokens))
+
+
+@check("pretokenize", title="a sentence")
+def sentence(student, rng):
+    text = "We'll meet at 9:30,  won't we?\n"
+    pieces = student.run(run_pretokenize, text, [])
+    expect("".join(pieces) == text, "something is lost: joined again, the pieces must give the text")
+    expect("'ll" in pieces, "contractions: 'll must be a piece of its own; is that PATTERN?")
+    expect(" meet" in pieces, "a word keeps the space in front of it: ' meet' is one piece")
+    expect(
+        pieces == ["We", "'ll", " meet", " at", " 9", ":", "30", ",", " ", " won", "'t", " we", "?", "\n"],
+        "the pieces are not those that PATTERN finds from left to right in \"We'll meet at 9:30,  won't we?\"",
+    )
+
+
+@check("pretokenize", title="letters of every script")
+def scripts(student, rng):
+    pieces = student.run(run_pretokenize, "naïve Straße 汉字，好", [])
+    message = "naïve, Straße and 汉字 are words too: PATTERN needs the regex module, which knows \\p{L}"
+    expect(pieces == ["naïve", " Straße", " 汉字", "，", "好"], message)
+
+
+@check("pretokenize", title="special tokens are cut out")
+def cut_out(student, rng):
+    pieces = student.run(run_pretokenize, "one<|end|>two  <|end|> three", ["<|end|>"])
+    expect("<|end|>" not in pieces, "the special token itself must not be among the pieces")
+    expect("onetwo" not in pieces, "the text left and right of a special token must not grow together")
+    message = "cut at <|end|> first, then use PATTERN on each part; escape the name, for | means something in a pattern"
+    expect(pieces == ["one", "two", "  ", " three"], message)
+
+
+@check("pretokenize", title="of two special tokens at one place the longest")
+def longest_special(student, rng):
+    pieces = student.run(run_pretokenize, "a<s><s>b<s>c", ["<s>", "<s><s>"])
+    expect(pieces == ["a", "b", "c"], "<s><s> is one special token here: where several begin, the longest one counts")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# 2 · count_pairs
+
+
+def run_count_pairs(student, words):
+    return {pair: n for pair, n in student.count_pairs(words).items() if n}
+
+
+@check("count_pairs", title="words count as often as they occur")
+def weighted(student, rng):
+    words = {(b"h", b"u", b"g"): 10, (b"p", b"u", b"g"): 5, (b"h", b"u", b"g", b"s"): 5}
+    counts = student.run(run_count_pairs, words)
+    expect(counts != {(b"h", b"u"): 2, (b"u", b"g"): 3, (b"p", b"u"): 1, (b"g", b"s"): 1}, "add a word's count, not 1")
+    expected = {(b"h", b"u"): 15, (b"u", b"g"): 20, (b"p", b"u"): 5, (b"g", b"s"): 5}
+    expect(counts == expected, "hug 10 times, pug 5 and hugs 5 must give hu 15, ug 20, pu 5, gs 5")
+
+
+@check("count_pairs", title="every place counts, also where two overlap")
+def overlapping(student, rng):
+    counts = student.run(run_count_pairs, {(b"a", b"a", b"a"): 3, (b"a", b"b", b"a", b"b"): 1, (b"a",): 9})
+    expect(counts.get((b"a", b"b")) == 2, "a b stands twice in a b a b")
+    expect(counts.get((b"a", b"a")) == 6, "a a stands twice in a a a, and the word occurs 3 times: 6")
+    expect(
+        counts == {(b"a", b"a"): 6, (b"a", b"b"): 2, (b"b", b"a"): 1}, "a pair that does not occur is not in the answer"
+    )
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# 3 · merge
+
+
+def run_merge_pair(student, word, pair):
+    return student.merge_pair(word, pair)
+
+
+@check("merge", title="all places, from left to right")
+def left_to_right(student, rng):
+    merged = student.run(run_merge_pair, (b"h", b"e", b"l", b"l", b"o"), (b"l", b"l"))
+    expect(isinstance(merged, tuple), "merge_pair must return a tuple of tokens")
+    expect(merged == (b"h", b"e", b"ll", b"o"), "h e l l o with the pair l l becomes h e ll o")
+    merged = student.run(run_merge_pair, (b"a", b"b", b"c", b"a", b"b"), (b"a", b"b"))
+    expect(merged == (b"ab", b"c", b"ab"), "the pair stands twice in a b c a b: merge it in both places")
+
+
+@check("merge", title="runs of one token")
+def runs(student, rng):
+    three = student.run(run_merge_pair, (b"a",) * 3, (b"a", b"a"))
+    expect(three != (b"a", b"aa"), "go from left to right: a a a becomes aa a, not a aa")
+    expect(three == (b"aa", b"a"), "a a a with the pair a a becomes aa a: a token can be merged only once")
+    five = student.run(run_merge_pair, (b"a",) * 5, (b"a", b"a"))
+    expect(five == (b"aa", b"aa", b"a"), "a a a a a with the pair a a becomes aa aa a")
+
+
+@check("merge", title="whole tokens are compared")
+def whole_tokens(student, rng):
+    message = "the tokens are ab and c: c follows a b only inside a token, so the pair b c does not stand there"
+    expect(student.run(run_merge_pair, (b"ab", b"c"), (b"b", b"c")) == (b"ab", b"c"), message)
+    merged = student.run(run_merge_pair, (b"ab", b"c", b"a", b"bc"), (b"ab", b"c"))
+    expect(
+        merged == (b"abc", b"a", b"bc"),
+        "a and bc read like ab and c, but are other tokens: only the pair itself is merged",
+    )
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# 4 · train
+
+
+def run_train(student, path, vocab_size, special_tokens):
+    answer = student.train_bpe(path, vocab_size, special_tokens)
+    if not isinstance(answer, (tuple, list)) or len(answer) != 2:
+        return None
+    return dict(answer[0]), [tuple(pair) for pair in answer[1]]
+
+
+def run_number_of_merges(student, path, vocab_size):
+    return len(student.train_bpe(path, vocab_size, [])[1])
+
+
+def run_refused(student, path, vocab_size, special_tokens):
+    try:
+        student.train_bpe(path, vocab_size, special_tokens)
+    except ValueError:
+        return True
+    except (AssertionError, LookupError, TypeError):
+        return False
+    return False
+
+
+def run_full_recount(student, words, passes):
+    from itertools import pairwise
+
+    words = [tuple(bytes([byte]) for byte in word) for word in words]
+    for _ in range(passes):
+        counts = {}
+        for word in words:
+            for pair in pairwise(word):
+                counts[pair] = counts.get(pair, 0) + 1
+        for word in words:
+            merged, i = [], 0
+            while i < len(word):
+                if i < len(word) - 1 and word[i] == b"\x00" and word[i + 1] == b"\x01":
+                    merged.append(word[i] + word[i + 1])
+                    i += 2
+                else:
+                    merged.append(word[i])
+                    i += 1
+
+
+def trained(student, data, vocab_size, special_tokens):
+    """The student's vocabulary and merges for a file with these bytes."""
+    answer = student.run(run_train, student.file(data), vocab_size, special_tokens)
+    expect(answer is not None, "train_bpe must return two things: the vocabulary and the list of merges")
+    return answer
+
+
+LOWER_NEWEST = b"\n".join([b"low"] * 5 + [b"lower"] * 2 + [b"widest"] * 3 + [b"newest"] * 6)
+
+
+@check("train", title="the first merges of a tiny corpus")
+def tiny_corpus(student, rng):
+    _, merges = trained(student, LOWER_NEWEST, 256 + 6, [])
+    expect(len(merges) == 6, "vocab_size 262 without special tokens leaves room for 6 merges")
+    message = (
+        "es and st are both most frequent (9 times): of several pairs the greatest wins, and s t is greater than e s"
+    )
+    expect(merges[0] != (b"e", b"s"), message)
+    expected = [(b"s", b"t"), (b"e", b"st"), (b"o", b"w"), (b"l", b"ow"), (b"w", b"est"), (b"n", b"e")]
+    expect(
+        merges == expected, "low 5 times, lower 2, widest 3, newest 6: the merges are s t, e st, o w, l ow, w est, n e"
+    )
+
+
+@check("train", title="ties compare pairs of byte strings")
+def ties(student, rng):
+    _, merges = trained(student, b"ac.abd.ab.ab", 256 + 3, [])
+    message = "after a b, the pairs (ab, d) and (a, c) tie: compare token by token, so (ab, d) wins; ac is greater only when joined"
+    expect(merges == [(b"a", b"b"), (b"ab", b"d"), (b"a", b"c")], message)
+
+
+@check("train", title="ids: special tokens, bytes, merges")
+def ids(student, rng):
+    vocab, merges = trained(student, b"aaab<e>aaab", 256 + 2 + 2, ["<e>", "<pad>"])
+    expect(len(merges) == 2, "vocab_size 260 with two special tokens leaves room for 2 merges")
+    expect(vocab.get(0) == b"<e>" and vocab.get(1) == b"<pad>", "special tokens take the first ids, in the order given")
+    expect(all(vocab.get(2 + b) == bytes([b]) for b in range(256)), "the 256 bytes follow the special tokens, in order")
+    made = [left + right for left, right in merges]
+    expect([vocab.get(258), vocab.get(259)] == made and len(vocab) == 260, "merged tokens follow the bytes, in order")
+
+
+@check("train", title="the end of the pairs, and an empty file")
+def early_end(student, rng):
+    try:
+        vocab, merges = trained(student, b"abc", 300, [])
+    except StudentError as error:
+        if error.kind in ("ValueError", "IndexError", "KeyError"):
+            raise Fail("an exception when no pair is left: training must simply end there") from error
+        raise
+    expect(len(merges) == 2 and len(vocab) == 258, "abc has two merges, then it is one token and training ends")
+    vocab, merges = trained(student, b"", 300, [])
+    expect(merges == [] and len(vocab) == 256, "an empty file gives the 256 bytes and no merge")
+
+
+@check("train", title="the exact bytes of the file")
+def exact_bytes(student, rng):
+    _, merges = trained(student, b"x\r\n\r\n y\r\n\r\n z\r\n\r\n", 256 + 1, [])
+    expect(
+        merges in ([(b"\r", b"\n")], [(b"\n", b"\r")]),
+        "\\r\\n must stay \\r\\n: open the file in binary mode and decode",
+    )
+    message = "a byte that is not UTF-8 is read as U+FFFD: decode with errors='replace'"
+    try:
+        _, merges = trained(student, b"a\xffb", 256 + 2, [])
+    except StudentError as error:
+        raise Fail(message) if error.kind == "UnicodeDecodeError" else error from None
+    expect([left + right for left, right in merges][-1:] == ["\ufffd".encode()], message)
+
+
+@check("train", title="bad arguments are a ValueError, and good ones stay as they are")
+def arguments(student, rng):
+    path = student.file(LOWER_NEWEST)
+    expect(
+        student.run(run_refused, path, 256, ["<e>"]),
+        "vocab_size 256 has no room for a special token: raise a ValueError",
+    )
+    expect(student.run(run_refused, path, 300, ["<e>", "<e>"]), "a special token is given twice: raise a ValueError")
+    expect(student.run(run_refused, path, 300, [""]), "an empty special token: raise a ValueError")
+    vocab, merges = trained(student, LOWER_NEWEST, 257, ["<e>"])
+    expect(len(vocab) == 257 and merges == [], "vocab_size 257 is just enough for 256 bytes and one special token")
+
+
+@check("train", title="a merge costs what it changes", seconds=60)
+def cost_of_a_merge(student, rng):
+    draw = random.Random(0)
+    bystanders = ["".join(draw.choices("nopqrstuvwxyz", k=30)) for _ in range(1500)]
+    frequent = ["".join(draw.choices("abcdefghijklm", k=9)) for _ in range(10)] * 800
+    path = student.file("\n".join(bystanders + frequent).encode())
+    expect(
+        student.run(run_number_of_merges, path, 256 + 44) == 44,
+        "there is room for 44 merges, and there are pairs enough",
+    )
+    words = [word.encode() for word in bystanders]
+    for _ in range(3):  # the measurement is noisy, so one good one is enough
+        recounts = student.cpu_seconds(run_full_recount, words, 12) - student.cpu_seconds(run_full_recount, words, 2)
+        many = student.cpu_seconds(run_number_of_merges, path, 256 + 44)
+        merges = many - student.cpu_seconds(run_number_of_merges, path, 256 + 4)
+        if merges / 40 < 0.85 * recounts / 10:
+            return
+    raise Fail(
+        "40 merges that touch ten words cost as much as counting all 1510 words 40 times: keep the counts from merge to "
+        "merge, and change them only for words that hold the pair"
+    )
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# 5 · encode
+
+
+def byte_vocab(*tokens):
+    """The 256 bytes, then these tokens."""
+    return dict(enumerate([*(bytes([b]) for b in range(256)), *tokens]))
+
+
+def run_encode(student, vocab, merges, special_tokens, texts):
+    tokenizer = student.Tokenizer(vocab, merges, special_tokens)
+    answers = [tokenizer.encode(text) for text in texts]
+    return [None if ids is None else [int(i) for i in ids] for ids in answers]
+
+
+@check("encode", title="merges apply by rank")
+def by_rank(student, rng):
+    vocab = byte_vocab(b"bc", b"ab", b"abc", b"he", b"ll", b"hell")
+    merges = [(b"b", b"c"), (b"a", b"b"), (b"ab", b"c"), (b"h", b"e"), (b"l", b"l"), (b"he", b"ll")]
+    abc, hello = student.run(run_encode, vocab, merges, None, ["abc", "hello"])
+    expect(
+        abc != [257, 99] and abc != [258], "abc: the merge b c was learned first, so it comes first, then none is left"
+    )
+    expect(abc == [97, 256], "abc must be a and bc, with the ids 97 and 256")
+    expect(
+        hello == [261, 111], "hello: h e, then l l, then he ll; what is left is hell and o, with the ids 261 and 111"
+    )
+
+
+@check("encode", title="runs, pre-tokens, no text")
+def encode_corners(student, rng):
+    vocab, merges = byte_vocab(b"aa", b"b ", b" b"), [(b"a", b"a"), (b"b", b" "), (b" ", b"b")]
+    empty, three, words = student.run(run_encode, vocab, merges, None, ["", "aaa", "b b"])
+    expect(empty == [], "no text, no ids")
+    expect(three == [256, 97], "aaa with the merge a a is aa a: from left to right")
+    expect(words == [98, 258], "'b b' is two pre-tokens, 'b' and ' b': the merge of b and a space never applies")
+
+
+@check("encode", title="ids are looked up")
+def looked_up(student, rng):
+    vocab = {0: b"ab", **{256 - b: bytes([b]) for b in range(256)}}
+    answer = student.run(run_encode, vocab, [(b"a", b"b")], None, ["abc"])
+    expect(
+        answer == [[0, 256 - ord("c")]],
+        "here ab has the id 0 and a byte b the id 256 - b: look ids up in the vocabulary",
+    )
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# 6 · decode
+
+
+def run_decode(student, vocab, ids):
+    return student.Tokenizer(vocab, []).decode(ids)
+
+
+def run_unknown(student, vocab, ids):
+    try:
+        student.Tokenizer(vocab, []).decode(ids)
+    except ValueError as error:
+        return str(error)
+    except (LookupError, TypeError) as error:
+        return type(error).__name__
+    return None
+
+
+@check("decode", title="bytes are joined, then decoded")
+def joined(student, rng):
+    text = student.run(run_decode, byte_vocab(), list("你好, 🙂".encode()))
+    expect("\ufffd" not in text, "join the bytes of all ids first: a character may lie in several tokens")
+    expect(text == "你好, 🙂", "the ids of the bytes of 你好, 🙂 must give 你好, 🙂")
+
+
+@check("decode", title="bytes that are not UTF-8")
+def not_utf8(student, rng):
+    try:
+        text = student.run(run_decode, byte_vocab(), [104, 105, 0xFF, 33])
+    except StudentError as error:
+        raise (
+            Fail("0xFF is no UTF-8: decode with errors='replace'") if error.kind == "UnicodeDecodeError" else error
+        ) from None
+    expect(text == "hi\ufffd!", "the bytes h, i, 0xFF, ! must give hi, U+FFFD and !: decode with errors='replace'")
+
+
+@check("decode", title="an id that the vocabulary lacks")
+def unknown_id(student, rng):
+    text = student.run(run_unknown, byte_vocab(), [104, 4321])
+    expect(text is not None, "4321 is no id of this vocabulary: raise a ValueError")
+    expect("4321" in text, "an unknown id must be a ValueError that names the id: 4321")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# 7 · special_tokens
+
+
+@check("special_tokens", title="one id each, found before anything is cut")
+def one_id(student, rng):
+    vocab = byte_vocab(b"<|end|>", b"ab")
+    answer = student.run(run_encode, vocab, [(b"a", b"b")], ["<|end|>"], ["ab<|end|>ab", "<|end|><|end|>", "<|end"])
+    expect(
+        answer[0] == [257, 256, 257], "ab<|end|>ab must be three ids: ab, <|end|>, ab; do not forget to escape the |"
+    )
+    expect(answer[1] == [256, 256], "two special tokens in a row are two ids")
+    expect(answer[2] == list(b"<|end"), "half a special token is text")
+
+
+@check("special_tokens", title="leftmost, then longest")
+def leftmost_longest(student, rng):
+    vocab = byte_vocab(b"<a>", b"<a><a>", b">x", b">xyz")
+    names = ["<a>", "<a><a>", ">x", ">xyz"]
+    answer = student.run(run_encode, vocab, [], names, ["<a><a><a>", "<a>xyz", ">xyz"])
+    expect(answer[0] == [257, 256], "<a><a><a> is <a><a>, then <a>: where several begin, the longest one counts")
+    expect(
+        answer[1] == [256, *b"xyz"],
+        "<a>xyz begins with <a>: what begins further left comes first, even if it is shorter",
+    )
+    expect(answer[2] == [259], ">xyz is one special token: where several begin, the longest one counts")
+
+
+@check("special_tokens", title="one that the vocabulary lacks")
+def next_free_id(student, rng):
+    vocab = byte_vocab(b"ab")
+    answer = student.run(run_encode, vocab, [(b"a", b"b")], ["<x>", "<y>"], ["<y>ab<x>"])
+    expect(answer == [[258, 256, 257]], "the vocabulary ends with 256, so <x> gets the id 257 and <y> 258")
+
+
+@check("special_tokens", title="training cuts at them")
+def training(student, rng):
+    _, merges = trained(student, b"cd##ab##ab##ab##", 256 + 1 + 2, ["##"])
+    expect((b"#", b"#") not in merges, "the special token ## was counted: cut the text at special tokens first")
+    message = "nothing merges across a special token: ab three times and cd once give a b, then c d"
+    expect(merges == [(b"a", b"b"), (b"c", b"d")], message)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# 8 · encode_iterable
+
+
+def run_pieces(student, vocab, merges, special_tokens, pieces):
+    return [int(i) for i in student.Tokenizer(vocab, merges, special_tokens).encode_iterable(piece for piece in pieces)]
+
+
+def run_first_id(student, vocab, pieces):
+    read = []
+    ids = iter(student.Tokenizer(vocab, []).encode_iterable(read.append(piece) or piece for piece in pieces))
+    next(ids)
+    return len(read)
+
+
+@check("encode_iterable", title="the ids do not depend on where the text is cut")
+def any_cut(student, rng):
+    vocab = byte_vocab(b"ab", b" a", b"'l", b"\r\n")
+    merges = [(b"a", b"b"), (b" ", b"a"), (b"'", b"l"), (b"\r", b"\n")]
+    for pieces, ids, why in [
+        (["a", "b"], [256], "a word may go on in the next piece: a and b are ab"),
+        (["x ", "a", ""], [120, 257], "a space belongs to the word of the next piece"),
+        (["x'", "l", "l"], [120, 258, 108], "x' and l and l are x and 'll: keep more than the last piece of text"),
+        (["x\r\n", "y"], [120, 13, 10, 121], "before y the last white space stands alone: \\r\\n is two pre-tokens"),
+        (["x\r", "\n"], [120, 259], "at the end of the text \\r\\n is one pre-token"),
+        ([], [], "no text, no ids"),
+    ]:
+        expect(student.run(run_pieces, vocab, merges, None, pieces) == ids, why)
+
+
+@check("encode_iterable", title="special tokens across pieces")
+def special_across(student, rng):
+    vocab, names = byte_vocab(b"<a>", b"<a><a>"), ["<a>", "<a><a>"]
+    expect(student.run(run_pieces, vocab, [], names, ["x<", "a", ">y"]) == [120, 256, 121], "<a> may be cut by pieces")
+    message = "after <a> the text may go on with <a>, and <a><a> is one special token: wait for the next piece"
+    expect(student.run(run_pieces, vocab, [], names, ["<a>", "<a>"]) == [257], message)
+    expect(
+        student.run(run_pieces, vocab, [], names, ["<a>", "<"]) == [256, 60],
+        "what is left at the end must come out too",
+    )
+
+
+@check("encode_iterable", title="ids come out while text goes in")
+def lazy(student, rng):
+    read = student.run(run_first_id, byte_vocab(), ["one two three\n"] * 1000)
+    expect(
+        read < 500,
+        "the first id came out only after most of the text had been read: yield what is certain, then read on",
+    )

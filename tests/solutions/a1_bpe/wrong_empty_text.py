@@ -1,0 +1,14 @@
+"""Takes an empty text for a mistake of the caller.
+
+fails: encode.empty_text_and_single_characters
+names: an empty text has no ids
+"""
+
+from _base import *
+
+
+class Tokenizer(Tokenizer):
+    def encode(self, text):
+        if not text:
+            raise ValueError("nothing to encode")
+        return super(Tokenizer, self).encode(text)
