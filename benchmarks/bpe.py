@@ -1,7 +1,7 @@
 """Byte-pair encoding beside Hugging Face tokenizers, rustbpe and tiktoken: time and memory as ratios.
 
-    python benchmarks/bpe.py            130 kB and 5 MB, about two minutes
-    python benchmarks/bpe.py --full     and 100 MB, about ten minutes more
+    python benchmarks/bpe.py            130 kB and 5 MB, about a minute
+    python benchmarks/bpe.py --full     and 100 MB, about six minutes
 
 Contenders take turns, each run in a fresh process. Times are medians and count from the file to the merges (or from
 the string to the ids), without imports. Memory is the peak of all of a contender's processes together, sampled in a
@@ -217,7 +217,8 @@ def compare(job: str, contenders: list[str], arguments: list, rounds: int, conso
     results = {}
     for turn in range(rounds + 1):  # the first turn is watched and warms the disk cache; it is not timed
         for contender in contenders:
-            console.print(f"[dim]{job} {turn}/{rounds} {contender}[/]", end="\r", highlight=False)
+            if console.is_terminal:
+                console.print(f"[dim]{job} {turn}/{rounds} {contender:<30}[/]", end="\r", highlight=False)
             answer = run(job, contender, *arguments, watch=turn == 0)
             if turn == 0:
                 results[contender] = {**answer, "times": []}

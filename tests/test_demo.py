@@ -42,7 +42,7 @@ def test_feedback_names_the_mistake_and_runs_no_script(demo):
     folder, _ = demo
     pages = folder / "course" / "feedback"
     assert "ties" in (pages / "chen" / "a1_bpe" / "a1_bpe.html").read_text()
-    assert "onerror=" not in (pages / "mallory" / "a1_bpe" / "a1_bpe.html").read_text().replace("onerror=&", "")
+    assert "<img src=x" not in (pages / "mallory" / "a1_bpe" / "a1_bpe.html").read_text()
     assert "could be judged" in (pages / "gus" / "a1_bpe" / "a1_bpe.html").read_text()
 
 

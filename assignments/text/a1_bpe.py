@@ -44,7 +44,7 @@
 # Gage 1994, *A New Algorithm for Data Compression*. The interface is that of Stanford's CS336.
 
 # %% locked="setup"
-from cs336lite.course import check, hint, status  # noqa: F401
+from cs336lite.course import check, hint, status
 
 # %%
 #| export
@@ -75,20 +75,12 @@ Built in assignments/source/a1_bpe/a1_bpe.ipynb.
 
 # %%
 #| export
-import heapq
 import json
 import os
-import pickle
 import re
-import subprocess
-import sys
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from functools import cache, cached_property
-from itertools import chain, compress, pairwise, product, repeat
-from operator import add
+from itertools import pairwise
 from pathlib import Path
 
 import regex
@@ -128,6 +120,17 @@ def pretokenize(text: str, special_tokens: Iterable[str] = ()) -> list[str]:
     """
     ### BEGIN SOLUTION
     return [pretoken for part in re.split(_any_of(*special_tokens), text) for pretoken in _find_pretokens(part)]
+
+
+import heapq
+import pickle
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import cache, cached_property
+from itertools import chain, compress, product, repeat
+from operator import add
 
 
 @cache
@@ -444,7 +447,9 @@ def _serve() -> None:
     pickle.dump(_count_chunks(*pickle.load(sys.stdin.buffer)), sys.stdout.buffer)
 
 
-def _count_chunks(path: Path, special_tokens: list[str], chunks: list[tuple[int, int]], report: Callable = lambda done: None) -> dict[str, int]:
+def _count_chunks(
+    path: Path, special_tokens: list[str], chunks: list[tuple[int, int]], report: Callable = lambda done: None
+) -> dict[str, int]:
     """How often each pre-token occurs in these chunks (start, end) of the file; ``report`` hears of the bytes done."""
     specials = re.compile(_any_of(*special_tokens))
     counts, pieces = {}, Counter()

@@ -84,7 +84,8 @@ class FeedbackExporter(HTMLExporter):
     @pass_context
     def markdown2html(self, context: Any, source: str) -> str:
         page = super().markdown2html(context, source)
-        return bleach.clean(page, tags=SAFE_TAGS, attributes=SAFE_ATTRIBUTES, protocols={"http", "https", "mailto"})
+        safe = bleach.clean(page, tags=SAFE_TAGS, attributes=SAFE_ATTRIBUTES, protocols={"http", "https", "mailto"})
+        return safe.replace("<table>", '<table class="table table-condensed" style="width: auto">')
 
     def _load_config(self, cfg: Any, **kwargs: Any) -> None:
         super()._load_config(cfg, **kwargs)
