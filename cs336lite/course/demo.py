@@ -89,7 +89,7 @@ def demo(root: Path, folder: Path, console: Console) -> None:
         line(console, f"  {show(course / 'feedback' / person.id / ASSIGNMENT / f'{ASSIGNMENT}.html')}")
     console.print("\nNext:")
     line(console, "  make lab                                    lectures and assignments in JupyterLab")
-    line(console, f"  .venv/bin/jupyter lab {show(edition)}    what a student sees")
+    line(console, f"  cd {show(edition)} && make lab    what a student sees, in an environment of its own")
     line(
         console,
         f"  cd {show(course)} && ../../.venv/bin/jupyter lab    the instructor's course; formgrader is in its menu",

@@ -28,8 +28,8 @@ from cs336lite.course.paths import (
     GRADED_MODULES,
     CourseError,
     assignment_notebook,
-    find_root,
     is_student_edition,
+    own_root,
     write_atomic,
 )
 from cs336lite.course.text import CODE_STUB, UNSOLVED, Text, first_line, skeleton, solved
@@ -353,7 +353,7 @@ def export_student(
         CourseError: no notebook, not Python, names are missing, it is not saved, or it cannot be imported. The
             module that was there before stays.
     """
-    root = Path(root) if root else find_root()
+    root = Path(root) if root else own_root()
     if not is_student_edition(root):
         return ExportResult(
             messages=(

@@ -46,6 +46,21 @@ def find_root(start: str | Path | None = None) -> Path:
     raise CourseError(f"no course here: {here} lies in no folder with both cs336lite/ and assignments/; cd into one")
 
 
+def own_root() -> Path:
+    """`find_root` for code in a notebook, sure that its ``import cs336lite`` takes the package of the same folder.
+
+    Raises:
+        CourseError: the notebook lies in a student edition, and the package that it imports lies elsewhere.
+    """
+    root, package = find_root(), Path(__file__).resolve().parents[2]
+    if is_student_edition(root) and root != package:
+        raise CourseError(
+            f"this notebook belongs to {root}, but its cs336lite is the one in {package}: your code would not be used. "
+            f"Start JupyterLab with `make lab` in {root}"
+        )
+    return root
+
+
 def is_student_edition(root: Path) -> bool:
     return (root / EDITION_MARKER).exists()
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from cs336lite.course import progress
 from cs336lite.course.check import public_spec
-from cs336lite.course.paths import GRADED_MODULES, CourseError, assignments, find_root, is_student_edition
+from cs336lite.course.paths import GRADED_MODULES, CourseError, assignments, find_root, is_student_edition, own_root
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def have(assignment: str, root: Path | None = None) -> bool:
 
     Lectures ask this before they use what an assignment builds, and go on without it when the answer is False.
     """
-    root = root or find_root()
+    root = root or own_root()
     name = next((known for known in GRADED_MODULES if assignment in (known, known.split("_")[0])), assignment)
     if name not in GRADED_MODULES:
         raise CourseError(f"there is no assignment {assignment!r}; the course has: {', '.join(GRADED_MODULES)}")
