@@ -1,13 +1,13 @@
 # ---
 # jupyter:
 #   kernelspec: {display_name: Python 3, language: python, name: python3}
-#   cs336lite: {module: tokenizer, minutes: 3, prerequisites: [], device: CPU}
+#   cs336lite: {module: tokenizer, minutes: 1, prerequisites: [], device: CPU}
 # ---
 
 # %% [markdown]
 # # 01 · The tokenizer (分词器)
 #
-# **3 minutes to run on 2 cores · prerequisites: Python · device: CPU**
+# **1 minute to run on 2 cores · prerequisites: Python · device: CPU**
 #
 # A language model never sees text. It sees a list of integers, and gives a probability to every integer that could come
 # next. A *tokenizer* is the agreement between the two worlds: `encode` turns text into integers, `decode` turns them back.
@@ -358,6 +358,7 @@ reveal("pieces of 12345678 (GPT-2, GPT-4)", counted, guess)
 assert counted == (1, 3)
 
 SAMPLES = ["It's 12345678.90!", "IT'LL WORK", "def f(x):\n\n", "\treturn x[0]", "if a:\n    b = 1"]
+assert all(split_pattern(text, GPT2_PATTERN) != split_pattern(text, CL100K_PATTERN) for text in SAMPLES)
 for text in [UNSEEN, *SAMPLES, *heldout.values()]:
     assert "".join(split_pattern(text, GPT2_PATTERN)) == text == "".join(split_pattern(text, CL100K_PATTERN))
 
