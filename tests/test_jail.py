@@ -1,6 +1,7 @@
 """What a submission may not do to the machine, tried from inside, and what honest code still may."""
 
 import os
+import subprocess
 import sys
 import tempfile
 import threading
@@ -147,6 +148,37 @@ def test_a_thread_cannot_do_what_its_process_may_not(worker):
         "t = threading.Thread(target=attack); t.start(); t.join(); return found"
     )
     assert attempt(worker, body) == ["refused"]
+
+
+def test_a_submission_does_not_outlive_a_grader_that_is_killed():
+    script = (
+        "import sys; from cs336lite.grading.client import Worker\n"
+        "def call(student): return student.f()\n"
+        "with Worker() as worker, worker.student((('1', 'def f():\\n  while True: pass'),)) as student:\n"
+        "    student.begin(60); student.ensure_loaded(); print(worker.process.pid, student.pid, worker.folder, flush=True)\n"
+        "    student.run(call)\n"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "grader.py")
+        path.write_text(script)
+        grader = subprocess.Popen([sys.executable, str(path)], stdout=subprocess.PIPE, text=True)
+        *numbers, left = grader.stdout.readline().split()
+        pids = [int(number) for number in numbers]
+        assert len(pids) == 2 and all(alive(pid) for pid in pids) and os.path.isdir(left)
+        grader.kill()
+        grader.wait()
+    deadline = time.monotonic() + 20
+    while any(alive(pid) for pid in pids) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(alive(pid) for pid in pids) and not os.path.exists(left)
+
+
+def alive(pid):
+    """Whether a process runs; one that has ended and waits to be reaped does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
 
 
 def test_nothing_is_left_behind(worker):

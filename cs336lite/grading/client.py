@@ -57,9 +57,11 @@ class Worker:
         self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         library = str(self.folder / "library")
         options = {
+            "folder": str(self.folder),
             "path": [library, *packages()],
             "warm": warm,
             "memory": budget.memory_bytes,
+            "seconds": int(budget.load_seconds + budget.submission_seconds) + 10,  # the client's own limits come first
             "readable": [library, *packages(), *system_folders()],
         }
         self.process = subprocess.Popen(

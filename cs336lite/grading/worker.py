@@ -2,7 +2,8 @@
 
 Started by the client as a plain script (no package, no site files, a clean environment):
 
-    python -s -P -S worker.py CONTROL_FD '{"path": [...], "warm": [...], "memory": bytes, "readable": [...]}'
+    python -s -P -S worker.py CONTROL_FD '{"path": [...], "warm": [...], "memory": bytes, "seconds": n, "readable": [...],
+                                                "folder": ...}'
 
 Over the control socket the client sends ``spawn FOLDER`` with one end of a socket pair, or ``kill PID``. A spawned child
 sets its limits and its jail, in which FOLDER can be read, says which layers hold, then answers frames on its socket (see `wire`): ``load`` runs the submission's cells, ``run`` runs a
@@ -12,10 +13,12 @@ driver beside them. Nothing in this process knows an expected answer.
 from __future__ import annotations
 
 import array
+import ctypes
 import importlib
 import json
 import os
 import resource
+import shutil
 import signal
 import socket
 import sys
@@ -23,6 +26,7 @@ import traceback
 import types
 
 CELL = "<cell {}>"
+PR_SET_PDEATHSIG = 1
 SKIPPED_CELL_MAGICS = (
     "%%bash",
     "%%sh",
@@ -54,17 +58,19 @@ def main() -> None:
         try:
             message, handles = receive(control)
         except OSError:
-            return
-        if not message:
+            message = b""
+        if not message:  # the client is gone, perhaps killed: its folder goes too
+            shutil.rmtree(options["folder"], ignore_errors=True)
             return
         if message.startswith(b"spawn "):
             channel = socket.socket(fileno=handles[0])
             pid = os.fork()
             if pid == 0:
                 os.setsid()
+                ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)  # never outlive the worker
                 control.close()
                 silence()
-                limit(options["memory"])
+                limit(options["memory"], options["seconds"])
                 layers = jail.confine([*options["readable"], os.fsdecode(message[6:])])
                 channel.sendall(wire.pack("ready", layers))
                 Child(channel, wire).serve()
@@ -208,12 +214,13 @@ def silence() -> None:
         os.dup2(null, stream)
 
 
-def limit(memory: int) -> None:
-    """Bound what this process may take: address space, file size 0, few open files, no core dump."""
+def limit(memory: int, seconds: int) -> None:
+    """Bound what this process may take: address space, processor time, file size 0, few open files, no core dump."""
     with open("/proc/self/statm") as file:
         base = int(file.read().split()[0]) * resource.getpagesize()
     for kind, most in (
         (resource.RLIMIT_AS, base + memory),
+        (resource.RLIMIT_CPU, seconds),
         (resource.RLIMIT_FSIZE, 0),
         (resource.RLIMIT_NOFILE, 64),
         (resource.RLIMIT_CORE, 0),
