@@ -2,12 +2,13 @@
 
 Started by the client as a plain script (no package, no site files, a clean environment):
 
-    python -s -P -S worker.py CONTROL_FD '{"path": [...], "warm": [...], "memory": bytes, "seconds": n, "readable": [...],
-                                                "folder": ...}'
+    python -s -P -S worker.py CONTROL_FD OPTIONS
 
-Over the control socket the client sends ``spawn FOLDER`` with one end of a socket pair, or ``kill PID``. A spawned child
-sets its limits and its jail, in which FOLDER can be read, says which layers hold, then answers frames on its socket (see `wire`): ``load`` runs the submission's cells, ``run`` runs a
-driver beside them. Nothing in this process knows an expected answer.
+OPTIONS is JSON: the worker's ``folder``, the import ``path``, the modules to ``warm`` up, what a child may read
+(``readable``), and its limits (``memory`` in bytes, processor ``seconds``). Over the control socket the client sends
+``spawn FOLDER`` with one end of a socket pair, or ``kill PID``. A spawned child sets its limits and its jail, in which
+FOLDER can be read too, says which layers hold, and then answers frames on its socket (see `wire`): ``load`` runs the
+submission's cells, ``run`` runs a driver beside them. Nothing in this process knows an expected answer.
 """
 
 from __future__ import annotations
