@@ -1132,10 +1132,22 @@ def whole_runs_agree(student, rng):
     message = (
         "a run of many merges on random words goes wrong: build the slow trainer of the text and compare step by step"
     )
-    for number_of_letters in (3, 5, 8):
-        words = small_language(rng, number_of_letters, 40)
-        words = rng.choices(words, weights=[1 / (i + 1) for i in range(len(words))], k=160)
-        judge_merges(student, " ".join(words).encode(), 25, message)
+    wrong = [WHOLE, SPACES, UNWEIGHTED, ONCE_PER_WORD, WITHOUT_OVERLAP, STALE, FROM_THE_RIGHT, ONLY_FIRST, REPLACING]
+    wrong += [SMALLEST, FIRST_SEEN, LAST_SEEN, GREATEST_IDS, GREATEST_JOINED, GREATEST_PRINTABLE]
+
+    def make() -> list[bytes]:
+        files = []
+        for number_of_letters in (3, 5, 8):
+            words = small_language(rng, number_of_letters, 30)
+            words = rng.choices(words, weights=[1 / (i + 1) for i in range(len(words))], k=120)
+            files.append(" ".join(words).encode())
+        return files
+
+    def good(files: list[bytes]) -> bool:
+        return all(any(differ(data, 25, trainer) for data in files) for trainer in wrong)
+
+    for data in draw(make, good):
+        judge_merges(student, data, 25, message)
 
 
 @check("train", points=3, title="a merge costs what it changes: no full recount", seconds=120)
@@ -1152,18 +1164,18 @@ def does_not_recount_everything(student, rng):
     shape = "train_bpe must return two things: a dict from id to bytes, and a list of pairs of bytes"
     got = ask(student, drive_training_only, path, 256 + high, [], problems={"TypeError": shape})
     expect(got == high, "there are pairs to merge, but not as many merges came back as vocab_size allows")
-    bare_words, passes = [word.encode() for word in filler], 12
-    for _ in range(3):
-        recounts = student.cpu_seconds(drive_recount, bare_words, passes) - student.cpu_seconds(
-            drive_recount, bare_words, 2
-        )
-        most = student.cpu_seconds(drive_training_only, path, 256 + high, [])
-        merges = most - student.cpu_seconds(drive_training_only, path, 256 + low, [])
-        ratio = (merges / (high - low)) / (recounts / (passes - 2))
-        if ratio < 0.85:  # going through all words to find the pair costs up to 0.7, counting them anew 1 and more
-            return
-        if ratio > 3:  # beyond what noise can do
+    bare_words, passes = [word.encode() for word in filler], 22
+    jobs = [(drive_recount, bare_words, 2), (drive_recount, bare_words, passes)]
+    jobs += [(drive_training_only, path, 256 + low, []), (drive_training_only, path, 256 + high, [])]
+    least = [float("inf")] * len(jobs)
+    for _ in range(5):  # a busy machine can only add to a time, so the least of each is the truest
+        least = [min(known, student.cpu_seconds(*job)) for known, job in zip(least, jobs)]
+        few_recounts, recounts, few_merges, merges = least
+        ratio = ((merges - few_merges) / (high - low)) / max((recounts - few_recounts) / (passes - 2), 1e-9)
+        if ratio < 0.4 or ratio > 3:  # beyond what noise can do
             break
+    if ratio < 0.85:  # going through all words to find the pair costs up to 0.7, counting all pairs again more than 1
+        return
     raise Fail(
         "each merge costs as much as counting all pairs again: keep the counts, and change them only for words that hold the pair"
     )
@@ -1594,7 +1606,7 @@ def judge_streams(answers, vocab, merges, streams: list[list[str]], otherwise: s
 def equals_encode_on_the_joined_text(student, rng):
     names = letters(rng, 8, "abcdfghijknopquwxyz")
     pairs = [a + b for a, b in zip(names[:4], names[4:])]
-    merges = simple_merges(rng, [*pairs, " " + names[0], "'l", "'s", "\r\n", " \n", "!?"])
+    merges = simple_merges(rng, [*pairs, " " + names[4], "'l", "'s", "\r\n", " \n", "!?"])
     parts = [*pairs, *pairs, *names, *names, " ", " ", "  ", "   ", "\n", "\r\n", " \n", "'ll", "'s", "'re", "!?", " ?"]
     parts += ["12", "🙂", "\t", "\u00a0"]
     vocab = vocab_of(merges)
@@ -1630,7 +1642,7 @@ def special_tokens_across_borders(student, rng):
 def reads_only_what_it_needs(student, rng):
     names = letters(rng, 8)
     pairs = [a + b for a, b in zip(names[:4], names[4:])]
-    merges = simple_merges(rng, [*pairs, " " + names[0]])
+    merges = simple_merges(rng, [*pairs, " " + names[4]])
     words = ["".join(rng.choices(names + pairs, k=rng.randint(2, 6))) for _ in range(60)]
     lines = ["".join(" " + word for word in rng.choices(words, k=10)) for _ in range(3000)]
     vocab = vocab_of(merges)
