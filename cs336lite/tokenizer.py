@@ -7,11 +7,12 @@ All tokenizers have the three members of `Tokenizer`. Byte-pair encoding is buil
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import regex
 
 
+@runtime_checkable
 class Tokenizer(Protocol):
     """What every tokenizer offers: text to ids and back, with 0 <= id < vocab_size.
 

@@ -1,0 +1,53 @@
+"""What the README promises: its commands exist, its links lead somewhere, its tables are those of the course."""
+
+import re
+
+import nbformat
+import pytest
+from conftest import ROOT
+from typer.main import get_command
+
+from cs336lite.cli import app
+from cs336lite.course.paths import assignments
+
+TEXTS = {name: (ROOT / name).read_text() for name in ("README.md", "CONTRIBUTING.md")}
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_every_command_and_option_exists(name):
+    commands = get_command(app).commands
+    calls = re.findall(
+        r"cs336lite ([a-z]+)((?: [^\s`#|]+)*)", TEXTS[name].replace("git clone <this repository> cs336lite", "")
+    )
+    calls = [(verb, rest) for verb, rest in calls if verb in commands or rest]
+    for verb, rest in calls:
+        if verb not in commands:
+            continue  # prose, such as "cs336lite runs on"
+        known = {option for parameter in commands[verb].params for option in parameter.opts}
+        for option in re.findall(r"--[a-z-]+", rest):
+            assert option in known, f"cs336lite {verb} has no {option}"
+    if name == "README.md":
+        assert {verb for verb, _ in calls} >= {"release", "grade", "check", "hint", "status", "unlock", "doctor"}
+
+
+def test_every_make_target_exists():
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M))
+    for name, text in TEXTS.items():
+        for target in re.findall(r"(?:^|`|&& )make ([a-z-]+)", text, re.M):
+            assert target in targets, f"{name}: make {target}"
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_every_link_inside_the_repository_leads_somewhere(name):
+    for link in re.findall(r"\]\(([^)]+)\)", TEXTS[name]):
+        if not link.startswith(("http:", "https:")):
+            assert (ROOT / link).exists(), link
+
+
+def test_every_lecture_and_assignment_is_listed_with_its_minutes():
+    for path in (ROOT / "notebooks").glob("[0-9]*.ipynb"):
+        course = nbformat.read(path, as_version=4).metadata.cs336lite
+        row = next(line for line in TEXTS["README.md"].splitlines() if f"notebooks/{path.name}" in line)
+        assert f"`{course.module}`" in row and f"| {course.minutes} |" in row
+    for name in assignments(ROOT):
+        assert f"assignments/source/{name}/{name}.ipynb" in TEXTS["README.md"]
