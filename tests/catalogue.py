@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 import sys
 import textwrap
 from collections.abc import Callable
@@ -116,10 +117,39 @@ def wired(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} cannot be sent between a check and a solution")
 
 
-def judge(checks: Spec, solution: Solution | dict[str, Any], seed: int | str) -> dict[str, CheckResult]:
-    """The results of all checks by id, for a solution of the catalogue or for the names of a module."""
+@dataclass(frozen=True)
+class Judgement:
+    """What the checks said of one solution, and everything that they sent to it."""
+
+    results: tuple[CheckResult, ...]
+    sent: tuple[Any, ...]
+
+    @property
+    def score(self) -> float:
+        return sum(result.points for result in self.results)
+
+    @property
+    def failed(self) -> dict[str, str]:
+        """The message of each check that failed, by id."""
+        return {result.id: result.message for result in self.results if not result.passed}
+
+
+def judge(checks: Spec, solution: Solution | dict[str, Any], seed: int | str) -> Judgement:
+    """Judge a solution of the catalogue, or the names that a module defines, by the checks of a spec."""
     student = DetachedStudent(solution if isinstance(solution, dict) else namespace(solution.source, solution.name))
     try:
-        return {one.id: one.run(student, seed) for one in checks}
+        results = tuple(one.run(student, seed) for one in checks)
     finally:
         student.close()
+    return Judgement(results, tuple(student.sent))
+
+
+def words_of(value: Any, least: int = 4) -> set[str]:
+    """The words of ``least`` letters and digits or more in all strings, bytes and numbers that a value holds."""
+    if isinstance(value, dict):
+        value = [*value.keys(), *value.values()]
+    if isinstance(value, (list, tuple)):
+        return {word for item in value for word in words_of(item, least)}
+    if isinstance(value, bytes):
+        value = value.decode("utf-8", errors="ignore")
+    return set(re.findall(rf"\w{{{least},}}", str(value)))

@@ -2,6 +2,7 @@
 
 import csv
 import shutil
+import subprocess
 import sys
 
 import pytest
@@ -44,6 +45,34 @@ def test_feedback_names_the_mistake_and_runs_no_script(demo):
     assert "ties" in (pages / "chen" / "a1_bpe" / "a1_bpe.html").read_text()
     assert "<img src=x" not in (pages / "mallory" / "a1_bpe" / "a1_bpe.html").read_text()
     assert "could be judged" in (pages / "gus" / "a1_bpe" / "a1_bpe.html").read_text()
+
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt-get install chromium")
+def test_in_a_real_browser_the_attackers_page_is_only_text(demo, tmp_path):
+    folder, _ = demo
+    quiet = ["--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+    page = folder / "course" / "feedback" / "mallory" / "a1_bpe" / "a1_bpe.html"
+    shown = subprocess.run(
+        [
+            CHROMIUM,
+            "--headless",
+            "--no-sandbox",
+            "--no-first-run",
+            *quiet,
+            f"--user-data-dir={tmp_path}",
+            "--dump-dom",
+            page.as_uri(),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    ).stdout
+    assert "0 of 100 points" in shown, "the page did not render"
+    assert "owned" in shown and "<title>owned" not in shown and "<img src" not in shown
 
 
 def test_rerunning_replaces_the_demo_and_nothing_else(demo, tmp_path):

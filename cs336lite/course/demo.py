@@ -220,7 +220,7 @@ def hostile(notebook: dict, root: Path) -> bytes:
         if cell["metadata"].get("nbgrader", {}).get("grade"):
             cell["metadata"]["nbgrader"]["points"] = 10_000
             cell["source"] = "10_000"
-    script = {"cell_type": "markdown", "metadata": {}, "source": "<img src=x onerror=\"fetch('/formgrader')\">"}
+    script = {"cell_type": "markdown", "metadata": {}, "source": "<img src=x onerror=\"document.title = 'owned'\">"}
     return with_code(notebook, HOSTILE, cells=[script])
 
 

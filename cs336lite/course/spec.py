@@ -106,7 +106,7 @@ class CheckResult:
         return asdict(self)
 
 
-def check(exercise: str, *, points: float = 0, title: str, seconds: float = 20) -> Callable:
+def check(exercise: str, *, points: float = 0, title: str, seconds: float = 10) -> Callable:
     """Declare a check of one exercise. Its id is ``exercise.function_name``."""
 
     def decorate(function: Callable) -> Callable:
