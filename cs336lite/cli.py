@@ -115,7 +115,12 @@ def grade(
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="processes that judge")] = 1,
     json_file: Annotated[Path | None, typer.Option("--json", help="also write the results here")] = None,
 ) -> None:
-    """Judge a collected class into the gradebook, or single .ipynb and .py files. Exit status 0 whatever the scores."""
+    """Grade a collected class, or single files.
+
+    Without files the class in submitted/ goes into the gradebook; files (.ipynb, .py) are judged and nothing is
+    recorded. The exit status is 0 whatever the scores.
+    """
+    needs_linux()
     from cs336lite.grading import runner, table
 
     root = find_root()
@@ -129,6 +134,11 @@ def grade(
     console.print(table.of_grades(name, graded))
 
 
+def needs_linux() -> None:
+    if sys.platform != "linux":
+        raise CourseError("grading runs on Linux: use a Linux container, or WSL on Windows (see the README)")
+
+
 @app.command()
 def unlock(
     assignment: Assignment,
@@ -137,7 +147,10 @@ def unlock(
     source: Annotated[Path | None, typer.Option("--from", help="student: the instructor's file")] = None,
     undo: Annotated[bool, typer.Option("--undo", help="put the student's own module back")] = False,
 ) -> None:
-    """Put the reference of one assignment into a student edition; the student's file is kept beside it."""
+    """Open one reference to students after the deadline.
+
+    The student's own module is kept beside the reference, and --undo puts it back.
+    """
     from cs336lite.course.unlock import unlock as run
 
     console.print(run(find_root(), assignment, edition, export, source, undo), markup=False, soft_wrap=True)
@@ -145,7 +158,9 @@ def unlock(
 
 @app.command()
 def doctor() -> None:
-    """Which layers of protection this machine has for running other people's code."""
+    """Try each layer of protection on this machine."""
+    if sys.platform == "win32":
+        needs_linux()
     from cs336lite.grading import doctor as medic
     from cs336lite.grading import table
 
@@ -157,6 +172,7 @@ def demo(
     folder: Annotated[Path, typer.Argument(help="where the simulated class lives")] = Path("demo"),
 ) -> None:
     """Teach and grade a simulated class, from build to feedback."""
+    needs_linux()
     from cs336lite.course.demo import demo as run
 
     run(find_root(), folder, console)
