@@ -89,9 +89,10 @@ class DetachedStudent(LocalStudent):
     def __init__(self, names: dict[str, Any]) -> None:
         super().__init__(names)
         self.sent: list[Any] = []
+        self.paths: set[str] = set()
 
     def run(self, driver: Callable, *args: Any) -> Any:
-        self.sent.append(args)
+        self.sent.append([arg for arg in args if not (isinstance(arg, str) and arg in self.paths)])
         alone: dict[str, Any] = {}
         exec(textwrap.dedent(inspect.getsource(driver)), alone)
         answer = super().run(alone[driver.__name__], *(wired(arg) for arg in args))
@@ -99,7 +100,9 @@ class DetachedStudent(LocalStudent):
 
     def file(self, data: bytes) -> str:
         self.sent.append(data)
-        return super().file(data)
+        path = super().file(data)
+        self.paths.add(path)
+        return path
 
 
 def wired(value: Any) -> Any:

@@ -1,8 +1,12 @@
 """The checks of a1_bpe, tested: right solutions in many styles pass, and each wrong one fails where it is wrong."""
 
+import random
+import sys
+
 import catalogue
+import nbformat
 import pytest
-from catalogue import judge, solutions, spec, words_of
+from catalogue import ROOT, judge, solutions, spec, words_of
 
 from cs336lite.course.spec import Fail
 
@@ -20,6 +24,7 @@ POINTS = {
     "encode_iterable": 10,
 }
 SMALL_FUNCTIONS = ("pretokenize", "count_pairs", "merge")  # a plain solution may do without them
+NOTEBOOK = ROOT / "assignments" / "source" / A1 / f"{A1}.ipynb"
 NO_ANSWER = "the answer does not have the form"  # what a check says that stumbled itself
 
 
@@ -30,6 +35,11 @@ def by_name(found):
 def test_points_of_each_exercise():
     assert HIDDEN.exercises == POINTS
     assert HIDDEN.max_points == 100
+
+
+def test_the_notebook_promises_the_same_points():
+    cells = [cell.metadata.get("nbgrader", {}) for cell in nbformat.read(NOTEBOOK, as_version=4).cells]
+    assert {cell.grade_id.removeprefix("grade_"): cell.points for cell in cells if cell.get("grade")} == POINTS
 
 
 def test_public_checks_cover_every_exercise_without_points():
@@ -87,7 +97,8 @@ def expect_named_mistakes(solution, seed):
     assert set(failed) == set(solution.fails)
     assert solution.names in failed[solution.fails[0]]
     assert not any(NO_ANSWER in message for message in failed.values())
-    assert words_of(list(failed.values())).isdisjoint(words_of(judgement.sent)), "a message shows what was asked"
+    shown = words_of(list(failed.values())) & words_of(judgement.sent)
+    assert shown <= {"version"}, "a message shows what was asked"  # "#version" stands in every merges.txt
 
 
 @pytest.mark.parametrize("solution", by_name(WRONG))
@@ -156,6 +167,42 @@ def test_the_reference_passes_the_public_checks():
 
 
 # ---------------------------------------------------------------------------------------------------------------------
+# As a class meets them: the notebook that is handed out, and the worker that answers are graded in
+
+
+def test_the_released_notebook_scores_nothing(tmp_path):
+    from cs336lite.course.release import generate
+    from cs336lite.grading.submission import read_submission
+
+    released = read_submission(generate(ROOT, [A1], tmp_path)[A1] / f"{A1}.ipynb")
+    names = {}
+    for _, text in released.cells:
+        try:
+            exec(text, names)
+        except Exception:
+            continue  # a cell that uses what is not solved yet
+    assert "train_bpe" in names and "Tokenizer" in names
+    assert judge(HIDDEN, names, "released").score == 0
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="grading runs on Linux")
+@pytest.mark.parametrize(
+    "name", ["right_in_parts", "right_numpy", "wrong_ties_first_seen", "wrong_recounts_everything"]
+)
+def test_verdicts_are_the_same_in_the_worker(name):
+    from cs336lite.grading.client import Worker
+
+    solution = next(solution for solution in [*RIGHT, *WRONG] if solution.name == name)
+    failed = []
+    with Worker() as worker, worker.student((("1", solution.source),)) as student:
+        for one in HIDDEN:
+            student.begin(one.seconds)
+            result = one.run(student, "worker")
+            failed += [] if result.passed else [(result.id, result.message)]
+    assert {name for name, _ in failed} == set(solution.fails), failed
+
+
+# ---------------------------------------------------------------------------------------------------------------------
 # The growth check by itself: what it costs to learn is measured, so its verdict must not hang on the machine
 
 
@@ -190,8 +237,6 @@ class Timed:
     ],
 )
 def test_growth_is_judged_by_the_ratio(per_merge, noise, passes):
-    import random
-
     growth = next(one for one in HIDDEN if one.id == "train.does_not_recount_everything")
     student = Timed(1.0, per_merge, noise)
     if passes:
@@ -206,8 +251,6 @@ def test_growth_is_judged_by_the_ratio(per_merge, noise, passes):
 
 
 def test_the_checks_encoder_agrees_with_tiktoken():
-    import random
-
     tiktoken = pytest.importorskip("tiktoken")
     checks, rng = HIDDEN.module, random.Random(7)
     corpus = "".join(rng.choices(checks.INGREDIENTS, k=300)) + " ".join(checks.small_language(rng, 5, 60))
@@ -224,5 +267,5 @@ def test_the_checks_encoder_agrees_with_tiktoken():
 
 def test_solution_files_stand_alone():
     for solution in [*RIGHT, *WRONG, *TRIVIAL]:
-        assert "_base" not in solution.source.replace("_base.py", ""), solution.name
+        assert catalogue.BASE_LINE.strip() not in solution.source.splitlines(), solution.name
         assert "train_bpe" in catalogue.namespace(solution.source, solution.name)

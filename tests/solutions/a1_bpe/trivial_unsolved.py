@@ -8,3 +8,7 @@ def train_bpe(input_path, vocab_size, special_tokens):
 class Tokenizer:
     def __init__(self, vocab, merges, special_tokens=None):
         raise NotImplementedError("solve exercise 5 of a1_bpe")
+
+    @classmethod
+    def from_files(cls, vocab_path, merges_path, special_tokens=None):
+        return cls({}, [], special_tokens)
