@@ -87,8 +87,8 @@ def test_right_solutions_pass_the_public_checks(solution):
 
 
 def test_some_right_solutions_define_the_small_functions():
-    complete = [solution for solution in RIGHT if not judge(PUBLIC, solution, 0).failed]
-    assert len(complete) >= 2
+    names = {"pretokenize", "count_pairs", "merge_pair"}
+    assert sum(names <= catalogue.namespace(one.source, one.name).keys() for one in RIGHT) >= 2
 
 
 def expect_named_mistakes(solution, seed):

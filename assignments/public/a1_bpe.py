@@ -325,7 +325,7 @@ def cost_of_a_merge(student, rng):
     for _ in range(5):  # a busy machine can only add to a time, so the least of each is the truest
         least = [min(known, student.cpu_seconds(*job)) for known, job in zip(least, jobs)]
         per_recount, per_merge = (least[1] - least[0]) / 20, (least[3] - least[2]) / 40
-        if per_merge < 0.4 * per_recount or per_merge > 3 * per_recount:
+        if per_merge < 0.5 * per_recount or per_merge > 3 * per_recount:
             break
     if per_merge < 0.85 * per_recount:
         return

@@ -95,6 +95,8 @@ from typing import Protocol, runtime_checkable
 import regex
 
 
+# %%
+#| export
 @runtime_checkable
 class Tokenizer(Protocol):
     """What every tokenizer offers: text to ids and back, with 0 <= id < vocab_size.
