@@ -760,7 +760,7 @@ def merges_stay_inside_pre_tokens(student, rng):
         rng.shuffle(words)
         return ("".join(" " + word for word in words) + "\n").encode()
 
-    data = draw(make, lambda d: agree(d, 3, UNWEIGHTED, SMALLEST) and differ(d, 3, WHOLE, SPACES, LINES))
+    data = draw(make, lambda d: agree(d, 3, UNWEIGHTED, SMALLEST, STALE) and differ(d, 3, WHOLE, SPACES, LINES))
     judge_merges(student, data, 3, "the merges are not those of words with the space in front: look at your pre-tokens")
 
 
