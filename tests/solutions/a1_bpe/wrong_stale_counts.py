@@ -1,4 +1,4 @@
-"""Never lowers a count, except that of the pair just merged.
+"""Adds what a merge makes, but never takes away what it destroys, except the pair itself.
 
 fails: count_pairs.follows_earlier_merges, pretokenize.letters_of_every_script, pretokenize.undecodable_bytes_are_replaced, train.stops_when_no_pair_is_left, train.whole_runs_agree
 names: stale counts
@@ -12,9 +12,15 @@ class Mistaken(Training):
         self.chosen = super().choose(counts, merges)
         return self.chosen
 
+    def merge(self, word, pair):
+        self.merged = super().merge(word, pair)
+        return self.merged
+
     def lower(self, counts, pair, times):
         if pair == self.chosen:
             counts.pop(pair, None)
+        elif pair in self.pairs(self.merged):
+            super().lower(counts, pair, times)  # it is counted again with the new word
 
 
 def train_bpe(input_path, vocab_size, special_tokens):
