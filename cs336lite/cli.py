@@ -110,28 +110,55 @@ def status() -> None:
 
 @app.command()
 def grade(
-    assignment: Assignment,
+    assignment: Annotated[str | None, typer.Argument(help="an assignment, such as a1_bpe or a1")] = None,
     submissions: Annotated[list[Path] | None, typer.Argument(help="files; by default the collected class")] = None,
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="processes that judge")] = 1,
+    dask: Annotated[str | None, typer.Option("--dask", metavar="ADDRESS", help="judge on this dask scheduler")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="a new jail for each submission (slower)")] = False,
+    trust: Annotated[
+        bool, typer.Option("--trust-submissions", help="grade even where too few layers of protection hold")
+    ] = False,
     json_file: Annotated[Path | None, typer.Option("--json", help="also write the results here")] = None,
+    replay: Annotated[
+        Path | None, typer.Option("--replay", metavar="VERDICT", help="judge a kept verdict again")
+    ] = None,
 ) -> None:
     """Grade a collected class, or single files.
 
     Without files the class in submitted/ goes into the gradebook; files (.ipynb, .py) are judged and nothing is
-    recorded. The exit status is 0 whatever the scores.
+    recorded. What was graded before and has not changed is left as it is, so a run that was cut off goes on. The exit
+    status is 0 whatever the scores; --replay exits 1 when the new verdict differs.
     """
     needs_linux()
-    from cs336lite.grading import runner, table
+    from cs336lite.grading import runner, table, verdicts
 
+    if replay is not None:
+        kept, new = verdicts.replay(replay, trust=trust)
+        console.print(table.of_replay(kept, new))
+        raise typer.Exit(0 if kept.checks == new.checks else 1)
+    if assignment is None:
+        raise CourseError("which assignment? For example: cs336lite grade a1_bpe")
+    if strict:
+        from cs336lite.grading import bubblewrap
+
+        if bubblewrap.way() is None:
+            raise CourseError("--strict needs bubblewrap (apt-get install bubblewrap); see `cs336lite doctor`")
     root = find_root()
     course, name = root / "assignments", assignment_name(root, assignment)
-    if submissions:
-        graded = runner.grade_files(course, name, submissions, jobs=jobs, progress=bar)
-    else:
-        graded = runner.grade_class(course, name, jobs=jobs, progress=bar)
+    how = runner.How(jobs, dask, trust, strict)
+    failure = None
+    try:
+        if submissions:
+            graded = runner.grade_files(course, name, submissions, how=how, progress=bar)
+        else:
+            graded = runner.grade_class(course, name, how=how, progress=bar)
+    except runner.NotAllGraded as error:
+        graded, failure = error.graded, error
     if json_file is not None:
         write_atomic(json_file, json.dumps([g.verdict.as_json(g.label) for g in graded], indent=1) + "\n")
     console.print(table.of_grades(name, graded))
+    if failure is not None:
+        raise failure
 
 
 def needs_linux() -> None:

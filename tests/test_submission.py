@@ -1,6 +1,7 @@
 """Files in every state: each becomes cells to judge or a problem in plain words, and none raises."""
 
 import json
+import os
 
 import pytest
 from hypothesis import given, settings
@@ -9,9 +10,13 @@ from hypothesis import strategies as st
 from cs336lite.grading.submission import (
     StructureCell,
     Submission,
+    SubmittedCell,
+    SubmittedNotebook,
+    link_above,
     normalise,
     read_notebook,
     read_submission,
+    reduce,
     submission_of,
 )
 
@@ -36,6 +41,10 @@ def notebook(cells, **metadata):
     return {"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}
 
 
+def reduced(cells, **metadata):
+    return reduce(notebook(cells, **metadata))
+
+
 def write(tmp_path, content, name="a1_bpe.ipynb"):
     path = tmp_path / name
     path.write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
@@ -43,7 +52,7 @@ def write(tmp_path, content, name="a1_bpe.ipynb"):
 
 
 def test_an_honest_notebook_needs_no_notes():
-    clean, notes = normalise(notebook(honest()), STRUCTURE)
+    clean, notes = normalise(reduced(honest()), STRUCTURE)
     assert notes == []
     assert submission_of(clean) == Submission((("`train`", "def train(): return 1"),))
 
@@ -51,7 +60,7 @@ def test_an_honest_notebook_needs_no_notes():
 def test_metadata_comes_from_the_structure_alone():
     cells = honest()
     cells[1]["metadata"]["tags"] = ["skip-execution"]
-    clean, _ = normalise(notebook(cells), STRUCTURE)
+    clean, _ = normalise(reduced(cells), STRUCTURE)
     assert clean.cells[2].metadata.nbgrader.points == 5.0
     assert "tags" not in clean.cells[1].metadata
     assert clean.cells[1].metadata.nbgrader.solution and not clean.cells[1].metadata.nbgrader.locked
@@ -61,14 +70,14 @@ def test_outputs_and_unknown_cells_are_dropped():
     cells = honest()
     cells[1]["outputs"] = [{"output_type": "display_data", "data": {"text/html": "<script>1</script>"}}]
     cells += [{"cell_type": "heading", "source": "x"}, 3, None, {"source": "no type"}]
-    clean, _ = normalise(notebook(cells), STRUCTURE)
+    clean, _ = normalise(reduced(cells), STRUCTURE)
     assert len(clean.cells) == 3 and all(cell.outputs == [] for cell in clean.cells)
 
 
 def test_an_edited_grade_cell_is_restored():
     cells = honest()
     cells[2]["source"] = "100"
-    clean, notes = normalise(notebook(cells), STRUCTURE)
+    clean, notes = normalise(reduced(cells), STRUCTURE)
     assert clean.cells[2].source == STRUCTURE[2].source
     assert notes == ["cell `grade_train` is not yours to edit: it was restored"]
 
@@ -77,13 +86,13 @@ def test_an_edited_grade_cell_is_restored():
 def test_a_missing_cell_is_added_in_its_place(gone):
     cells = honest()
     del cells[gone]
-    clean, notes = normalise(notebook(cells), STRUCTURE)
+    clean, notes = normalise(reduced(cells), STRUCTURE)
     assert [c.metadata.nbgrader.grade_id for c in clean.cells] == ["setup", "train", "grade_train"]
     assert len(notes) == 1 and "missing" in notes[0]
 
 
 def test_a_notebook_without_any_known_cell_gets_all_of_them():
-    clean, notes = normalise(notebook([code("def train(): return 2")]), STRUCTURE)
+    clean, notes = normalise(reduced([code("def train(): return 2")]), STRUCTURE)
     assert len(notes) == 3
     assert ("4", "def train(): return 2") in submission_of(clean).cells
 
@@ -91,7 +100,7 @@ def test_a_notebook_without_any_known_cell_gets_all_of_them():
 def test_of_a_duplicated_solution_all_copies_run_and_the_last_keeps_the_name():
     cells = honest()
     cells.insert(2, code("def train(): return 7", "train"))
-    clean, notes = normalise(notebook(cells), STRUCTURE)
+    clean, notes = normalise(reduced(cells), STRUCTURE)
     assert [source for _, source in submission_of(clean).cells] == ["def train(): return 1", "def train(): return 7"]
     named = [c.source for c in clean.cells if c.metadata.get("nbgrader", {}).get("grade_id") == "train"]
     assert named == ["def train(): return 7"]
@@ -100,21 +109,21 @@ def test_of_a_duplicated_solution_all_copies_run_and_the_last_keeps_the_name():
 
 def test_of_a_duplicated_grade_cell_the_first_is_kept():
     cells = [*honest(), code("1000", "grade_train")]
-    clean, notes = normalise(notebook(cells), STRUCTURE)
+    clean, notes = normalise(reduced(cells), STRUCTURE)
     assert len(clean.cells) == 3 and "more than once" in notes[0]
 
 
 def test_an_answer_turned_into_markdown_is_code_again():
     cells = honest()
     cells[1]["cell_type"] = "markdown"
-    clean, _ = normalise(notebook(cells), STRUCTURE)
+    clean, _ = normalise(reduced(cells), STRUCTURE)
     assert clean.cells[1].cell_type == "code"
 
 
 def test_extra_cells_of_the_student_run_too():
     cells = honest()
     cells.insert(1, code("import math"))
-    clean, _ = normalise(notebook(cells), STRUCTURE)
+    clean, _ = normalise(reduced(cells), STRUCTURE)
     assert submission_of(clean).cells[0] == ("2", "import math")
 
 
@@ -130,7 +139,7 @@ def test_extra_cells_of_the_student_run_too():
     ],
 )
 def test_another_kernel_is_noted_and_replaced(kernel, noted):
-    clean, notes = normalise(notebook(honest(), kernelspec=kernel), STRUCTURE)
+    clean, notes = normalise(reduced(honest(), kernelspec=kernel), STRUCTURE)
     assert bool(notes) is noted
     assert clean.metadata.kernelspec.name == "python3"
 
@@ -161,7 +170,63 @@ def test_what_is_no_notebook_says_so(tmp_path, content, words):
 def test_a_missing_file_and_a_folder_are_problems_too(tmp_path):
     assert "missing" in read_submission(tmp_path / "no.ipynb").problem
     (tmp_path / "d.ipynb").mkdir()
-    assert "missing" in read_submission(tmp_path / "d.ipynb").problem
+    assert "no regular file" in read_submission(tmp_path / "d.ipynb").problem
+
+
+def test_a_link_is_not_followed(tmp_path):
+    write(tmp_path, notebook(honest()), "another.ipynb")
+    (tmp_path / "mine.ipynb").symlink_to(tmp_path / "another.ipynb")
+    assert "no regular file" in read_submission(tmp_path / "mine.ipynb", STRUCTURE).problem
+    os.mkfifo(tmp_path / "pipe.ipynb")
+    assert "no regular file" in read_submission(tmp_path / "pipe.ipynb", STRUCTURE).problem
+    (tmp_path / "folder").symlink_to(tmp_path)
+    assert link_above(tmp_path / "folder" / "another.ipynb", tmp_path) == "the folder folder is a link"
+    assert link_above(tmp_path / "another.ipynb", tmp_path) == ""
+
+
+def test_a_file_of_more_values_or_cells_than_a_notebook_has_is_not_read(tmp_path):
+    assert "too many values" in read_submission(write(tmp_path, b"[" + b"0," * 3_000_001 + b"0]")).problem
+    assert "more than 5000 cells" in read_submission(write(tmp_path, notebook([code("1")] * 5001))).problem
+
+
+def test_deeply_nested_metadata_costs_nothing(tmp_path):
+    deep = {}
+    for _ in range(900):
+        deep = {"x": deep}
+    submission = read_submission(write(tmp_path, notebook(honest(), deep=deep)), STRUCTURE)
+    assert submission == Submission((("`train`", "def train(): return 1"),))
+
+
+def test_the_cost_of_copies_grows_with_their_number_alone():
+    class Counted(str):
+        compared = 0
+
+        def __eq__(self, other):
+            Counted.compared += 1
+            return str.__eq__(self, other)
+
+        __hash__ = str.__hash__
+
+    def comparisons(number):
+        Counted.compared = 0
+        cells = tuple(SubmittedCell("code", "x", Counted("train")) for _ in range(number))
+        normalise(SubmittedNotebook(cells), STRUCTURE)
+        return Counted.compared
+
+    assert comparisons(2000) < 3 * comparisons(1000)
+
+
+@pytest.mark.parametrize(
+    "markdown, shown",
+    [
+        ("<script>alert(1)</script>", "< script>alert(1)< /script>"),
+        ("a < b, $a<b$, 1<2", "a < b, $a< b$, 1<2"),
+        ("<!-- x --><img src=x onerror=y>", "< !-- x -->< img src=x onerror=y>"),
+    ],
+)
+def test_markdown_of_a_student_holds_no_markup(markdown, shown):
+    clean, notes = normalise(reduced([*honest(), {"cell_type": "markdown", "source": markdown}]), STRUCTURE)
+    assert clean.cells[-1].source == shown and notes == []
 
 
 def test_a_notebook_of_format_3_is_read(tmp_path):
@@ -197,8 +262,8 @@ def test_a_submission_is_the_same_before_and_after_nbgrader_cleaned_it():
     cells = honest()
     del cells[0]
     cells.append(code("more = 1"))
-    clean, _ = normalise(notebook(cells), STRUCTURE)
-    again, notes = normalise(json.loads(json.dumps(clean)), STRUCTURE)
+    clean, _ = normalise(reduced(cells), STRUCTURE)
+    again, notes = normalise(reduce(json.loads(json.dumps(clean))), STRUCTURE)
     assert notes == [] and submission_of(again).digest() == submission_of(clean).digest()
 
 
@@ -221,13 +286,13 @@ json_values = st.recursive(
 def test_no_json_raises(tmp_path_factory, value):
     path = write(tmp_path_factory.mktemp("fuzz"), value)
     loaded, problem = read_notebook(path)
-    assert problem or isinstance(loaded["cells"], list)
+    assert problem or loaded.cells
     assert isinstance(read_submission(path, STRUCTURE), Submission)
 
 
 @settings(derandomize=True, max_examples=300, deadline=None)
 @given(st.lists(json_values, max_size=6))
 def test_whatever_the_cells_are_the_structure_is_whole(cells):
-    clean, _ = normalise(notebook(cells), STRUCTURE)
+    clean, _ = normalise(reduced(cells), STRUCTURE)
     names = [c.metadata.nbgrader.grade_id for c in clean.cells if "nbgrader" in c.metadata]
     assert sorted(names) == ["grade_train", "setup", "train"]

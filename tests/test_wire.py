@@ -25,8 +25,9 @@ def frame_of(header, body: bytes = b"") -> tuple[bytes, bytes]:
     return PREFIX.pack(MAGIC, len(text), len(body)), text + body
 
 
-scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary()
-keys = st.integers() | st.text() | st.binary() | st.tuples(st.binary(), st.integers())
+integers = st.integers(-(2**63), 2**63 - 1)
+scalars = st.none() | st.booleans() | integers | st.floats(allow_nan=False) | st.text() | st.binary()
+keys = integers | st.text() | st.binary() | st.tuples(st.binary(), integers)
 values = st.recursive(
     scalars,
     lambda inner: st.lists(inner) | st.lists(inner).map(tuple) | st.dictionaries(keys, inner) | st.sets(keys),
@@ -162,3 +163,38 @@ def test_random_bytes_never_raise_anything_else(data):
 @pytest.mark.parametrize("name", ["", "a b", "<script>", "x" * 100, 3, None])
 def test_a_name_that_is_no_identifier_is_not_repeated(name):
     assert wire.plain_name(name) == "Exception"
+
+
+def hash_of_zero(number):
+    return number * (2**61 - 1)
+
+
+@pytest.mark.parametrize("tag", ["set", "dict"])
+def test_members_chosen_to_share_a_hash_are_refused(tag):
+    """As dict keys they would cost the square of their number on the trusted side."""
+    twins = [{"t": "tuple", "v": [hash_of_zero(n % 4), 7]} for n in range(100)]  # (0, 7) and three that hash alike
+    members = [[member, 1] for member in twins] if tag == "dict" else twins
+    with pytest.raises(WireError, match="one hash"):
+        unpack(*frame_of({"op": "value", "value": {"t": tag, "v": members}, "sizes": []}))
+
+
+@pytest.mark.parametrize("number", [2**63, -(2**63) - 1, 10**400])
+def test_an_integer_of_more_than_64_bits_is_refused(number):
+    with pytest.raises(WireError, match="64 bits"):
+        pack("value", number)
+    with pytest.raises(WireError, match="64 bits"):
+        unpack(*frame_of({"op": "value", "value": [number], "sizes": []}))
+
+
+def test_a_blob_can_be_pointed_to_once():
+    tensor = {"t": "tensor", "dtype": "uint8", "shape": [4], "v": 0}
+    with pytest.raises(WireError, match="not there"):
+        unpack(*frame_of({"op": "value", "value": [tensor, tensor], "sizes": [4]}, b"abcd"))
+
+
+@pytest.mark.parametrize("shape", [[2**31 - 1] * 15 + [0], [2**31 - 1, 2**31 - 1, 0]])
+def test_an_empty_tensor_of_impossible_shape_is_refused(shape):
+    with pytest.raises(WireError, match="shape"):
+        unpack(
+            *frame_of({"op": "value", "value": {"t": "tensor", "dtype": "uint8", "shape": shape, "v": 0}, "sizes": [0]})
+        )

@@ -1,18 +1,20 @@
 """A submission behind the wall: what it may do to its own answer, and what it may not do to the grader."""
 
+import os
+import signal
 import sys
 
 import pytest
 
 from cs336lite.course.spec import StudentError
-from cs336lite.grading.client import Budget, Worker, WorkerFailure
+from cs336lite.grading.client import Budget, Needs, Worker, WorkerFailure
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="grading runs on Linux")
 
 
 @pytest.fixture(scope="module")
 def worker():
-    with Worker(budget=Budget(load_seconds=2, submission_seconds=20, memory_bytes=1 << 28, patience=2)) as worker:
+    with Worker(budget=Budget(load_seconds=2, submission_seconds=20, memory_bytes=1 << 28, idle_seconds=2)) as worker:
         yield worker
 
 
@@ -111,6 +113,9 @@ def test_input_does_not_wait(worker):
         ("def f(): return object()", "BadAnswer"),
         ("def f():\n  x = []\n  x.append(x)\n  return x", "BadAnswer"),
         ("def f(): return bytes(1 << 27) * 3", "MemoryLimit"),
+        ("def f(): return bytes(65 << 20)", "OutputLimit"),
+        ("def f(): return 1 << 70", "BadAnswer"),
+        ("def f(): import tiktoken", "ModuleNotFoundError"),
         ("def g(): return 1", "Missing"),
         ("def f(): raise NotImplementedError", "Unsolved"),
         ("def f(): return 1 / 0", "ZeroDivisionError"),
@@ -163,7 +168,7 @@ def f():
     ],
 )
 def test_a_forged_frame_is_a_bad_answer_and_the_next_submission_is_unharmed(worker, send):
-    assert failure(worker, FORGE.format(send=send, then="return 1")).kind in ("BadAnswer", "Died")
+    assert failure(worker, FORGE.format(send=send, then="return 1")).kind in ("BadAnswer", "Died", "OutputLimit")
     assert answer(worker, "def f(): return 'next'") == "next"
 
 
@@ -221,9 +226,68 @@ def test_the_environment_tells_nothing(worker):
         "MPLBACKEND",
         "MPLCONFIGDIR",
         "LC_CTYPE",
+        "PWD",
     }
 
 
 def test_a_worker_that_cannot_start_says_why():
     with pytest.raises(WorkerFailure, match="no_such_module"):
-        Worker(warm=("no_such_module",))
+        Worker(Needs(warm=("no_such_module",)))
+
+
+def test_sleeping_has_a_limit_of_its_own(worker):
+    with worker.student((("1", "import time\ndef f(): time.sleep(1000)"),)) as student:
+        messages = []
+        for _ in range(3):
+            student.begin(30)
+            with pytest.raises(StudentError) as caught:
+                student.run(call)
+            messages.append(str(caught.value))
+        assert all("slept or waited for 2 s" in message for message in messages)
+        assert 2 < student.idle < 4 and student.spent < 1
+
+
+def test_a_package_that_solves_the_exercise_is_named(worker):
+    message = str(failure(worker, (("2", "import tiktoken\ndef f(): return 1"),)))
+    assert message == (
+        "`f` is not defined; cell 2 stopped with ModuleNotFoundError on line 1: "
+        "`tiktoken` is not there when work is graded; write what you need of it"
+    )
+    assert "secret" not in str(failure(worker, "def f(x): raise ModuleNotFoundError(name=x)", "secret"))
+
+
+def test_a_library_function_that_does_the_exercise_raises():
+    with Worker(Needs(refused=("statistics.median", "math.dist"))) as worker:
+        source = "from statistics import median\nimport math\ndef f(how, *args): return median(args) if how else math.hypot(*args)"
+        message = str(failure(worker, source, 1, 2, 3))
+        assert message.endswith("line 3): `statistics.median` is what this exercise asks you to write")
+        assert answer(worker, source, 0, 3.0, 4.0) == 5.0
+    with pytest.raises(WorkerFailure, match="no_such"):
+        Worker(Needs(refused=("statistics.no_such",)))
+
+
+def test_a_worker_that_is_killed_is_no_fault_of_the_submission(worker):
+    with Worker() as victim, victim.student((("1", "def f(): return 1"),)) as student:
+        student.begin(5)
+        assert student.run(call) == 1
+        victim.process.kill()
+        with pytest.raises(WorkerFailure):
+            student.run(call)
+            student.run(call)
+
+
+def test_a_child_killed_from_outside_is_told_apart(worker):
+    with worker.student((("1", "def f(x): return x"),)) as student:
+        student.begin(5)
+        assert student.run(call, 1) == 1 and not student.killed
+        os.kill(student.child.pid, signal.SIGKILL)
+        with pytest.raises(StudentError):
+            student.run(call, 2)
+        assert student.killed
+        student.begin(5)
+        assert student.run(call, 3) == 3 and not student.killed
+    with worker.student((("1", "def f():\n  import ctypes\n  ctypes.string_at(0)"),)) as student:
+        student.begin(5)
+        with pytest.raises(StudentError):
+            student.run(call)
+        assert not student.killed

@@ -17,17 +17,31 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import linecache
+import pickle
 import random
 import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
+from functools import lru_cache, wraps
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
 
-__all__ = ["Check", "CheckResult", "Fail", "LocalStudent", "Spec", "StudentError", "check", "expect", "load_spec"]
+__all__ = [
+    "Check",
+    "CheckResult",
+    "Fail",
+    "LocalStudent",
+    "Spec",
+    "StudentError",
+    "check",
+    "drawn",
+    "expect",
+    "load_spec",
+]
 
 
 class Fail(Exception):
@@ -116,6 +130,34 @@ def check(exercise: str, *, points: float = 0, title: str, seconds: float = 10) 
     return decorate
 
 
+def drawn(draw: Callable) -> Callable:
+    """Remember what a function of a random generator draws, so that a class judged with one seed has it drawn once.
+
+        @drawn
+        def some_words(rng):            # inputs, and what is expected of them: whatever depends on the seed alone
+            words = rng.sample(WORDS, 5)
+            return words, slow_answer(words)
+
+    Called again with ``rng`` in the same state, it gives an equal value at once and leaves ``rng`` in the state in which
+    the first call left it. Every call returns a fresh copy, so that nobody can change what the next one gets. The value
+    must be one that pickle can copy; further arguments must be hashable. Each function remembers 8 values.
+    """
+
+    @lru_cache(maxsize=8)
+    def remember(state: tuple, *args: Any) -> bytes:
+        rng = random.Random()
+        rng.setstate(state)
+        return pickle.dumps((draw(rng, *args), rng.getstate()))
+
+    @wraps(draw)
+    def drawn_once(rng: random.Random, *args: Any) -> Any:
+        value, state = pickle.loads(remember(rng.getstate(), *args))
+        rng.setstate(state)
+        return value
+
+    return drawn_once
+
+
 @dataclass(frozen=True)
 class Spec:
     """The checks of one assignment, in the order in which they are written."""
@@ -155,6 +197,8 @@ def load_spec(path: str | Path) -> Spec:
     module = importlib.util.module_from_spec(loader_spec)
     sys.modules[loader_spec.name] = module  # dataclasses look their module up
     loader_spec.loader.exec_module(module)
+    # drivers are sent as source: that of this very moment, also when the file is edited or gone later
+    linecache.cache[loader_spec.origin] = (len(source), None, source.splitlines(keepends=True), loader_spec.origin)
     checks = tuple(v.__check__ for v in vars(module).values() if hasattr(v, "__check__"))
     return Spec(path.stem, module, source, checks)
 

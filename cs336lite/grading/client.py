@@ -2,72 +2,113 @@
 
 from __future__ import annotations
 
+import array
+import fcntl
 import inspect
 import json
 import os
 import select
 import shutil
+import signal
 import socket
+import struct
 import subprocess
-import sys
-import sysconfig
 import tempfile
 import textwrap
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cs336lite.course.paths import GRADED_MODULES
 from cs336lite.course.spec import StudentError
-from cs336lite.grading import wire
+from cs336lite.grading import bubblewrap, jail, surroundings, wire
 
-WORKER = Path(__file__).with_name("worker.py")
+PREFIX = "cs336lite-worker-"
+CREDENTIALS = struct.Struct("3i")  # process, user, group
 
 
 @dataclass(frozen=True)
 class Budget:
-    """What a submission may use. ``submission_seconds`` is processor time over all its checks."""
+    """What a submission may use, beside the processor time that each check allows it.
 
-    load_seconds: float = 20.0
-    submission_seconds: float = 180.0
+    Limits are processor time, so that a busy machine changes no verdict; time in which the submission neither computes
+    nor waits for a processor is counted by itself.
+    """
+
+    load_seconds: float = 20.0  # to run its cells
+    submission_seconds: float = 180.0  # all its checks together
+    idle_seconds: float = 20.0  # asleep, all its checks together
     memory_bytes: int = 2 << 30
-    patience: float = 4.0  # wall-clock limit, as a multiple of the processor-time limit
+    answer_bytes: int = 64 << 20  # one answer
+    submission_answer_bytes: int = 512 << 20  # all its answers together
+    threads: int = 128
 
 
-class WorkerFailure(RuntimeError):
-    """The worker itself cannot be started or does not answer: nothing to do with the submission."""
+@dataclass(frozen=True)
+class Needs:
+    """What an assignment asks of a worker: modules to import once, and library functions that must raise."""
+
+    warm: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()
+
+
+class WorkerFailure(BaseException):
+    """The worker itself cannot be started or does not answer: nothing to do with the submission.
+
+    It derives from BaseException so that a check, which takes an exception for a wrong answer, lets it pass.
+    """
 
 
 class Worker:
     """A process that imported what the checks need and forks a child per submission.
 
     Args:
-        warm: modules to import once, before any fork.
+        needs: what to import and what to refuse, before any fork.
         budget: limits of each submission.
+        layers: the layers to set; those that this machine lacks are left out.
     """
 
-    def __init__(self, warm: tuple[str, ...] = (), budget: Budget = Budget()) -> None:
+    LAYERS = ("bubblewrap", *jail.LAYERS)
+
+    def __init__(self, needs: Needs = Needs(), budget: Budget = Budget(), layers: tuple[str, ...] = LAYERS) -> None:
+        self.needs = needs
         self.budget = budget
-        self.folder = Path(tempfile.mkdtemp(prefix="cs336lite-worker-"))
-        prepare_library(self.folder / "library")
-        (self.folder / "matplotlib").mkdir()
+        remove_abandoned_folders()
+        self.folder = Path(tempfile.mkdtemp(prefix=PREFIX))
+        self.lock = os.open(self.folder / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        fcntl.flock(self.lock, fcntl.LOCK_EX)  # held as long as this process lives: the folder is in use
+        self.wrapped = "bubblewrap" in layers and bubblewrap.way() is not None
+        root = os.geteuid() == 0
+        user = surroundings.stranger() if root and not (self.wrapped and bubblewrap.changes_user()) else None
+        surroundings.prepare(self.folder, user)
         self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        library = str(self.folder / "library")
+        library, packages = str(self.folder / "library"), surroundings.site_folders()
+        readable = surroundings.readable_paths()
+        closed = not all(map(surroundings.open_to_others, surroundings.roots()))
         options = {
-            "folder": str(self.folder),
-            "path": [library, *packages()],
-            "warm": warm,
+            "path": [library, *packages],
+            "warm": needs.warm,
+            "refused": needs.refused,
+            "user": user,
+            "keep_reading": closed and not self.wrapped,
+            "layers": layers,
+            "shut": surroundings.shut_modules(),
+            "readable": [*readable, *surroundings.DEVICES, str(self.folder)],
+            "listable": sorted({os.path.dirname(path) for path in readable if path not in surroundings.roots()}),
+            "roots": [*surroundings.roots(), *surroundings.DEVICES, library, str(self.folder / "matplotlib")],
             "memory": budget.memory_bytes,
             "seconds": int(budget.load_seconds + budget.submission_seconds) + 10,  # the client's own limits come first
-            "readable": [library, *packages(), *system_folders()],
+            # the client watches the number of a child's threads; this bounds how many it could start meanwhile
+            "threads": (0 if root else surroundings.threads_of(os.geteuid())) + 32 * budget.threads,
         }
+        program = [surroundings.interpreter(), "-s", "-P", "-S", str(self.folder / "worker" / "worker.py")]
+        wrapper = bubblewrap.command(self.folder) if self.wrapped else []
         self.process = subprocess.Popen(
-            [sys.executable, "-s", "-P", "-S", str(WORKER), str(theirs.fileno()), json.dumps(options)],
+            [*wrapper, *program, str(theirs.fileno()), json.dumps(options)],
             pass_fds=[theirs.fileno()],
-            env=clean_environment(self.folder),
+            env=surroundings.environment(self.folder),
             cwd=self.folder,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -76,6 +117,7 @@ class Worker:
         )
         theirs.close()
         if self.ask(b"", 120) != b"ready":
+            self.process.kill()
             reason = self.process.stderr.read().decode(errors="replace").strip().splitlines()[-1:]
             self.close()
             raise WorkerFailure(f"the grading worker did not start: {' '.join(reason) or 'no reason given'}")
@@ -92,26 +134,49 @@ class Worker:
         except OSError:
             return b""
 
-    def spawn(self, folder: Path) -> tuple[socket.socket, int]:
-        """The channel to a fresh child that can read ``folder``, and the child's process number."""
+    def spawn(self, folder: Path) -> Child:
+        """A fresh child that can read ``folder``. Raises WorkerFailure when the worker is gone."""
         ours, theirs = socket.socketpair()
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         answer = self.ask(b"spawn " + os.fsencode(folder), 60, (theirs.fileno(),))
         theirs.close()
-        if not answer.isdigit():
+        try:
+            if not answer.isdigit():
+                raise WorkerFailure("the grading worker does not answer")
+            # the first frame was sent before any student code ran: it, and who sent it, can be believed
+            pid, frame = receive_first(ours, 60)
+        except BaseException:
             ours.close()
-            raise WorkerFailure("the grading worker does not answer")
-        return ours, int(answer)
+            raise
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 0)
+        layers = (["bubblewrap"] if self.wrapped else []) + list(frame["value"])
+        return Child(ours, int(answer), pid, tuple(layers))
 
-    def kill(self, pid: int) -> int:
-        """End a child; the number of the signal that had already ended it, or 0."""
-        answer = self.ask(b"kill %d" % pid, 60)
-        return int(answer) if answer.isdigit() else 0
+    def kill(self, number: int, gone: bool = False) -> int:
+        """End a child; the signal that had already ended it, or 0. Raises WorkerFailure when the worker is gone.
+
+        One that is ``gone`` has closed its channel, and gets a moment to end by itself.
+        """
+        answer = self.ask(b"%s %d" % (b"reap" if gone else b"kill", number), 60)
+        if not answer.isdigit():
+            raise WorkerFailure("the grading worker was lost")
+        return int(answer)
+
+    def layers(self) -> tuple[str, ...]:
+        """The layers that hold around a child, each as the child found it. Raises WorkerFailure."""
+        child = self.spawn(self.folder / "inputs")
+        child.channel.close()
+        self.kill(child.number)
+        return child.layers
 
     def close(self) -> None:
         self.control.close()
         self.process.kill()
         self.process.wait()
+        self.process.stderr.close()
         shutil.rmtree(self.folder, ignore_errors=True)
+        with suppress(OSError):
+            os.close(self.lock)
 
     def __enter__(self) -> Worker:
         return self
@@ -129,25 +194,69 @@ class Worker:
             student.close()
 
 
+@dataclass(frozen=True)
+class Child:
+    """A submission's process: its channel, its number for the worker, its process here, the layers around it."""
+
+    channel: socket.socket
+    number: int
+    pid: int
+    layers: tuple[str, ...]
+
+
+def receive_first(channel: socket.socket, seconds: float) -> tuple[int, dict[str, Any]]:
+    """The sender of the first frame on a channel, as a process of this namespace, and the frame."""
+    channel.settimeout(seconds)
+    try:
+        handles = array.array("i")
+        data, ancillary, _, _ = channel.recvmsg(wire.PREFIX.size, socket.CMSG_LEN(CREDENTIALS.size))
+        handles.frombytes(ancillary[0][2][: CREDENTIALS.size])
+        rest = channel.recv(wire.frame_length(data), socket.MSG_WAITALL)
+        return handles[0], wire.unpack(data, rest)
+    except (OSError, IndexError, struct.error, wire.WireError) as error:
+        raise WorkerFailure(f"the grading worker could not start a submission ({type(error).__name__})") from None
+
+
+def remove_abandoned_folders() -> None:
+    """Delete the folders of workers whose graders were killed: those that no process holds locked."""
+    for folder in Path(tempfile.gettempdir()).glob(PREFIX + "*"):
+        try:
+            lock = os.open(folder / "lock", os.O_RDWR | os.O_CLOEXEC)
+        except OSError:  # just made, or somebody else's
+            continue
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if time.time() - os.fstat(lock).st_mtime > 60:  # younger ones may be about to be locked
+                shutil.rmtree(folder, ignore_errors=True)
+        except OSError:
+            pass
+        finally:
+            os.close(lock)
+
+
 class RemoteStudent:
     """A submission across the wall (a `cs336lite.course.spec.Student`).
 
     The child starts with the first question and is started again, cells and all, when a check has lost it. Every
-    question raises `StudentError` when the child raises, answers nonsense, dies, or uses up a budget.
+    question raises `StudentError` when the child raises, answers nonsense, dies, or uses up a budget; `WorkerFailure`
+    when the worker is gone, of which the submission is innocent.
     """
 
     def __init__(self, worker: Worker, cells: tuple[tuple[str, str], ...], name: str) -> None:
         self.worker = worker
+        self.budget = worker.budget
         self.cells = cells
         self.name = name
-        self.folder = Path(tempfile.mkdtemp(dir=worker.folder, prefix="inputs-"))
+        self.folder = Path(tempfile.mkdtemp(dir=worker.folder / "inputs"))
         self.folder.chmod(0o755)
-        self.channel: socket.socket | None = None
-        self.pid = 0
-        self.load_errors: list[tuple[str, str, int]] = []
+        self.child: Child | None = None
+        self.load_errors: list[str] = []
         self.load_failure: StudentError | None = None
         self.spent = 0.0  # processor seconds of all children so far
+        self.idle = 0.0  # seconds in which they slept
+        self.received = 0  # bytes of answers so far
         self.check_limit = self.check_spent = 0.0
+        self.killed = False  # whether the current check lost its child to a signal that only others can send
         self.files = 0
         self.layers: tuple[str, ...] = ()  # of the jail, as the child found them to hold
 
@@ -170,7 +279,7 @@ class RemoteStudent:
 
     def begin(self, seconds: float) -> None:
         """Start a check, which may use this much processor time."""
-        self.check_limit, self.check_spent = seconds, 0.0
+        self.check_limit, self.check_spent, self.killed = seconds, 0.0, False
 
     def measure(self, driver: Callable, args: tuple) -> tuple[Any, float]:
         self.ensure_loaded()
@@ -188,82 +297,105 @@ class RemoteStudent:
     def ensure_loaded(self) -> None:
         if self.load_failure is not None:
             raise self.load_failure
-        if self.channel is not None:
+        if self.child is not None:
             return
-        self.channel, self.pid = self.worker.spawn(self.folder)
-        limit = self.worker.budget.load_seconds
+        self.child = self.worker.spawn(self.folder)
+        self.layers = self.child.layers
+        limit = self.budget.load_seconds
         try:
-            # what comes before the first cell was sent by the worker's own code: it can be believed
-            self.layers = tuple(self.exchange(b"", limit, "the jail")[0]["value"])
-            answer, _ = self.exchange(
-                wire.pack("load", list(self.cells), name=self.name), limit, f"{limit:g} s to run its cells"
-            )
+            frame = wire.pack("load", list(self.cells), name=self.name)
+            answer, _ = self.exchange(frame, limit, f"{limit:g} s to run its cells")
         except StudentError as error:
-            self.load_failure = StudentError(error.kind, f"while its cells were run: {error}")
-            raise self.load_failure from None
+            failure = StudentError(error.kind, f"while its cells were run: {error}")
+            if not self.killed:
+                self.load_failure = failure
+            raise failure from None
         self.load_errors = self.read_load_errors(answer)
 
     def exchange(self, frame: bytes, seconds: float, limit: str) -> tuple[dict[str, Any], float]:
         """Send a frame; the answer, and the processor seconds it took the child."""
-        left = self.worker.budget.submission_seconds - self.spent
-        if left <= 0:
-            raise StudentError(
-                "TimeLimit", f"the submission used up its {self.worker.budget.submission_seconds:g} s in earlier checks"
-            )
-        if seconds > left:
-            seconds, limit = left, f"{self.worker.budget.submission_seconds:g} s for the whole submission"
-        meter = Meter(self.pid, seconds, self.worker.budget.patience)
+        most = self.budget.submission_seconds
+        if most <= self.spent:
+            raise StudentError("TimeLimit", f"time limit: the submission used up its {most:g} s in earlier checks")
+        if seconds > most - self.spent:
+            seconds, limit = most - self.spent, f"{most:g} s for the whole submission"
+        meter = Meter(self.child.pid, seconds, self.budget.idle_seconds - self.idle, self.budget.threads)
         try:
-            self.channel.setblocking(False)
+            self.child.channel.setblocking(False)
             self.send(frame, meter)
             prefix = self.receive(wire.PREFIX.size, meter)
-            answer = wire.unpack(prefix, self.receive(wire.frame_length(prefix), meter))
-            used = meter.used()
-            self.spent += used
-            return answer, used
+            length = self.count_answer(wire.frame_length(prefix))
+            answer = wire.unpack(prefix, self.receive(length, meter))
+            self.count(meter)
+            return answer, meter.used()
+        except wire.TooLarge:
+            self.lose(meter)
+            raise self.output_limit() from None
         except wire.WireError:
             self.lose(meter)
-            raise StudentError("BadAnswer", "the answer is too large, or no value that can be judged") from None
-        except TimeoutError:
+            raise StudentError("BadAnswer", "the answer is no value that can be judged") from None
+        except TooMuch as found:
             self.lose(meter)
-            raise StudentError("TimeLimit", f"time limit: more than {limit} (an endless loop, or too slow)") from None
+            said = {
+                "time": f"time limit: more than {limit} (an endless loop, or too slow)",
+                "idle": f"time limit: your code slept or waited for {self.budget.idle_seconds:g} s in all",
+                "threads": f"thread limit: more than {self.budget.threads} threads",
+            }
+            raise StudentError("ThreadLimit" if found.what == "threads" else "TimeLimit", said[found.what]) from None
         except (ConnectionError, EOFError, OSError):
-            signal = self.lose(meter)
-            how = "used more memory than allowed, or crashed" if signal else "ended its own process"
+            number = self.lose(meter, gone=True)
+            self.killed = number == signal.SIGKILL  # it cannot send that to itself
+            how = "used more memory than allowed, or crashed" if number else "ended its own process"
             raise StudentError("Died", f"the submission {how} while it was asked") from None
+
+    def count_answer(self, length: int) -> int:
+        """The length of a frame to read. Raises wire.TooLarge beyond what an answer, or all of them, may have."""
+        self.received += length
+        if length > self.budget.answer_bytes or self.received > self.budget.submission_answer_bytes:
+            raise wire.TooLarge
+        return length
+
+    def output_limit(self) -> StudentError:
+        one, all_ = self.budget.answer_bytes >> 20, self.budget.submission_answer_bytes >> 20
+        return StudentError("OutputLimit", f"output limit: more than {one} MiB in one answer, or {all_} MiB in all")
 
     def send(self, data: bytes, meter: Meter) -> None:
         view = memoryview(data)
         while view:
-            meter.wait(self.channel, writing=True)
-            view = view[self.channel.send(view) :]
+            meter.wait(self.child.channel, writing=True)
+            view = view[self.child.channel.send(view) :]
 
     def receive(self, count: int, meter: Meter) -> bytes:
         parts = bytearray()
         while len(parts) < count:
-            meter.wait(self.channel)
-            part = self.channel.recv(min(count - len(parts), 1 << 20))
+            meter.wait(self.child.channel)
+            part = self.child.channel.recv(min(count - len(parts), 1 << 20))
             if not part:
                 raise EOFError
             parts += part
         return bytes(parts)
 
-    def lose(self, meter: Meter) -> int:
+    def lose(self, meter: Meter, gone: bool = False) -> int:
         """Give the child up; it is started afresh for the next check."""
-        used = meter.used()
-        self.spent += used
-        self.check_spent += used
-        return self.stop()
+        self.check_spent += self.count(meter)
+        return self.stop(gone)
 
-    def stop(self) -> int:
-        if self.channel is None:
+    def count(self, meter: Meter) -> float:
+        """Add what a question took to what the submission has used; the processor seconds."""
+        self.spent += meter.used()
+        self.idle += meter.idle
+        return meter.used()
+
+    def stop(self, gone: bool = False) -> int:
+        if self.child is None:
             return 0
-        self.channel.close()
-        self.channel = None
-        return self.worker.kill(self.pid)
+        child, self.child = self.child, None
+        child.channel.close()
+        return self.worker.kill(child.number, gone)
 
     def close(self) -> None:
-        self.stop()
+        with suppress(WorkerFailure):
+            self.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def explain(self, answer: dict[str, Any]) -> StudentError:
@@ -272,43 +404,61 @@ class RemoteStudent:
         at = f" (cell {cell}, line {line})" if self.is_place(cell, line) else ""
         if kind == "MissingName":
             name = wire.plain_name(answer.get("detail"))
-            because = "".join(f"; cell {c} stopped with {k} on line {n}" for c, k, n in self.load_errors[:3])
-            return StudentError(
-                "Missing", f"`{name}` is not defined{because or ': has its cell been deleted or renamed?'}"
-            )
+            because = "; ".join(self.load_errors[:3]) or ": has its cell been deleted or renamed?"
+            return StudentError("Missing", f"`{name}` is not defined{'; ' * bool(self.load_errors)}{because}")
         if kind == "NotImplementedError":
             return StudentError("Unsolved", f"this exercise is not solved yet: NotImplementedError{at}")
         if kind == "MemoryError":
-            limit = self.worker.budget.memory_bytes / 2**30
-            return StudentError("MemoryLimit", f"memory limit: more than {limit:g} GiB{at}")
+            return StudentError("MemoryLimit", f"memory limit: more than {self.budget.memory_bytes / 2**30:g} GiB{at}")
+        if kind == "OutputLimit":
+            return self.output_limit()
         if kind == "BadAnswer":
-            return StudentError(
-                "BadAnswer", "the answer has a type that is not asked for, or is too large to be judged"
-            )
-        return StudentError(kind, f"your code raised {kind}{at}")
+            return StudentError("BadAnswer", "the answer has a type that is not asked for")
+        return StudentError(kind, f"your code raised {kind}{at}{self.advice(kind, answer.get('detail'))}")
+
+    def advice(self, kind: str, detail: Any) -> str:
+        """What to do about an exception. A name that the child tells is repeated only if this side knows it too."""
+        if kind == "LibraryCall" and detail in self.worker.needs.refused:
+            return f": `{detail}` is what this exercise asks you to write"
+        if kind == "ModuleNotFoundError" and isinstance(detail, str) and detail in surroundings.shut_modules():
+            return f": `{detail}` is not there when work is graded; write what you need of it"
+        return ""
 
     def is_place(self, cell: Any, line: Any) -> bool:
         """Whether the child named a cell that the submission has; anything else is not repeated to anybody."""
         return isinstance(cell, str) and type(line) is int and any(cell == label for label, _ in self.cells)
 
-    def read_load_errors(self, answer: dict[str, Any]) -> list[tuple[str, str, int]]:
+    def read_load_errors(self, answer: dict[str, Any]) -> list[str]:
         """Which cells failed, as the child tells it; an answer of another form counts as none."""
         errors = answer.get("value") if answer.get("op") == "loaded" else None
         found = []
         for error in errors if isinstance(errors, list) else []:
             if isinstance(error, dict) and self.is_place(error.get("cell"), error.get("line")):
-                found.append((error["cell"], wire.plain_name(error.get("kind")), error["line"]))
+                kind = wire.plain_name(error.get("kind"))
+                advice = self.advice(kind, error.get("detail"))
+                found.append(f"cell {error['cell']} stopped with {kind} on line {error['line']}{advice}")
         return found
 
 
-class Meter:
-    """Watches one question to a child: its processor time, and a multiple of that on the wall clock."""
+class TooMuch(Exception):
+    """A limit was passed: ``what`` is "time", "idle" or "threads"."""
 
-    def __init__(self, pid: int, seconds: float, patience: float) -> None:
+    def __init__(self, what: str) -> None:
+        self.what = what
+
+
+class Meter:
+    """Watches one question to a child: its processor time, the time it sleeps, the number of its threads."""
+
+    PAUSE = 0.05
+
+    def __init__(self, pid: int, seconds: float, idle_seconds: float, threads: int) -> None:
         self.clock = (~pid << 3) | 2  # Linux: the processor-time clock of another process (see clock_getcpuclockid)
-        self.start = self.read()
-        self.seconds = seconds
-        self.wall_end = time.monotonic() + patience * seconds + 5
+        self.status = f"/proc/{pid}/stat"
+        self.start = self.last = self.read()
+        self.seconds, self.idle_seconds, self.threads = seconds, idle_seconds, threads
+        self.idle = 0.0
+        self.looked = time.monotonic()
 
     def read(self) -> float:
         try:
@@ -317,67 +467,34 @@ class Meter:
             return getattr(self, "last", 0.0)
 
     def used(self) -> float:
-        self.last = self.read()
-        return max(0.0, self.last - self.start)
+        self.last = max(self.last, self.read())
+        return self.last - self.start
+
+    def look(self) -> None:
+        """Raise TooMuch when a limit is passed."""
+        before, now = self.last, time.monotonic()
+        if self.used() > self.seconds:
+            raise TooMuch("time")
+        try:
+            with open(self.status) as file:
+                fields = file.read().rpartition(")")[2].split()
+        except OSError:
+            return  # the process is gone: the channel will tell
+        if self.last - before < 0.001 and fields[0] != "R":
+            self.idle += now - self.looked
+        self.looked = now
+        if self.idle > self.idle_seconds:
+            raise TooMuch("idle")
+        if int(fields[17]) > self.threads:
+            raise TooMuch("threads")
 
     def wait(self, channel: socket.socket, writing: bool = False) -> None:
-        """Return when the channel is ready. Raises TimeoutError when a limit is passed first."""
+        """Return when the channel is ready. Raises TooMuch when a limit is passed first."""
         pause = 0.0
         while True:
             readers, writers = ([], [channel]) if writing else ([channel], [])
             readable, writable, _ = select.select(readers, writers, [], pause)
             if readable or writable:
                 return
-            if self.used() > self.seconds or time.monotonic() > self.wall_end:
-                raise TimeoutError
-            pause = 0.05
-
-
-def packages() -> list[str]:
-    """The folders of installed packages, without what .pth files add (an editable cs336lite among them)."""
-    return [p for p in sys.path if p.endswith(("site-packages", "dist-packages"))]
-
-
-def system_folders() -> list[str]:
-    """What Python and its libraries read while they run, and nothing of anybody's own."""
-    library = sysconfig.get_paths()["stdlib"]
-    shared = ["/usr/lib", "/usr/lib64", "/lib", "/lib64", "/usr/share/zoneinfo", "/etc/ld.so.cache", "/etc/localtime"]
-    devices = ["/dev/null", "/dev/zero", "/dev/random", "/dev/urandom"]
-    return [library, str(Path(sys.base_prefix) / "lib"), *shared, *devices]
-
-
-def clean_environment(home: Path) -> dict[str, str]:
-    """An environment that tells nothing of the instructor's, with hashing and threads made steady."""
-    return {
-        "PATH": "/usr/bin:/bin",
-        "HOME": str(home),
-        "LANG": "C.UTF-8",
-        "PYTHONHASHSEED": "0",
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "OMP_NUM_THREADS": "1",
-        "MPLBACKEND": "Agg",
-        "MPLCONFIGDIR": str(home / "matplotlib"),  # matplotlib wants to see such a folder, and writes nothing into it
-    }
-
-
-QUIET_COURSE = '''"""What notebooks import from the course, with nothing behind it: the grader does the judging."""
-
-
-def check(*args, **kwargs):
-    return None
-
-
-hint = status = export_solution = have = check
-'''
-
-
-def prepare_library(folder: Path) -> None:
-    """A `cs336lite` for submissions: the lectures' modules, quiet tools, and no graded module at all."""
-    package = folder / "cs336lite"
-    package.mkdir(parents=True)
-    source = Path(__file__).resolve().parents[1]
-    graded = set(GRADED_MODULES.values())
-    for module in source.glob("*.py"):
-        if module.stem not in graded and module.stem != "cli":
-            shutil.copy(module, package / module.name)
-    (package / "course.py").write_text(QUIET_COURSE)
+            self.look()
+            pause = self.PAUSE

@@ -9,43 +9,67 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from cs336lite.grading import bubblewrap
+from cs336lite.grading.client import Worker, WorkerFailure
+
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer: does it hold here, does the grader use it, and how to get it."""
+    """One layer: does it hold here, and how to get it."""
 
     name: str
     protects: str
     holds: bool
-    used: bool
     advice: str = ""
 
 
 def layers() -> list[Layer]:
-    """All layers, tried in this process or in a short-lived child; nothing on the machine is changed."""
+    """All layers, each tried in a short-lived process; nothing on the machine is changed."""
     linux = sys.platform == "linux"
     jailed = jailed_layers() if linux else []
+    user = user_of_a_child() if linux else None
     return [
-        Layer("own process", "answers, seeds and the gradebook are not in the memory of student code", True, True),
-        Layer("rlimits", "memory, file size, open files, core dumps", rlimits_hold(), True, "grade on Linux"),
         Layer(
-            "seccomp",
-            "no new processes or programs, sockets, signals",
-            "seccomp" in jailed,
-            True,
-            "Linux on x86-64 or Arm",
+            "own process", "answers, seeds and the gradebook are not in the memory of student code", bool(user), LINUX
         ),
-        Layer(
-            "Landlock", "no files but inputs and libraries, no TCP", "Landlock" in jailed, True, "Linux 5.13 or newer"
-        ),
+        Layer("rlimits", "memory, processor time, file size, open files, threads", rlimits_hold(), LINUX),
+        Layer("not root", "student code never runs as root", user not in (None, 0), LINUX),
+        Layer("seccomp", "nothing but computing: no new process, socket or signal", "seccomp" in jailed, LINUX),
+        Layer("Landlock", "no files but inputs and libraries, no TCP", "Landlock" in jailed, LANDLOCK),
         Layer(
             "bubblewrap",
             "no network, no other processes, no other files",
-            linux and bubblewrap_holds(),
-            False,
-            "apt-get install bubblewrap",
+            linux and bubblewrap.way() is not None,
+            bubblewrap_advice(),
         ),
     ]
+
+
+LINUX = "Linux on x86-64 or Arm"
+LANDLOCK = "Linux 5.13 or newer, with Landlock in its list of security modules (lsm=landlock,...)"
+
+
+def bubblewrap_advice() -> str:
+    """How to get namespaces: the program first, then the right to use it."""
+    if shutil.which("bwrap") is None:
+        return "apt-get install bubblewrap"
+    return (
+        "bwrap is installed, but may not make namespaces: allow user namespaces (Ubuntu 24.04: an AppArmor profile for "
+        "bwrap, or sysctl kernel.apparmor_restrict_unprivileged_userns=0; in Docker: --security-opt seccomp=unconfined)"
+    )
+
+
+def user_of_a_child() -> int | None:
+    """The user as which a submission's process runs; None when none can be started."""
+    try:
+        with Worker() as worker:
+            child = worker.spawn(worker.folder / "inputs")
+            status = Path(f"/proc/{child.pid}/status").read_text()
+            child.channel.close()
+            worker.kill(child.number)
+        return int(next(line.split()[1] for line in status.splitlines() if line.startswith("Uid:")))
+    except (WorkerFailure, OSError):
+        return None
 
 
 def rlimits_hold() -> bool:
@@ -72,13 +96,6 @@ def jailed_layers() -> list[str]:
     )
     status = run([sys.executable, "-S", "-c", code, str(Path(__file__).parent)])
     return [name for bit, name in ((1, "Landlock"), (2, "seccomp")) if 32 <= status < 36 and status & bit]
-
-
-def bubblewrap_holds() -> bool:
-    bwrap = shutil.which("bwrap")
-    if bwrap is None:
-        return False
-    return run([bwrap, "--ro-bind", "/", "/", "--unshare-all", "--die-with-parent", "true"]) == 0
 
 
 def run(command: list[str]) -> int:

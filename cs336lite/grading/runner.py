@@ -1,4 +1,10 @@
-"""Grade a class or single files: judge in parallel, then (for a class) record through nbgrader in one process."""
+"""Grade a class or single files: read, judge in parallel, and (for a class) record, each submission by itself.
+
+    submitted/ ──read──▶ Submission ──judge (pool)──▶ Verdict (a file) ──record (one writer)──▶ gradebook, autograded/
+
+Every step can be cut off at any moment and started again: a verdict that is there is not judged anew, an entry that is
+recorded is not written again.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +12,25 @@ import contextlib
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
-from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import Any
 
 from cs336lite.course.paths import CourseError
-from cs336lite.grading.submission import Submission, read_submission, structure_of_gradebook, structure_of_source
-from cs336lite.grading.verdicts import Judge, Verdict, course_seed, hidden_spec
+from cs336lite.grading.client import WorkerFailure
+from cs336lite.grading.pools import Cluster, Item, Processes, ThisProcess
+from cs336lite.grading.submission import (
+    StructureCell,
+    Submission,
+    SubmittedNotebook,
+    link_above,
+    normalise,
+    read_notebook,
+    read_submission,
+    structure_of_source,
+    submission_of,
+)
+from cs336lite.grading.verdicts import Judge, Verdict
 
 
 @dataclass(frozen=True)
@@ -25,6 +41,24 @@ class Graded:
     verdict: Verdict
 
 
+class NotAllGraded(CourseError):
+    """Some submissions could not be graded, through no fault of theirs; ``graded`` are all the others."""
+
+    def __init__(self, graded: list[Graded], failed: list[str]) -> None:
+        super().__init__("not graded:\n  " + "\n  ".join(failed) + "\nRun the same command again to go on.")
+        self.graded = graded
+
+
+@dataclass(frozen=True)
+class How:
+    """How to judge: processes here, or a dask scheduler's address; without enough protection; a new jail for each."""
+
+    jobs: int = 1
+    dask: str | None = None
+    trust: bool = False
+    strict: bool = False
+
+
 Progress = Callable[[Iterable, int, str], Iterator]
 
 
@@ -33,12 +67,18 @@ def no_progress(items: Iterable, total: int, what: str) -> Iterator:
 
 
 def grade_files(
-    course: Path, assignment: str, files: list[Path], *, jobs: int = 1, progress: Progress = no_progress
+    course: Path,
+    assignment: str,
+    files: list[Path],
+    *,
+    jobs: int = 1,
+    progress: Progress = no_progress,
+    how: How | None = None,
 ) -> list[Graded]:
     """Verdicts on single ``.ipynb`` or ``.py`` files, in the order given; no gradebook is touched.
 
     Raises CourseError for a file that does not exist or has another ending: that is the caller's mistake, whereas
-    a file that cannot be judged is the submission's, and scores zero.
+    a file that cannot be judged is the submission's, and scores zero. Raises NotAllGraded.
     """
     for path in files:
         if not path.is_file():
@@ -47,106 +87,116 @@ def grade_files(
             raise CourseError(f"{path}: a submission is a notebook (.ipynb) or a plain Python file (.py)")
     source = course / "source" / assignment / f"{assignment}.ipynb"
     structure = structure_of_source(source) if source.exists() else []
-    submissions = [read_submission(path, structure) for path in files]
-    verdicts = judge_all(course, assignment, submissions, jobs, progress)
-    return [Graded(str(path), verdict) for path, verdict in zip(files, verdicts)]
+    items = (Item(number, read_submission(path.resolve(), structure)) for number, path in enumerate(files))
+    graded: dict[int, Graded] = {}
+    failed = []
+    with Judge(course, assignment, trust=(how or How()).trust) as judge:
+        for item, verdict in progress(judged(judge, items, how or How(jobs)), len(files), "judging"):
+            label = str(files[item.label])
+            if isinstance(verdict, Verdict):
+                graded[item.label] = Graded(label, verdict)
+            else:
+                failed.append(f"{label}: {verdict}")
+    done = [graded[number] for number in sorted(graded)]
+    if failed:
+        raise NotAllGraded(done, failed)
+    return done
 
 
-def grade_class(course: Path, assignment: str, *, jobs: int = 1, progress: Progress = no_progress) -> list[Graded]:
+def grade_class(
+    course: Path, assignment: str, *, jobs: int = 1, progress: Progress = no_progress, how: How | None = None
+) -> list[Graded]:
     """Judge every submission in ``submitted/`` and record it in the gradebook and ``autograded/``.
 
-    Verdicts are files, so an interrupted run goes on where it stopped. Recording is serial: SQLite has one writer.
+    What has been judged and recorded before, and has not changed since, is left as it is. Raises NotAllGraded.
     """
-    from nbgrader.api import Gradebook, MissingEntry
+    from cs336lite.grading.record import Entry, Recorder, complete, only_writer
 
-    folders = sorted(p.parent for p in (course / "submitted").glob(f"*/{assignment}/") if p.is_dir())
+    how = how or How(jobs)
+    folders = sorted(p for p in (course / "submitted").glob(f"*/{assignment}") if p.is_dir())
     if not folders:
         raise CourseError(
             f"no submissions of {assignment} in {course / 'submitted'}: collect them first (`nbgrader collect {assignment}`)"
         )
-    with Gradebook(f"sqlite:///{course / 'gradebook.db'}") as gradebook:
-        try:
-            structure = structure_of_gradebook(gradebook, assignment, assignment)
-        except MissingEntry:
-            raise CourseError(
-                f"the gradebook does not know {assignment}: release it first (`nbgrader generate_assignment {assignment}`)"
-            ) from None
-    students = [folder.name for folder in folders]
-    submissions = []
-    for folder in folders:
-        path = folder / assignment / f"{assignment}.ipynb"
-        submissions.append(read_submission(path, structure))
-    verdicts = judge_all(course, assignment, submissions, jobs, progress)
-    record(course, assignment, students, progress)
-    return [Graded(student, verdict) for student, verdict in zip(students, verdicts)]
-
-
-# -- judging ----------------------------------------------------------------------------------------------------
-
-_judge: Judge | None = None  # one per process of the pool, with its own worker
-
-
-def _start(course: Path, assignment: str) -> None:
-    global _judge
-    _judge = Judge(course, assignment)
-    Finalize(None, _judge.close, exitpriority=10)  # atexit does not run in a pool's processes
-
-
-def _judge_one(submission: Submission) -> Verdict:
-    return _judge.judge(submission)
-
-
-def judge_all(
-    course: Path, assignment: str, submissions: list[Submission], jobs: int, progress: Progress = no_progress
-) -> list[Verdict]:
-    """One verdict per submission, in order, from ``jobs`` processes."""
-    hidden_spec(course, assignment)  # a missing spec is told here, once
-    course_seed(course)
-    if jobs <= 1 or len(submissions) <= 1:
-        with Judge(course, assignment) as judge:
-            return [judge.judge(s) for s in progress(submissions, len(submissions), "judging")]
-    verdicts: list[Verdict | None] = [None] * len(submissions)
-    with ProcessPoolExecutor(min(jobs, len(submissions)), initializer=_start, initargs=(course, assignment)) as pool:
-        futures = {pool.submit(_judge_one, s): i for i, s in enumerate(submissions)}
-        for future in progress(as_completed(futures), len(futures), "judging"):
-            verdicts[futures[future]] = future.result()
-    return verdicts
-
-
-# -- recording --------------------------------------------------------------------------------------------------
-
-
-def record(course: Path, assignment: str, students: list[str], progress: Progress = no_progress) -> None:
-    """Run nbgrader's autograde for each student, in this process; verdicts come from their files.
-
-    Raises CourseError when nbgrader could not record some of them, after all others are recorded.
-    """
-    api = nbgrader_api(course)
-    failed = []
-    for student in progress(students, len(students), "recording"):
-        result = api.autograde(assignment, student, force=True)
-        if not result["success"]:
-            failed.append(f"{student}: {last_error(result)}")
+    graded, failed = [], []
+    with (
+        only_writer(course),
+        Recorder(course, assignment, course_config(course)) as recorder,
+        Judge(course, assignment, trust=how.trust) as judge,
+    ):
+        items = (item_of(folder, assignment, recorder.structure) for folder in folders)
+        for item, verdict in progress(judged(judge, items, how), len(folders), "grading"):
+            folder, notebook = item.carried
+            try:
+                if not isinstance(verdict, Verdict):
+                    raise CourseError(str(verdict))
+                complete(notebook, verdict, judge.spec)
+                entry = Entry.of(folder, notebook)
+                if not recorder.is_current(entry):
+                    recorder.record(entry)
+                graded.append(Graded(item.label, verdict))
+            except Exception as error:  # one that cannot be recorded takes no other with it
+                failed.append(f"{item.label}: {str(error).splitlines()[0] if str(error) else type(error).__name__}")
+    graded.sort(key=lambda g: g.label)
     if failed:
-        raise CourseError("nbgrader could not record\n  " + "\n  ".join(failed))
+        raise NotAllGraded(graded, sorted(failed))
+    return graded
 
 
-def nbgrader_api(course: Path) -> Any:
-    """nbgrader's own API, configured as its command line is when started in the course folder."""
-    from nbgrader.apps import NbGraderAPI
-    from nbgrader.coursedir import CourseDirectory
+def item_of(folder: Path, assignment: str, structure: list[StructureCell]) -> Item:
+    """A student's submission to judge, and what is needed to record it: its folder and its clean notebook."""
+    path = folder / f"{assignment}.ipynb"
+    problem = link_above(path, folder.parents[1])
+    notebook, problem = (SubmittedNotebook(), problem) if problem else read_notebook(path)
+    clean, notes = normalise(notebook, structure)
+    submission = Submission(problem=problem) if problem else submission_of(clean, notes)
+    return Item(folder.parent.name, submission, (folder, clean))
+
+
+def judged(judge: Judge, items: Iterable[Item], how: How) -> Iterator[tuple[Item, Verdict | WorkerFailure]]:
+    """Each item with its verdict, in any order: the kept verdicts at once, the others as the pool gives them."""
+    if how.dask is not None:
+        pool = Cluster(judge, how.dask, strict=how.strict)
+    elif how.jobs > 1:
+        pool = Processes(judge, how.jobs, strict=how.strict)
+    else:
+        pool = ThisProcess(judge, strict=how.strict)
+    with pool:
+        for item in items:
+            if (verdict := judge.kept(item.submission)) is not None:
+                yield item, verdict
+                continue
+            yield from pool.take(item)
+        yield from pool.finish()
+
+
+# -- nbgrader ---------------------------------------------------------------------------------------------------
+
+
+def course_config(course: Path) -> Any:
+    """The configuration of nbgrader's commands when they are started in the course folder."""
     from traitlets.config import Config
 
     from cs336lite.grading.hooks import configure
 
     logging.getLogger("traitlets").setLevel(logging.ERROR)
     config = Config()
+    extra = course / "nbgrader_config.py"
     with in_folder(course):
-        extra = course / "nbgrader_config.py"
         if extra.exists():
             exec(compile(extra.read_text(), str(extra), "exec"), {"get_config": lambda: config, "__file__": str(extra)})
         else:
             configure(config, course)
+    return config
+
+
+def nbgrader_api(course: Path) -> Any:
+    """nbgrader's own API, configured as its command line is when started in the course folder."""
+    from nbgrader.apps import NbGraderAPI
+    from nbgrader.coursedir import CourseDirectory
+
+    config = course_config(course)
+    with in_folder(course):
         return NbGraderAPI(CourseDirectory(config=config), config=config)
 
 

@@ -1,13 +1,17 @@
 """A submitted file, whatever state it is in: the cells to judge, a clean notebook to show, and what was wrong.
 
-A notebook is laid against its *structure*, the solution and grade cells that were released: what the student may not
-change is restored, what is missing is added, metadata and outputs are dropped. Nothing a file contains can raise.
+A file is first reduced to what is looked at: kinds, sources and names of cells. These are laid against the *structure*,
+the solution and grade cells that were released: what the student may not change is restored, what is missing is added.
+Nothing a file contains can raise, and no link is followed.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
+import re
+import stat
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,8 +20,11 @@ from typing import Any
 import nbformat
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-MAX_FILE = 256 << 20  # bytes; outputs are dropped, but they have to be read
+MAX_FILE = 128 << 20  # bytes; outputs are dropped, but they have to be read
 MAX_SOURCE = 1 << 20  # characters in all cells together
+MAX_CELLS = 5000
+MAX_PARTS = 3_000_000  # values in a file's JSON, about: each takes memory, however few bytes it has
+TAG = re.compile(r"<(?=[A-Za-z/!?])")  # what could begin markup in markdown
 MAKE_CELL = {"code": new_code_cell, "markdown": new_markdown_cell}  # raw cells say nothing that is judged or shown
 
 
@@ -42,6 +49,29 @@ class StructureCell:
         if self.grade:
             meta["points"] = self.points
         return {"nbgrader": meta, "deletable": False, **({"editable": False} if self.locked else {})}
+
+
+@dataclass(frozen=True)
+class SubmittedCell:
+    """A cell as it was handed in, reduced to what is looked at."""
+
+    cell_type: str
+    source: str
+    name: str | None  # nbgrader's id
+
+
+@dataclass(frozen=True)
+class SubmittedNotebook:
+    cells: tuple[SubmittedCell, ...] = ()
+    language: str = "python"
+
+    @classmethod
+    def from_metadata(cls, data: dict[str, Any]) -> SubmittedNotebook:
+        """The notebook that `as_metadata` made plain."""
+        return cls(tuple(SubmittedCell(*cell) for cell in data.get("cells", ())), data.get("language", "python"))
+
+    def as_metadata(self) -> dict[str, Any]:
+        return {"cells": [[c.cell_type, c.source, c.name] for c in self.cells], "language": self.language}
 
 
 @dataclass(frozen=True)
@@ -90,13 +120,23 @@ def submission_of(clean: nbformat.NotebookNode, notes: Iterable[str] = ()) -> Su
 def read_text(path: Path) -> tuple[str, str]:
     """A file's text and what is wrong with it (one of the two is empty)."""
     try:
-        if not path.is_file():
-            return "", "the file is missing or is no regular file"
-        if path.stat().st_size > MAX_FILE:
-            return "", f"the file is larger than {MAX_FILE >> 20} MiB"
-        data = path.read_bytes()
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return "", "the file is missing"
+    except OSError:
+        return "", "the file is no regular file, or cannot be read"
+    try:
+        about = os.fstat(handle)
+        if not stat.S_ISREG(about.st_mode):
+            return "", "the file is no regular file"
+        with open(handle, "rb", closefd=False) as file:
+            data = file.read(MAX_FILE + 1)
     except OSError as error:
         return "", f"the file cannot be read ({error.strerror})"
+    finally:
+        os.close(handle)
+    if len(data) > MAX_FILE:
+        return "", f"the file is larger than {MAX_FILE >> 20} MiB: clear its outputs and hand it in again"
     if not data.strip():
         return "", "the file is empty"
     try:
@@ -105,14 +145,39 @@ def read_text(path: Path) -> tuple[str, str]:
         return "", f"the file is not UTF-8 text (byte {error.start})"
 
 
-def read_notebook(path: Path) -> tuple[dict[str, Any], str]:
-    """A notebook's JSON in format 4 and what is wrong with it (one of the two is empty)."""
+def read_notebook(path: Path) -> tuple[SubmittedNotebook, str]:
+    """A notebook and what is wrong with it: with a problem, the notebook has no cells."""
+    data, problem = read_json(path)
+    if problem:
+        return SubmittedNotebook(), problem
+    if not isinstance(data.get("cells"), list):
+        return SubmittedNotebook(), "the file is not a notebook (it has no list of cells)"
+    if len(data["cells"]) > MAX_CELLS:
+        return SubmittedNotebook(), f"the notebook has more than {MAX_CELLS} cells"
+    notebook = reduce(data)
+    if not any(cell.cell_type == "code" and cell.source.strip() for cell in notebook.cells):
+        return SubmittedNotebook(), "the notebook has no code cells"
+    return notebook, ""
+
+
+def reduce(data: dict[str, Any]) -> SubmittedNotebook:
+    """What is looked at in a notebook's JSON, format 4."""
+    cells = [cell for cell in data["cells"] if kind_of(cell) in MAKE_CELL]
+    return SubmittedNotebook(
+        tuple(SubmittedCell(kind_of(cell), source_of(cell), grade_id(cell)) for cell in cells), kernel_language(data)
+    )
+
+
+def read_json(path: Path) -> tuple[dict[str, Any], str]:
+    """A notebook file's JSON in format 4 and what is wrong with it (one of the two is empty)."""
     text, problem = read_text(path)
     if problem:
         return {}, problem
+    if text.count(",") + text.count("[") + text.count("{") > MAX_PARTS:
+        return {}, "the file holds too many values for a notebook: clear its outputs and hand it in again"
     try:
         notebook = json.loads(text)
-    except (ValueError, RecursionError) as error:
+    except (ValueError, RecursionError, MemoryError) as error:
         where = f": {error.msg}, line {error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
         return {}, f"the file is not a notebook (no JSON{where})"
     if not isinstance(notebook, dict):
@@ -122,11 +187,15 @@ def read_notebook(path: Path) -> tuple[dict[str, Any], str]:
             notebook = nbformat.convert(nbformat.from_dict(notebook), 4)
         except Exception as error:
             return {}, f"the notebook's old format cannot be read ({type(error).__name__}): save it in JupyterLab"
-    if not isinstance(notebook.get("cells"), list):
-        return {}, "the file is not a notebook (it has no list of cells)"
-    if not any(kind_of(cell) == "code" and source_of(cell).strip() for cell in notebook["cells"]):
-        return {}, "the notebook has no code cells"
     return notebook, ""
+
+
+def link_above(path: Path, root: Path) -> str:
+    """What is wrong when a folder between ``root`` and a submitted file is a link; else empty."""
+    for folder in path.relative_to(root).parents:
+        if folder != Path(".") and (root / folder).is_symlink():
+            return f"the folder {folder} is a link"
+    return ""
 
 
 def kind_of(cell: Any) -> str:
@@ -150,53 +219,63 @@ def grade_id(cell: dict[str, Any]) -> str | None:
     return name if isinstance(name, str) else None
 
 
-def normalise(notebook: dict[str, Any], structure: Iterable[StructureCell]) -> tuple[nbformat.NotebookNode, list[str]]:
+def normalise(
+    notebook: SubmittedNotebook, structure: Iterable[StructureCell]
+) -> tuple[nbformat.NotebookNode, list[str]]:
     """A notebook with the released structure and the student's code, and notes on what was put right.
 
     Locked cells are restored, the first copy of each kept. Of a solution cell that occurs several times, all copies
     run and the last one keeps the name. Missing cells are added after the cell that they followed.
     """
     known = {cell.name: cell for cell in structure}
-    submitted = [cell for cell in notebook.get("cells", []) if kind_of(cell) in MAKE_CELL]
-    names = [name if (name := grade_id(cell)) in known else None for cell in submitted]
-    notes, cells, placed = [], [], {}
-    for index, (cell, name) in enumerate(zip(submitted, names)):
-        source = source_of(cell)
-        if name is None:
-            cells.append((None, MAKE_CELL[cell["cell_type"]](source)))
+    last = {cell.name: index for index, cell in enumerate(notebook.cells)}
+    notes: dict[str, None] = {}  # in order, each once
+    cells, placed = [], set()
+    for index, cell in enumerate(notebook.cells):
+        source, template = cell.source, known.get(cell.name)
+        if template is None:
+            cells.append((None, MAKE_CELL[cell.cell_type](harmless(cell))))
             continue
-        template = known[name]
+        name, make = cell.name, MAKE_CELL[template.cell_type]
         if template.locked:
             if name in placed:
-                notes.append(f"cell `{name}` occurs more than once: its first copy counts")
+                notes[f"cell `{name}` occurs more than once: its first copy counts"] = None
                 continue
             if source != template.source:
-                notes.append(f"cell `{name}` is not yours to edit: it was restored")
+                notes[f"cell `{name}` is not yours to edit: it was restored"] = None
             source = template.source
-        elif name in names[index + 1 :]:
-            notes.append(f"cell `{name}` occurs more than once: all copies were run, in order")
-            cells.append((None, MAKE_CELL[template.cell_type](source)))
+        elif last[name] != index:
+            notes[f"cell `{name}` occurs more than once: all copies were run, in order"] = None
+            cells.append((None, make(harmless(cell))))
             continue
-        placed[name] = True
-        cells.append((name, MAKE_CELL[template.cell_type](source, metadata=template.metadata())))
+        placed.add(name)
+        shown = source if template.locked else harmless(SubmittedCell(template.cell_type, source, name))
+        cells.append((name, make(shown, metadata=template.metadata())))
     previous = None
     for name, template in known.items():
         if name not in placed:
-            notes.append(f"cell `{name}` was missing: it was added")
+            notes[f"cell `{name}` was missing: it was added"] = None
             source = template.source if template.locked else "# this cell was missing from the submission\n"
             position = next((i + 1 for i, (n, _) in enumerate(cells) if n == previous), 0) if previous else 0
             cells.insert(position, (name, MAKE_CELL[template.cell_type](source, metadata=template.metadata())))
         previous = name
-    language = kernel_language(notebook)
-    if language != "python":
-        notes.append("the notebook names another kernel: it was judged as Python 3")
+    if notebook.language != "python":
+        notes["the notebook names another kernel: it was judged as Python 3"] = None
     clean = new_notebook(
         cells=[cell for _, cell in cells],
         metadata={"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}},
     )
     for number, cell in enumerate(clean.cells):
         cell["id"] = f"cell-{number}"
-    return clean, notes
+    return clean, list(notes)
+
+
+def harmless(cell: SubmittedCell) -> str:
+    """A cell's source with no markup in it: formgrader shows an instructor the markdown of students as it is.
+
+    A blank after each ``<`` that could begin a tag changes nothing in mathematics, and little in what is read.
+    """
+    return TAG.sub("< ", cell.source) if cell.cell_type == "markdown" else cell.source
 
 
 def kernel_language(notebook: dict[str, Any]) -> str:

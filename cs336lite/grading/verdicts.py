@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
+import importlib.metadata
 import json
 import os
 import platform
 import secrets
+import tempfile
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from cs336lite import __version__
+from cs336lite.course import spec as spec_module
 from cs336lite.course.paths import CourseError, read_json, write_atomic
 from cs336lite.course.spec import CheckResult, Spec, load_spec
-from cs336lite.grading import client as client_module
-from cs336lite.grading import jail, wire, worker
-from cs336lite.grading.client import Worker
+from cs336lite.grading import client, jail, protection, surroundings, wire, worker
+from cs336lite.grading.client import Needs, Worker, WorkerFailure
 from cs336lite.grading.submission import Submission
 
 
@@ -55,20 +58,28 @@ class Judge:
         course: the folder of the nbgrader course; holds ``hidden/`` and gets ``verdicts/`` and ``.secret/``.
         assignment: its name.
         keep: read and write verdict files; otherwise every submission is judged anew.
+        trust: judge even where too few layers of protection hold.
+        strict: a new worker for every submission.
+
+    Raises:
+        CourseError: there are no hidden checks, or too few layers hold (unless ``trust``).
+        WorkerFailure: the worker was lost `ATTEMPTS` times over one submission.
     """
 
-    def __init__(self, course: Path, assignment: str, keep: bool = True) -> None:
+    ATTEMPTS = 3
+
+    def __init__(
+        self, course: Path, assignment: str, keep: bool = True, *, trust: bool = False, strict: bool = False
+    ) -> None:
         self.course = course
         self.spec = hidden_spec(course, assignment)
         self.seed = course_seed(course)
         self.keep = keep
+        self.trust = trust
+        self.strict = strict
+        self.needs = needs_of(self.spec)
         self.worker: Worker | None = None
-        self.code = hashlib.sha256(
-            b"".join(
-                [Path(m.__file__).read_bytes() for m in (client_module, jail, wire, worker)]
-                + [self.spec.source.encode(), self.seed.encode()]
-            )
-        ).hexdigest()
+        self.code = hashlib.sha256(f"{grader_version()}/{self.spec.source}/{self.seed}".encode()).hexdigest()
 
     def path(self, submission: Submission) -> Path:
         """Where this submission's verdict is kept: the name is a hash of its cells, the spec and the grader."""
@@ -77,34 +88,65 @@ class Judge:
 
     def judge(self, submission: Submission) -> Verdict:
         """The verdict on a submission: the kept one, or a new one that is then kept."""
-        path = self.path(submission)
-        if self.keep and (kept := read_verdict(path)) is not None:
-            # notes depend on the file, not on the judged cells
-            return Verdict(**{**vars(kept), "notes": submission.notes})
-        verdict = self.judge_anew(submission)
-        if self.keep:
-            write_atomic(path, json.dumps(asdict(verdict), indent=1), mode=0o600)
+        verdict = self.kept(submission)
+        if verdict is None:
+            verdict = self.judge_anew(submission)
+            self.keep_verdict(submission, verdict)
         return verdict
 
+    def kept(self, submission: Submission) -> Verdict | None:
+        """The verdict that is kept on a submission, when there is one that may be used."""
+        verdict = read_verdict(self.path(submission)) if self.keep else None
+        if verdict is None or not self.may_use(verdict):
+            return None
+        return replace(verdict, notes=submission.notes)  # notes depend on the file, not on the judged cells
+
+    def keep_verdict(self, submission: Submission, verdict: Verdict) -> None:
+        if self.keep:
+            path = self.path(submission)
+            keep_spec(path.parent, self.spec)
+            kept = {**asdict(verdict), "submission": {"cells": submission.cells, "name": submission.name}}
+            write_atomic(path, json.dumps(kept, indent=1), mode=0o600)
+
+    def may_use(self, kept: Verdict) -> bool:
+        """Whether a kept verdict was reached under no less protection than is asked for now."""
+        layers = kept.provenance.get("layers", ())
+        return bool(kept.problem) or self.trust or not protection.missing(layers)
+
     def judge_anew(self, submission: Submission) -> Verdict:
+        for attempt in range(1, self.ATTEMPTS + 1):
+            try:
+                return self.judge_once(submission)
+            except WorkerFailure:  # killed, or out of memory: no fault of the submission's
+                self.close()
+                if attempt == self.ATTEMPTS:
+                    raise
+            finally:
+                if self.strict:
+                    self.close()
+        raise AssertionError("unreachable")
+
+    def judge_once(self, submission: Submission) -> Verdict:
         started = time.time()
+        results, spent, layers = [], 0.0, ()
         if submission.problem:
             message = f"nothing could be judged: {submission.problem}"
             results = [CheckResult(c.id, c.exercise, c.title, 0.0, c.points, False, message) for c in self.spec]
-            spent, layers = 0.0, ()
         else:
-            if self.worker is None:
-                self.worker = Worker(tuple(getattr(self.spec.module, "WARM", ())))
-            results = []
-            with self.worker.student(submission.cells, submission.name) as student:
+            with self.ready_worker().student(submission.cells, submission.name) as student:
                 for check in self.spec:
                     student.begin(check.seconds)
-                    results.append(check.run(student, self.seed))
+                    result = check.run(student, self.seed)
+                    if student.killed:  # by somebody else, perhaps for want of memory on this machine: once more
+                        student.begin(check.seconds)
+                        result = check.run(student, self.seed)
+                    results.append(result)
                 spent, layers = student.spent, student.layers
         provenance = {
             "cs336lite": __version__,
             "python": platform.python_version(),
-            "spec": hashlib.sha256(self.spec.source.encode()).hexdigest()[:16],
+            "packages": versions(self.needs.warm),
+            "spec": spec_hash(self.spec),
             "seed": self.seed,
             "layers": ["rlimits", *layers],
             "judged": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
@@ -122,6 +164,18 @@ class Judge:
             provenance,
         )
 
+    def ready_worker(self) -> Worker:
+        """The worker, started when there is none. Raises CourseError when it cannot hold untrusted code."""
+        if self.worker is None:
+            try:
+                self.worker = Worker(self.needs)
+            except WorkerFailure as failure:
+                raise CourseError(f"{failure}\nTry `cs336lite doctor`.") from None
+            if not self.trust and (missing := protection.missing(self.worker.layers())):
+                self.close()
+                raise CourseError(missing)
+        return self.worker
+
     def close(self) -> None:
         if self.worker is not None:
             self.worker.close()
@@ -134,14 +188,76 @@ class Judge:
         self.close()
 
 
+def needs_of(spec: Spec) -> Needs:
+    """What a spec asks of the worker, by its ``WARM`` modules and ``REFUSED`` library functions."""
+    return Needs(tuple(getattr(spec.module, "WARM", ())), tuple(getattr(spec.module, "REFUSED", ())))
+
+
+@functools.cache
+def grader_version() -> str:
+    """A hash of what a verdict depends on beside submission, spec and seed: this grader, and the lectures' modules."""
+    modules = (client, jail, spec_module, surroundings, wire, worker)
+    files = [Path(m.__file__) for m in modules] + surroundings.lecture_modules()
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+
+
+def spec_hash(spec: Spec) -> str:
+    return hashlib.sha256(spec.source.encode()).hexdigest()[:16]
+
+
+def versions(modules: tuple[str, ...]) -> dict[str, str]:
+    """The installed versions of modules, by name; a module without a version of its own is left out."""
+    found = {}
+    for name in modules:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
+
+
+def keep_spec(folder: Path, spec: Spec) -> None:
+    """Keep a copy of the checks beside the verdicts that they gave, so that these can be replayed."""
+    path = folder / "specs" / f"{spec_hash(spec)}.py"
+    if not path.exists():
+        write_atomic(path, spec.source, mode=0o600)
+
+
 def read_verdict(path: Path) -> Verdict | None:
     """The verdict in a file; None when there is no whole one."""
     data = read_json(path, None)
     try:
         checks = tuple(CheckResult(**check) for check in data["checks"])
+        data.pop("submission", None)
         return Verdict(**{**data, "checks": checks, "notes": tuple(data["notes"])})
     except (TypeError, KeyError):
         return None
+
+
+def judge_of(assignment: str, spec: str, seed: str, *, trust: bool = False, strict: bool = False) -> Judge:
+    """A judge by given checks (their source) and a given seed, which keeps no verdicts."""
+    with tempfile.TemporaryDirectory(prefix="cs336lite-course-") as folder:
+        write_atomic(Path(folder, "hidden", f"{assignment}.py"), spec, mode=0o600)
+        write_atomic(Path(folder, ".secret", "seed"), seed, mode=0o600)
+        return Judge(Path(folder), assignment, keep=False, trust=trust, strict=strict)
+
+
+def replay(path: Path, *, trust: bool = False) -> tuple[Verdict, Verdict]:
+    """A kept verdict, and the one that its submission, its checks and its seed give today.
+
+    Raises:
+        CourseError: the file is no verdict, or lacks what is needed to judge again.
+    """
+    kept, data = read_verdict(path), read_json(path, None)
+    if kept is None:
+        raise CourseError(f"{path} is no verdict: they are kept in assignments/verdicts/<assignment>/")
+    if kept.problem:
+        return kept, kept  # the file could not be read: no code was ever run
+    spec = path.parent / "specs" / f"{kept.provenance.get('spec')}.py"
+    if not spec.exists():
+        raise CourseError(f"{spec} is missing: it holds the checks that gave the verdict")
+    cells = tuple((str(label), str(source)) for label, source in data["submission"]["cells"])
+    submission = Submission(cells, data["submission"]["name"], notes=kept.notes)
+    with judge_of(kept.assignment, spec.read_text(encoding="utf-8"), kept.provenance["seed"], trust=trust) as judge:
+        return kept, judge.judge(submission)
 
 
 def hidden_spec(course: Path, assignment: str) -> Spec:

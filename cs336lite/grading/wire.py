@@ -18,19 +18,25 @@ import math
 import operator
 import re
 import struct
+from collections import Counter
 from typing import Any
 
 MAGIC = b"c3w1"
 PREFIX = struct.Struct(">4sII")
-MAX_HEADER = 32 << 20  # bytes of JSON
-MAX_BODY = 256 << 20  # bytes of all blobs together
+MAX_HEADER = 16 << 20  # bytes of JSON
+MAX_BODY = 64 << 20  # bytes of all blobs together
 MAX_DEPTH = 32
-MAX_NODES = 4_000_000
+MAX_NODES = 2_000_000
+MAX_COLLISIONS = 32  # members of one set or dict that may share a hash
 DTYPES = ("float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool")
 
 
 class WireError(Exception):
     """What arrived is not a frame of this protocol, or what was to be sent cannot be."""
+
+
+class TooLarge(WireError):
+    """A frame with more bytes than `MAX_HEADER` or `MAX_BODY`."""
 
 
 # -- writing ----------------------------------------------------------------------------------------------------
@@ -51,8 +57,8 @@ class _Encoder:
         if value is None or kind in (bool, str):
             return value
         if kind is int:
-            if value.bit_length() > 4096:
-                raise WireError("an integer has more than 4096 bits")
+            if not -(2**63) <= value < 2**63:
+                raise WireError("an integer needs more than 64 bits")
             return value
         if kind is float:
             return value if math.isfinite(value) else {"t": "float", "v": repr(value)}
@@ -98,7 +104,7 @@ def pack(op: str, value: Any = None, **fields: Any) -> bytes:
     text = json.dumps(header, allow_nan=False).encode()
     size = sum(header["sizes"])
     if len(text) > MAX_HEADER or size > MAX_BODY:
-        raise WireError(f"an answer of {(len(text) + size) >> 20} MiB is too large to be judged")
+        raise TooLarge(f"an answer of {(len(text) + size) >> 20} MiB is too large to be judged")
     return b"".join([PREFIX.pack(MAGIC, len(text), size), text, *encoder.blobs])
 
 
@@ -111,7 +117,7 @@ def frame_length(prefix: bytes) -> int:
     if magic != MAGIC:
         raise WireError("the bytes received do not begin a frame")
     if header > MAX_HEADER or body > MAX_BODY:
-        raise WireError(f"a frame of {(header + body) >> 20} MiB is too large")
+        raise TooLarge(f"a frame of {(header + body) >> 20} MiB is too large")
     return header + body
 
 
@@ -139,7 +145,7 @@ def unpack(prefix: bytes, rest: bytes) -> dict[str, Any]:
 
 class _Decoder:
     def __init__(self, blobs: list[bytes]) -> None:
-        self.blobs = blobs
+        self.blobs: list[bytes | None] = list(blobs)
         self.nodes = 0
 
     def decode(self, value: Any, depth: int = 0) -> Any:
@@ -148,6 +154,8 @@ class _Decoder:
             raise WireError("a value is nested too deeply or has too many parts")
         if isinstance(value, list):
             return [self.decode(v, depth + 1) for v in value]
+        if type(value) is int and not -(2**63) <= value < 2**63:
+            raise WireError("an integer of more than 64 bits")
         if not isinstance(value, dict):
             return value
         tag, content = value.get("t"), value.get("v")
@@ -156,11 +164,12 @@ class _Decoder:
         if tag == "tuple":
             return tuple(self.decode(v, depth + 1) for v in content)
         if tag == "set":
-            return {self.key(self.decode(v, depth + 1)) for v in content}
+            return set(self.keys([self.decode(v, depth + 1) for v in content]))
         if tag == "dict":
             if any(not isinstance(pair, list) or len(pair) != 2 for pair in content):
                 raise WireError("a dict whose parts are no pairs")
-            return {self.key(self.decode(k, depth + 1)): self.decode(v, depth + 1) for k, v in content}
+            keys = self.keys([self.decode(k, depth + 1) for k, _ in content])
+            return dict(zip(keys, [self.decode(v, depth + 1) for _, v in content]))
         if tag == "float" and content in ("nan", "inf", "-inf"):
             return float(content)
         if tag == "bytes":
@@ -170,16 +179,21 @@ class _Decoder:
         raise WireError("a value with an unknown tag")
 
     def blob(self, index: Any) -> bytes:
-        if type(index) is not int or not 0 <= index < len(self.blobs):
+        """A blob's bytes, once: what a frame holds in memory is never more than it sent."""
+        if type(index) is not int or not 0 <= index < len(self.blobs) or self.blobs[index] is None:
             raise WireError("a value points to a blob that is not there")
-        return self.blobs[index]
+        data, self.blobs[index] = self.blobs[index], None
+        return data
 
-    def key(self, value: Any) -> Any:
+    def keys(self, values: list[Any]) -> list[Any]:
+        """Values that can be dict keys or set members, and are not chosen to make that slow."""
         try:
-            hash(value)
+            shared = Counter(map(hash, values))
         except TypeError:
             raise WireError("a dict key or set member that cannot be hashed") from None
-        return value
+        if shared and max(shared.values()) > MAX_COLLISIONS:
+            raise WireError("a dict or set of many members with one hash")
+        return values
 
     def tensor(self, value: dict[str, Any]) -> Any:
         import torch
@@ -195,6 +209,8 @@ class _Decoder:
             raise WireError("a tensor with an impossible shape")
         kind = getattr(torch, dtype)
         count = math.prod(shape)
+        if math.prod(max(n, 1) for n in shape) >= 2**40:
+            raise WireError("a tensor with an impossible shape")
         if count * kind.itemsize != len(data):
             raise WireError("a tensor whose bytes do not fill its shape")
         if dtype == "bool" and any(b > 1 for b in set(data)):

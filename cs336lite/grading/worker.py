@@ -4,11 +4,21 @@ Started by the client as a plain script (no package, no site files, a clean envi
 
     python -s -P -S worker.py CONTROL_FD OPTIONS
 
-OPTIONS is JSON: the worker's ``folder``, the import ``path``, the modules to ``warm`` up, what a child may read
-(``readable``), and its limits (``memory`` in bytes, processor ``seconds``). Over the control socket the client sends
-``spawn FOLDER`` with one end of a socket pair, or ``kill PID``. A spawned child sets its limits and its jail, in which
-FOLDER can be read too, says which layers hold, and then answers frames on its socket (see `wire`): ``load`` runs the
-submission's cells, ``run`` runs a driver beside them. Nothing in this process knows an expected answer.
+Over the control socket the client sends ``spawn FOLDER`` with one end of a socket pair, ``kill PID``, or
+``reap PID`` for a child that has closed its end. A spawned child
+sets its limits and its jail, in which of all inputs FOLDER alone can be read, says which layers hold, and then answers
+frames on its socket (see `wire`): ``load`` runs the submission's cells, ``run`` runs a driver beside them. Nothing in
+this process knows an expected answer.
+
+OPTIONS is JSON:
+    path, warm          folders to import from; modules to import before any fork
+    refused             dotted names of library functions that raise, because an exercise is to write them
+    user, keep_reading  the user to become when started as root, and whether it may read what root may (see `jail.become`)
+    layers              the layers of `jail` to set
+    shut                modules that are installed and may not be imported
+    readable, listable  files and folders that may be read; folders of which the names may be seen
+    roots               the few folders in which all of these lie
+    memory, seconds, threads    limits of a child
 """
 
 from __future__ import annotations
@@ -19,10 +29,10 @@ import importlib
 import json
 import os
 import resource
-import shutil
 import signal
 import socket
 import sys
+import time
 import traceback
 import types
 
@@ -52,16 +62,22 @@ def main() -> None:
     sys.path.remove(here)
     sys.path[:] = options["path"] + sys.path
     sys.argv[1:] = []
+    if options["user"] is not None:
+        jail.become(options["user"], options["keep_reading"])
     for name in options["warm"]:
         importlib.import_module(name)
+    for name in options["refused"]:
+        refuse(name)
+    sys.meta_path.insert(0, Shut(frozenset(options["shut"])))
+    memory = address_space() + options["memory"]
+    jail.confine(options["readable"], options["listable"], [name for name in options["layers"] if name == "Landlock"])
     control.send(b"ready")
     while True:
         try:
             message, handles = receive(control)
         except OSError:
             message = b""
-        if not message:  # the client is gone, perhaps killed: its folder goes too
-            shutil.rmtree(options["folder"], ignore_errors=True)
+        if not message:  # the client is gone
             return
         if message.startswith(b"spawn "):
             channel = socket.socket(fileno=handles[0])
@@ -71,15 +87,51 @@ def main() -> None:
                 ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)  # never outlive the worker
                 control.close()
                 silence()
-                limit(options["memory"], options["seconds"])
-                layers = jail.confine([*options["readable"], os.fsdecode(message[6:])])
+                jail.limit(memory, options["seconds"], options["threads"])
+                # a second Landlock on top of the worker's: what both allow
+                layers = jail.confine([*options["roots"], os.fsdecode(message[6:])], layers=options["layers"])
                 channel.sendall(wire.pack("ready", layers))
                 Child(channel, wire).serve()
                 os._exit(0)
             channel.close()
             control.send(str(pid).encode())
-        elif message.startswith(b"kill "):
-            control.send(end(int(message[5:])))
+        elif message.startswith((b"kill ", b"reap ")):
+            control.send(end(int(message[5:]), patience=2.0 if message.startswith(b"reap ") else 0.0))
+
+
+def address_space() -> int:
+    """The bytes of address space that this process uses now."""
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[0]) * resource.getpagesize()
+
+
+class Shut:
+    """Import of a module that the course does not have fails as if it were not installed."""
+
+    def __init__(self, names: frozenset[str]) -> None:
+        self.names = names
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+        if name.partition(".")[0] in self.names:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+
+class LibraryCall(Exception):
+    """Raised in place of a library function that does what the exercise asks for."""
+
+
+def refuse(name: str) -> None:
+    """Let a function of a library, given by its dotted name, raise `LibraryCall`. Raises when there is none."""
+    path, _, last = name.rpartition(".")
+    owner = importlib.import_module(path.split(".")[0])
+    for part in path.split(".")[1:]:
+        owner = getattr(owner, part)
+    getattr(owner, last)  # a name that does not exist is a mistake in the spec
+
+    def refused(*args: object, **kwargs: object) -> None:
+        raise LibraryCall(name)
+
+    setattr(owner, last, refused)
 
 
 def receive(control: socket.socket) -> tuple[bytes, list[int]]:
@@ -92,10 +144,14 @@ def receive(control: socket.socket) -> tuple[bytes, list[int]]:
     return message, list(handles)
 
 
-def end(pid: int) -> bytes:
-    """Kill a child for certain, and say how it ended: the number of the signal, or 0."""
+def end(pid: int, patience: float) -> bytes:
+    """End a child for certain, and say how it ended by itself within so many seconds: a signal's number, or 0."""
+    deadline = time.monotonic() + patience
     try:
         done, status = os.waitpid(pid, os.WNOHANG)
+        while done == 0 and time.monotonic() < deadline:
+            time.sleep(0.001)
+            done, status = os.waitpid(pid, os.WNOHANG)
         if done == 0:
             os.killpg(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
@@ -137,11 +193,11 @@ class Child:
                 return pack("loaded", self.errors)
             return pack("value", self.run(frame["source"], frame["function"], frame["value"]))
         except self.wire.WireError as error:
-            return pack("error", kind="BadAnswer", detail=str(error), cell="", line=0)
+            kind = "OutputLimit" if isinstance(error, self.wire.TooLarge) else "BadAnswer"
+            return pack("error", kind=kind, detail="", cell="", line=0)
         except BaseException as error:
             cell, line = place(error)
-            missing = error.name if isinstance(error, MissingName) else ""
-            return pack("error", kind=type(error).__name__, detail=missing, cell=cell, line=line)
+            return pack("error", kind=type(error).__name__, detail=detail(error), cell=cell, line=line)
 
     def load(self, cells: list, name: str) -> None:
         """Run every cell in order; one that fails does not stop those after it, as in a notebook."""
@@ -154,12 +210,20 @@ class Child:
                     exec(code, self.module.__dict__)
             except BaseException as error:
                 line = error.lineno or 0 if isinstance(error, SyntaxError) else place(error)[1]
-                self.errors.append({"cell": label, "kind": type(error).__name__, "line": line})
+                self.errors.append({"cell": label, "kind": type(error).__name__, "line": line, "detail": detail(error)})
 
     def run(self, source: str, function: str, args: tuple) -> object:
         scope: dict = {"__name__": "driver"}
         exec(compile(source, "<driver>", "exec"), scope)
         return scope[function](Names(self.module.__dict__), *args)
+
+
+def detail(error: BaseException) -> str:
+    """What may be said of an exception beside its type: the name that was missing or refused."""
+    if isinstance(error, LibraryCall):
+        return str(error)
+    name = getattr(error, "name", "") if isinstance(error, (MissingName, ModuleNotFoundError)) else ""
+    return name if isinstance(name, str) else ""
 
 
 class MissingName(Exception):
@@ -213,20 +277,6 @@ def silence() -> None:
     null = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):
         os.dup2(null, stream)
-
-
-def limit(memory: int, seconds: int) -> None:
-    """Bound what this process may take: address space, processor time, file size 0, few open files, no core dump."""
-    with open("/proc/self/statm") as file:
-        base = int(file.read().split()[0]) * resource.getpagesize()
-    for kind, most in (
-        (resource.RLIMIT_AS, base + memory),
-        (resource.RLIMIT_CPU, seconds),
-        (resource.RLIMIT_FSIZE, 0),
-        (resource.RLIMIT_NOFILE, 64),
-        (resource.RLIMIT_CORE, 0),
-    ):
-        resource.setrlimit(kind, (most, most))
 
 
 if __name__ == "__main__":

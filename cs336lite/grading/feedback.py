@@ -1,0 +1,495 @@
+r"""What a student gets back: lines in the grade cells, a head for the notebook, and the page made of both.
+
+The page is one file that loads nothing and holds no script: mathematics is drawn here, styles lie inside, and a policy
+in its head forbids the rest. Every text goes through a template that escapes it; markdown of a submission is rendered
+by nbconvert's parser and then cut down to a few harmless tags by bleach.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+import secrets
+from itertools import accumulate
+from typing import Any
+
+import bleach
+import jinja2
+from markupsafe import Markup
+from nbconvert.exporters import Exporter, HTMLExporter
+from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath, MathBlockParser, MathInlineParser
+from nbformat import NotebookNode
+from nbformat.v4 import new_markdown_cell, new_output
+from pygments import highlight
+from pygments.formatters import HtmlFormatter
+from pygments.lexers import PythonLexer
+
+from cs336lite.course.spec import Spec
+from cs336lite.grading.verdicts import Verdict
+
+VERDICT_KEY = "cs336lite_verdict"
+"""Where a graded notebook's metadata carries the verdict and what to read, from autograding to the page."""
+HEAD_ID = "verdict"
+"""The id of the cell that `add_head` puts in front; the page has a better head."""
+LONGEST_CODE = 100_000  # characters of a cell that are still coloured
+LONGEST_MARKDOWN = 20_000  # characters of a cell that are still rendered: the parsers are not linear for everything
+MOST_MARKDOWN = 100_000  # characters of a notebook that are rendered
+LONGEST_MATH = 600  # characters of a formula that are still drawn
+MOST_MATH = 200  # formulas in a cell that are drawn
+
+# ---------------------------------------------------------------------------------------------------------------------
+# In the notebook
+
+
+def exercise_of(name: str) -> str:
+    """The exercise that a grade cell judges: ``grade_train`` judges ``train``."""
+    return name.removeprefix("grade_")
+
+
+def write_verdict(cell: NotebookNode, verdict: Verdict) -> None:
+    """Give a grade cell the outputs of its exercise: lines that a person reads and a number that nbgrader reads."""
+    checks = verdict.exercise(exercise_of(cell.metadata.nbgrader["grade_id"]))
+    available = float(cell.metadata.nbgrader["points"])
+    total = sum(c.max_points for c in checks)
+    points = round(available * sum(c.points for c in checks) / total, 6) if total else 0.0
+    lines = [
+        f"{'PASS' if c.passed else 'FAIL'}  {c.points:g}/{c.max_points:g}  {c.title}"
+        + ("" if c.passed else f"\n      {c.message}")
+        for c in checks
+    ]
+    cell.outputs = [
+        new_output("stream", name="stdout", text="\n".join(lines) + "\n"),
+        new_output("execute_result", data={"text/plain": repr(points)}, execution_count=1),
+    ]
+    cell.execution_count = 1
+
+
+def add_head(nb: NotebookNode, verdict: Verdict, spec: Spec) -> None:
+    """Put `summary` in front of a graded notebook, and into its metadata what the page is made of."""
+    nb.metadata[VERDICT_KEY] = {
+        "assignment": verdict.assignment,
+        "score": verdict.score,
+        "max_score": verdict.max_score,
+        "problem": verdict.problem,
+        "notes": list(verdict.notes),
+        "checks": [c.as_dict() for c in verdict.checks],
+        "read": reading(spec),
+    }
+    nb.cells.insert(0, new_markdown_cell(summary(verdict), id=HEAD_ID))
+
+
+def reading(spec: Spec) -> dict[str, list[str]]:
+    """What to read on each exercise: ``[text, link]``, the link possibly empty, from the spec module's ``READ``.
+
+    ``READ`` maps an exercise to a text or to ``(text, link)``. A link is an ``https://`` address or a file, as seen from
+    the folder of the course: pages travel, so the page names such a file and does not link it.
+    """
+    found = {}
+    for exercise, entry in getattr(spec.module, "READ", {}).items():
+        text, link = (entry, "") if isinstance(entry, str) else entry
+        found[exercise] = [str(text), str(link)]
+    return found
+
+
+def summary(verdict: Verdict) -> str:
+    """The head of a graded notebook, in markdown: the score, each exercise, what was put right."""
+    rows = ["| exercise | points | what to look at |", "|:---|:---|:---|"]
+    for name in dict.fromkeys(c.exercise for c in verdict.checks):
+        checks = verdict.exercise(name)
+        points, total = sum(c.points for c in checks), sum(c.max_points for c in checks)
+        first = next((html.escape(c.message) for c in checks if not c.passed), "all checks passed")
+        rows.append(f"| {name} | {points:g} / {total:g} | {first.replace('|', '&#124;')} |")
+    notes = "".join(f"\n- {html.escape(note)}" for note in verdict.notes)
+    if notes:
+        notes = f"\n\nPut right before judging, at no cost of points:\n{notes}"
+    return f"## {verdict.assignment}: {verdict.score:g} of {verdict.max_score:g} points\n\n" + "\n".join(rows) + notes
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Markdown that is safe to show
+
+SAFE_TAGS = frozenset(
+    "a b blockquote br code dd del div dl dt em h1 h2 h3 h4 h5 h6 hr i li ol p pre s span strong sub sup "
+    "table tbody td th thead tr ul".split()
+)
+PYGMENTS_CLASS = re.compile(r"highlight|[a-z][a-z0-9]{0,2}")
+
+
+def is_safe(tag: str, name: str, value: str) -> bool:
+    """Whether bleach keeps an attribute. Classes are those of coloured code: no others mean anything good here."""
+    if name == "class":
+        return tag in ("div", "span") and PYGMENTS_CLASS.fullmatch(value) is not None
+    return (tag, name) in {("a", "href"), ("a", "title"), ("td", "align"), ("th", "align")}
+
+
+class InlineParser(MathInlineParser):
+    r"""Also knows ``\(…\)`` with single backslashes, and tells mathematics from amounts of dollars as pandoc does:
+    no blank after the first ``$`` nor before the last, and no digit after the last."""
+
+    INLINE_TEX = r"(?<![\\$])\$(?![\s$])(?P<math_inline_tex>(?:\\.|[^$\\\n]|\n(?!\s*\n))+?)(?<!\s)\$(?![\d$])"
+    INLINE_LATEX = r"(?<!\\)\\{1,2}\((?P<math_inline_latex>[^\n]{1,600}?)\\{1,2}\)"
+    SPECIFICATION = {  # noqa: RUF012
+        **MathInlineParser.SPECIFICATION,
+        "inline_math_tex": INLINE_TEX,
+        "inline_math_latex": INLINE_LATEX,
+    }
+
+
+class Renderer(IPythonRenderer):
+    """Puts a mark where mathematics stands, so that bleach sees none of it; pictures become a word.
+
+    A mark holds a random number: no submission can write one.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(escape=False, exclude_anchor_links=True)
+        self.nonce = secrets.token_hex(8)
+        self.drawn: list[Markup] = []
+
+    def mark(self, drawing: Markup) -> str:
+        self.drawn.append(drawing)
+        return f"math{self.nonce}n{len(self.drawn) - 1}e"
+
+    def math(self, tex: str, body: str, block: bool) -> str:
+        rows = [body] if len(self.drawn) < MOST_MATH else []
+        return self.mark(formula(tex, rows, block))
+
+    def inline_math(self, body: str) -> str:
+        return self.math(f"${body}$", body, block=False)
+
+    def block_math(self, body: str) -> str:
+        return self.math(f"$${body}$$", body, block=True)
+
+    def latex_environment(self, name: str, body: str) -> str:
+        tex = f"\\begin{{{name}}}{body}\\end{{{name}}}"
+        rows = [row.replace("&", " ") for row in re.split(r"\\\\", body) if row.strip()]
+        drawable = name.rstrip("*") in ("align", "aligned", "eqnarray", "equation", "gather") and "\\&" not in body
+        return self.mark(formula(tex, rows if drawable and len(self.drawn) < MOST_MATH else [], block=True))
+
+    def image(self, text: str, url: str, title: str | None = None) -> str:
+        return self.mark(Markup('<span class="omitted">[picture: {}]</span>').format(text or "without a description"))
+
+    def block_code(self, code: str, info: str | None = None) -> str:
+        """Python is coloured and anything else is not: of hundreds of lexers some take for ever on the wrong text."""
+        language = (info or "").split(maxsplit=1)[:1]
+        return coloured(code) if language in (["python"], ["py"]) else f"<pre>{self.escape_html(code)}</pre>"
+
+    def finish(self, page: str) -> str:
+        """A cleaned page with the mathematics in place of the marks."""
+        return re.sub(f"math{self.nonce}n(\\d+)e", lambda m: str(self.drawn[int(m[1])]), page)
+
+
+def safe_markdown(source: str) -> Markup:
+    """Markdown as HTML without scripts, pictures, forms, styles, or anything that is loaded."""
+    if len(source) > LONGEST_MARKDOWN:
+        return Markup("<pre>{}</pre>").format(source)
+    renderer = Renderer()
+    try:
+        page = MarkdownWithMath(renderer, block=MathBlockParser(), inline=InlineParser(hard_wrap=False)).render(source)
+        page = bleach.clean(page, tags=SAFE_TAGS, attributes=is_safe, protocols={"http", "https", "mailto"})
+    except Exception:  # nested too deeply, for example: then as it was written
+        return Markup("<pre>{}</pre>").format(source)
+    page = page.replace("<a ", '<a rel="noopener noreferrer nofollow" ')
+    page = page.replace("<table>", '<div class="wide"><table>').replace("</table>", "</table></div>")
+    return Markup(renderer.finish(page))
+
+
+def formula(tex: str, rows: list[str], block: bool) -> Markup:
+    """Drawn rows of mathematics with ``tex``, its source, as their title; without rows or on trouble the source alone."""
+    kind = "math block" if block else "math"
+    try:
+        drawn = [svg(row, 13 if block else 11.5) for row in rows]
+    except Exception:  # matplotlib knows a part of TeX only
+        drawn = []
+    if not drawn:
+        return Markup('<code class="{}">{}</code>').format(kind, tex)
+    title = Markup("<title>{}</title>").format(tex)
+    first, *others = drawn
+    pictures = [first.replace("<path", f"{title}<path", 1), *others]
+    return Markup('<span class="{}">{}</span>').format(kind, Markup("<br>").join(map(Markup, pictures)))
+
+
+def svg(body: str, size: float) -> str:
+    """One line of mathematics as SVG: a single path in the colour of the text, standing on the line's base.
+
+    Raises whatever matplotlib raises for TeX that it does not know, and ValueError for what it has no letters for.
+    """
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.mathtext import MathTextParser
+    from matplotlib.path import Path
+    from matplotlib.textpath import TextPath
+
+    body = re.sub(
+        r"\\math(bin|rel|op|ord)\b|\\[bB]igg?[lrm]?\b|\\(display|text)style\b|\\(?:nonumber|notag)\b", " ", body
+    )
+    body = " ".join(body.split())
+    if len(body) > LONGEST_MATH or not body.isascii() or "$" in body:
+        raise ValueError("not to be drawn")
+    properties = FontProperties(family="STIXGeneral", math_fontfamily="stix", size=size)
+    width, height, depth, _, _ = MathTextParser("path").parse(f"${body}$", dpi=72, prop=properties)
+    path = TextPath((0, 0), f"${body}$", prop=properties)
+    letter = {Path.MOVETO: "M", Path.LINETO: "L", Path.CURVE3: "Q", Path.CURVE4: "C", Path.CLOSEPOLY: "Z"}
+    parts = []
+    for points, code in path.iter_segments(simplify=False):
+        place = " ".join(f"{value * sign:.1f}" for value, sign in zip(points, (1, -1) * 3))
+        parts.append(letter[code] + ("" if code == Path.CLOSEPOLY else place))
+    box = f"0 {-(height - depth):.1f} {width:.1f} {height:.1f}"
+    return (
+        f'<svg role="img" width="{width:.1f}pt" height="{height:.1f}pt" viewBox="{box}" '
+        f'style="vertical-align:{-depth:.1f}pt"><path d="{"".join(parts)}"/></svg>'
+    )
+
+
+def coloured(source: str) -> Markup:
+    """Python code as HTML, coloured where it is not too long."""
+    if len(source) > LONGEST_CODE:
+        return Markup("<pre>{}</pre>").format(source)
+    return Markup(highlight(source, PythonLexer(), HtmlFormatter(cssclass="highlight")))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The page
+
+
+class FeedbackExporter(HTMLExporter):
+    """The feedback page, in place of nbgrader's: score and checks first, then the notebook as it was judged."""
+
+    def from_notebook_node(
+        self, nb: NotebookNode, resources: dict[str, Any] | None = None, **kw: Any
+    ) -> tuple[str, dict[str, Any]]:
+        nb, resources = Exporter.from_notebook_node(self, nb, resources, **kw)  # nbgrader's preprocessors, no template
+        return page(nb, resources.get("nbgrader", {})), resources
+
+
+def page(nb: NotebookNode, course: dict[str, Any]) -> str:
+    """The page of a graded notebook. ``course`` holds nbgrader's assignment, score, max_score and late_penalty.
+
+    A notebook that was graded without `add_head` is shown with the plain outputs of its grade cells.
+    """
+    verdict = nb.metadata.get(VERDICT_KEY) or {}
+    cells = [cell for cell in nb.cells if not (verdict and cell.get("id") == HEAD_ID)]
+    exercises = exercises_of(cells, verdict)
+    score, most = course.get("score", verdict.get("score", 0)), course.get("max_score", verdict.get("max_score", 0))
+    rendered = accumulate(len(cell.source) if cell.cell_type == "markdown" else 0 for cell in cells)
+    shown = [
+        {
+            "kind": cell.cell_type,
+            "name": name,
+            "grade": exercises.get(exercise_of(name)) if known.get("grade") and not known.get("solution") else None,
+            "mine": bool(known.get("solution")),
+            "body": coloured(cell.source)
+            if cell.cell_type == "code"
+            else safe_markdown(cell.source)
+            if so_far <= MOST_MARKDOWN
+            else Markup("<pre>{}</pre>").format(cell.source),
+            "outputs": plain_outputs(cell),
+        }
+        for cell, so_far in zip(cells, rendered)
+        if cell.cell_type in ("code", "markdown")
+        for known in [cell.metadata.get("nbgrader", {})]
+        for name in [str(known.get("grade_id", ""))]
+    ]
+    for index, cell in enumerate(shown):  # where the text of an exercise begins: the markdown before its cell
+        if cell["name"] in exercises:
+            before = next((c for c in reversed(shown[:index]) if c["kind"] == "markdown"), cell)
+            before.setdefault("anchor", f"text-{cell['name']}")
+            exercises[cell["name"]]["text"] = before["anchor"]
+    return TEMPLATE.render(
+        assignment=course.get("assignment") or verdict.get("assignment", ""),
+        score=score,
+        most=most,
+        part=min(100, max(0, 100 * score / most)) if most else 0,
+        penalty=course.get("late_penalty") or 0,
+        problem=verdict.get("problem", ""),
+        notes=verdict.get("notes", []),
+        exercises=list(exercises.values()),
+        cells=shown,
+        styles=STYLES + HtmlFormatter(style="xcode").get_style_defs(".highlight"),
+    )
+
+
+def exercises_of(cells: list[NotebookNode], verdict: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """What the page says of each exercise, in the order of the checks.
+
+    Points are nbgrader's where it has some: they may be changed by hand.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for check in verdict.get("checks", []):
+        one = found.setdefault(
+            check["exercise"],
+            {"name": check["exercise"], "checks": [], "points": 0, "most": 0, "read": None, "comment": "", "text": ""},
+        )
+        one["checks"].append(check)
+        one["points"] += check["points"]
+        one["most"] += check["max_points"]
+    for name, (text, link) in verdict.get("read", {}).items():
+        if name in found:
+            found[name]["read"] = {"text": text, "link": link, "open": link.startswith(("https://", "http://"))}
+    for one in found.values():
+        failed = [check for check in one["checks"] if not check["passed"]]
+        one["passed"] = len(one["checks"]) - len(failed)
+        one["first"] = failed[0]["message"] if failed else ""
+        one["judged"] = one["points"]
+    for cell in cells:
+        known = cell.metadata.get("nbgrader", {})
+        one = found.get(exercise_of(str(known.get("grade_id", ""))))
+        if one is None:
+            continue
+        if known.get("grade") and "score" in known:
+            one["points"], one["most"] = known["score"] or 0, known["points"]
+            judged = sum(c["points"] for c in one["checks"]) / (sum(c["max_points"] for c in one["checks"]) or 1)
+            one["judged"] = judged * known["points"]
+        if known.get("comment"):
+            one["comment"] = safe_markdown(str(known["comment"]))
+    return found
+
+
+def plain_outputs(cell: NotebookNode) -> list[str]:
+    """The text of a cell's outputs; nothing else of them is shown."""
+    texts = [output.get("text") or output.get("data", {}).get("text/plain", "") for output in cell.get("outputs", [])]
+    return [text if isinstance(text, str) else "".join(map(str, text)) for text in texts if text]
+
+
+def said(text: str) -> Markup:
+    """A message as it is, with what stands in backticks as code."""
+    return Markup(re.sub(r"`([^`\n]+)`", r"<code>\1</code>", str(Markup.escape(text))))
+
+
+def points(value: Any) -> str:
+    return f"{round(float(value), 2):g}"
+
+
+STYLES = """
+:root { color-scheme: light; --ink: #1d2126; --soft: #59626c; --line: #d8dde3; --ground: #f6f7f9;
+  --good: #17642b; --goodground: #eaf5ec; --bad: #9c1c16; --badground: #fcefee; }
+* { box-sizing: border-box; }
+body { margin: 0 auto; max-width: 56rem; padding: 1.5rem 1rem 4rem; background: #fff; color: var(--ink);
+  font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", "Noto Sans CJK SC", sans-serif; }
+h1, h2, h3, h4 { line-height: 1.25; margin: 1.6em 0 .5em; }
+h1 { font-size: 1.6rem; margin: 0; } h2 { font-size: 1.3rem; border-bottom: 2px solid var(--ink); padding-bottom: .2em; }
+h3 { font-size: 1.1rem; } a { color: #0b4f9e; }
+code, pre { font: .87em/1.45 ui-monospace, "Cascadia Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace; }
+:not(pre) > code { background: var(--ground); padding: .1em .25em; border-radius: 3px; overflow-wrap: anywhere; }
+.head { display: flex; flex-wrap: wrap; gap: .3rem 2rem; justify-content: space-between; align-items: baseline; }
+.score { font-size: 1.25rem; font-weight: 600; }
+.bar { height: .5rem; background: var(--line); border-radius: .25rem; margin: .6rem 0 1.2rem; overflow: hidden; }
+.bar i { display: block; height: 100%; background: var(--good); }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; margin: .6rem 0; }
+th, td { text-align: left; vertical-align: top; padding: .35rem .8rem .35rem 0; border-bottom: 1px solid var(--line); }
+th { color: var(--soft); font-weight: 600; } .overview { width: 100%; }
+.overview td:nth-child(2), .overview th:nth-child(2) { text-align: right; white-space: nowrap; }
+.good { color: var(--good); } .bad { color: var(--bad); } .soft { color: var(--soft); }
+.box { border-left: 4px solid var(--soft); background: var(--ground); padding: .5rem .9rem; margin: .8rem 0; }
+.box p { margin: .3em 0; } .box.wrong { border-color: var(--bad); background: var(--badground); }
+.exercise { break-inside: avoid-page; }
+.exercise h3 { display: flex; justify-content: space-between; gap: 1rem; margin-bottom: .3em; }
+.checks { list-style: none; margin: 0; padding: 0; border-top: 1px solid var(--line); }
+.checks li { display: grid; grid-template-columns: 5.5rem 1fr auto; gap: 0 .6rem; padding: .35rem .5rem;
+  border-bottom: 1px solid var(--line); border-left: 4px solid var(--good); }
+.checks li.failed { border-left-color: var(--bad); background: var(--badground); }
+.checks .mark { font-weight: 600; } .checks .message { grid-column: 2 / 4; margin: .1em 0 0; overflow-wrap: anywhere; }
+.next { margin: .5rem 0 0; }
+.cell { margin: .8rem 0; overflow-wrap: break-word; }
+.label { color: var(--soft); font-size: .85rem; margin: 0 0 .2rem; }
+pre { margin: 0; padding: .6rem .8rem; background: var(--ground); border: 1px solid var(--line); border-radius: 4px;
+  overflow-x: auto; }
+.highlight pre { background: var(--ground); } .mine > .highlight > pre, .mine > pre { border-left: 4px solid #0b4f9e; }
+blockquote { margin: .6rem 0; padding-left: 1rem; border-left: 3px solid var(--line); color: var(--soft); }
+.math svg { fill: currentColor; max-width: 100%; overflow: visible; } .math.block { display: block; text-align: center;
+  margin: .8rem 0; overflow-x: auto; } code.math.block { white-space: pre-wrap; text-align: left; }
+.omitted { color: var(--soft); font-style: italic; }
+@media (max-width: 34rem) { body { padding: 1rem .7rem 3rem; } .checks li { grid-template-columns: 1fr auto; }
+  .checks .mark { grid-column: 1 / 2; } .checks .worth { grid-column: 2; grid-row: 1; }
+  .checks .title, .checks .message { grid-column: 1 / 3; } }
+@media print { body { max-width: none; font-size: 11pt; padding: 0; } pre { white-space: pre-wrap; overflow: visible; }
+  h2, h3, .label { break-after: avoid; } a { color: inherit; } .bar { print-color-adjust: exact; } }
+"""
+
+TEMPLATE = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
+TEMPLATE.filters |= {"points": points, "said": said}
+TEMPLATE = TEMPLATE.from_string("""\
+<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy"
+ content="default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{{ assignment }}: feedback</title>
+<style>{{ styles | safe }}</style>
+</head>
+<body>
+<header>
+<div class="head"><h1>{{ assignment }}: feedback</h1>
+<div class="score">{{ score | points }} of {{ most | points }} points</div></div>
+<div class="bar" aria-hidden="true"><i style="width: {{ part | points }}%"></i></div>
+{% if penalty %}<p>{{ penalty | points }} points were taken off because it came late.</p>{% endif %}
+{% if problem %}<div class="box wrong"><p><b>Nothing could be judged:</b> {{ problem | said }}.</p></div>{% endif %}
+{% if exercises %}
+<div class="wide"><table class="overview">
+<thead><tr><th>exercise</th><th>points</th><th>what to look at first</th></tr></thead>
+<tbody>
+{% for e in exercises %}
+<tr><td><a href="#checks-{{ e.name }}">{{ e.name }}</a></td><td>{{ e.points | points }} / {{ e.most | points }}</td>
+<td>{% if e.first %}<span class="bad">✗</span> {{ e.first | said }}{% else %}<span class="good">✓</span> all checks passed\
+{% endif %}</td></tr>
+{% endfor %}
+</tbody></table></div>
+{% endif %}
+{% if notes %}
+<div class="box"><p>Put right before judging, at no cost of points:</p>
+<ul>{% for note in notes %}<li>{{ note | said }}</li>{% endfor %}</ul></div>
+{% endif %}
+</header>
+{% if exercises %}
+<main>
+<h2>What was checked</h2>
+{% for e in exercises %}
+<section class="exercise" id="checks-{{ e.name }}">
+<h3><span>{{ e.name }}</span><span>{{ e.points | points }} / {{ e.most | points }}</span></h3>
+{% if (e.points - e.judged) | abs > 0.005 %}<p class="soft">The checks gave {{ e.judged | points }}; the points were set by hand.</p>{% endif %}
+<ul class="checks">
+{% for c in e.checks %}
+<li class="{{ 'passed' if c.passed else 'failed' }}">
+<span class="mark {{ 'good' if c.passed else 'bad' }}">{{ '✓ passed' if c.passed else '✗ failed' }}</span>
+<span class="title">{{ c.title | said }}</span><span class="worth">{{ c.points | points }} / {{ c.max_points | points }}</span>
+{% if c.message and not c.passed %}<p class="message">{{ c.message | said }}</p>{% endif %}
+</li>
+{% endfor %}
+</ul>
+{% if e.comment %}<div class="box"><p><b>Your instructor says:</b></p>{{ e.comment }}</div>{% endif %}
+{% if e.first %}
+<p class="next">
+{% if e.read %}<b>Read on:</b>
+{% if e.read.open %}<a rel="noopener" href="{{ e.read.link }}">{{ e.read.text }}</a>.
+{% elif e.read.link %}{{ e.read.text }} (<code>{{ e.read.link }}</code>).
+{% else %}{{ e.read.text }}.
+{% endif %}
+{% endif %}
+{% if e.text %}<a href="#{{ e.text }}">The exercise itself</a> is below.
+{% endif %}
+<b>Try:</b> <code>check("{{ assignment }}", "{{ e.name }}")</code>, <code>hint("{{ assignment }}", "{{ e.name }}")</code>.
+</p>
+{% endif %}
+</section>
+{% endfor %}
+</main>
+{% endif %}
+<h2>Your notebook, as it was judged</h2>
+{% for c in cells %}
+<div class="cell {{ 'mine' if c.mine and c.kind == 'code' }}"{% if c.anchor is defined %} id="{{ c.anchor }}"{% endif %}>
+{% if c.grade %}
+<div class="box"><p><a href="#checks-{{ c.grade.name }}">{{ c.grade.name }}</a>:
+ {{ c.grade.points | points }} of {{ c.grade.most | points }} points,
+ {{ c.grade.passed }} of {{ c.grade.checks | length }} checks passed</p></div>
+{% else %}
+{% if c.kind == 'code' and c.name %}<p class="label">{{ 'your cell' if c.mine else 'given' }}: {{ c.name }}</p>{% endif %}
+{{ c.body }}
+{% for text in c.outputs %}<pre>{{ text }}</pre>{% endfor %}
+{% endif %}
+</div>
+{% endfor %}
+</body>
+</html>
+""")

@@ -1,0 +1,213 @@
+"""What a submission finds around it: the course's packages, a library without answers, an empty environment.
+
+A verdict must not depend on what else an instructor has installed, and a package that solves an exercise must not be
+there. So the jail holds the packages that the course itself depends on, and no others.
+"""
+
+from __future__ import annotations
+
+import functools
+import glob
+import importlib.metadata
+import os
+import re
+import shutil
+import sys
+import sysconfig
+from pathlib import Path
+
+from packaging.requirements import Requirement
+
+from cs336lite.course.paths import GRADED_MODULES
+
+NOBODY = 65534
+FIRST_STRANGER = 1_900_000_000  # no user of any machine has such a number
+PACKAGE_FOLDERS = ("site-packages", "dist-packages")
+PROGRAMS = ("worker.py", "jail.py", "wire.py")  # the untrusted side; each loads without the package
+
+
+def site_folders() -> list[str]:
+    """The folders of installed packages, without what .pth files add (an editable cs336lite among them)."""
+    return [p for p in sys.path if p.endswith(PACKAGE_FOLDERS) and os.path.isdir(p)]
+
+
+@functools.cache
+def course_packages() -> frozenset[str] | None:
+    """The names in the package folders that belong to what cs336lite depends on; None when that cannot be told."""
+    found: dict[str, importlib.metadata.Distribution | None] = {}
+    todo = ["cs336lite"]
+    while todo:
+        name = re.sub(r"[-_.]+", "-", todo.pop()).lower()
+        if name in found:
+            continue
+        try:
+            found[name] = importlib.metadata.distribution(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = None
+            continue
+        for line in found[name].requires or []:
+            requirement = Requirement(line)
+            if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+                todo.append(requirement.name)
+    if found["cs336lite"] is None:
+        return None
+    del found["cs336lite"]
+    names = set()
+    for distribution in filter(None, found.values()):
+        for line in (distribution.read_text("RECORD") or "").splitlines():
+            first, folder, _ = line.partition("/")
+            names.add(first if folder else first.split(",")[0])
+    return frozenset(names - {"..", "__pycache__", ""})
+
+
+def readable_paths() -> list[str]:
+    """Every file and folder that a submission may read: Python, the system's libraries, the course's packages.
+
+    Package folders are opened entry by entry, wherever they lie: what they hold beside the course's packages is shut.
+    """
+    open_packages = [e.path for folder in site_folders() for e in os.scandir(folder) if is_open(e.name)]
+    return [path for root in system_paths() for path in pieces(root, package_folders(root))] + sorted(open_packages)
+
+
+def hidden_paths() -> list[str]:
+    """What lies inside the folders of `roots` and is shut all the same."""
+    ours = {os.path.realpath(folder) for folder in site_folders()}
+    foreign = [p for root in system_paths() for p in package_folders(root) if os.path.realpath(p) not in ours]
+    shut = [e.path for folder in site_folders() for e in os.scandir(folder) if not is_open(e.name)]
+    return foreign + sorted(p for p in shut if not p.endswith((".dist-info", ".pth")))  # the text of these tells little
+
+
+@functools.cache
+def shut_modules() -> list[str]:
+    """The modules that are installed here and that no submission may import."""
+    names = {e.name.partition(".")[0] for folder in site_folders() for e in os.scandir(folder) if not is_open(e.name)}
+    ours = {e.name.partition(".")[0] for folder in site_folders() for e in os.scandir(folder) if is_open(e.name)}
+    return sorted(name for name in names - ours - {"cs336lite"} if name.isidentifier() and name != "__pycache__")
+
+
+def roots() -> list[str]:
+    """The folders in which all readable paths lie: few, for the layers that cannot take hundreds of rules."""
+    return [*system_paths(), *site_folders()]
+
+
+def is_open(entry: str) -> bool:
+    """Whether an entry of a package folder belongs to the course's packages."""
+    known = course_packages()
+    return not entry.endswith(".pth") and (known is None or entry in known)
+
+
+def package_folders(root: str) -> list[str]:
+    """The folders of installed packages below a folder of the system's."""
+    found = [glob.glob(os.path.join(root, depth, name)) for depth in ("", "*", "*/*") for name in PACKAGE_FOLDERS]
+    return [p for group in found for p in group if not os.path.islink(os.path.dirname(p))]
+
+
+def pieces(root: str, without: list[str]) -> list[str]:
+    """A folder as the largest parts of it that leave some folders out."""
+    if root in without:
+        return []
+    if not any(path.startswith(root + os.sep) for path in without):
+        return [root]
+    return [p for name in sorted(os.listdir(root)) for p in pieces(os.path.join(root, name), without)]
+
+
+def system_paths() -> list[str]:
+    """What Python and its libraries read while they run, and nothing of anybody's own; no links."""
+    library = sysconfig.get_paths()["stdlib"]
+    shared = ["/usr/lib", "/usr/lib64", "/lib", "/lib64", "/usr/share/zoneinfo", "/etc/ld.so.cache", "/etc/localtime"]
+    paths = [interpreter(), library, os.path.join(sys.base_prefix, "lib"), *shared]
+    real = dict.fromkeys(os.path.realpath(p) for p in paths if os.path.exists(p))
+    return [p for p in real if not any(p.startswith(other + os.sep) for other in real)]
+
+
+def interpreter() -> str:
+    """The Python that runs submissions, without the links of a virtual environment."""
+    return os.path.realpath(sys.executable)
+
+
+DEVICES = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom")
+
+
+def environment(home: Path) -> dict[str, str]:
+    """An environment that tells nothing of the instructor's, with hashing and threads made steady."""
+    return {
+        "PATH": "/usr/bin:/bin",
+        "HOME": str(home),
+        "LANG": "C.UTF-8",
+        "PYTHONHASHSEED": "0",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "OMP_NUM_THREADS": "1",
+        "MPLBACKEND": "Agg",
+        "MPLCONFIGDIR": str(home / "matplotlib"),  # matplotlib wants to see such a folder, and writes nothing into it
+    }
+
+
+QUIET_COURSE = '''"""What notebooks import from the course, with nothing behind it: the grader does the judging."""
+
+
+def check(*args, **kwargs):
+    return None
+
+
+hint = status = export_solution = have = check
+'''
+
+
+def lecture_modules() -> list[Path]:
+    """The modules that lectures built; a submission may import them."""
+    graded = set(GRADED_MODULES.values())
+    package = Path(__file__).resolve().parents[1]
+    return sorted(m for m in package.glob("*.py") if m.stem not in graded and m.stem != "cli")
+
+
+def prepare(folder: Path, user: int | None) -> None:
+    """Fill a worker's folder: its programs, a `cs336lite` of the lectures' modules, quiet tools, no graded module.
+
+    ``user`` is whom the worker becomes; None when it stays who it is.
+    """
+    folder.chmod(0o755)
+    for name in ("inputs", "matplotlib", "empty"):
+        (folder / name).mkdir()
+    if user is not None:
+        os.chown(folder / "matplotlib", user, user)
+    (folder / "worker").mkdir()
+    for name in PROGRAMS:
+        shutil.copy(Path(__file__).with_name(name), folder / "worker" / name)
+    package = folder / "library" / "cs336lite"
+    package.mkdir(parents=True)
+    for module in lecture_modules():
+        shutil.copy(module, package / module.name)
+    (package / "course.py").write_text(QUIET_COURSE)
+
+
+def open_to_others(path: str) -> bool:
+    """Whether any user of the machine may reach and read a file or folder."""
+    try:
+        mode = os.stat(path).st_mode
+        parents = [os.stat(parent).st_mode for parent in Path(path).absolute().parents]
+    except OSError:
+        return False
+    return bool(mode & 0o004) and all(mode & 0o001 for mode in parents)
+
+
+def stranger() -> int:
+    """A user that a root process may become and that owns nothing: one for each grader, where numbers reach so far.
+
+    Threads are counted by user, so those of one submission should not use up another's.
+    """
+    with open("/proc/self/uid_map") as file:
+        known = [tuple(map(int, line.split())) for line in file]
+    user = FIRST_STRANGER + os.getpid()
+    return user if any(inside <= user < inside + length for inside, _, length in known) else NOBODY
+
+
+def threads_of(user: int) -> int:
+    """How many threads a user runs now, all processes together."""
+    total = 0
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if process.stat().st_uid == user:
+                total += len(os.listdir(process / "task"))
+        except OSError:
+            continue  # it ended meanwhile
+    return total
