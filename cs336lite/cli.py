@@ -161,6 +161,20 @@ def grade(
         raise failure
 
 
+@app.command()
+def similar(
+    assignment: Assignment,
+    submissions: Annotated[list[Path] | None, typer.Argument(help="files; by default the collected class")] = None,
+    threshold: Annotated[float, typer.Option("--threshold", min=0, max=1, help="list what shares this much")] = 0.5,
+) -> None:
+    """List submissions that share most of their structure: places to look, no proof."""
+    from cs336lite.grading.similar import similar as run
+
+    root = find_root()
+    name = assignment_name(root, assignment)
+    console.print(run(root / "assignments", name, submissions or None, threshold=threshold, progress=bar))
+
+
 def needs_linux() -> None:
     if sys.platform != "linux":
         raise CourseError("grading runs on Linux: use a Linux container, or WSL on Windows (see the README)")

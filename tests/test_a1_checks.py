@@ -8,7 +8,7 @@ import nbformat
 import pytest
 from catalogue import ROOT, judge, solutions, spec, words_of
 
-from cs336lite.course.spec import Fail
+from cs336lite.course.spec import Fail, LocalStudent, drawn
 
 A1 = "a1_bpe"
 HIDDEN, PUBLIC = spec(A1, "hidden"), spec(A1, "public")
@@ -231,8 +231,10 @@ class Timed:
         (0.0, (), True),
         (0.7, (), True),  # goes through all words
         (0.7, (0, 0, 0, 30, 5, 0, 0, 9), True),  # a busy machine during two rounds
+        (0.7, (30, 0, 9, 0, 0, 0, 20), True),
         (1.2, (), False),  # counts everything again
         (1.2, (0, 20, 0, 0, 0, 9, 0, 0), False),
+        (1.2, (0, 0, 0, 0, 40, 0, 0), False),
         (50.0, (), False),
     ],
 )
@@ -244,6 +246,145 @@ def test_growth_is_judged_by_the_ratio(per_merge, noise, passes):
     else:
         with pytest.raises(Fail, match="counting all pairs again"):
             growth.function(student, random.Random(0))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# A class is judged with one seed: what follows from it is worked out once
+
+
+@pytest.fixture
+def slow_work(monkeypatch):
+    """The calls of everything slow: the trainer, the encoder, and the search for inputs."""
+    calls = []
+
+    def count(owner, name):
+        slow = getattr(owner, name)
+
+        def counting(*args):
+            calls.append(name)
+            return slow(*args)
+
+        monkeypatch.setattr(owner, name, counting)
+
+    count(HIDDEN.module.Trainer, "learn")
+    count(HIDDEN.module.Encoder, "encode")
+    count(HIDDEN.module, "draw")
+    return calls
+
+
+def test_a_second_right_solution_recomputes_nothing(slow_work):
+    assert judge(HIDDEN, RIGHT[0], "remembered").failed == {}
+    assert {"learn", "encode", "draw"} <= set(slow_work)
+    slow_work.clear()
+    assert judge(HIDDEN, RIGHT[1], "remembered").failed == {}
+    assert slow_work == []
+
+
+@pytest.mark.parametrize("solution", by_name([WRONG[-1], *TRIVIAL[:2]]))
+def test_a_mistake_is_named_again_without_recomputing(solution, slow_work):
+    first = judge(HIDDEN, solution, "named")
+    slow_work.clear()
+    assert judge(HIDDEN, solution, "named").results == first.results
+    assert slow_work == []
+
+
+def test_a_submission_cannot_change_what_the_next_one_gets():
+    """Here a solution runs beside the checks and is given their own objects, which it empties."""
+
+    def spoil(*values):
+        for value in values:
+            if isinstance(value, (list, dict)):
+                value.clear()
+
+    class Spoiler:
+        def __init__(self, *args):
+            spoil(*args)
+
+        encode = decode = encode_iterable = lambda self, value: spoil(value)
+
+    quick = [one for one in HIDDEN if one.id != "train.does_not_recount_everything"]
+    sent = repr(judge(quick, RIGHT[0], "spoilt").sent)
+    for one in quick:
+        student = LocalStudent({"train_bpe": spoil, "Tokenizer": Spoiler})
+        assert not one.run(student, "spoilt").passed
+        student.close()
+    again = judge(quick, RIGHT[0], "spoilt")
+    assert again.failed == {}
+    assert repr(again.sent) == sent
+
+
+def test_what_is_drawn_is_remembered_by_the_state_of_the_generator():
+    times = []
+
+    @drawn
+    def numbers(rng, count):
+        times.append(count)
+        return [rng.random() for _ in range(count)]
+
+    def twice(seed, count):
+        rng = random.Random(seed)
+        return numbers(rng, count), rng.random()
+
+    expected = random.Random(1)
+    assert twice(1, 3) == ([expected.random() for _ in range(3)], expected.random())
+    twice(1, 3)[0].clear()
+    assert twice(1, 3) == twice(1, 3) and len(twice(1, 3)[0]) == 3
+    assert times == [3]
+    assert twice(1, 2) != twice(2, 2)
+    assert times == [3, 2, 2]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Several files are sent with one question; what is said of them is as if each had been asked for alone
+
+
+def of_merging(train):
+    everywhere = next(one for one in HIDDEN if one.id == "merge.merges_every_occurrence")
+    student = LocalStudent({"train_bpe": train})
+    try:
+        return everywhere.run(student, 0).message
+    finally:
+        student.close()
+
+
+def test_the_first_file_that_goes_wrong_decides():
+    right = catalogue.namespace(RIGHT[0].source, RIGHT[0].name)["train_bpe"]
+    seen = []
+
+    def fails_later(path, *args):
+        seen.append(path)
+        if path != seen[0]:
+            raise ZeroDivisionError
+        return right(path, *args)
+
+    assert of_merging(right) == ""
+    assert "ZeroDivisionError" in of_merging(fails_later)
+
+    def wrong_then_fails(path, *args):
+        vocab, merges = fails_later(path, *args)
+        return vocab, merges[1:]
+
+    seen.clear()
+    assert "the pair must be gone" in of_merging(wrong_then_fails)
+    assert "train_bpe must return two things" in of_merging(lambda *args: None)
+
+
+@pytest.mark.parametrize("answers", [[], [[]] * 9])
+def test_a_forged_number_of_answers_is_refused(answers):
+    class Forger:
+        asked = 0
+
+        def file(self, data):
+            return "unused"
+
+        def run(self, driver, *args):
+            self.asked += 1
+            assert self.asked < 5
+            return answers
+
+    everywhere = next(one for one in HIDDEN if one.id == "merge.merges_every_occurrence")
+    with pytest.raises(Fail):
+        everywhere.function(Forger(), random.Random(0))
 
 
 # ---------------------------------------------------------------------------------------------------------------------

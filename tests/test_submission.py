@@ -222,6 +222,11 @@ def test_the_cost_of_copies_grows_with_their_number_alone():
         ("<script>alert(1)</script>", "< script>alert(1)< /script>"),
         ("a < b, $a<b$, 1<2", "a < b, $a< b$, 1<2"),
         ("<!-- x --><img src=x onerror=y>", "< !-- x -->< img src=x onerror=y>"),
+        ("[x](javascript:alert(1)) [y](&#106;avascript:1)", "[x] (javascript:alert(1)) [y] (&#106;avascript:1)"),
+        ("[x][y]\n\n[y]: data:text/html,1", "[x] [y]\n\n[y] : data:text/html,1"),
+        ("![s](../../.secret/seed) ![t](attachment:t.png)", "! [s] (../../.secret/seed) ! [t] (attachment:t.png)"),
+        ("[the paper](https://arxiv.org/abs/1508.07909)", "[the paper](https://arxiv.org/abs/1508.07909)"),
+        (r"$a_{[i]} \ne b$ and $$\sum_{i<n} x_i$$", r"$a_{[i]} \ne b$ and $$\sum_{i< n} x_i$$"),
     ],
 )
 def test_markdown_of_a_student_holds_no_markup(markdown, shown):

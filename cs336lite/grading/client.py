@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import fcntl
+import functools
 import inspect
 import json
 import os
@@ -284,8 +285,7 @@ class RemoteStudent:
     def measure(self, driver: Callable, args: tuple) -> tuple[Any, float]:
         self.ensure_loaded()
         left = self.check_limit - self.check_spent
-        source = textwrap.dedent(inspect.getsource(driver))
-        frame = wire.pack("run", args, source=source, function=driver.__name__)
+        frame = wire.pack("run", args, source=source_of(driver), function=driver.__name__)
         answer, seconds = self.exchange(frame, left, f"{self.check_limit:g} s for this check")
         self.check_spent += seconds
         if answer["op"] == "error":
@@ -440,6 +440,11 @@ class RemoteStudent:
         return found
 
 
+@functools.cache
+def source_of(driver: Callable) -> str:
+    return textwrap.dedent(inspect.getsource(driver))
+
+
 class TooMuch(Exception):
     """A limit was passed: ``what`` is "time", "idle" or "threads"."""
 
@@ -480,8 +485,8 @@ class Meter:
                 fields = file.read().rpartition(")")[2].split()
         except OSError:
             return  # the process is gone: the channel will tell
-        if self.last - before < 0.001 and fields[0] != "R":
-            self.idle += now - self.looked
+        if fields[0] != "R":  # neither computing nor waiting for a processor
+            self.idle += max(0.0, now - self.looked - (self.last - before))
         self.looked = now
         if self.idle > self.idle_seconds:
             raise TooMuch("idle")

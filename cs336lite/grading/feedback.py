@@ -339,7 +339,7 @@ def exercises_of(cells: list[NotebookNode], verdict: dict[str, Any]) -> dict[str
             one["points"], one["most"] = known["score"] or 0, known["points"]
             judged = sum(c["points"] for c in one["checks"]) / (sum(c["max_points"] for c in one["checks"]) or 1)
             one["judged"] = judged * known["points"]
-        if known.get("comment"):
+        if known.get("comment") and known["comment"] != "No response.":  # nbgrader's own, for a cell left as it was
             one["comment"] = safe_markdown(str(known["comment"]))
     return found
 

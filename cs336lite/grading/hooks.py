@@ -63,6 +63,8 @@ def configure(config: Any, course: Path) -> None:
     config.Autograde.pre_convert_hook = f"{__name__}.remove_what_is_no_file"
     config.GenerateFeedback.exporter_class = f"{__name__}.FeedbackExporter"
     config.GenerateFeedback.post_convert_hook = f"{__name__}.remove_what_is_no_page"
+    # formgrader's own pages: markdown of students is cut down to what is safe, as it is in feedback
+    config.HTMLExporter.filters = {"markdown2html": "cs336lite.grading.feedback.safe_markdown"}
     if "CS336LITE_EXCHANGE" not in os.environ and os.access(course, os.W_OK):
         (course / "exchange").mkdir(exist_ok=True)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import ctypes
 import multiprocessing
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -77,6 +78,7 @@ class Processes:
         # from a server that knows nothing of this process: no database, no channel is inherited
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload([__name__])
+        os.environ["PYTHONSAFEPATH"] = "1"  # nor is anything imported from the folder in which the grader was started
         self.executor = ProcessPoolExecutor(self.jobs, context, start_in_process, self.arguments)
 
     def take(self, item: Item) -> Iterator[Answer]:
@@ -193,7 +195,9 @@ class Cluster:
         from distributed import wait as wait_for
         from distributed.scheduler import KilledWorker
 
-        for future in wait_for(list(self.running), return_when=FIRST_COMPLETED).done:
+        with self.client.as_current():
+            done = wait_for(list(self.running), return_when=FIRST_COMPLETED).done
+        for future in done:
             item = self.running.pop(future)
             try:
                 verdict = future.result()

@@ -77,9 +77,10 @@ def read_note(path: Path) -> str | None:
 
 def read_timestamp(folder: Path) -> str | None:
     """When a submission was handed in (UTC), as nbgrader's ``timestamp.txt`` says it; None when it does not say."""
+    text = read_note(folder / TIMESTAMP)
     try:
-        return str(parse_utc(read_note(folder / TIMESTAMP)))
-    except (ValueError, OverflowError, TypeError, AttributeError):
+        return None if text is None else str(parse_utc(text))
+    except (ValueError, OverflowError):
         return None
 
 

@@ -24,7 +24,8 @@ MAX_FILE = 128 << 20  # bytes; outputs are dropped, but they have to be read
 MAX_SOURCE = 1 << 20  # characters in all cells together
 MAX_CELLS = 5000
 MAX_PARTS = 3_000_000  # values in a file's JSON, about: each takes memory, however few bytes it has
-TAG = re.compile(r"<(?=[A-Za-z/!?])")  # what could begin markup in markdown
+# what begins markup in markdown, a picture, or a link that leads elsewhere than to a web page
+LIVELY = re.compile(r"<(?=[A-Za-z/!?])|!(?=\[)|\](?=\((?!https?://))|\](?=[\[:])")
 MAKE_CELL = {"code": new_code_cell, "markdown": new_markdown_cell}  # raw cells say nothing that is judged or shown
 
 
@@ -271,11 +272,11 @@ def normalise(
 
 
 def harmless(cell: SubmittedCell) -> str:
-    """A cell's source with no markup in it: formgrader shows an instructor the markdown of students as it is.
+    """A cell's source in which nothing is alive: formgrader shows an instructor the markdown of students as it is.
 
-    A blank after each ``<`` that could begin a tag changes nothing in mathematics, and little in what is read.
+    A blank is put where a tag, a picture or a doubtful link would begin; mathematics is not changed by one.
     """
-    return TAG.sub("< ", cell.source) if cell.cell_type == "markdown" else cell.source
+    return LIVELY.sub(r"\g<0> ", cell.source) if cell.cell_type == "markdown" else cell.source
 
 
 def kernel_language(notebook: dict[str, Any]) -> str:

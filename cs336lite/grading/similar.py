@@ -1,0 +1,423 @@
+"""Which submissions share most of their structure: a list of places for a person to look at.
+
+Each submission becomes one sequence of symbols, and `copydetect` fingerprints it by winnowing (Schleimer, Wilkerson
+and Aiken 2003) and measures what two sets of fingerprints have in common. The symbols come from Python's own parser
+and not from copydetect's filter: names are folded, comments, docstrings, annotations, imports and formatting vanish, and
+each symbol keeps its cell and line. Nothing of a submission is executed.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import io
+import keyword
+import tokenize
+import warnings
+import zlib
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import combinations, groupby
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import numpy as np
+from rich import box
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from cs336lite.course.paths import CourseError
+from cs336lite.course.text import skeleton
+from cs336lite.grading.runner import Progress, no_progress
+from cs336lite.grading.submission import Submission, link_above, read_submission, structure_of_source
+
+K = 12  # symbols in a fingerprint: shorter runs are no sign of anything
+WINDOW = 5  # one fingerprint is kept out of each 5 neighbours, so every common run of 16 symbols is found
+THRESHOLD = 0.5
+"""Share of the smaller of two submissions from which on they are listed. On the catalogue of a1_bpe two solutions
+written independently share at most 0.17, and copies that were renamed, reordered, commented and split at least 0.9."""
+LEAST = 80  # symbols of one's own below which a share says nothing
+LARGEST = 200_000  # characters: far above any answer, and as much as may be parsed at ease
+SHOWN = 100  # pairs that are listed, with their places; a list that is longer helps nobody
+REFERENCE = "(the reference)"
+NOTE = (
+    "A place to look, and no proof: short exercises have few ways to be written, and people learn from the same pages. "
+    "What the notebook gave is left out; names, comments, formatting and the order of functions do not count. "
+    "Read both before you think anything."
+)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Lines of one cell: ``train`` is an exercise, ``cell 7`` the number in the notebook, empty a plain file."""
+
+    cell: str
+    first: int
+    last: int
+
+    def __str__(self) -> str:
+        lines = f"line {self.first}" if self.first == self.last else f"lines {self.first}-{self.last}"
+        return f"{self.cell} {lines}".strip()
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two submissions with much in common: which share of the first, and of the second, is also in the other."""
+
+    first: str
+    second: str
+    shares: tuple[float, float]
+    places: tuple[tuple[Place, Place], ...]
+
+    @property
+    def similarity(self) -> float:
+        return max(self.shares)
+
+
+@dataclass(frozen=True)
+class Similarities:
+    """What `similar` found: pairs from the most similar on, and who could not be compared and why."""
+
+    assignment: str
+    threshold: float
+    compared: int
+    pairs: tuple[Pair, ...]
+    skipped: tuple[tuple[str, str], ...]
+
+    def __rich__(self) -> Group:
+        title = (
+            f"{self.assignment}: {self.compared} compared, {len(self.pairs)} pairs share {self.threshold:.0%} or more"
+        )
+        table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left")
+        table.add_column("submission", overflow="fold")
+        table.add_column("share", justify="right")
+        table.add_column("submission", overflow="fold")
+        table.add_column("share", justify="right")
+        table.add_column("look at", overflow="fold")
+        for pair in self.pairs[:SHOWN]:
+            places = "\n".join(f"{a} ~ {b}" for a, b in pair.places)
+            shares = [f"{share:.0%}" for share in pair.shares]
+            table.add_row(Text(pair.first), shares[0], Text(pair.second), shares[1], Text(places))
+        parts: list[Any] = [table if self.pairs else Text(title)]
+        if len(self.pairs) > SHOWN:
+            parts.append(Text(f"and {len(self.pairs) - SHOWN} pairs more: set a higher threshold"))
+        if self.skipped:
+            parts.append(Text("not comparable:", "bold"))
+            parts += [Text(f"  {label}: {reason}") for label, reason in self.skipped]
+        return Group(*parts, Text(f"\n{NOTE}"))
+
+
+def similar(
+    course: Path,
+    assignment: str,
+    files: list[Path] | None = None,
+    *,
+    threshold: float = THRESHOLD,
+    progress: Progress = no_progress,
+) -> Similarities:
+    """Pairs of submissions, and of a submission and the reference, that share at least ``threshold`` of one of them.
+
+    Args:
+        course: the folder of the nbgrader course; ``submitted/`` holds the class, ``source/`` what was given.
+        files: ``.ipynb`` or ``.py`` files to compare instead of the class.
+
+    Raises CourseError when copydetect is missing, the threshold is none, or there is nothing to compare.
+    """
+    need_copydetect()
+    if not 0 < threshold <= 1:
+        raise CourseError(f"a threshold is a share above 0 and up to 1, not {threshold:g}")
+    source = course / "source" / assignment / f"{assignment}.ipynb"
+    if not source.exists():
+        raise CourseError(f"{source} does not exist: to leave out what was given, `similar` needs the full repository")
+    structure = structure_of_source(source)
+    submissions = dict(find(course, assignment, files))
+    given = fingerprints_given(source)
+    documents = [document(REFERENCE, read_submission(source, structure), given)]
+    skipped = []
+    for label, path in progress(submissions.items(), len(submissions), "fingerprinting"):
+        problem = "" if files else link_above(path, course)
+        one = document(label, Submission(problem=problem) if problem else read(path, structure), given)
+        if one.problem:
+            skipped.append((label, one.problem))
+        else:
+            documents.append(one)
+    found = sorted(compare(documents, threshold), key=lambda x: (-max(x[2]), -min(x[2]), x[0].label, x[1].label))
+    pairs = [
+        Pair(a.label, b.label, shares, places_of(a, b) if number < SHOWN else ())
+        for number, (a, b, shares) in enumerate(found)
+    ]
+    return Similarities(assignment, threshold, len(documents) - 1, tuple(pairs), tuple(skipped))
+
+
+def need_copydetect() -> None:
+    try:
+        import copydetect  # noqa: F401
+    except ImportError:
+        raise CourseError(
+            'comparing submissions needs copydetect: `pip install "cs336lite[similar]"`, or `pip install copydetect`'
+        ) from None
+
+
+def find(course: Path, assignment: str, files: list[Path] | None) -> Iterator[tuple[str, Path]]:
+    """``(label, path)`` of what is compared: the files given, or the class by student."""
+    if files:
+        for path in files:
+            if not path.is_file():
+                raise CourseError(f"no such file: {path}")
+            if path.suffix not in (".ipynb", ".py"):
+                raise CourseError(f"{path}: a submission is a notebook (.ipynb) or a plain Python file (.py)")
+            yield str(path), path
+        return
+    folders = sorted(p for p in (course / "submitted").glob(f"*/{assignment}/") if p.is_dir())
+    if not folders:
+        raise CourseError(
+            f"no submissions of {assignment} in {course / 'submitted'}: collect them first (`nbgrader collect {assignment}`)"
+        )
+    for folder in folders:
+        yield folder.parent.name, folder / f"{assignment}.ipynb"
+
+
+def read(path: Path, structure: Iterable) -> Submission:
+    try:
+        return read_submission(path, structure)
+    except Exception as error:  # whatever is in the file, the others are compared
+        return Submission(problem=f"the file cannot be read ({type(error).__name__})")
+
+
+# -- symbols ----------------------------------------------------------------------------------------------------------
+
+# Nobody can rename these, so they are kept apart; every other name is "a name". The sets do not depend on the
+# submission: the same code gives the same symbols wherever it stands.
+KEPT = {*keyword.kwlist, *dir(builtins)}
+KEPT_METHODS = {
+    name for kind in (str, bytes, list, dict, set, tuple, int) for name in dir(kind) if not name.startswith("_")
+}
+LAYOUT = {
+    tokenize.COMMENT,
+    tokenize.NL,
+    tokenize.NEWLINE,
+    tokenize.INDENT,
+    tokenize.DEDENT,
+    tokenize.ENCODING,
+    tokenize.ENDMARKER,
+}
+
+
+class Plain(ast.NodeTransformer):
+    """Takes out what can be changed without changing what the code does: docstrings, annotations, imports."""
+
+    def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
+        return None if isinstance(node.value, ast.Constant) else self.generic_visit(node)
+
+    def visit_Import(self, node: ast.AST) -> None:
+        return None
+
+    visit_ImportFrom = visit_Import
+
+    def visit_arg(self, node: ast.arg) -> ast.arg:
+        node.annotation = None
+        return node
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST | None:
+        if node.value is None:
+            return None
+        return self.generic_visit(ast.copy_location(ast.Assign([node.target], node.value), node))
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        node.returns = None
+        return self.generic_visit(node)
+
+    visit_AsyncFunctionDef = visit_FunctionDef
+
+
+def plain(source: str) -> tuple[str, dict[int, int]]:
+    """Code in one canonical form, and from which line of ``source`` each of its lines comes.
+
+    Code that does not parse comes back as it is.
+    """
+    source = "\n".join("" if line.lstrip()[:1] in ("%", "!") else line for line in source.split("\n"))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            tree = Plain().visit(ast.parse(source))
+            for node in ast.walk(tree):
+                if getattr(node, "body", 0) == [] and not isinstance(node, ast.Module):
+                    node.body = [ast.copy_location(ast.Pass(), node)]
+            text = ast.unparse(ast.fix_missing_locations(tree))
+            lines: dict[int, int] = {}
+            for new, old in zip(ast.walk(ast.parse(text)), ast.walk(tree)):
+                if hasattr(new, "lineno") and hasattr(old, "lineno"):
+                    lines[new.lineno] = min(old.lineno, lines.get(new.lineno, old.lineno))
+        return text, lines
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return source, {}
+
+
+def symbols(source: str) -> Iterator[tuple[str, int]]:
+    """``(symbol, line)`` of everything in the code that counts; broken code as far as it goes."""
+    text, line_of = plain(source)
+    line, before = 1, ""
+    try:
+        for token in tokenize.generate_tokens(io.StringIO(text).readline):
+            if token.type in LAYOUT:
+                continue
+            line = line_of.get(token.start[0], token.start[0] if not line_of else line)
+            if token.type == tokenize.NAME:
+                kept = token.string in (KEPT_METHODS if before == "." else KEPT)
+                yield token.string if kept else "name", line
+            elif token.type == tokenize.STRING:
+                yield "text", line
+            else:
+                yield token.string, line
+            before = token.string
+    except (tokenize.TokenError, SyntaxError):
+        return
+
+
+# -- fingerprints -----------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Document:
+    """A submission's fingerprints, with the attributes that `copydetect.compare_files` reads.
+
+    ``places[i]`` is the cell and the line of symbol ``i``; ``hash_idx`` maps a fingerprint to where it begins.
+    """
+
+    label: str
+    k: int = K
+    filtered_code: Any = ()
+    places: list[tuple[str, int]] = field(default_factory=list)
+    hashes: set[int] = field(default_factory=set)
+    hash_idx: dict[int, list[int]] = field(default_factory=dict)
+    token_coverage: float = 0
+    offsets: Any = ()
+    problem: str = ""
+
+
+def hashes_of(sequence: list[str]) -> np.ndarray:
+    """A hash of each run of K symbols: int64 of shape (len(sequence) - K + 1,), the same in every process."""
+    codes = np.array([zlib.crc32(symbol.encode("utf-8", "replace")) for symbol in sequence], dtype=np.uint64)
+    if len(codes) < K:
+        return np.zeros(0, dtype=np.int64)
+    runs = np.lib.stride_tricks.sliding_window_view(codes, K)
+    powers = np.array([pow(0x9E3779B97F4A7C15, i, 1 << 64) for i in range(K)], dtype=np.uint64)
+    mixed = (runs * powers).sum(axis=1, dtype=np.uint64)
+    mixed ^= mixed >> np.uint64(31)
+    return (mixed * np.uint64(0xBF58476D1CE4E5B9) >> np.uint64(12)).astype(np.int64)  # exact as a float, too
+
+
+def fingerprints_given(source: Path) -> set[int]:
+    """All runs of symbols in the code that the released notebook holds, with and without the cells it locks."""
+    whole: list[str] = []
+    unlocked: list[str] = []  # what is left of a submission that was handed in as released
+    for cell in nbformat.read(source, as_version=4).cells:
+        if cell.cell_type == "code":
+            found = [symbol for symbol, _ in symbols(skeleton(cell.source))]
+            whole += found
+            if not cell.metadata.get("nbgrader", {}).get("locked"):
+                unlocked += found
+    return {*hashes_of(whole).tolist(), *hashes_of(unlocked).tolist()}
+
+
+def document(label: str, submission: Submission, given: set[int]) -> Document:
+    """The fingerprints of a submission, without those of ``given``; a ``problem`` where that makes no sense."""
+    from copydetect.utils import get_token_coverage, winnow
+
+    if submission.problem:
+        return Document(label, problem=submission.problem)
+    if sum(len(source) for _, source in submission.cells) > LARGEST:
+        return Document(label, problem=f"its code is longer than {LARGEST} characters")
+    sequence: list[str] = []
+    places: list[tuple[str, int]] = []
+    for name, source in submission.cells:
+        cell = "" if submission.name == "submission" else name.strip("`") if "`" in name else f"cell {name}"
+        for symbol, line in symbols(source):
+            sequence.append(symbol)
+            places.append((cell, line))
+    # copydetect 0.5 takes fingerprints that occur twice for given ones, so what is given is taken out here
+    hashes, positions = winnow(hashes_of(sequence), WINDOW, remove_duplicates=False)
+    found: dict[int, list[int]] = {}
+    for value, position in zip(hashes.tolist(), positions.tolist()):
+        if value not in given:
+            found.setdefault(value, []).append(position)
+    coverage = float(get_token_coverage(found, K, len(sequence)))
+    if coverage < LEAST:
+        return Document(label, problem="hardly any code beyond what the notebook gave")
+    return Document(label, K, sequence, places, set(found), found, coverage)
+
+
+# -- comparison -------------------------------------------------------------------------------------------------------
+
+
+def compare(documents: list[Document], threshold: float) -> Iterator[tuple[Document, Document, tuple[float, float]]]:
+    """Every pair that reaches the threshold: the share of the first that is in the second, and the other way."""
+    from copydetect import compare_files
+
+    for a, b in combinations(documents, 2):
+        common = len(a.hashes & b.hashes)
+        # slices join what lies close together, so a share of the text is more than the share of fingerprints
+        if common < 0.5 * threshold * min(len(a.hashes), len(b.hashes)):
+            continue
+        _, shares, _ = compare_files(a, b)
+        if max(shares) >= threshold:
+            yield a, b, (min(1.0, float(shares[0])), min(1.0, float(shares[1])))
+
+
+def places_of(a: Document, b: Document, most: int = 6) -> tuple[tuple[Place, Place], ...]:
+    """Where the common runs of two documents lie, the longest first: one entry for two stretches of two cells."""
+    diagonals: dict[int, list[int]] = defaultdict(list)
+    for value in a.hashes & b.hashes:
+        if len(a.hash_idx[value]) * len(b.hash_idx[value]) <= 4:  # what occurs often says little about where
+            for i in a.hash_idx[value]:
+                for j in b.hash_idx[value]:
+                    diagonals[j - i].append(i)
+    runs = []  # (start in a, start in b, length), equal all along
+    for shift, starts in diagonals.items():
+        starts.sort()
+        first = last = starts[0]
+        for i in [*starts[1:], None]:
+            if i is not None and i - last <= 2 * K:
+                last = i
+                continue
+            runs.append((first, first + shift, last - first + K))
+            first = last = i
+    taken_a, taken_b = np.zeros(len(a.places), dtype=bool), np.zeros(len(b.places), dtype=bool)
+    kept = []
+    for i, j, length in sorted(runs, key=lambda run: -run[2]):  # code that repeats itself is paired off once
+        if not taken_a[i : i + length].any() and not taken_b[j : j + length].any():
+            taken_a[i : i + length] = taken_b[j : j + length] = True
+            kept.append((i, j, length))
+    blocks: list[list[int]] = []  # (start in a, start in b, end in a, end in b, symbols)
+    for i, j, length in sorted(piece for run in kept for piece in within_cells(a, b, *run)):
+        for block in reversed(blocks[-8:]):
+            near = -K <= i - block[2] <= 4 * K and -K <= j - block[3] <= 4 * K
+            if near and a.places[block[0]][0] == a.places[i][0] and b.places[block[1]][0] == b.places[j][0]:
+                block[2], block[3] = max(block[2], i + length), max(block[3], j + length)
+                block[4] += length
+                break
+        else:
+            blocks.append([i, j, i + length, j + length, length])
+    blocks.sort(key=lambda block: -block[4])
+    blocks = [block for block in blocks if 20 * block[4] >= blocks[0][4]]  # scraps send nobody anywhere
+    return tuple(
+        (place(a, start, end), place(b, other, other_end)) for start, other, end, other_end, _ in blocks[:most]
+    )
+
+
+def within_cells(a: Document, b: Document, i: int, j: int, length: int) -> Iterator[tuple[int, int, int]]:
+    """A run cut where a cell ends on either side; pieces that say little are left out."""
+    steps = range(min(length, len(a.places) - i, len(b.places) - j))
+    for _, group in groupby(steps, key=lambda step: (a.places[i + step][0], b.places[j + step][0])):
+        piece = list(group)
+        if 2 * len(piece) >= K:
+            yield i + piece[0], j + piece[0], len(piece)
+
+
+def place(document: Document, start: int, end: int) -> Place:
+    """The lines of a stretch of one cell."""
+    lines = [line for _, line in document.places[start:end]]
+    return Place(document.places[start][0], min(lines), max(lines))
