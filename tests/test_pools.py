@@ -112,21 +112,31 @@ def test_processes_judge_and_are_replaced_when_they_die(small_course):
         assert scores(Processes(judge, 2, strict=False)) == SCORES
     with Judge(small_course, "a1_bpe", keep=False) as judge, Processes(judge, 2, strict=False) as pool:
         more = [submission(f"# {n}\n{RIGHT[0]}", RIGHT[1]) for n in range(12)]
-        found = {}
+        found, members = {}, set()
         for number, one in enumerate(more):
             for item, verdict in pool.take(Item(number, one)):
                 found[item.label] = verdict.score
-            if number in (4, 9) and pool.executor is not None:
-                os.kill(next(iter(pool.executor._processes)), signal.SIGKILL)
+            busy = [member.process.pid for member, _ in pool.busy.values()]
+            members |= set(busy)
+            if number in (2, 5, 9):
+                os.kill(busy[0], signal.SIGKILL)
         found |= {item.label: verdict.score for item, verdict in pool.finish()}
     assert found == dict.fromkeys(range(12), 6)
+    assert len(members) > 2
 
 
 def test_an_item_that_loses_its_process_every_time_is_given_back(small_course, monkeypatch):
-    monkeypatch.setattr(pools, "judge_in_process", os._exit)  # sent by name: it ends the process that it runs in
     monkeypatch.setattr(Processes, "MOST_LOST", 3)
+    start = Processes.submit
+
+    def submit_and_kill(self, item):
+        start(self, item)
+        for member, _ in self.busy.values():
+            os.kill(member.process.pid, signal.SIGKILL)
+
+    monkeypatch.setattr(Processes, "submit", submit_and_kill)
     with Judge(small_course, "a1_bpe", keep=False) as judge, Processes(judge, 1, strict=False) as pool:
-        pool.submit(Item("lost", 0))
+        pool.submit(Item("lost", SUBMISSIONS[0]))
         ((item, failure),) = pool.finish()
     assert item.label == "lost" and "killed 3 times" in str(failure)
 

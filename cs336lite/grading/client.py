@@ -87,7 +87,7 @@ class Worker:
         self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         library, packages = str(self.folder / "library"), surroundings.site_folders()
         readable = surroundings.readable_paths()
-        closed = not all(map(surroundings.open_to_others, surroundings.roots()))
+        closed = not all(map(surroundings.open_to_others, [*surroundings.roots(), str(self.folder)]))
         options = {
             "path": [library, *packages],
             "warm": needs.warm,

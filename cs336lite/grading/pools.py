@@ -1,23 +1,22 @@
 """Where submissions are judged: in this process, in several, or on the machines of a dask cluster.
 
-A pool takes items one by one and gives back verdicts as they come, in any order. It holds a few at a time, so that the
-memory of the runner does not grow with the class. A process that dies is replaced, and what it was judging is judged
+A pool takes items one by one and gives back verdicts as they come, in any order. It holds a few at a time, so that
+the memory of the runner does not grow with the class. A process that dies is replaced, and what it was judging is judged
 again; an item that was lost too often comes back with a `WorkerFailure` in place of a verdict.
 """
 
 from __future__ import annotations
 
 import atexit
+import contextlib
 import ctypes
 import multiprocessing
 import os
 import signal
 import threading
 from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
-from multiprocessing.util import Finalize
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
@@ -64,85 +63,98 @@ class ThisProcess:
 
 
 class Processes:
-    """Several processes of this machine, each with a worker of its own."""
+    """Several processes of this machine, each with a worker of its own, and a pipe of its own to this one.
+
+    They share no queue and no lock, so that one that is killed leaves nothing behind that another waits for.
+    """
 
     MOST_LOST = 10  # of an item's processes; the machine itself is then in trouble
 
     def __init__(self, judge: Judge, jobs: int, *, strict: bool) -> None:
         self.jobs = jobs
         self.arguments = (judge.course, judge.spec.name, judge.trust, strict)
-        self.executor: ProcessPoolExecutor | None = None
-        self.running: dict[Future, Item] = {}
-
-    def start(self) -> None:
-        # from a server that knows nothing of this process: no database, no channel is inherited
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload([__name__])
+        # started from a server that knows nothing of this process: no database, no channel is inherited
+        self.context = multiprocessing.get_context("forkserver")
+        self.context.set_forkserver_preload([__name__])
         os.environ["PYTHONSAFEPATH"] = "1"  # nor is anything imported from the folder in which the grader was started
-        self.executor = ProcessPoolExecutor(self.jobs, context, start_in_process, self.arguments)
+        self.idle: list[Member] = []
+        self.busy: dict[Connection, tuple[Member, Item]] = {}
 
     def take(self, item: Item) -> Iterator[Answer]:
-        self.submit(item)
-        while len(self.running) > 2 * self.jobs:
-            yield from self.collect()
+        answers = self.collect() if len(self.busy) == self.jobs else []
+        self.submit(item)  # before the caller is busy with answers
+        yield from answers
 
     def finish(self) -> Iterator[Answer]:
-        while self.running:
+        while self.busy:
             yield from self.collect()
 
     def submit(self, item: Item) -> None:
-        if self.executor is None:
-            self.start()
-        try:
-            self.running[self.executor.submit(judge_in_process, item.submission)] = item
-        except BrokenProcessPool:
-            self.executor = None
-            self.submit(item)
+        member = self.idle.pop() if self.idle else Member(self.context, self.arguments)
+        self.busy[member.connection] = member, item
+        with contextlib.suppress(OSError):  # it is dead: `collect` will see that
+            member.connection.send(item.submission)
 
-    def collect(self) -> Iterator[Answer]:
-        done, _ = wait(self.running, return_when=FIRST_COMPLETED)
-        lost = []
-        for future in done:
-            item = self.running.pop(future)
-            try:
-                yield item, future.result()
-            except BrokenProcessPool:
-                lost.append(item)
-            except WorkerFailure as failure:
-                yield item, failure
-        if lost:  # a process was killed, and the executor gave up all that it had
-            lost += self.running.values()
-            self.running.clear()
-            self.executor.shutdown(wait=True, cancel_futures=True)
-            self.executor = None
-        for item in lost:
-            item.lost += 1
-            if item.lost < self.MOST_LOST:
-                self.submit(item)
-            else:
-                yield item, WorkerFailure(f"its grading process was killed {item.lost} times")
+    def collect(self) -> list[Answer]:
+        """Wait for answers, at least one. Items whose process died are given to another."""
+        answers: list[Answer] = []
+        while self.busy and not answers:
+            for connection in wait(list(self.busy)):
+                member, item = self.busy.pop(connection)
+                try:
+                    answer = connection.recv()
+                except (EOFError, OSError):
+                    member.close()
+                    item.lost += 1
+                    if item.lost < self.MOST_LOST:
+                        self.submit(item)
+                    else:
+                        answers.append((item, WorkerFailure(f"its grading process was killed {item.lost} times")))
+                    continue
+                self.idle.append(member)
+                if isinstance(answer, CourseError):
+                    raise answer
+                answers.append((item, answer))
+        return answers
 
     def __enter__(self) -> Processes:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.executor is not None:
-            self.executor.shutdown(wait=True, cancel_futures=True)
+        for member in [*self.idle, *(member for member, _ in self.busy.values())]:
+            member.close()
 
 
-_judge: Judge | None = None  # of a process of `Processes`
+class Member:
+    """One process of `Processes`, and this end of its pipe."""
+
+    def __init__(self, context: Any, arguments: tuple) -> None:
+        self.connection, theirs = context.Pipe()
+        self.process = context.Process(target=serve, args=(theirs, *arguments), daemon=True)
+        self.process.start()
+        theirs.close()
+
+    def close(self) -> None:
+        self.connection.close()  # at which an idle process ends by itself
+        self.process.join(0.5)
+        self.process.kill()
+        self.process.join()
 
 
-def start_in_process(course: Path, assignment: str, trust: bool, strict: bool) -> None:
-    global _judge
+def serve(connection: Connection, course: Path, assignment: str, trust: bool, strict: bool) -> None:
+    """Judge what comes through the pipe, until it is closed."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)  # never outlive the grader
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is for the grader, which then ends its processes
-    _judge = Judge(course, assignment, trust=trust, strict=strict)
-    Finalize(None, _judge.close, exitpriority=10)  # atexit does not run in a pool's processes
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is for the grader, which then closes the pipe
+    with contextlib.suppress(EOFError, BrokenPipeError), Judge(course, assignment, trust=trust, strict=strict) as judge:
+        while True:
+            connection.send(answer_of(judge, connection.recv()))
 
 
-def judge_in_process(submission: Submission) -> Verdict:
-    return _judge.judge(submission)
+def answer_of(judge: Judge, submission: Submission) -> Verdict | WorkerFailure | CourseError:
+    try:
+        return judge.judge(submission)
+    except (WorkerFailure, CourseError) as error:
+        return error
 
 
 # -- a cluster --------------------------------------------------------------------------------------------------
@@ -196,7 +208,7 @@ class Cluster:
         from distributed.scheduler import KilledWorker
 
         with self.client.as_current():
-            done = wait_for(list(self.running), return_when=FIRST_COMPLETED).done
+            done = wait_for(list(self.running), return_when="FIRST_COMPLETED").done
         for future in done:
             item = self.running.pop(future)
             try:
