@@ -171,9 +171,12 @@ class Worker:
         return child.layers
 
     def close(self) -> None:
-        self.control.close()
-        self.process.kill()
-        self.process.wait()
+        self.control.close()  # at which a worker that is well ends by itself
+        try:
+            self.process.wait(2)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
         self.process.stderr.close()
         shutil.rmtree(self.folder, ignore_errors=True)
         with suppress(OSError):
