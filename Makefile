@@ -31,6 +31,7 @@ build: .venv/ready  ## texts to notebooks to modules
 bench: .venv/ready  ## ours and its peers, in turn, as ratios
 	$(BIN)/python -m pip install --quiet --quiet -e '.[bench]'
 	$(BIN)/python benchmarks/bpe.py
+	$(BIN)/python benchmarks/grading.py
 # <<< not in the student edition
 
 # torch goes first and by its exact version: whatever else asks for it is then content

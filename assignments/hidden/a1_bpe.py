@@ -22,7 +22,7 @@ import regex
 
 from cs336lite.course.spec import Fail, StudentError, check, drawn, expect
 
-WARM = ("regex",)  # what a worker imports once, before it forks
+WARM = ("regex", "numpy")  # what a worker imports once, before it forks
 LECTURE = "notebooks/01_tokenizer.ipynb"
 READ = {  # where to read on, by exercise
     "pretokenize": ("Lecture 01, section 3, Where does a word end?", LECTURE),
@@ -1866,7 +1866,8 @@ def special_tokens_across_borders(student, rng):
 
 @drawn
 def a_long_stream(rng) -> tuple[list[Pair], list[str]]:
-    """Some 140 kB in 240 pieces; most tokens are long, so that their number stays small."""
+    """Some 40 kB in 80 pieces, half of which are more than two buffers of a file; most tokens are long, so that they
+    are few."""
     *names, a, b, c, d = letters(rng, 12)
     eight = "".join(names)
     twos = [eight[i : i + 2] for i in (0, 2, 4, 6)]
@@ -1875,7 +1876,7 @@ def a_long_stream(rng) -> tuple[list[Pair], list[str]]:
     merges += [(token[: len(token) // 2].encode(), token[len(token) // 2 :].encode()) for token in halves]
     parts = [*[eight * 2] * 24, *twos, a, b, c, d, a + b]
     words = ["".join(rng.choices(parts, k=rng.randint(2, 3))) for _ in range(60)]
-    return merges, ["".join(" " + word for word in rng.choices(words, k=20)) for _ in range(240)]
+    return merges, ["".join(" " + word for word in rng.choices(words, k=20)) for _ in range(80)]
 
 
 @check("encode_iterable", points=4, title="it yields while it reads")

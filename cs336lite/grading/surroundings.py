@@ -60,6 +60,7 @@ def course_packages() -> frozenset[str] | None:
     return frozenset(names - {"..", "__pycache__", ""})
 
 
+@functools.cache
 def readable_paths() -> list[str]:
     """Every file and folder that a submission may read: Python, the system's libraries, the course's packages.
 
@@ -69,6 +70,7 @@ def readable_paths() -> list[str]:
     return [path for root in system_paths() for path in pieces(root, package_folders(root))] + sorted(open_packages)
 
 
+@functools.cache
 def hidden_paths() -> list[str]:
     """What lies inside the folders of `roots` and is shut all the same."""
     ours = {os.path.realpath(folder) for folder in site_folders()}
@@ -90,12 +92,14 @@ def roots() -> list[str]:
     return [*system_paths(), *site_folders()]
 
 
+@functools.cache
 def is_open(entry: str) -> bool:
     """Whether an entry of a package folder belongs to the course's packages."""
     known = course_packages()
     return not entry.endswith(".pth") and (known is None or entry in known)
 
 
+@functools.cache
 def package_folders(root: str) -> list[str]:
     """The folders of installed packages below a folder of the system's."""
     found = [glob.glob(os.path.join(root, depth, name)) for depth in ("", "*", "*/*") for name in PACKAGE_FOLDERS]
@@ -111,6 +115,7 @@ def pieces(root: str, without: list[str]) -> list[str]:
     return [p for name in sorted(os.listdir(root)) for p in pieces(os.path.join(root, name), without)]
 
 
+@functools.cache
 def system_paths() -> list[str]:
     """What Python and its libraries read while they run, and nothing of anybody's own; no links."""
     library = sysconfig.get_paths()["stdlib"]
