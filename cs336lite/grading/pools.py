@@ -136,7 +136,7 @@ class Member:
 
     def close(self) -> None:
         self.connection.close()  # at which an idle process ends by itself
-        self.process.join(0.5)
+        self.process.join(10)
         self.process.kill()
         self.process.join()
 

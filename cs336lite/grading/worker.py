@@ -78,7 +78,7 @@ def main() -> None:
         except OSError:
             message = b""
         if not message:  # the client is gone
-            return
+            os._exit(0)
         if message.startswith(b"spawn "):
             channel = socket.socket(fileno=handles[0])
             pid = os.fork()
