@@ -1,0 +1,472 @@
+# Built from notebooks/text/02_tensors.py by `cs336lite build`: edit that file, not this one.
+"""What a Transformer costs in FLOPs, bytes and days, from its shapes alone; and how to count what it did cost.
+
+FLOPs are those of matrix products, two for each multiply-add, as `torch.utils.flop_counter` counts them; everything
+else (norms, softmax, activations) is a fraction of a percent of FLOPs, though not of time. Bytes are bytes, not MiB.
+"""
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Shaped
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+
+def matmul_flops(m: int, k: int, n: int, batch: int = 1) -> int:
+    """FLOPs of a product of (m, k) and (k, n) matrices, 2 m k n, for each of a batch.
+
+    >>> matmul_flops(2, 3, 4)
+    48
+
+    Built in notebooks/02_tensors.ipynb.
+    """
+    return 2 * batch * m * k * n
+
+
+def counted_flops(forward: Callable[[], Shaped[Tensor, "..."]]) -> tuple[int, int]:
+    """FLOPs that PyTorch counts in ``forward()`` and in the backward pass from the sum of its result.
+
+    Fused attention is replaced by plain products, because the counter does not know the CPU's fused kernel.
+
+    >>> x, w = torch.ones(2, 3, requires_grad=True), torch.ones(3, 4, requires_grad=True)
+    >>> counted_flops(lambda: x @ w)
+    (48, 96)
+
+    Built in notebooks/02_tensors.ipynb.
+    """
+    with sdpa_kernel(SDPBackend.MATH):
+        with FlopCounterMode(display=False) as there:
+            result = forward().sum()
+        with FlopCounterMode(display=False) as back:
+            result.backward()
+    return there.get_total_flops(), back.get_total_flops()
+
+
+class _Derived:
+    """What follows from the sizes of a ModelShape, and whether they fit together."""
+
+    def __post_init__(self) -> None:
+        kv_heads = self.num_heads if self.num_kv_heads is None else self.num_kv_heads
+        if min(self.vocab_size, self.context_length, self.d_model, self.num_heads, self.d_ff, kv_heads) < 1:
+            raise ValueError(f"every size is at least 1: {self}")
+        if self.num_heads % kv_heads:
+            raise ValueError(f"{self.num_heads} query heads cannot share {kv_heads} key-value heads evenly")
+        if self.d_head is None and self.d_model % self.num_heads:
+            raise ValueError(f"d_model {self.d_model} is not a multiple of num_heads {self.num_heads}: give d_head")
+        if not 1 <= self.top_k <= self.num_experts:
+            raise ValueError(f"top_k is {self.top_k}, but must be 1 to num_experts ({self.num_experts})")
+
+    @property
+    def q_width(self) -> int:  # all query heads side by side
+        return self.num_heads * self.d_head if self.d_head else self.d_model
+
+    @property
+    def kv_width(self) -> int:
+        return self.q_width if self.num_kv_heads is None else self.q_width // self.num_heads * self.num_kv_heads
+
+
+@dataclass(frozen=True)
+class ModelShape(_Derived):
+    """The shapes of a Transformer; ValueError where they do not fit together. Built in notebooks/02_tensors.ipynb."""
+
+    vocab_size: int
+    context_length: int
+    d_model: int
+    num_layers: int  # blocks of the decoder, or of the only stack
+    num_heads: int
+    d_ff: int
+    num_kv_heads: int | None = None  # None: num_heads
+    d_head: int | None = None  # None: d_model // num_heads
+    glu: bool = False  # three feed-forward matrices, as in SwiGLU, instead of two
+    bias: bool = False  # in every linear layer of the blocks and in every norm
+    qkv_bias: bool = False  # in queries, keys and values only
+    tied_embeddings: bool = False  # the output layer multiplies by the embedding
+    position_parameters: int = 0  # in each stack: a learned table has rows * d_model
+    norms_per_block: int = 2  # 1 in a parallel block, 4 with double norm; cross-attention has one more
+    outer_norms: int = 1  # in each stack, outside the blocks; post-norm has 0
+    qk_norm: bool = False
+    num_encoder_layers: int = 0  # above 0: an encoder-decoder with cross-attention
+    num_experts: int = 1  # feed-forward networks in each block; above 1 there is a router
+    top_k: int = 1  # of these, the ones that a token passes through
+
+
+# the worked example of the lecture (Radford et al. 2019)
+GPT2_XL = ModelShape(
+    vocab_size=50_257, context_length=1_024, d_model=1_600, num_layers=48, num_heads=25, d_ff=6_400,
+    bias=True, tied_embeddings=True, position_parameters=1_024 * 1_600,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Weight:
+    """A kind of parameter tensor: ``stored`` of them exist, and a token is multiplied by ``used`` of them.
+
+    ``tokens`` says whose: those of the "target", or of the "source" that an encoder reads.
+
+    Built in notebooks/02_tensors.ipynb.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    stored: int
+    used: int = 0
+    tokens: str = "target"
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
+
+
+def _linear(
+    name: str, d_out: int, d_in: int, stored: int, *, bias: bool, tokens: str = "target", used: int | None = None
+) -> list[Weight]:
+    used = stored if used is None else used
+    found = [Weight(f"{name}.weight", (d_out, d_in), stored, used, tokens)]
+    return [*found, Weight(f"{name}.bias", (d_out,), stored)] if bias else found
+
+
+def _norm(name: str, width: int, stored: int, *, bias: bool) -> list[Weight]:
+    found = [Weight(f"{name}.weight", (width,), stored)]
+    return [*found, Weight(f"{name}.bias", (width,), stored)] if bias else found
+
+
+def _attention(s: ModelShape, name: str, layers: int, queries: str, keys: str) -> list[Weight]:
+    """The tensors of ``layers`` attentions whose queries and keys come from these tokens."""
+    qkv_bias = s.bias or s.qkv_bias
+    found = _linear(f"{name}.q_proj", s.q_width, s.d_model, layers, bias=qkv_bias, tokens=queries)
+    for part in ("k_proj", "v_proj"):
+        found += _linear(f"{name}.{part}", s.kv_width, s.d_model, layers, bias=qkv_bias, tokens=keys)
+    found += _linear(f"{name}.o_proj", s.d_model, s.q_width, layers, bias=s.bias, tokens=queries)
+    return found + (_norm(f"{name}.qk_norm", s.q_width // s.num_heads, 2 * layers, bias=s.bias) if s.qk_norm else [])
+
+
+def _feed_forward(s: ModelShape, name: str, layers: int, tokens: str) -> list[Weight]:
+    """The tensors of ``layers`` feed-forward networks, each with all its experts and their router."""
+    stored, used, found = layers * s.num_experts, layers * s.top_k, []
+    if s.num_experts > 1:
+        found += _linear(f"{name}.router", s.num_experts, s.d_model, layers, bias=False, tokens=tokens)
+    for part in ("gate", "up") if s.glu else ("up",):
+        found += _linear(f"{name}.{part}", s.d_ff, s.d_model, stored, bias=s.bias, tokens=tokens, used=used)
+    return found + _linear(f"{name}.down", s.d_model, s.d_ff, stored, bias=s.bias, tokens=tokens, used=used)
+
+
+def _stack(s: ModelShape, name: str, layers: int, tokens: str, *, cross: bool) -> list[Weight]:
+    found = _attention(s, f"{name}.attention", layers, tokens, tokens)
+    if cross:
+        found += _attention(s, f"{name}.cross_attention", layers, tokens, "source")
+    found += _feed_forward(s, f"{name}.feed_forward", layers, tokens)
+    found += _norm(f"{name}.norm", s.d_model, layers * (s.norms_per_block + cross) + s.outer_norms, bias=s.bias)
+    return found + ([Weight(f"{name}.positions", (s.position_parameters,), 1)] if s.position_parameters else [])
+
+
+def weights(shape: ModelShape) -> list[Weight]:
+    """Every kind of parameter tensor in a model of this shape, blocks taken together.
+
+    >>> weights(GPT2_XL)[1]
+    Weight(name='decoder.attention.q_proj.weight', shape=(1600, 1600), stored=48, used=48, tokens='target')
+
+    Built in notebooks/02_tensors.ipynb.
+    """
+    s, table = shape, (shape.vocab_size, shape.d_model)
+    found = [Weight("embedding.weight", table, 1)]
+    if s.num_encoder_layers:
+        found += _stack(s, "encoder", s.num_encoder_layers, "source", cross=False)
+    found += _stack(s, "decoder", s.num_layers, "target", cross=s.num_encoder_layers > 0)
+    return [*found, Weight("output.weight", table, 0 if s.tied_embeddings else 1, 1)]
+
+
+def parameters(model: ModelShape | nn.Module) -> int:
+    """Numbers that a model stores, each shared tensor once; of a module, counted by walking through it.
+
+    >>> parameters(nn.Linear(3, 4)), parameters(GPT2_XL)
+    (16, 1557611200)
+
+    Built in notebooks/02_tensors.ipynb.
+    """
+    if isinstance(model, nn.Module):
+        return sum(parameter.numel() for parameter in model.parameters())
+    return sum(weight.stored * weight.size for weight in weights(model))
+
+
+def active_parameters(shape: ModelShape) -> int:
+    """Numbers that a token is multiplied by, the N of 6ND: the matrices, no embeddings, and of experts the chosen ones.
+
+    >>> active_parameters(GPT2_XL) == 48 * 12 * 1600**2 + 50257 * 1600
+    True
+
+    Built in notebooks/02_tensors.ipynb.
+    """
+    return sum(weight.used * weight.size for weight in weights(shape))
+
+
+@dataclass(frozen=True)
+class Flops:
+    """FLOPs of a pass by kind; ``attention`` is the part without parameters, which grows with the length squared.
+
+    Built in notebooks/02_tensors.ipynb.
+    """
+
+    projections: int  # queries, keys, values and outputs of attention
+    attention: int  # queries times keys, and probabilities times values
+    feed_forward: int
+    output: int  # to the vocabulary
+
+    @property
+    def total(self) -> int:
+        return self.projections + self.attention + self.feed_forward + self.output
+
+    def __add__(self, other: "Flops") -> "Flops":
+        return Flops(*(getattr(self, name) + getattr(other, name) for name in self.__dataclass_fields__))
+
+
+def forward_flops(shape: ModelShape, batch: int, seq: int, *, source_seq: int = 0, past: int = 0) -> Flops:
+    """FLOPs of the forward pass on ``batch`` sequences of ``seq`` tokens.
+
+    ``source_seq`` is the length that an encoder reads. ``past`` tokens lie in a KV cache already: the new ones attend
+    to them, and an encoder does not run again. A causal mask saves nothing here: masked products are counted.
+
+    >>> forward_flops(GPT2_XL, batch=1, seq=1024).total
+    3506703564800
+
+    Built in notebooks/02_tensors.ipynb.
+    """
+    s, read = shape, 0 if past else source_seq  # tokens that the encoder reads now
+    through = {"target": batch * seq, "source": batch * read}
+    parts = {"projections": 0, "attention": 0, "feed_forward": 0, "output": 0}
+    for weight in weights(s):
+        kind = next((kind for kind in ("feed_forward", "output") if kind in weight.name), "projections")
+        parts[kind] += 2 * weight.used * weight.size * through[weight.tokens]
+    pairs = s.num_layers * seq * (past + seq)
+    if s.num_encoder_layers:
+        pairs += s.num_layers * seq * source_seq + s.num_encoder_layers * read**2
+    parts["attention"] = 4 * batch * pairs * s.q_width
+    return Flops(**parts)
+
+
+RECOMPUTE = ("none", "attention", "block")
+"""What the backward pass computes again: nothing, attention scores (FlashAttention), or each block (checkpointing)."""
+
+
+def backward_flops(shape: ModelShape, batch: int, seq: int, *, source_seq: int = 0, recompute: str = "none") -> Flops:
+    """FLOPs of the backward pass: twice the forward, and what is computed again.
+
+    Raises ValueError for a ``recompute`` that is not in `RECOMPUTE`.
+
+    >>> backward_flops(GPT2_XL, batch=1, seq=1024).total == 2 * 3506703564800
+    True
+
+    Built in notebooks/02_tensors.ipynb.
+    """
+    if recompute not in RECOMPUTE:
+        raise ValueError(f"recompute is {recompute!r}, not one of {RECOMPUTE}")
+    once = forward_flops(shape, batch, seq, source_seq=source_seq)
+    again = Flops(0, 0, 0, 0)
+    if recompute == "attention":
+        again = Flops(0, once.attention // 2, 0, 0)  # queries times keys, not probabilities times values
+    elif recompute == "block":
+        again = Flops(once.projections, once.attention, once.feed_forward, 0)
+    return once + once + again
+
+
+def training_flops(shape: ModelShape, batch: int, seq: int, *, source_seq: int = 0, recompute: str = "none") -> Flops:
+    """FLOPs of a forward and a backward pass.
+
+    >>> f"{training_flops(GPT2_XL, batch=1, seq=1024).total:.4g}"
+    '1.052e+13'
+
+    Built in notebooks/02_tensors.ipynb.
+    """
+    back = backward_flops(shape, batch, seq, source_seq=source_seq, recompute=recompute)
+    return forward_flops(shape, batch, seq, source_seq=source_seq) + back
+
+
+def six_nd(num_parameters: int | float, num_tokens: int | float) -> int | float:
+    """The usual estimate of training FLOPs, 6 N D (arXiv 2001.08361), which leaves out attention's square.
+
+    >>> f"{six_nd(70e9, 15e12):.1e}"
+    '6.3e+24'
+
+    Built in notebooks/02_tensors.ipynb.
+    """
+    return 6 * num_parameters * num_tokens
+
+
+PRECISIONS = {"float32": (4, 4, 4, 0), "mixed": (2, 2, 4, 4), "bfloat16": (2, 2, 2, 0)}
+"""Bytes of a parameter, its gradient, each number of optimizer state, and its float32 master copy."""
+
+STATES = {"sgd": 0, "momentum": 1, "lion": 1, "adamw": 2}
+"""Numbers of state that an optimizer keeps for each parameter."""
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes that training holds, by kind. Built in notebooks/02_tensors.ipynb."""
+
+    parameters: int
+    gradients: int
+    optimizer: int  # moments and master copy
+    activations: int = 0
+
+    @property
+    def total(self) -> int:
+        return self.parameters + self.gradients + self.optimizer + self.activations
+
+
+def training_memory(
+    model: ModelShape | nn.Module, optimizer: str = "adamw", precision: str = "float32", activations: int = 0
+) -> Memory:
+    """Bytes of parameters, gradients and optimizer state; give ``activations`` from `activation_bytes`.
+
+    ``precision`` is one of `PRECISIONS`, ``optimizer`` one of `STATES`; KeyError otherwise. PyTorch's AdamW also keeps
+    a step count of 4 bytes for each tensor. Buffers, such as masks, are not counted.
+
+    >>> training_memory(nn.Linear(3, 4))
+    Memory(parameters=64, gradients=64, optimizer=136, activations=0)
+
+    Built in notebooks/02_tensors.ipynb.
+    """
+    n, (parameter, gradient, state, master) = parameters(model), PRECISIONS[precision]
+    if isinstance(model, nn.Module):
+        tensors = sum(1 for _ in model.parameters())
+    else:
+        tensors = sum(weight.stored for weight in weights(model))
+    steps = 4 * tensors if optimizer == "adamw" else 0
+    return Memory(n * parameter, n * gradient, n * (STATES[optimizer] * state + master) + steps, activations)
+
+
+def storage_bytes(tensors: Iterable[Shaped[Tensor, "..."]]) -> int:
+    """Bytes of the storages behind these tensors, each storage once however many views there are.
+
+    >>> x = torch.zeros(10, 10)
+    >>> storage_bytes([x, x.T, x[0]])
+    400
+
+    Built in notebooks/02_tensors.ipynb.
+    """
+    storages = [tensor.untyped_storage() for tensor in tensors]
+    return sum({(storage.device, storage.data_ptr()): storage.nbytes() for storage in storages}.values())
+
+
+def _kept_by_norm(s: ModelShape, n: int, itemsize: int) -> int:
+    """LayerNorm keeps input, output, mean and deviation; RMSNorm in plain PyTorch its normalised input besides."""
+    return n * (2 * s.d_model * itemsize + 8) if s.bias else n * (3 * s.d_model * itemsize + 4)
+
+
+def _kept_by_attention(s: ModelShape, n: int, m: int, itemsize: int, recompute: str) -> int:
+    """n queries and m keys; keys and values stand there once for each query head."""
+    scores = 4 * s.num_heads * n if recompute == "attention" else s.num_heads * n * m * itemsize
+    return 2 * (n + m) * s.q_width * itemsize + scores
+
+
+def _kept_by_block(s: ModelShape, n: int, m: int, cross: bool, itemsize: int, recompute: str) -> int:
+    """One sequence of n tokens, with a source of m tokens for cross-attention."""
+    kept = _kept_by_attention(s, n, n, itemsize, recompute) + (s.norms_per_block + cross) * _kept_by_norm(
+        s, n, itemsize
+    )
+    kept += n * s.top_k * s.d_ff * (4 if s.glu else 2) * itemsize
+    return kept + (_kept_by_attention(s, n, m, itemsize, recompute) if cross else 0)
+
+
+def activation_bytes(
+    shape: ModelShape, batch: int, seq: int, *, source_seq: int = 0, itemsize: int = 4, recompute: str = "none"
+) -> int:
+    """Bytes kept for the backward pass of a pre-norm model without dropout, log-probabilities and labels included.
+
+    ``recompute`` as in `backward_flops`: "attention" keeps no probabilities, only their row sums; "block" keeps the
+    inputs of the blocks, and while one block runs again, what that one keeps. QK-norm and routing are not included.
+
+    >>> f"{activation_bytes(GPT2_XL, batch=1, seq=1024, itemsize=2):.3g}"
+    '5.25e+09'
+
+    Built in notebooks/02_tensors.ipynb.
+    """
+    if recompute not in RECOMPUTE:
+        raise ValueError(f"recompute is {recompute!r}, not one of {RECOMPUTE}")
+    s, kept, largest = shape, seq * (4 * shape.vocab_size + 8), 0
+    cross = s.num_encoder_layers > 0
+    for layers, n, crossed in ((s.num_encoder_layers, source_seq, False), (s.num_layers, seq, cross)):
+        block = _kept_by_block(s, n, source_seq, crossed, itemsize, recompute)
+        entered = n * s.d_model * itemsize
+        kept += layers * (entered if recompute == "block" else block)
+        kept += s.outer_norms * _kept_by_norm(s, n, itemsize) if layers else 0
+        largest = max(largest, block - entered if recompute == "block" and layers else 0)
+    return batch * (kept + largest)
+
+
+def saved_bytes(forward: Callable[[], Shaped[Tensor, "..."]], ignore: Iterable[Shaped[Tensor, "..."]] = ()) -> int:
+    """Bytes that autograd keeps for the backward pass of ``forward()``, each storage once.
+
+    ``ignore`` are tensors that exist anyway: parameters, buffers, inputs.
+
+    >>> x = torch.ones(10, requires_grad=True)
+    >>> saved_bytes(lambda: x.exp().sum(), [x])
+    40
+
+    Built in notebooks/02_tensors.ipynb.
+    """
+    known = {tensor.untyped_storage().data_ptr() for tensor in ignore}
+    kept: list[Tensor] = []  # holds them, so that no address is used twice
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor) or tensor, lambda tensor: tensor):
+        result = forward()
+    total = storage_bytes(tensor for tensor in kept if tensor.untyped_storage().data_ptr() not in known)
+    del result  # the graph lives until everything has been measured
+    return total
+
+
+def kv_cache_bytes(shape: ModelShape, batch: int, seq: int, *, source_seq: int = 0, itemsize: int = 2) -> int:
+    """Bytes of the keys and values of ``seq`` tokens, and of a source for cross-attention: 2 L d_kv each.
+
+    >>> kv_cache_bytes(GPT2_XL, batch=1, seq=1024) == 2 * 48 * 1600 * 1024 * 2
+    True
+
+    Built in notebooks/02_tensors.ipynb.
+    """
+    return 2 * shape.num_layers * shape.kv_width * batch * (seq + source_seq) * itemsize
+
+
+def matmul_intensity(m: int, k: int, n: int, itemsize: int = 2) -> float:
+    """FLOPs per byte of a product of (m, k) and (k, n): each matrix crosses the memory bus once.
+
+    >>> matmul_intensity(600, 600, 600, itemsize=4)
+    100.0
+
+    Built in notebooks/02_tensors.ipynb.
+    """
+    return matmul_flops(m, k, n) / (itemsize * (m * k + k * n + m * n))
+
+
+def roofline(intensity: int | float, peak_flops: int | float, bandwidth: int | float) -> int | float:
+    """The most FLOP/s at an intensity in FLOPs per byte: min(peak, bandwidth * intensity).
+
+    >>> roofline(10, peak_flops=989e12, bandwidth=3.35e12)
+    33500000000000.0
+
+    Built in notebooks/02_tensors.ipynb.
+    """
+    return min(peak_flops, bandwidth * intensity)
+
+
+def mfu(flops: int | float, seconds: int | float, peak_flops: int | float) -> float:
+    """Model FLOPs utilisation: the FLOPs that a model needs, per second, as a share of the peak (arXiv 2204.02311).
+
+    >>> mfu(flops=2e12, seconds=4, peak_flops=1e12)
+    0.5
+
+    Built in notebooks/02_tensors.ipynb.
+    """
+    return flops / seconds / peak_flops
+
+
+def training_days(flops: int | float, *, devices: int, peak_flops: int | float, mfu: int | float) -> float:
+    """Days that training takes on so many devices of this peak (FLOP/s), at this utilisation.
+
+    >>> f"{training_days(six_nd(70e9, 15e12), devices=1024, peak_flops=989e12, mfu=0.5):.0f}"
+    '144'
+
+    Built in notebooks/02_tensors.ipynb.
+    """
+    return flops / (devices * peak_flops * mfu) / 86_400
