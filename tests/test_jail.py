@@ -211,6 +211,20 @@ def test_nothing_is_left_behind(worker):
     assert os.path.isdir(worker.folder)
 
 
+def test_a_strict_umask_does_not_shut_the_worker_out():
+    before = os.umask(0o077)
+    try:
+        with Worker() as worker:
+            assert (
+                attempt(worker, "from cs336lite.course import check\nreturn open(args[0]).read()", __file__) in REFUSALS
+            )
+            with worker.student((("1", "def f(path): return open(path).read()"),)) as student:
+                student.begin(5)
+                assert student.run(call, student.file(b"input")) == "input"
+    finally:
+        os.umask(before)
+
+
 OF_ANOTHER_PROCESS = [  # each takes the number of a process, and would work on one of the same user
     "os.setpriority(os.PRIO_PROCESS, os.getppid(), 19)",
     "os.sched_setaffinity(os.getppid(), {0})",

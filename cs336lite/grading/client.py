@@ -104,10 +104,12 @@ class Worker:
             # the client watches the number of a child's threads; this bounds how many it could start meanwhile
             "threads": (0 if root else surroundings.threads_of(os.geteuid())) + 32 * budget.threads,
         }
+        (self.folder / "worker" / "options.json").write_text(json.dumps(options))  # too long for a command line
+        surroundings.open_up(self.folder)
         program = [surroundings.interpreter(), "-s", "-P", "-S", str(self.folder / "worker" / "worker.py")]
         wrapper = bubblewrap.command(self.folder) if self.wrapped else []
         self.process = subprocess.Popen(
-            [*wrapper, *program, str(theirs.fileno()), json.dumps(options)],
+            [*wrapper, *program, str(theirs.fileno())],
             pass_fds=[theirs.fileno()],
             env=surroundings.environment(self.folder),
             cwd=self.folder,
@@ -410,7 +412,7 @@ class RemoteStudent:
             because = "; ".join(self.load_errors[:3]) or ": has its cell been deleted or renamed?"
             return StudentError("Missing", f"`{name}` is not defined{'; ' * bool(self.load_errors)}{because}")
         if kind == "NotImplementedError":
-            return StudentError("Unsolved", f"this exercise is not solved yet: NotImplementedError{at}")
+            return StudentError("Unsolved", f"not solved yet: NotImplementedError{at}")
         if kind == "MemoryError":
             return StudentError("MemoryLimit", f"memory limit: more than {self.budget.memory_bytes / 2**30:g} GiB{at}")
         if kind == "OutputLimit":

@@ -170,7 +170,6 @@ def prepare(folder: Path, user: int | None) -> None:
 
     ``user`` is whom the worker becomes; None when it stays who it is.
     """
-    folder.chmod(0o755)
     for name in ("inputs", "matplotlib", "empty"):
         (folder / name).mkdir()
     if user is not None:
@@ -183,6 +182,14 @@ def prepare(folder: Path, user: int | None) -> None:
     for module in lecture_modules():
         shutil.copy(module, package / module.name)
     (package / "course.py").write_text(QUIET_COURSE)
+
+
+def open_up(folder: Path) -> None:
+    """Let every user read a worker's folder, whatever this process's umask: the worker may be another user."""
+    folder.chmod(0o755)
+    for path in folder.rglob("*"):
+        if path.name != "lock":
+            path.chmod(0o755 if path.is_dir() else 0o644)
 
 
 def open_to_others(path: str) -> bool:

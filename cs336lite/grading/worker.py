@@ -2,7 +2,7 @@
 
 Started by the client as a plain script (no package, no site files, a clean environment):
 
-    python -s -P -S worker.py CONTROL_FD OPTIONS
+    python -s -P -S worker.py CONTROL_FD
 
 Over the control socket the client sends ``spawn FOLDER`` with one end of a socket pair, ``kill PID``, or
 ``reap PID`` for a child that has closed its end. A spawned child
@@ -10,7 +10,7 @@ sets its limits and its jail, in which of all inputs FOLDER alone can be read, s
 frames on its socket (see `wire`): ``load`` runs the submission's cells, ``run`` runs a driver beside them. Nothing in
 this process knows an expected answer.
 
-OPTIONS is JSON:
+``options.json`` beside this file says:
     path, warm          folders to import from; modules to import before any fork
     refused             dotted names of library functions that raise, because an exercise is to write them
     user, keep_reading  the user to become when started as root, and whether it may read what root may (see `jail.become`)
@@ -53,8 +53,9 @@ SKIPPED_CELL_MAGICS = (
 
 def main() -> None:
     control = socket.socket(fileno=int(sys.argv[1]))
-    options = json.loads(sys.argv[2])
     here = os.path.dirname(os.path.abspath(__file__))
+    with open(os.path.join(here, "options.json"), encoding="utf-8") as file:
+        options = json.load(file)
     sys.path.insert(0, here)
     import jail  # beside this file, loaded without the package
     import wire
