@@ -225,6 +225,16 @@ def test_a_strict_umask_does_not_shut_the_worker_out():
         os.umask(before)
 
 
+def test_torch_knows_the_processor_in_the_jail(worker):
+    """It looks once, at its first use, and falls back to slow kernels, or to none for float16, when it cannot."""
+    import torch
+
+    body = "import torch\nhalf = torch.ones(4).half() * torch.ones(4)\n"
+    body += "return [torch.backends.cpu.get_cpu_capability(), half.sum().item()]"
+    with Worker(Needs(warm=("torch",)), layers=worker.layers()) as warmed:
+        assert attempt(warmed, body) == [torch.backends.cpu.get_cpu_capability(), 4.0]
+
+
 OF_ANOTHER_PROCESS = [  # each takes the number of a process, and would work on one of the same user
     "os.setpriority(os.PRIO_PROCESS, os.getppid(), 19)",
     "os.sched_setaffinity(os.getppid(), {0})",

@@ -120,6 +120,7 @@ def system_paths() -> list[str]:
     """What Python and its libraries read while they run, and nothing of anybody's own; no links."""
     library = sysconfig.get_paths()["stdlib"]
     shared = ["/usr/lib", "/usr/lib64", "/lib", "/lib64", "/usr/share/zoneinfo", "/etc/ld.so.cache", "/etc/localtime"]
+    shared.append("/sys/devices/system/cpu")  # which instructions the processor has
     paths = [interpreter(), library, os.path.join(sys.base_prefix, "lib"), *shared]
     real = dict.fromkeys(os.path.realpath(p) for p in paths if os.path.exists(p))
     return [p for p in real if not any(p.startswith(other + os.sep) for other in real)]

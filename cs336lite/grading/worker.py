@@ -67,6 +67,10 @@ def main() -> None:
         jail.become(options["user"], options["keep_reading"])
     for name in options["warm"]:
         importlib.import_module(name)
+    if "torch" in sys.modules:  # it looks at the processor once, at its first use, and in the jail it could not
+        torch = sys.modules["torch"]
+        torch.ones(1).half() * torch.ones(1)
+        torch.backends.cpu.get_cpu_capability()
     for name in options["refused"]:
         refuse(name)
     sys.meta_path.insert(0, Shut(frozenset(options["shut"])))
