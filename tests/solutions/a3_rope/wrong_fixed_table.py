@@ -1,0 +1,12 @@
+"""A table of 2,048 rows, whatever max_seq_len is.
+
+fails: positions.the_last_position_is_known, angles.angles_are_exact_far_away
+names: neither fewer nor fixed
+"""
+
+from _base import *
+
+
+class RotaryPositionalEmbedding(RotaryPositionalEmbedding):
+    def all_positions(self):
+        return torch.arange(2_048)

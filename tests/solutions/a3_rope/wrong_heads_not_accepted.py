@@ -1,0 +1,14 @@
+"""Adds an axis for heads to batched positions, also where there is one.
+
+fails: positions.heads_share_the_positions_of_their_row, module.whole_rotations_agree
+names: positions of shape (batch, 1, seq)
+"""
+
+from _base import *
+
+
+class RotaryPositionalEmbedding(RotaryPositionalEmbedding):
+    def rows(self, x, positions):
+        if positions.dim() > 2:
+            positions = positions.flatten(0, -2)
+        return super().rows(x, positions)

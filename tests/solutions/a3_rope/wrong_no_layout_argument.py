@@ -1,0 +1,12 @@
+"""Stanford's interface without the layout.
+
+fails: layouts.half_is_the_same_rotation_elsewhere, module.unknown_layouts_are_refused
+names: layout is not accepted
+"""
+
+from _base import *
+
+
+class RotaryPositionalEmbedding(RotaryPositionalEmbedding):
+    def __init__(self, theta, d_k, max_seq_len, device=None):
+        super().__init__(theta, d_k, max_seq_len, device)

@@ -1,0 +1,11 @@
+"""Turns keys by the positions of the queries.
+
+fails: relative.each_has_its_own_positions
+names: by the same positions
+"""
+
+from _base import *
+
+
+def rotary_attention(rope, q, k, v, q_positions, k_positions):
+    return (rope(q, q_positions) @ rope(k, q_positions).mT / q.shape[-1] ** 0.5).softmax(-1) @ v

@@ -1,0 +1,10 @@
+"""Each permutation goes the other way.
+
+fails: layouts.interleaved_to_half_permutes, layouts.half_to_interleaved_permutes
+names: goes the other way
+"""
+
+from _base import *
+
+
+interleaved_to_half, half_to_interleaved = half_to_interleaved, interleaved_to_half

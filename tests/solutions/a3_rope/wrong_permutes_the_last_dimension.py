@@ -1,0 +1,15 @@
+"""Ignores dim.
+
+fails: layouts.any_dimension_can_be_permuted
+names: dim is ignored
+"""
+
+from _base import *
+
+
+def interleaved_to_half(x, dim=-1):
+    return torch.cat((x[..., 0::2], x[..., 1::2]), -1)
+
+
+def half_to_interleaved(x, dim=-1):
+    return torch.stack(x.chunk(2, -1), -1).flatten(-2)

@@ -1,0 +1,11 @@
+"""Puts the part that is not turned in front.
+
+fails: partial.the_first_part_is_turned, partial.the_rest_stays
+names: are not what rope makes of them
+"""
+
+from _base import *
+
+
+def rotate_part(rope, x, token_positions, rotary_dim):
+    return torch.cat((x[..., rotary_dim:], rope(x[..., :rotary_dim], token_positions)), -1)

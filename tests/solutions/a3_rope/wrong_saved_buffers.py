@@ -1,0 +1,13 @@
+"""Leaves persistent as it is.
+
+fails: module.state_dict_is_empty
+names: persistent=False
+"""
+
+from _base import *
+
+
+class RotaryPositionalEmbedding(RotaryPositionalEmbedding):
+    def keep(self, angles, device):
+        self.register_buffer("cos", angles.cos().float())
+        self.register_buffer("sin", angles.sin().float())

@@ -1,0 +1,17 @@
+"""Tables doubled by cat, as the layout half needs them, with neighbours as pairs.
+
+fails: rotation.each_pair_has_its_own_speed, rotation.lengths_are_kept, module.whole_rotations_agree
+names: must lie in the layout of x
+"""
+
+from _base import *
+
+
+class RotaryPositionalEmbedding(RotaryPositionalEmbedding):
+    def forward(self, x, token_positions):
+        if self.layout == "half":
+            return super().forward(x, token_positions)
+        cos, sin = (torch.cat((table, table), dim=-1) for table in self.rows(x, token_positions))
+        first, second = x[..., 0::2], x[..., 1::2]
+        other = torch.stack((-second, first), dim=-1).flatten(-2)
+        return (x * cos + other * sin).to(x.dtype)

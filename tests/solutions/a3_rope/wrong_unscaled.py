@@ -1,0 +1,11 @@
+"""Forgets the root of d_k.
+
+fails: relative.scores_are_scaled
+names: scores are not scaled
+"""
+
+from _base import *
+
+
+def rotary_attention(rope, q, k, v, q_positions, k_positions):
+    return (rope(q, q_positions) @ rope(k, k_positions).mT).softmax(-1) @ v

@@ -1,0 +1,11 @@
+"""Turns the whole head and keeps the first part of that.
+
+fails: partial.the_first_part_is_turned
+names: the whole head is given to rope
+"""
+
+from _base import *
+
+
+def rotate_part(rope, x, token_positions, rotary_dim):
+    return torch.cat((rope(x, token_positions)[..., :rotary_dim], x[..., rotary_dim:]), -1)

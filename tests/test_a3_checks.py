@@ -1,0 +1,373 @@
+"""The checks of a3_rope, tested: right solutions in many styles pass, and each wrong one fails where it is wrong."""
+
+import sys
+
+import catalogue
+import nbformat
+import pytest
+import torch
+from catalogue import ROOT, judge, solutions, spec, words_of
+
+from cs336lite import rope
+
+A3 = "a3_rope"
+HIDDEN, PUBLIC = spec(A3, "hidden"), spec(A3, "public")
+RIGHT, WRONG, TRIVIAL = (solutions(A3, kind) for kind in ("right", "wrong", "trivial"))
+POINTS = {
+    "angles": 15,
+    "rotation": 20,
+    "layouts": 15,
+    "positions": 20,
+    "module": 15,
+    "relative": 8,
+    "partial": 7,
+}
+SMALL_FUNCTIONS = (
+    "rotation_angles",
+    "rotate_pairs",
+    "rotate_halves",
+    "look_up",
+)  # a plain solution may do without them
+NOTEBOOK = ROOT / "assignments" / "source" / A3 / f"{A3}.ipynb"
+NO_ANSWER = "the answer does not have the form"  # what a check says that stumbled itself
+NAMES = {
+    "layout",
+    "half",
+    "halves",
+    "interleaved",
+    "interleaved_to_half",
+    "half_to_interleaved",
+}  # sent, and may be spoken of
+
+
+def by_name(found):
+    return [pytest.param(solution, id=solution.name) for solution in found]
+
+
+def named(name):
+    return next(solution for solution in [*RIGHT, *WRONG, *TRIVIAL] if solution.name == name)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """As in the grader; tensors here are too small for more."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def test_points_of_each_exercise():
+    assert HIDDEN.exercises == POINTS
+    assert HIDDEN.max_points == 100
+
+
+def test_the_notebook_promises_the_same_points():
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    cells = [cell.metadata.get("nbgrader", {}) for cell in notebook.cells]
+    assert {cell.grade_id.removeprefix("grade_"): cell.points for cell in cells if cell.get("grade")} == POINTS
+    for exercise, points in POINTS.items():  # the table at the top, and the line above each exercise
+        assert any(f"| `{exercise}` |" in c.source and f"| {points} |" in c.source for c in notebook.cells)
+        assert any(f"(`{exercise}`)" in c.source and f"· {points} points**" in c.source for c in notebook.cells)
+
+
+def test_public_checks_cover_every_exercise_without_points():
+    assert set(PUBLIC.exercises) == set(POINTS)
+    assert PUBLIC.max_points == 0
+
+
+def test_hints_come_in_three_layers():
+    assert list(PUBLIC.hints) == list(POINTS)
+    for exercise, layers in PUBLIC.hints.items():
+        assert len(layers) == 3, exercise
+        assert len(set(layers)) == 3 and all(len(layer) > 40 for layer in layers), exercise
+
+
+def test_ids_are_unique():
+    for checks in (HIDDEN, PUBLIC):
+        ids = [one.id for one in checks]
+        assert len(set(ids)) == len(ids)
+
+
+def test_every_exercise_says_where_to_read_on():
+    assert set(HIDDEN.module.READ) == set(POINTS)
+
+
+def test_catalogue_is_large_and_says_what_it_expects():
+    assert len(RIGHT) >= 5 and len(WRONG) >= 15 and len(TRIVIAL) >= 3
+    known = {one.id for one in HIDDEN}
+    for solution in WRONG:
+        assert solution.fails and set(solution.fails) <= known, solution.name
+        assert solution.names, solution.name
+
+
+def test_every_hidden_check_has_a_wrong_solution_that_fails_it():
+    assert {one.id for one in HIDDEN} == {name for solution in WRONG for name in solution.fails}
+
+
+@pytest.mark.parametrize("solution", by_name(RIGHT))
+def test_right_solutions_get_full_marks(solution):
+    judgement = judge(HIDDEN, solution, "right")
+    assert judgement.failed == {}
+    assert judgement.score == 100
+
+
+@pytest.mark.parametrize("solution", by_name(RIGHT))
+def test_right_solutions_pass_the_public_checks(solution):
+    failed = judge(PUBLIC, solution, 0).failed
+    assert all(any(f"`{name}` is not defined" in said for name in SMALL_FUNCTIONS) for said in failed.values()), failed
+
+
+def as_numbers(value):
+    """The same with lists in place of tensors."""
+    if isinstance(value, (list, tuple)):
+        return [as_numbers(item) for item in value]
+    return value.tolist() if isinstance(value, torch.Tensor) else value
+
+
+def expect_named_mistakes(solution, seed):
+    judgement = judge(HIDDEN, solution, seed)
+    failed = judgement.failed
+    assert set(failed) == set(solution.fails)
+    assert solution.names in failed[solution.fails[0]]
+    assert not any(NO_ANSWER in message for message in failed.values())
+    assert words_of(list(failed.values())) & words_of(as_numbers(judgement.sent)) <= NAMES, (
+        "a message shows what was asked"
+    )
+
+
+@pytest.mark.filterwarnings("ignore:Casting complex values to real")
+@pytest.mark.parametrize("solution", by_name(WRONG))
+def test_wrong_solutions_fail_exactly_where_they_are_wrong(solution):
+    expect_named_mistakes(solution, "wrong")
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Casting complex values to real")
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("solution", by_name(WRONG))
+def test_verdicts_do_not_depend_on_the_seed(solution, seed):
+    expect_named_mistakes(solution, seed)
+
+
+@pytest.mark.parametrize("solution", by_name(TRIVIAL))
+def test_trivial_solutions_score_nothing(solution):
+    judgement = judge(HIDDEN, solution, "trivial")
+    assert judgement.score == 0
+    assert not any(NO_ANSWER in message for message in judgement.failed.values())
+
+
+def test_an_unsolved_notebook_is_told_so():
+    messages = judge(HIDDEN, named("trivial_unsolved"), 0).failed.values()
+    assert all("not solved yet" in message for message in messages)
+
+
+def test_a_missing_name_is_told_so():
+    judgement = judge(HIDDEN, {}, 0)
+    assert judgement.score == 0
+    assert all("is not defined" in message for message in judgement.failed.values())
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_reference_gets_full_marks(seed):
+    judgement = judge(HIDDEN, vars(rope), f"reference {seed}")
+    assert judgement.failed == {}
+    assert judgement.score == 100
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(40))
+def test_right_for_forty_more_seeds(seed):
+    for solution in RIGHT:
+        if solution.name != "right_plain_lists":  # ten times as slow as the others
+            assert judge(HIDDEN, solution, seed).failed == {}, solution.name
+
+
+def test_the_reference_passes_the_public_checks():
+    assert judge(PUBLIC, vars(rope), 0).failed == {}
+
+
+def flatten(value):
+    if isinstance(value, (list, tuple)):
+        for item in value:
+            yield from flatten(item)
+    elif isinstance(value, torch.Tensor):
+        yield value
+
+
+def test_inputs_follow_the_seed_alone():
+    """The same seed asks the same questions; another seed asks others."""
+    first, again, other = ([t.double() for t in flatten(judge(HIDDEN, vars(rope), seed).sent)] for seed in (1, 1, 2))
+    assert len(first) > 60 and len(first) == len(again) == len(other)
+    assert all(torch.equal(a, b) for a, b in zip(first, again))
+    real = [(a, b) for a, b in zip(first, other) if a.dim() > 1 and not torch.equal(a, a.round())]
+    assert len(real) > 30 and not any(a.shape == b.shape and torch.equal(a, b) for a, b in real)
+
+
+def test_what_is_sent_is_small():
+    assert sum(t.numel() * t.itemsize for t in flatten(judge(HIDDEN, vars(rope), 3).sent)) < 200_000
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Public checks: what they say of small functions that are wrong
+
+
+def clockwise(x, cos, sin):
+    return rope.rotate_pairs(x, cos, -sin)
+
+
+def overwriting(x, cos, sin):
+    x[..., 0::2] = x[..., 0::2] * cos - x[..., 1::2] * sin
+    return x
+
+
+def narrow(x, cos, sin):
+    return rope.rotate_pairs(x.float(), cos, sin)
+
+
+def turns_values(given, q, k, v, q_positions, k_positions):
+    return rope.rotary_attention(given, q, k, given(v, k_positions), q_positions, k_positions)
+
+
+@pytest.mark.parametrize(
+    ("name", "function", "check", "message"),
+    [
+        ("rotation_angles", lambda p, d, t: rope.rotation_angles(p, 2 * d, t)[..., : d // 2], "by_hand", "twice as large"),
+        ("rotation_angles", lambda p, d, t: rope.rotation_angles(p + 1, d, t), "by_hand", "position 0 has the angle 0"),
+        ("rotation_angles", lambda p, d, t: rope.rotation_angles(p, d, t).bfloat16(), "far_away", "must be float32"),
+        ("rotate_pairs", clockwise, "quarter", "turn counter-clockwise"),
+        ("rotate_pairs", rope.rotate_halves, "quarter", "the other layout"),
+        ("rotate_pairs", overwriting, "lengths", "x has changed"),
+        ("rotate_pairs", narrow, "lengths", "come back in bfloat16"),
+        ("rotate_halves", rope.rotate_pairs, "quarter_half", "the dimensions 0 and 2"),
+        ("interleaved_to_half", rope.half_to_interleaved, "both_ways", "from half to interleaved"),
+        ("interleaved_to_half", lambda x, dim=-1: x[..., [*range(0, x.shape[-1], 2), *range(1, x.shape[-1], 2)]],
+         "any_dimension", "must permute the rows"),
+        ("look_up", lambda table, positions: table[: positions.numel()], "rows", "the positions are ignored"),
+        ("look_up", lambda table, positions: table[positions], "outside", "a position of -1"),
+        ("rotary_attention", turns_values, "single_key", "values are turned"),
+        ("rotate_part", lambda r, x, p, n: r(x, p), "four_of_ten", "must stay as they are"),
+    ],
+)  # fmt: skip
+def test_public_checks_name_the_mistake(name, function, check, message):
+    failed = judge(PUBLIC, {**vars(rope), name: function}, 0).failed
+    said = {key.split(".")[1]: text for key, text in failed.items()}
+    assert message in said[check]
+
+
+class Half(rope.RotaryPositionalEmbedding):
+    def __init__(self, *arguments, layout="interleaved"):
+        super().__init__(*arguments, layout="half")
+
+
+class Saved(rope.RotaryPositionalEmbedding):
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        self.register_buffer("kept", self.table)
+
+
+class Library(rope.RotaryPositionalEmbedding):
+    def forward(self, x, token_positions):
+        import torch.onnx.ops
+
+        cos, sin = self.table.chunk(2, dim=-1)
+        positions = token_positions.expand(x.shape[:-1]).reshape(1, -1)
+        interleaved = self.layout == "interleaved"
+        options = {"interleaved": interleaved, "num_heads": 1}
+        flat = x.reshape(1, -1, x.shape[-1])
+        return torch.onnx.ops.rotary_embedding(flat, cos, sin, positions, **options).reshape(x.shape)
+
+
+@pytest.mark.parametrize(
+    ("mistaken", "check", "message"),
+    [
+        (Half, "first_positions", 'layout "interleaved"'),
+        (Half, "arguments", "no layout 'spiral'"),
+        (Saved, "state", "holds kept"),
+        (Library, "own", "turn the pairs yourself"),
+    ],
+)
+def test_public_checks_name_the_mistakes_of_a_module(mistaken, check, message):
+    failed = judge(PUBLIC, {**vars(rope), "RotaryPositionalEmbedding": mistaken}, 0).failed
+    assert message in failed[f"module.{check}"]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# As a class meets them: the notebook that is handed out, and the worker that answers are graded in
+
+
+def test_the_released_notebook_scores_nothing(tmp_path):
+    from cs336lite.course.release import generate
+    from cs336lite.grading.submission import read_submission
+
+    released = read_submission(generate(ROOT, [A3], tmp_path)[A3] / f"{A3}.ipynb")
+    names = {}
+    for _, text in released.cells:
+        try:
+            exec(text, names)
+        except Exception:
+            continue  # a cell that uses what is not solved yet
+    assert "RotaryPositionalEmbedding" in names and "rotate_part" in names
+    judgement = judge(HIDDEN, names, "released")
+    assert judgement.score == 0
+    assert all("not solved yet" in message for message in judgement.failed.values())
+
+
+LIBRARY = """
+import torch
+from torch import nn
+
+
+class RotaryPositionalEmbedding(nn.Module):
+    def __init__(self, theta, d_k, max_seq_len, device=None):
+        super().__init__()
+        angles = torch.arange(max_seq_len)[:, None] * theta ** -(torch.arange(0, d_k, 2) / d_k)
+        self.cos, self.sin = angles.cos(), angles.sin()
+
+    def forward(self, x, token_positions):
+        positions = token_positions.expand(x.shape[:-1]).reshape(1, -1)
+        turned = torch.onnx.ops.rotary_embedding(
+            x.reshape(1, -1, x.shape[-1]), self.cos, self.sin, positions, interleaved=True, num_heads=1
+        )
+        return turned.reshape(x.shape)
+"""
+
+
+def in_the_worker(source):
+    from cs336lite.grading.client import Worker
+    from cs336lite.grading.verdicts import needs_of
+
+    results = []
+    with Worker(needs_of(HIDDEN)) as worker, worker.student((("1", source),)) as student:
+        for one in HIDDEN:
+            student.begin(one.seconds)
+            results.append(one.run(student, "worker"))
+    return results
+
+
+linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="grading runs on Linux")
+
+
+@linux
+@pytest.mark.parametrize("name", ["right_einops", "right_complex", "wrong_turns_values", "wrong_changes_x"])
+def test_verdicts_are_the_same_in_the_worker(name):
+    failed = {one.id: one.message for one in in_the_worker(named(name).source) if not one.passed}
+    assert set(failed) == set(named(name).fails), failed
+
+
+@linux
+def test_the_librarys_rotation_is_refused_in_the_worker():
+    results = in_the_worker(LIBRARY)
+    turning = [one for one in results if one.exercise in ("angles", "rotation")]
+    assert sum(one.points for one in results) == 0
+    assert all("rotary_embedding" in one.message for one in turning), turning
+    judgement = judge(HIDDEN, catalogue.namespace(LIBRARY), "worker")  # where it is not refused, it is right
+    assert not {one for one in judgement.failed if one.split(".")[0] in ("angles", "rotation")} - {
+        "rotation.dtype_is_kept"
+    }
+
+
+def test_solution_files_stand_alone():
+    for solution in [*RIGHT, *WRONG, *TRIVIAL]:
+        assert catalogue.BASE_LINE.strip() not in solution.source.splitlines(), solution.name
+        assert "rotate_part" in catalogue.namespace(solution.source, solution.name)
