@@ -1,0 +1,1645 @@
+r"""Hidden checks of a2_attention: 100 points, judged through `softmax`, `scaled_dot_product_attention` and
+`MultiHeadAttention` alone.
+
+Expected answers come from the slow definitions below, in float64 and head by head. A misconception is the same
+definition with one part replaced, so a wrong answer can be recognised and named. Every check meets one difficulty and
+no other: where the scale does not matter all scores are equal, where the split into heads does not matter there is one
+head, and the module is judged with an `attend` of the checks' own, so that an error in the student's attention costs
+the points of attention only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import wraps
+from typing import Any
+
+import torch
+from numpy import ndarray
+from torch import Tensor
+
+from cs336lite.course.spec import Fail, StudentError, check, expect
+from cs336lite.course.spec import drawn as drawn_once
+
+WARM = ("torch", "einops", "jaxtyping", "torch.fx.experimental.symbolic_shapes")  # the last for torch.broadcast_shapes
+REFUSED = (  # an exercise is to write them
+    "torch.softmax",
+    "torch.Tensor.softmax",
+    "torch.nn.functional.softmax",
+    "torch.special.softmax",
+    "torch._softmax",
+    "torch._safe_softmax",
+    "torch.sparse.softmax",
+    "torch.masked.softmax",
+    "torch.log_softmax",
+    "torch.Tensor.log_softmax",
+    "torch.nn.functional.log_softmax",
+    "torch.special.log_softmax",
+    "torch._log_softmax",
+    "torch.ops.aten.softmax",
+    "torch.ops.aten._softmax",
+    "torch.ops.aten._safe_softmax",
+    "torch.nn.functional.scaled_dot_product_attention",
+    "torch._C._nn.scaled_dot_product_attention",
+    "torch.ops.aten.scaled_dot_product_attention",
+    "torch._scaled_dot_product_attention_math",
+    "torch.nn.functional.multi_head_attention_forward",
+    "torch._native_multi_head_attention",
+    "torch.nn.MultiheadAttention",
+    "torch.nn.modules.activation.MultiheadAttention",
+)
+ATTENTION = ("Vaswani et al. 2017, Attention Is All You Need, section 3.2.1", "https://arxiv.org/abs/1706.03762")
+HEADS = ("Vaswani et al. 2017, Attention Is All You Need, section 3.2.2", "https://arxiv.org/abs/1706.03762")
+READ = {  # where to read on, by exercise
+    "softmax": ATTENTION,
+    "attention": ATTENTION,
+    "multi_head": HEADS,
+    "grouped": ("Ainslie et al. 2023, GQA, section 2.2", "https://arxiv.org/abs/2305.13245"),
+    "masks": ("Vaswani et al. 2017, Attention Is All You Need, section 3.2.3", "https://arxiv.org/abs/1706.03762"),
+    "cross": ("Vaswani et al. 2017, Attention Is All You Need, section 3.2.3", "https://arxiv.org/abs/1706.03762"),
+    "positions": ("Shazeer 2019, Fast Transformer Decoding, section 2.4", "https://arxiv.org/abs/1911.02150"),
+}
+INF = float("inf")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Inputs
+
+
+def drawn(draw: Callable) -> Callable:
+    """`spec.drawn` for values that hold tensors, which pickle copies ten times slower than arrays."""
+    remembered = drawn_once(lambda rng, *args: exchanged(draw(rng, *args), Tensor, Tensor.numpy))
+    return wraps(draw)(lambda rng, *args: exchanged(remembered(rng, *args), ndarray, torch.from_numpy))
+
+
+def exchanged(value: Any, kind: type, change: Callable) -> Any:
+    """A value in which everything of one kind has been changed, in lists, tuples and dicts too."""
+    if isinstance(value, kind):
+        return change(value)
+    if isinstance(value, (list, tuple)):
+        return type(value)(exchanged(part, kind, change) for part in value)
+    if isinstance(value, dict):
+        return {key: exchanged(part, kind, change) for key, part in value.items()}
+    return value
+
+
+def normal(rng, *shape: int) -> Tensor:
+    """Standard normal numbers in float64."""
+    return torch.randn(shape, generator=torch.Generator().manual_seed(rng.getrandbits(60)), dtype=torch.float64)
+
+
+def symmetric(rng, n: int) -> Tensor:
+    """A symmetric matrix: along the other dimension its softmax is the same, transposed."""
+    half = normal(rng, n, n)
+    return half + half.mT
+
+
+def regular_mask(rng, n: int, allowed: int) -> Tensor:
+    """A random n by n mask with as many True in each row as in each column."""
+    shift = (torch.arange(n)[:, None] - torch.arange(n)) % n < allowed
+    rows, columns = rng.sample(range(n), n), rng.sample(range(n), n)
+    return shift[rows][:, columns]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The definitions, slowly
+
+
+def weights_of(scores: Tensor, dim: int = -1) -> Tensor:
+    """Softmax; zeros where all scores are -inf."""
+    peak = scores.amax(dim, keepdim=True)
+    powers = (scores - torch.where(peak == -INF, torch.zeros_like(peak), peak)).exp()
+    total = powers.sum(dim, keepdim=True)
+    return powers / torch.where(total == 0, torch.ones_like(total), total)
+
+
+def attend_to(Q: Tensor, K: Tensor, V: Tensor, allowed: Tensor | None = None, scale: float | None = None) -> Tensor:
+    """Attention for matrices and whatever stands in front; ``scale`` multiplies the scores."""
+    scores = torch.einsum("...qd,...kd->...qk", Q, K) * (Q.shape[-1] ** -0.5 if scale is None else scale)
+    if allowed is not None:
+        scores = torch.where(allowed, scores, torch.tensor(-INF, dtype=scores.dtype))
+    return torch.einsum("...qk,...kd->...qd", weights_of(scores), V)
+
+
+def split_right(x: Tensor, heads: int) -> Tensor:
+    """(batch, seq, heads * d) to (batch, heads, seq, d): head h owns the features from h * d on."""
+    return x.unflatten(-1, (heads, -1)).transpose(1, 2)
+
+
+def split_by_view(x: Tensor, heads: int) -> Tensor:
+    return x.reshape(x.shape[0], heads, x.shape[1], -1)
+
+
+def split_interleaved(x: Tensor, heads: int) -> Tensor:
+    return x.unflatten(-1, (-1, heads)).permute(0, 3, 1, 2)
+
+
+def join_right(x: Tensor) -> Tensor:
+    return x.transpose(1, 2).flatten(2)
+
+
+def join_by_view(x: Tensor) -> Tensor:
+    return x.reshape(x.shape[0], x.shape[2], -1)
+
+
+def join_interleaved(x: Tensor) -> Tensor:
+    return x.permute(0, 2, 3, 1).flatten(2)
+
+
+def turned(x: Tensor, positions: Tensor) -> Tensor:
+    """The stand-in for rotary positions, of the same kind as the one in `drive_module`.
+
+    Unlike the real one it shows absolute positions, so that a wrong start of the numbering is seen.
+    """
+    steps = positions.to(x.dtype).unsqueeze(-1)
+    ramp = torch.linspace(-1, 1, x.shape[-1], dtype=x.dtype)
+    return x * (1 + 0.3 * steps) + 0.4 * steps * ramp
+
+
+def normed(x: Tensor) -> Tensor:
+    return x / (x.square().mean(-1, keepdim=True) + 1e-3).sqrt()
+
+
+def module_of(
+    x: Tensor,
+    w: dict[str, Tensor],
+    heads: int,
+    kv_heads: int | None = None,
+    *,
+    allowed: Tensor | None = None,
+    context: Tensor | None = None,
+    split: Callable[[Tensor, int], Tensor] = split_right,
+    join: Callable[[Tensor], Tensor] = join_right,
+    share: Callable[[int, int, int], int] = lambda head, group, kv_heads: head // group,
+    prepare: Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor]] = lambda q, k, v: (q, k, v),
+    scale: float | None = None,
+    transposed: bool = False,
+    project: bool = True,
+) -> Tensor:
+    """The module's output; ``prepare`` does what is done to the heads between projection and attention."""
+    kv_heads = heads if kv_heads is None else kv_heads
+    source = x if context is None else context
+
+    def linear(z: Tensor, name: str) -> Tensor:
+        weight = w[f"{name}.weight"]
+        return z @ (weight if transposed else weight.mT) + w.get(f"{name}.bias", torch.zeros(()))
+
+    q = split(linear(x, "q_proj"), heads)
+    k, v = split(linear(source, "k_proj"), kv_heads), split(linear(source, "v_proj"), kv_heads)
+    q, k, v = prepare(q, k, v)
+    one_by_one = []
+    for head in range(heads):
+        kv = share(head, heads // kv_heads, kv_heads)
+        may = None if allowed is None else allowed.expand(x.shape[0], heads, *allowed.shape[-2:])[:, head]
+        one_by_one.append(attend_to(q[:, head], k[:, kv], v[:, kv], may, scale))
+    joined = join(torch.stack(one_by_one, dim=1))
+    return linear(joined, "o_proj") if project else joined
+
+
+def causal_of(n: int, past: int = 0) -> Tensor:
+    """(n, past + n): which keys the last n tokens may attend to."""
+    return torch.arange(past + n) <= past + torch.arange(n)[:, None]
+
+
+def weights_for(rng, d_model: int, heads: int, kv_heads: int, d_head: int, bias: bool = False) -> dict[str, Tensor]:
+    """Weights of the four projections, in nn.Linear's layout, so large that attention has something to choose."""
+    outputs = {"q_proj": heads * d_head, "k_proj": kv_heads * d_head, "v_proj": kv_heads * d_head, "o_proj": d_model}
+    made = {}
+    for name, size in outputs.items():
+        inputs = heads * d_head if name == "o_proj" else d_model
+        made[f"{name}.weight"] = normal(rng, size, inputs) * 1.5 * inputs**-0.5
+        if bias:
+            made[f"{name}.bias"] = normal(rng, size)
+    return made
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Drivers: each runs where the student's code lives and must stand alone
+
+
+def drive_softmax(student, jobs):
+    """The weights of each (x, dim), and whether x stayed as it was."""
+    answers = []
+    for x, dim in jobs:
+        before = x.clone()
+        weights = student.softmax(x, dim)
+        same = bool(((x == before) | (x.isnan() & before.isnan())).all())
+        answers.append((weights, same))
+    return answers
+
+
+def drive_float16(student):
+    """Whether torch itself can turn float16 into float32 here; in some jails it cannot."""
+    import torch
+
+    try:
+        return float(torch.ones(1, dtype=torch.float16).float()) == 1.0
+    except RuntimeError:
+        return False
+
+
+def drive_softmax_gradient(student, x, dim, factor, step):
+    """The gradient of the weighted sum of weights, or None; and that sum a step before and after x."""
+    x = x.clone().requires_grad_()
+    total = (student.softmax(x, dim) * factor).sum()
+    if not total.requires_grad:
+        return None, 0.0, 0.0
+    total.backward()
+    sums = [float((student.softmax(x.detach() + sign * step, dim) * factor).sum()) for sign in (-1, 1)]
+    return x.grad, *sums
+
+
+def drive_attention(student, jobs):
+    """The result of each (Q, K, V, mask), and the names of the inputs that were changed."""
+    answers = []
+    for job in jobs:
+        before = [None if tensor is None else tensor.clone() for tensor in job]
+        out = (
+            student.scaled_dot_product_attention(*job[:3])
+            if job[3] is None
+            else student.scaled_dot_product_attention(*job)
+        )
+        names = [
+            name
+            for name, tensor, old in zip(("Q", "K", "V", "mask"), job, before)
+            if old is not None and (tensor.shape != old.shape or not bool((tensor == old).all()))
+        ]
+        answers.append((out, names))
+    return answers
+
+
+def drive_attention_gradients(student, Q, K, V, mask, factor, steps):
+    """The gradients of Q, K and V, or None; and the weighted sum of the result a step before and after each."""
+    inputs = [tensor.clone().requires_grad_() for tensor in (Q, K, V)]
+    extra = () if mask is None else (mask,)
+    total = (student.scaled_dot_product_attention(*inputs, *extra) * factor).sum()
+    if not total.requires_grad:
+        return None, []
+    total.backward()
+    sums = []
+    for at, step in enumerate(steps):
+        for sign in (-1, 1):
+            moved = [tensor.detach() + (sign * step if i == at else 0) for i, tensor in enumerate(inputs)]
+            sums.append(float((student.scaled_dot_product_attention(*moved, *extra) * factor).sum()))
+    return [tensor.grad for tensor in inputs], sums
+
+
+def drive_parameters(student, d_model, heads, options):
+    """Name, shape and whether it is trained, of each parameter that the module has registered."""
+    module = student.MultiHeadAttention(d_model, heads, **options)
+    if not hasattr(module, "named_parameters"):
+        return None, []
+    found = [(name, list(p.shape), bool(p.requires_grad)) for name, p in module.named_parameters()]
+    return found, list(module.state_dict())
+
+
+def drive_module(student, d_model, heads, options, weights, calls):
+    """The outputs of one module for several calls, and what it gave to its attend, rope, qk_norm and cache.
+
+    ``options["stand_ins"]`` names the slots to be filled; a call is a dict of the arguments of forward, in which a true
+    ``cache`` stands for one cache that all the calls share.
+    """
+    import torch
+
+    seen = {"attend": [], "norm": [], "rope": [], "cache": []}
+
+    class NoProjection(Exception):
+        pass
+
+    class WrongShape(Exception):
+        pass
+
+    class PositionsDoNotBroadcast(Exception):
+        pass
+
+    def attend(Q, K, V, mask=None):
+        seen["attend"].append((list(Q.shape), list(K.shape), list(V.shape), None if mask is None else str(mask.dtype)))
+        if K.shape[1] != Q.shape[1]:
+            K, V = (z.repeat_interleave(Q.shape[1] // z.shape[1], 1) for z in (K, V))
+        scores = Q @ K.transpose(-1, -2) * Q.shape[-1] ** -0.5
+        if mask is not None:
+            scores = scores.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else scores + mask
+        peak = scores.detach().amax(-1, keepdim=True)
+        powers = torch.exp(scores - peak.masked_fill(peak == -torch.inf, 0))
+        return powers / powers.sum(-1, keepdim=True).clamp(min=1) @ V
+
+    def marked(Q, K, V, mask=None):
+        return 2 * attend(Q, K, V, mask) + 1
+
+    class Rope(torch.nn.Module):
+        def forward(self, x, token_positions):
+            try:
+                at = token_positions.broadcast_to(x.shape[:-1])
+            except RuntimeError:
+                raise PositionsDoNotBroadcast from None
+            seen["rope"].append(at.clone())
+            steps = at.to(x.dtype).unsqueeze(-1)
+            ramp = torch.linspace(-1, 1, x.shape[-1], dtype=x.dtype)
+            return x * (1 + 0.3 * steps) + 0.4 * steps * ramp
+
+    class Norm(torch.nn.Module):
+        def __init__(self, size):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.ones(size, dtype=torch.float64))
+
+        def forward(self, x):
+            seen["norm"].append(list(x.shape))
+            return x / (x.square().mean(-1, keepdim=True) + 1e-3).sqrt() * self.weight
+
+    class Cache:
+        def __init__(self):
+            self.k = self.v = None
+
+        @property
+        def length(self):
+            return 0 if self.k is None else self.k.shape[2]
+
+        def update(self, k, v):
+            seen["cache"].append((k.detach().clone(), v.detach().clone()))
+            self.k = k if self.k is None else torch.cat([self.k, k], 2)
+            self.v = v if self.v is None else torch.cat([self.v, v], 2)
+            return self.k, self.v
+
+    made = []
+
+    def qk_norm(size):
+        made.append(int(size))
+        return Norm(size)
+
+    options = dict(options)
+    stand_ins = options.pop("stand_ins")
+    slots = {"attend": attend, "marked": marked, "rope": Rope(), "qk_norm": qk_norm}
+    slots["own"] = getattr(student, "scaled_dot_product_attention", None)
+    for name in stand_ins:
+        options["attend" if name in ("marked", "own") else name] = slots[name]
+    module = student.MultiHeadAttention(d_model, heads, **options)
+    for name, value in weights.items():
+        projection, kind = name.split(".")
+        owner = getattr(module, projection, None)
+        if owner is None:
+            raise NoProjection
+        target = getattr(owner, kind, owner)
+        if not isinstance(target, torch.Tensor) or list(target.shape) != list(value.shape):
+            raise WrongShape
+        target.data = value.clone()
+    for name, parameter in module.named_parameters() if hasattr(module, "named_parameters") else ():
+        if name not in weights and name.endswith("bias"):  # one that should not be there
+            parameter.data = torch.zeros_like(parameter, dtype=torch.float64)
+    cache, outputs, changed = Cache(), [], []
+    for call in calls:
+        arguments = dict(call)
+        x = arguments.pop("x")
+        if arguments.get("cache"):
+            arguments["cache"] = cache
+        tensors = [x, *(value for value in arguments.values() if isinstance(value, torch.Tensor))]
+        before = [tensor.clone() for tensor in tensors]
+        outputs.append(module(x, **arguments) if callable(module) else module.forward(x, **arguments))
+        changed.append(any(not bool((old == new).all()) for old, new in zip(before, tensors)))
+    names = [name for name, _ in module.named_parameters()] if hasattr(module, "named_parameters") else []
+    return {"out": outputs, "changed": changed, "made": made, "parameters": names, **seen}
+
+
+def drive_module_gradient(student, d_model, heads, x, step, seed):
+    """With the module's own weights: the gradient of x, a difference to compare it with, and parameters without one."""
+    import torch
+
+    def attend(Q, K, V, mask=None):
+        scores = Q @ K.transpose(-1, -2) * Q.shape[-1] ** -0.5
+        if mask is not None:
+            scores = scores.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else scores + mask
+        powers = torch.exp(scores - scores.detach().amax(-1, keepdim=True))
+        return powers / powers.sum(-1, keepdim=True) @ V
+
+    torch.manual_seed(seed)
+    module = student.MultiHeadAttention(d_model, heads, attend=attend, causal=False)
+    for parameter in module.parameters():
+        parameter.data = parameter.data.double()
+    x = x.clone().requires_grad_()
+    total = module(x).square().sum()
+    if not total.requires_grad:
+        return None, 0.0, []
+    total.backward()
+    with torch.no_grad():
+        before, after = (float(module(x + sign * step).square().sum()) for sign in (-1, 1))
+    idle = [name for name, p in module.named_parameters() if p.grad is None or not bool(p.grad.abs().sum() > 0)]
+    return x.grad, after - before, idle
+
+
+def drive_module_dtypes(student, d_model, heads, x, names):
+    """The output of a module, and of the same module in each dtype."""
+    import torch
+
+    def attend(Q, K, V, mask=None):
+        scores = Q @ K.transpose(-1, -2) * Q.shape[-1] ** -0.5
+        if mask is not None:
+            scores = scores.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else scores + mask
+        powers = torch.exp(scores - scores.detach().amax(-1, keepdim=True))
+        return powers / powers.sum(-1, keepdim=True) @ V
+
+    torch.manual_seed(0)
+    module = student.MultiHeadAttention(d_model, heads, attend=attend, causal=False)
+    answers = []
+    for name in names:
+        dtype = getattr(torch, name)
+        answers.append(module.to(dtype)(x.to(dtype)))
+    return answers
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Asking and judging
+
+
+def ask(student, driver: Callable, *args: Any, problems: dict[str, str] | None = None) -> Any:
+    """`student.run`, with exceptions that betray a misconception (by type name) turned into a message."""
+    try:
+        return student.run(driver, *args)
+    except StudentError as error:
+        if problems and error.kind in problems:
+            raise Fail(problems[error.kind]) from error
+        raise
+
+
+def expect_shape(answer: Any, shape: Sequence[int], what: str) -> None:
+    expect(isinstance(answer, Tensor), f"{what} must be a tensor")
+    expect(answer.shape == torch.Size(shape), f"the shape is not the one asked for: {what}")
+
+
+def near(answer: Tensor, expected: Tensor, tolerance: float = 1e-5) -> bool:
+    return answer.shape == expected.shape and torch.allclose(
+        answer.double(), expected.double(), rtol=tolerance, atol=tolerance, equal_nan=False
+    )
+
+
+def judge(
+    answer: Any,
+    expected: Tensor,
+    otherwise: str,
+    wrong: Iterable[tuple[Callable[[], Tensor], str]] = (),
+    *,
+    what: str = "the result has the shape (..., q, dv)",
+    tolerance: float = 1e-5,
+    at: Callable[[Tensor], Tensor] = lambda tensor: tensor,
+) -> None:
+    """Fail unless ``answer`` is ``expected``, with the message of the misconception that gives this answer.
+
+    ``at`` picks the part that is judged.
+    """
+    expect_shape(answer, expected.shape, what)
+    if near(at(answer), at(expected), tolerance):
+        return
+    for make, message in wrong:
+        expect(not is_like(make, at, answer, tolerance), message)
+    expect(not bool(at(answer).isnan().any()), f"NaN in the result: {otherwise}")
+    raise Fail(otherwise)
+
+
+def is_like(make: Callable[[], Tensor], at: Callable, answer: Tensor, tolerance: float = 1e-5) -> bool:
+    """Whether the answer is that of a misconception; one that does not fit these sizes is none."""
+    try:
+        return near(at(answer), at(make()), tolerance)
+    except (RuntimeError, IndexError):
+        return False
+
+
+def only(item: Any) -> Any:
+    return item[0]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Exercise 1: softmax
+
+KEEPS_SHAPE = "softmax keeps the shape of what it is given"
+
+
+def either_way(answer: Any, expected: Tensor) -> Tensor:
+    """Of a symmetric matrix: the answer, transposed where it was taken along the other dimension."""
+    expect_shape(answer, expected.shape, KEEPS_SHAPE)
+    return answer.mT if near(answer.mT, expected, 1e-3) else answer
+
+
+@drawn
+def ordinary_scores(rng) -> tuple[Tensor, Tensor]:
+    x = symmetric(rng, 5)
+    return x, weights_of(x)
+
+
+def plausible(student, rng) -> None:
+    """Fail for what is no softmax at all, before a side of it is judged."""
+    x, expected = ordinary_scores(rng)
+    answer, _ = only(ask(student, drive_softmax, [(x, -1)]))
+    expect(near(either_way(answer, expected), expected, 0.05), "this is judged when ordinary scores give right weights")
+
+
+@check("softmax", points=3, title="powers of e, divided by their sum")
+def divides_by_the_sum(student, rng):
+    x, expected = ordinary_scores(rng)
+    answer, _ = only(ask(student, drive_softmax, [(x, -1)]))
+    wrong = [
+        (lambda: x.exp(), "the powers are not divided by their sum: the weights of a row must add up to 1"),
+        (lambda: expected.log(), "these are logarithms of weights: softmax gives the weights themselves"),
+        (lambda: x.exp() / x.exp().sum(), "the powers are divided by the sum over the whole tensor, not along dim"),
+        (lambda: x / x.sum(-1, keepdim=True), "the scores themselves are divided by their sum: take exp first"),
+        (lambda: weights_of(-x), "great scores get small weights: a sign is the wrong way round"),
+        (lambda: (x - x.amax(-1, keepdim=True)).exp(), "the powers are not divided by their sum"),
+    ]
+    judge(either_way(answer, expected), expected, "the weights are not exp(x_i) / sum_j exp(x_j)", wrong)
+
+
+@drawn
+def scores_with_dims(rng) -> list[tuple[Tensor, int]]:
+    x, y = normal(rng, 2, 3, 4), normal(rng, 3, 2, 2, 5)
+    return [*((x, dim) for dim in rng.sample(range(-3, 3), 6)), (y, 1), (y, -2), (x[0, 0], 0)]
+
+
+@check("softmax", points=3, title="along the dimension that is asked for")
+def along_the_dimension(student, rng):
+    jobs = scores_with_dims(rng)
+    problems = {"IndexError": "softmax fails for some dims: it must work along any dim, from the front or the back"}
+    for (x, dim), (answer, _) in zip(jobs, ask(student, drive_softmax, jobs, problems=problems)):
+        wrong = [
+            (lambda x=x: weights_of(x, -1), "dim is ignored: the weights always run along the last dimension"),
+            (lambda x=x: weights_of(x, 0), "dim is ignored: the weights always run along the first dimension"),
+            (lambda x=x: weights_of(x, min(1, x.ndim - 1)), "dim is ignored: the weights always run along dimension 1"),
+            (lambda x=x: x.exp() / x.exp().sum(), "the powers are divided by the sum over the whole tensor"),
+        ]
+        judge(answer, weights_of(x, dim), "the weights do not add up to 1 along dim", wrong, what=KEEPS_SHAPE)
+
+
+@drawn
+def great_scores(rng) -> list[Tensor]:
+    level = torch.full((6, 6), -3e3, dtype=torch.float32)  # not greater: logsumexp, rounded, must be near enough
+    level[:3, :3], level[3:, 3:] = 1e3, -1e3
+    around = symmetric(rng, 6).float()
+    small = symmetric(rng, 6).clamp(-1, 1).half()
+    return [around + 1e3, around - 1e3, small + 13, around + level]
+
+
+@check("softmax", points=3, title="scores of any size")
+def scores_of_any_size(student, rng):
+    plausible(student, rng)
+    xs = great_scores(rng)
+    halves = student.run(drive_float16)
+    over = "scores that are large overflow: subtract the greatest score of each row before exp"
+    under = "scores far below zero all vanish: subtract the greatest score of each row before exp"
+    whole = "the greatest score of the whole tensor is subtracted: rows far below it vanish, so take each row's own"
+    for x, message in zip(xs, (over, under, over, whole)):
+        if x.dtype == torch.float16 and not halves:
+            continue
+        expected = weights_of(x.double())
+        answer, _ = only(ask(student, drive_softmax, [(x, -1)]))
+        tolerance = 2e-2 if x.dtype == torch.float16 else 1e-3
+        judge(either_way(answer, expected), expected, message, tolerance=tolerance)
+
+
+@drawn
+def scores_without_any(rng) -> Tensor:
+    x = symmetric(rng, 5)
+    gone = rng.randrange(5)
+    x[gone, :] = x[:, gone] = -INF
+    return x
+
+
+ZEROS = "a row of nothing but -inf must give zeros"
+
+
+@check("softmax", points=2, title="a row of nothing but -inf gives zeros")
+def nothing_to_choose(student, rng):
+    plausible(student, rng)
+    x = scores_without_any(rng)
+    expected = weights_of(x)
+    answer, _ = only(ask(student, drive_softmax, [(x, -1)]))
+    answer = either_way(answer, expected)
+    gone = (x == -INF).all(-1)
+    expect(not bool(answer[gone].isnan().any()), f"{ZEROS}: 0/0 gives NaN")
+    expect(not near(answer[gone], torch.full_like(answer[gone], 0.2), 1e-3), f"{ZEROS}: all weights are equal there")
+    judge(answer, expected, f"{ZEROS}, and a score of -inf elsewhere the weight 0", what=KEEPS_SHAPE)
+
+
+@check("softmax", points=1, title="no NaN in the gradient of such a row")
+def nothing_to_learn(student, rng):
+    plausible(student, rng)
+    x = scores_without_any(rng)
+    factor = 1e3 * normal(rng, *x.shape)  # so that what was divided by a tiny number overflows
+    gradient, *_ = ask(student, drive_softmax_gradient, x, -1, factor, torch.zeros(()))
+    expect(gradient is not None, "no gradient flows through softmax")
+    message = (
+        "a row of nothing but -inf has NaN in its gradient: replace what causes it (the maximum, the sum) before you "
+        "subtract or divide, for a NaN that is replaced afterwards comes back in the gradient"
+    )
+    expect(not bool(gradient[(x == -INF).all(-1)].isnan().any()), message)
+    expect(bool(gradient.isfinite().all()), "the gradient is not finite where single scores are -inf")
+
+
+def dtypes(student) -> tuple[torch.dtype, ...]:
+    """float32, float64, and the short ones in which torch can compute there."""
+    halves = (torch.float16,) if student.run(drive_float16) else ()
+    return (torch.float32, torch.float64, torch.bfloat16, *halves)
+
+
+@check("softmax", points=1, title="the dtype that came in")
+def softmax_keeps_the_dtype(student, rng):
+    plausible(student, rng)
+    x, expected = ordinary_scores(rng)
+    jobs = [(x.to(dtype), -1) for dtype in dtypes(student)]
+    for (given, _), (answer, _) in zip(jobs, ask(student, drive_softmax, jobs)):
+        name = str(given.dtype).removeprefix("torch.")
+        expect(answer.dtype == given.dtype, f"{name} goes in and another dtype comes out: return the dtype of x")
+        if given.dtype == torch.float64:
+            message = (
+                "float64 comes back with the precision of float32: do not compute in float32 what comes in float64"
+            )
+            expect(near(either_way(answer, expected), expected, 1e-11), message)
+
+
+@check("softmax", points=1, title="what is given stays as it is")
+def softmax_changes_nothing(student, rng):
+    plausible(student, rng)
+    x = normal(rng, 3, 4)
+    _, same = only(ask(student, drive_softmax, [(x, -1)]))
+    expect(same is True, "x was changed: is an operation in place (-=, exp_, masked_fill_)?")
+
+
+@check("softmax", points=1, title="gradients flow")
+def softmax_gradient(student, rng):
+    plausible(student, rng)
+    x, factor, step = normal(rng, 3, 4), normal(rng, 3, 4), 1e-3 * normal(rng, 3, 4)
+    gradient, before, after = ask(student, drive_softmax_gradient, x, -1, factor, step)
+    expect(gradient is not None, "no gradient flows through softmax: is there a detach, .data, no_grad or numpy?")
+    expect_slope(gradient, step, after - before, "softmax")
+
+
+def expect_slope(gradient: Tensor, step: Tensor, difference: float, of: str) -> None:
+    """The gradient must predict what a small step changes."""
+    predicted = 2 * float((gradient * step).sum())
+    message = f"the gradient through {of} is not that of what it computes: is a part of it detached?"
+    expect(abs(predicted - difference) <= 2e-5 + 0.02 * max(abs(predicted), abs(difference)), message)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Exercise 2: attention
+
+NO_NUMBER = "the result is not a number: a softmax that is not stable, or a mask of finite numbers?"
+
+
+def attended(student, *jobs: tuple, problems: dict[str, str] | None = None) -> list[Tensor]:
+    """The results for each (Q, K, V, mask)."""
+    answers = [answer for answer, _ in ask(student, drive_attention, list(jobs), problems=problems)]
+    expect(all(isinstance(answer, Tensor) for answer in answers), "scaled_dot_product_attention must return a tensor")
+    return answers
+
+
+def equal_scores(rng, q: int, k: int, d: int, *front: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries at random and keys of zeros: every score is 0 and the scale does not matter."""
+    return normal(rng, *front, q, d).float(), torch.zeros(*front, k, d), normal(rng, *front, k, 3).float()
+
+
+def mean_over(allowed: Tensor, V: Tensor) -> Tensor:
+    """The mean of the allowed values; zeros where there are none."""
+    allowed = allowed.to(V.dtype)
+    return allowed @ V / allowed.sum(-1, keepdim=True).clamp(min=1)
+
+
+@drawn
+def scores_of_several_sizes(rng) -> list[tuple[Tensor, Tensor]]:
+    return [(normal(rng, n, d).float(), torch.eye(n)) for n, d in ((7, 4), (3, 9), (6, 16))]
+
+
+@check("attention", points=4, title="scores are divided by the root of d")
+def divides_by_the_root(student, rng):
+    cases = scores_of_several_sizes(rng)
+    root = "divide them by the square root of d, the size of a query"
+    for (Q, V), answer in zip(cases, attended(student, *((Q, Q, V, None) for Q, V in cases))):
+        n, d = Q.shape
+        expected = attend_to(Q, Q, V)
+        wrong = [
+            (lambda Q=Q, V=V: attend_to(Q, Q, V, scale=1.0), f"the scores are not scaled: {root}"),
+            (lambda Q=Q, V=V, d=d: attend_to(Q, Q, V, scale=1 / d), f"the scores are divided by d itself: {root}"),
+            (lambda Q=Q, V=V, d=d: attend_to(Q, Q, V, scale=d**0.5), f"the scores are multiplied by the root: {root}"),
+            (
+                lambda Q=Q, V=V, n=n: attend_to(Q, Q, V, scale=n**-0.5),
+                f"the scores are divided by the root of the number of keys: {root}",
+            ),
+            (lambda Q=Q, d=d: Q @ Q.mT * d**-0.5, "the scores are used without softmax: turn them into weights first"),
+            (
+                lambda Q=Q, V=V: weights_of(Q @ Q.mT) * Q.shape[-1] ** -0.5,
+                f"the weights are scaled, not the scores: {root}",
+            ),
+        ]
+        expect_shape(answer, expected.shape, "the result has the shape (..., q, dv)")
+        if near(answer.mT, expected):  # the softmax over the queries: another check's affair
+            continue
+        judge(answer, expected, "the weights are not softmax(Q K^T / sqrt(d)) over the keys", wrong)
+
+
+@check("attention", points=4, title="the weights of a query add up to 1")
+def weights_run_over_keys(student, rng):
+    Q, K, V = equal_scores(rng, 3, 5, 4, 2)
+    message = "queries, keys and values may differ in number and size: Q (q, d), K (k, d), V (k, dv) give (q, dv)"
+    answer = only(attended(student, (Q, K, V, None), problems={"RuntimeError": message}))
+    expected = V.mean(-2, keepdim=True).expand(2, 3, 3)
+    wrong = [
+        (lambda: V.sum(-2, keepdim=True).expand(2, 3, 3) / 3, "softmax runs over the queries: take it over the keys"),
+        (
+            lambda: V.sum(-2, keepdim=True).expand(2, 3, 3) / 2,
+            "softmax runs over the first dimension: take the keys, the last",
+        ),
+        (lambda: V.sum(-2, keepdim=True).expand(2, 3, 3), "the weights are not normalised: they must add up to 1"),
+        (lambda: 0 * expected, "the scores are used without softmax: turn them into weights first"),
+    ]
+    judge(answer, expected, "equal scores must give the mean of the values: softmax runs over the keys", wrong)
+
+
+@drawn
+def pointers(rng) -> list[tuple[Tensor, ...]]:
+    """Each query meets one key, so the result is a row of values whatever the scale: (Q, K, V, expected)."""
+    cases = []
+    for front_q, front_k, q, k, dv in [((), (), 3, 6, 5), ((2,), (2,), 4, 6, 4), ((2, 3), (2, 3), 5, 5, 7)]:
+        cases.append(pointing(rng, front_q, front_k, q, k, dv))
+    for front_q, front_k in [((2, 3), (3,)), ((4,), ()), ((2, 1), (1, 3)), ((2, 1, 2), (2, 3, 1))]:
+        cases.append(pointing(rng, front_q, front_k, 4, 4, 3))
+    return cases
+
+
+def pointing(rng, front_q, front_k, q: int, k: int, dv: int) -> tuple[Tensor, ...]:
+    chosen = torch.tensor(rng.sample(range(k), q))
+    K = torch.eye(8)[rng.sample(range(8), k)] * 80**0.5  # e^80 is a float32, and e^-10, divided by d, next to nothing
+    Q = K[chosen].expand(*front_q, q, 8).clone()
+    V = torch.zeros(*front_k, k, dv)
+    V[..., chosen, :] = normal(rng, *front_k, q, dv).float()
+    front = torch.broadcast_shapes(front_q, front_k)
+    return Q, K.expand(*front_k, k, 8).clone(), V, V[..., chosen, :].expand(*front, q, dv).clone()
+
+
+@check("attention", points=2, title="as many keys as there are, values of any size")
+def lengths_differ(student, rng):
+    cases = pointers(rng)[:3]
+    message = "queries, keys and values may differ in number and size: Q (q, d), K (k, d), V (k, dv) give (q, dv)"
+    answers = attended(student, *((*case[:3], None) for case in cases), problems={"RuntimeError": message})
+    for case, answer in zip(cases, answers):
+        judge(answer, case[3], message, tolerance=2e-3)
+
+
+@check("attention", points=2, title="any dimensions in front")
+def broadcasts(student, rng):
+    cases = pointers(rng)[2:]
+    message = "the dimensions in front of (q, d), (k, d) and (k, dv) must broadcast, however many there are"
+    problems = dict.fromkeys(["RuntimeError", "ValueError", "IndexError", "EinopsError", "AssertionError"], message)
+    answers = attended(student, *((*case[:3], None) for case in cases), problems=problems)
+    for case, answer in zip(cases, answers):
+        judge(answer, case[3], message, what=message, tolerance=2e-3)
+
+
+@drawn
+def masked_values(rng) -> tuple[Tensor, ...]:
+    return *equal_scores(rng, 7, 7, 4), regular_mask(rng, 7, 3)
+
+
+def readings(mask: Tensor, V: Tensor) -> dict[str, Tensor]:
+    """What equal scores give for each way to read a mask."""
+    allowed = mask.to(V.dtype)
+    k = mask.shape[-1]
+    return {
+        "right": mean_over(mask, V),
+        "inverted": mean_over(~mask, V),
+        "ignored": V.mean(-2).expand(mask.shape[-2], -1),
+        "after": allowed @ V / k,
+        "multiplied": weights_of(allowed) @ V,
+    }
+
+
+def reading(answer: Tensor, mask: Tensor, V: Tensor, tolerance: float = 1e-5) -> str:
+    """The way in which a mask was read, "" for none that is known."""
+    return next((name for name, made in readings(mask, V).items() if near(answer, made, tolerance)), "")
+
+
+MASKED = {
+    "inverted": "the mask is inverted: True means that a query may attend to the key",
+    "ignored": "the mask has no effect: a score of 0 is not forbidden, -inf is",
+    "after": "the mask comes after softmax, so the weights no longer add up to 1: put -inf into the scores",
+    "multiplied": "the mask is used as a number: put -inf into the scores where it is False",
+    "": "masked keys must get no weight, and the weights of the others must add up to 1",
+}
+
+
+@check("attention", points=4, title="True in the mask means: may attend")
+def true_may_attend(student, rng):
+    Q, K, V, mask = masked_values(rng)
+    answer = only(attended(student, (Q, K, V, mask)))
+    expect_shape(answer, (7, 3), "the result has the shape (..., q, dv)")
+    found = reading(answer, mask, V)
+    if found != "right":
+        raise Fail(MASKED[found])
+
+
+@drawn
+def padded_values(rng) -> tuple[Tensor, ...]:
+    Q, K, V = equal_scores(rng, 3, 5, 4, 2, 3)
+    padding = torch.arange(5) < torch.tensor(rng.sample(range(1, 5), 2))[:, None]
+    pairs = torch.stack([torch.stack([torch.arange(5) < n for n in rng.sample(range(1, 6), 3)]) for _ in range(2)])
+    return Q, K, V, padding[:, None, None], pairs[:, None], pairs[0]
+
+
+@check("attention", points=1, title="the mask broadcasts")
+def mask_broadcasts(student, rng):
+    Q, K, V, *masks = padded_values(rng)
+    message = "the mask must broadcast to (..., q, k): (q, k), (batch, 1, q, k) and (batch, 1, 1, k) are all masks"
+    problems = dict.fromkeys(["RuntimeError", "ValueError", "IndexError", "EinopsError", "AssertionError"], message)
+    answers = attended(student, *((Q, K, V, mask) for mask in masks), problems=problems)
+    for mask, answer in zip(masks, answers):
+        full = mask.expand(2, 3, 3, 5)
+        number = full.to(V.dtype)
+        others = mean_over(~full, V), number @ V / 5, weights_of(number) @ V
+        if not any(near(answer, other) for other in others):  # `true_may_attend` judges these
+            judge(answer, mean_over(full, V), message)
+
+
+@check("attention", points=1, title="what is masked never wins")
+def masked_never_wins(student, rng):
+    Q, K, V, mask = masked_values(rng)
+    low_Q, low_K = torch.full_like(Q, 122.0), torch.full_like(K, -122.0)
+    usual, low = attended(student, (Q, K, V, mask), (low_Q, low_K, V, mask))
+    expect(reading(usual, mask, V) != "", MASKED[""])
+    expect(not bool(low.isnan().any()), "scores far below zero all vanish: softmax must subtract the greatest of a row")
+    message = "a masked key wins where all allowed scores are far below zero: use -inf, not a number such as -1e4"
+    expect(near(low, usual, 2e-2), message)
+
+
+@check("attention", points=1, title="a mask in float16")
+def mask_in_float16(student, rng):
+    Q, K, V, mask = masked_values(rng)
+    if student.run(drive_float16):
+        short = Q.half(), K.half(), V.half()
+        try:
+            attended(student, (*short, None))
+            Q, K, V = short
+        except StudentError:  # it fails without a mask as well: another check's affair
+            pass
+    number = "float16 holds no number beyond 65504, so -1e9 does not fit: use -inf"
+    answer = only(attended(student, (Q, K, V, mask), problems={"RuntimeError": number, "OverflowError": number}))
+    expect(not bool(answer.isnan().any()), f"NaN: {number}; and 0 times infinity is not a number")
+    expect(reading(answer.double(), mask, V.double(), 2e-2) != "", MASKED[""])
+
+
+@drawn
+def an_empty_row(rng) -> tuple[Any, ...]:
+    Q, K, V = equal_scores(rng, 6, 6, 4)
+    mask = regular_mask(rng, 6, 3)
+    empty = rng.randrange(6)
+    full = next(row for row in range(6) if torch.equal(mask[row], ~mask[empty]))  # so columns stay regular
+    mask[empty], mask[full] = False, True
+    return Q, K, V, mask, empty, full
+
+
+@check("attention", points=2, title="a query that may attend to no key gets zeros")
+def nothing_to_attend_to(student, rng):
+    Q, K, V, mask, empty, full = an_empty_row(rng)
+    answer = only(attended(student, (Q, K, V, mask)))
+    expect_shape(answer, (6, 3), "the result has the shape (..., q, dv)")
+    others = [row for row in range(6) if row not in (empty, full)]
+    found = reading(answer[others], mask[others], V)
+    if found in ("", "ignored", "multiplied"):
+        raise Fail(MASKED[found])
+    row = answer[full if found == "inverted" else empty]
+    message = "a query that may attend to no key must get zeros"
+    expect(not bool(row.isnan().any()), f"{message}: softmax of nothing but -inf is 0/0, which is NaN")
+    expect(
+        not near(row, V.mean(0)), f"{message}, not the mean of all values: use -inf instead of a large negative number"
+    )
+    expect(near(row, torch.zeros(3)), message)
+
+
+@check("attention", points=1, title="no NaN in the gradients of such a query")
+def nothing_to_learn_from(student, rng):
+    Q, K, V, mask, *_ = an_empty_row(rng)
+    factor = normal(rng, 6, 3).float()
+    gradients, _ = ask(student, drive_attention_gradients, Q, K, V, mask, factor, [])
+    expect(gradients is not None, "no gradient flows through attention")
+    message = (
+        "a query that may attend to no key puts NaN into the gradients: the NaN must not arise, in softmax or here"
+    )
+    expect(all(bool(g.isfinite().all()) for g in gradients if g is not None), message)
+    without, _ = ask(student, drive_attention_gradients, Q, K, V, None, factor, [])
+    expect(gradients[2] is not None and without[2] is not None, "no gradient reaches V")
+    expect(not near(gradients[2], without[2]), MASKED["ignored"])
+
+
+@check("attention", points=1, title="gradients flow")
+def attention_gradients(student, rng):
+    inputs = normal(rng, 3, 4).float(), normal(rng, 3, 4).float(), normal(rng, 3, 2).float()
+    steps = [1e-2 * normal(rng, *tensor.shape).float() for tensor in inputs]
+    factor = normal(rng, 3, 2).float()
+    gradients, sums = ask(student, drive_attention_gradients, *inputs, None, factor, steps)
+    expect(gradients is not None, "no gradient flows through attention: is there a detach, .data, no_grad or numpy?")
+    for at, name in enumerate("QKV"):
+        expect(gradients[at] is not None, f"no gradient reaches {name}: is something detached?")
+        expect_slope(gradients[at], steps[at], sums[2 * at + 1] - sums[2 * at], f"attention to {name}")
+    expect(all(abs(after - before) > 0 for before, after in zip(sums[::2], sums[1::2])), "an input has no effect")
+
+
+@check("attention", points=1, title="the dtype that came in")
+def attention_keeps_the_dtype(student, rng):
+    Q, K, V = (tensor.double() for tensor in equal_scores(rng, 7, 7, 4))
+    expected = V.mean(0).expand(7, 3)
+    types = dtypes(student)
+    message = "inside attention dtypes are mixed: everything, the weights too, must keep the dtype of Q, K and V"
+    answers = attended(
+        student, *((*(z.to(t) for z in (Q, K, V)), None) for t in types), problems={"RuntimeError": message}
+    )
+    for dtype, answer in zip(types, answers):
+        name = str(dtype).removeprefix("torch.")
+        expect_shape(answer, (7, 3), "the result has the shape (..., q, dv)")
+        if answer.dtype != dtype:
+            raise Fail(f"{name} goes in and another dtype comes out: return the dtype of the inputs")
+        expect(near(answer, expected, 3e-2), "equal scores must give the mean of the values, in every dtype")
+    message = "float64 comes back with the precision of float32: do not compute in float32 what comes in float64"
+    expect(near(answers[1], expected, 1e-11), message)
+
+
+@check("attention", points=1, title="what is given stays as it is")
+def attention_changes_nothing(student, rng):
+    Q, K, V, mask = masked_values(rng)
+    other = normal(rng, 7, 4).float(), normal(rng, 7, 4).float(), V, mask
+    answers = ask(student, drive_attention, [(Q, K, V, mask), other, (*other[:3], None)])
+    expect_shape(answers[0][0], (7, 3), "the result has the shape (..., q, dv)")
+    expect(reading(answers[0][0], mask, V) != "", MASKED[""])
+    for _, names in answers:
+        for name in ("Q", "K", "V", "mask"):
+            expect(name not in names, f"{name} was changed: is an operation in place (*=, masked_fill_, logical_not_)?")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The module: asking
+
+LINEAR = "q_proj, k_proj, v_proj and o_proj must each be an nn.Linear of the module"
+OF_THE_MODULE = {
+    "NoProjection": f"a projection is missing: {LINEAR}",
+    "WrongShape": (
+        "a projection has another shape than the interface says: q_proj num_heads * d_head outputs, k_proj and v_proj "
+        "num_kv_heads * d_head, o_proj d_model, each weight (out_features, in_features)"
+    ),
+    "PositionsDoNotBroadcast": (
+        "rope gets token positions that do not broadcast to x.shape[:-1]: (batch, seq) needs a dimension for the heads"
+    ),
+}
+OUTPUT = "the output of the module has the shape of x"
+
+
+def last(tensor: Tensor) -> Tensor:
+    """The last token, which may see all: whatever the causal mask, its output is the same."""
+    return tensor[:, -1]
+
+
+def outputs(student, d_model: int, heads: int, options: dict, weights: dict, calls: list[dict], problems=None) -> dict:
+    """What `drive_module` says, with ``attend`` filled in unless ``stand_ins`` says otherwise."""
+    stand_ins = options.get("stand_ins", [])
+    if not {"marked", "own", "default"} & set(stand_ins):
+        stand_ins = [*stand_ins, "attend"]
+    options = options | {"stand_ins": [name for name in stand_ins if name != "default"]}
+    problems = OF_THE_MODULE | (problems or {})
+    said = ask(student, drive_module, d_model, heads, options, weights, calls, problems=problems)
+    expect(all(isinstance(out, Tensor) for out in said["out"]), "forward must return a tensor")
+    return said
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Exercise 7: multi_head
+
+
+@check("multi_head", points=4, title="four projections, registered")
+def has_its_parameters(student, rng):
+    d_model, heads, d_head = rng.choice([(12, 3, 4), (10, 5, 2), (12, 2, 6)])
+    wide = rng.choice([7, 9])
+    sizes = {"q_proj": (heads * d_head, d_model), "k_proj": (heads * d_head, d_model)}
+    sizes |= {"v_proj": (heads * d_head, d_model), "o_proj": (d_model, heads * d_head)}
+    for options, d in (({}, d_head), ({"d_head": wide}, wide), ({"bias": True}, d_head)):
+        said = ask(student, drive_parameters, d_model, heads, options)
+        expect(
+            said[0] is not None, "MultiHeadAttention must be an nn.Module: derive from it and call super().__init__()"
+        )
+        found = {name: tuple(shape) for name, shape, _ in said[0]}
+        expect(len(found) > 0, "the module has no parameters: assign each projection as an attribute of its own")
+        for name in sizes:
+            if not any(other.startswith(name) for other in found):
+                raise Fail(f"{name} is missing among the registered parameters: {LINEAR}")
+            expect(f"{name}.weight" in found, f"{name} must be an nn.Linear: its weight is called {name}.weight")
+            shape = (heads * d, d_model) if name != "o_proj" else (d_model, heads * d)
+            expect(
+                found[f"{name}.weight"] != shape[::-1] or shape == shape[::-1],
+                "a weight is (out_features, in_features)",
+            )
+            what = (
+                "with d_head given, the heads are num_heads * d_head wide together" if "d_head" in options else LINEAR
+            )
+            expect(found[f"{name}.weight"] == shape, f"the weight of {name} has the wrong shape: {what}")
+            has_bias = f"{name}.bias" in found
+            expect(has_bias or "bias" not in options, f"bias=True: {name} has no bias")
+            expect(not has_bias or "bias" in options, f"{name} has a bias: there is none unless bias=True")
+        expect(
+            len(found) == (8 if "bias" in options else 4), "there are parameters beside those of the four projections"
+        )
+        expect(all(trained for _, _, trained in said[0]), "a parameter does not ask for gradients")
+        expect(set(found) <= set(said[1]), "a parameter is missing in the state_dict")
+
+
+@drawn
+def plain_module(rng) -> tuple[Any, ...]:
+    heads, d_head = 3, 4
+    weights = weights_for(rng, 12, heads, heads, d_head)
+    x = normal(rng, 2, 6, 12)
+    return weights, x, module_of(x, weights, heads)
+
+
+def of_heads(x: Tensor, weights: dict, heads: int, **rest: Any) -> list[tuple[Callable[[], Tensor], str]]:
+    """Misconceptions about heads, with their messages."""
+
+    def other(**part: Any) -> Callable[[], Tensor]:
+        return lambda: module_of(x, weights, heads, **(rest | part))
+
+    split = (
+        "the heads are cut out by a view alone, which mixes tokens with heads: (batch, seq, head * d_head) becomes "
+        "(batch, seq, head, d_head), then the dimensions change places"
+    )
+    join = "the heads are joined by a view alone, which mixes tokens with heads: transpose back first"
+    order = "head h must own the features from h * d_head on: the features are dealt out in turn"
+    d_model = x.shape[-1]
+    root = "the scores are divided by the root of d_model: what counts is the size of one head"
+    return [
+        (other(split=split_by_view), split),
+        (other(split=split_by_view, join=join_by_view), split),
+        (other(join=join_by_view), join),
+        (other(split=split_interleaved, join=join_interleaved), order),
+        (other(split=split_interleaved), order),
+        (other(join=join_interleaved), order),
+        (other(scale=d_model**-0.5), root),
+        (other(scale=1.0), "the scores are not scaled: divide them by the root of d_head"),
+        (other(transposed=True), "the weights are used the wrong way round: a projection is x @ weight.T"),
+        (other(project=False), "o_proj is not used: the joined heads are projected once more"),
+    ]
+
+
+def forgiven(answer: Any, expected: Tensor, x: Tensor, weights: dict, heads: int, **rest: Any) -> bool:
+    """Whether the last token is wrong in nothing but what `each_head_by_itself` judges."""
+    if is_like(lambda: expected, last, answer):
+        return False
+    return any(is_like(make, last, answer) for make, _ in of_heads(x, weights, heads, **rest))
+
+
+HEAD_BY_HEAD = "the output is not that of the heads, one after the other: project, split, attend, join, project"
+
+
+@check("multi_head", points=8, title="each head attends by itself")
+def each_head_by_itself(student, rng):
+    weights, x, expected = plain_module(rng)
+    said = outputs(student, 12, 3, {"causal": False}, weights, [{"x": x}])
+    wrong = of_heads(x, weights, 3)
+    judge(said["out"][0], expected, HEAD_BY_HEAD, wrong, what=OUTPUT, at=last)
+
+
+@drawn
+def wide_module(rng) -> tuple[Any, ...]:
+    weights = weights_for(rng, 8, 3, 3, 5, bias=True)
+    x = normal(rng, 2, 4, 8)
+    return weights, x, module_of(x, weights, 3)
+
+
+@check("multi_head", points=2, title="d_head and bias")
+def wide_heads(student, rng):
+    weights, x, expected = wide_module(rng)
+    said = outputs(student, 8, 3, {"causal": False, "d_head": 5, "bias": True}, weights, [{"x": x}])
+    without = {name: value for name, value in weights.items() if "bias" not in name}
+    wrong = [
+        (lambda: module_of(x, without, 3), "the biases are not used"),
+        (
+            lambda: module_of(x, weights, 3, scale=8**-0.5),
+            "the scores are divided by the root of d_model, not of d_head",
+        ),
+        *of_heads(x, weights, 3),
+    ]
+    judge(said["out"][0], expected, f"with d_head and biases: {HEAD_BY_HEAD}", wrong, what=OUTPUT, at=last)
+
+
+@check("multi_head", points=3, title="attend is a slot")
+def attend_is_a_slot(student, rng):
+    weights, x, _ = plain_module(rng)
+    options = {"causal": False}
+    plain = outputs(student, 12, 3, options, weights, [{"x": x}])
+    marked = outputs(student, 12, 3, options | {"stand_ins": ["marked"]}, weights, [{"x": x}])
+    expect(
+        len(marked["attend"]) > 0, "the attend that is given is never called: it takes the place of your own attention"
+    )
+    expect(not near(plain["out"][0], marked["out"][0]), "what the given attend returns is not used")
+    expect(len(marked["attend"]) == 1, "attend must be called once, with all heads together")
+    q, k, v, kind = marked["attend"][0]
+    shape = "attend gets Q, K and V of the shape (batch, num_heads, seq, d_head)"
+    expect(q == [2, 3, 6, 4] and k == q and v == q, shape)
+    masked = outputs(student, 12, 3, {}, weights, [{"x": x}])["attend"]
+    kinds = {kind, *(entry[3] for entry in masked)}
+    expect(kinds <= {None, "torch.bool"}, "attend must get a boolean mask (True = may attend), or None")
+    try:
+        own = outputs(student, 12, 3, options | {"stand_ins": ["own"]}, weights, [{"x": x}])["out"][0]
+    except StudentError:  # another exercise
+        return
+    default = outputs(student, 12, 3, options | {"stand_ins": ["default"]}, weights, [{"x": x}])["out"][0]
+    expect_shape(default, x.shape, OUTPUT)
+    expect(
+        near(default, own) or bool(own.isnan().any()), "without attend the module must use scaled_dot_product_attention"
+    )
+
+
+@drawn
+def normed_module(rng) -> tuple[Any, ...]:
+    weights = weights_for(rng, 12, 3, 3, 4)
+    x = normal(rng, 2, 5, 12) * 2
+    return weights, x, module_of(x, weights, 3, prepare=lambda q, k, v: (normed(q), normed(k), v))
+
+
+@check("multi_head", points=3, title="qk_norm: one for queries, one for keys")
+def normalises_queries_and_keys(student, rng):
+    weights, x, expected = normed_module(rng)
+    said = outputs(student, 12, 3, {"causal": False, "stand_ins": ["qk_norm"]}, weights, [{"x": x}])
+    expect(len(said["made"]) > 0, "qk_norm is not used: it is a factory, qk_norm(d_head) makes a normalisation")
+    expect(len(said["made"]) != 1, "one qk_norm serves queries and keys: make two, each learns its own weights")
+    expect(set(said["made"]) == {4}, "qk_norm must be made for d_head features, since it works head by head")
+    expect(len(said["made"]) == 2, "qk_norm must be called twice, once for queries and once for keys")
+    others = [name for name in said["parameters"] if name.split(".")[0] not in ("q_proj", "k_proj", "v_proj", "o_proj")]
+    expect(len(others) == 2, "the parameters of the two normalisations must be registered in the module")
+
+    def flat(z: Tensor) -> Tensor:
+        return split_right(normed(join_right(z)), 3)
+
+    wrong = [
+        (lambda: module_of(x, weights, 3), "queries and keys are not normalised: qk_norm has no effect"),
+        (lambda: module_of(x, weights, 3, prepare=lambda q, k, v: (normed(q), k, v)), "the keys are not normalised"),
+        (lambda: module_of(x, weights, 3, prepare=lambda q, k, v: (q, normed(k), v)), "the queries are not normalised"),
+        (
+            lambda: module_of(x, weights, 3, prepare=lambda q, k, v: (normed(q), normed(k), normed(v))),
+            "the values are normalised too: only queries and keys are",
+        ),
+        (
+            lambda: module_of(x, weights, 3, prepare=lambda q, k, v: (flat(q), flat(k), v)),
+            "all heads are normalised together: qk_norm works on each head by itself, after the split",
+        ),
+        *of_heads(x, weights, 3, prepare=lambda q, k, v: (normed(q), normed(k), v)),
+    ]
+    judge(said["out"][0], expected, "queries and keys are not normalised head by head", wrong, what=OUTPUT, at=last)
+    turned_too = outputs(student, 12, 3, {"causal": False, "stand_ins": ["qk_norm", "rope"]}, weights, [{"x": x}])
+    after = module_of(x, weights, 3, prepare=lambda q, k, v: (normed(turn_now(q)), normed(turn_now(k)), v))
+    expect(not near(last(turned_too["out"][0]), last(after)), "qk_norm comes after rope: normalise first, then turn")
+
+
+def turn_now(heads: Tensor) -> Tensor:
+    return turned(heads, torch.arange(heads.shape[2]))
+
+
+@check("multi_head", points=3, title="gradients reach everything")
+def module_gradients(student, rng):
+    x, step = normal(rng, 2, 3, 8), 1e-4 * normal(rng, 2, 3, 8)
+    gradient, difference, idle = ask(student, drive_module_gradient, 8, 2, x, step, rng.randrange(10**6))
+    expect(gradient is not None, "no gradient flows through the module: is there a detach, .data, no_grad or numpy?")
+    expect(len(idle) == 0, "a parameter gets no gradient: it is not used, or something is detached")
+    expect(not near(gradient, 2 * x), "the output is x itself")
+    expect_slope(gradient, step, difference, "the module")
+
+
+@check("multi_head", points=2, title="the dtype that came in, and x as it was")
+def module_keeps_the_dtype(student, rng):
+    weights, x, _ = plain_module(rng)
+    said = outputs(student, 12, 3, {"causal": False}, weights, [{"x": x}])
+    expect(not any(said["changed"]), "x was changed: is an operation in place?")
+    expect_shape(said["out"][0], x.shape, OUTPUT)
+    expect(not near(said["out"][0], x), "the output is x itself")
+    x = normal(rng, 2, 4, 8)
+    names = ["float64", "float32", "bfloat16"]
+    message = "in a module that was converted to another dtype, dtypes are mixed: make new tensors in the dtype of x"
+    answers = ask(student, drive_module_dtypes, 8, 2, x, names, problems={"RuntimeError": message})
+    for name, answer in zip(names, answers):
+        expect_shape(answer, x.shape, OUTPUT)
+        if answer.dtype != getattr(torch, name):
+            raise Fail(f"{name} goes in and another dtype comes out: return the dtype of x")
+    expect(near(answers[0], answers[1], 1e-3) and near(answers[0], answers[2], 0.1), "the output depends on the dtype")
+    expect(bool((answers[0] != 0).any()), "the output is zero")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Exercise 3: grouped
+
+
+@check("grouped", points=3, title="fewer projections for keys and values")
+def fewer_projections(student, rng):
+    x = normal(rng, 2, 1, 12)
+    message = "k_proj and v_proj must have num_kv_heads * d_head outputs each: sharing saves parameters and cache"
+    for kv_heads in (1, 2, 3):
+        weights = weights_for(rng, 12, 6, kv_heads, 2)
+        problems = {"WrongShape": message}
+        said = outputs(student, 12, 6, {"causal": False, "num_kv_heads": kv_heads}, weights, [{"x": x}], problems)
+        expect_shape(said["out"][0], x.shape, OUTPUT)
+    moved = {name: w + (name[0] == "v") for name, w in weights.items()}
+    again = outputs(student, 12, 6, {"causal": False, "num_kv_heads": kv_heads}, moved, [{"x": x}], problems)
+    expect(not near(said["out"][0], again["out"][0]), "v_proj has no effect")
+
+
+@drawn
+def shared_heads(rng, kv_heads: int, seq: int) -> tuple[Any, ...]:
+    """With one token the split into heads does not matter, nor what is done to the scores."""
+    weights = weights_for(rng, 12, 6, kv_heads, 2)
+    weights |= {"q_proj.weight": symmetric(rng, 12) / 4, "o_proj.weight": torch.eye(12, dtype=torch.float64)}
+    x = normal(rng, 2, seq, 12)
+    return weights, x, module_of(x, weights, 6, kv_heads)
+
+
+@check("grouped", points=4, title="neighbours share a head of keys and values")
+def neighbours_share(student, rng):
+    tiled = (
+        "query heads share keys and values in turn (a b a b): neighbours share (a a b b), so repeat each head, not all"
+    )
+    for kv_heads in (2, 3):
+        weights, x, expected = shared_heads(rng, kv_heads, 1)
+        said = outputs(student, 12, 6, {"causal": False, "num_kv_heads": kv_heads}, weights, [{"x": x}])
+        wrong = [
+            (lambda w=weights, x=x, n=kv_heads: module_of(x, w, 6, n, share=lambda h, group, kv: h % kv), tiled),
+            (
+                lambda w=weights, x=x, n=kv_heads: module_of(x, w, 6, n, share=lambda h, group, kv: 0),
+                "all query heads use the first head of keys and values",
+            ),
+            *of_heads(x, weights, 6, kv_heads=kv_heads),
+        ]
+        message = "query head h must use head h // (num_heads // num_kv_heads) of keys and values"
+        judge(said["out"][0], expected, message, wrong, what=OUTPUT)
+
+
+@check("grouped", points=2, title="one head for all: MQA")
+def one_for_all(student, rng):
+    weights, x, expected = shared_heads(rng, 1, 5)
+    said = outputs(student, 12, 6, {"causal": False, "num_kv_heads": 1}, weights, [{"x": x}])
+    if forgiven(said["out"][0], expected, x, weights, 6, kv_heads=1):
+        return
+    message = "with num_kv_heads=1 all query heads use the same keys and values"
+    judge(said["out"][0], expected, message, what=OUTPUT, at=last)
+
+
+@check("grouped", points=1, title="attend gets keys and values of all heads")
+def repeated_for_attend(student, rng):
+    weights, x, _ = shared_heads(rng, 2, 5)
+    said = outputs(student, 12, 6, {"causal": False, "num_kv_heads": 2}, weights, [{"x": x}])
+    expect(len(said["attend"]) == 1, "attend must be called once, with all heads together")
+    q, k, v, _ = said["attend"][0]
+    expect(q == [2, 6, 5, 2] and k == q and v == q, "attend must get keys and values repeated to num_heads")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Exercise 4: masks. One head, so that the split does not matter; d_head is d_model.
+
+
+@drawn
+def one_head(rng, n: int = 6) -> tuple[Any, ...]:
+    """Weights that are the same transposed, with the identity for o_proj; and x."""
+    weights = {f"{name}_proj.weight": symmetric(rng, 4) for name in "qkv"}
+    return weights | {"o_proj.weight": torch.eye(4, dtype=torch.float64)}, normal(rng, 2, n, 4)
+
+
+def seen_by(x: Tensor, weights: dict, allowed: Tensor | None, **rest: Any) -> Tensor:
+    return module_of(x, weights, 1, allowed=None if allowed is None else allowed[None, None], **rest)
+
+
+def masks_of(n: int) -> tuple[Tensor, ...]:
+    """The causal mask, and what is taken for it."""
+    ones = torch.ones(n, n, dtype=torch.bool)
+    return ones.tril(), ones.tril(1), ones.tril(-1), ones, ones.triu(1), ones.triu()
+
+
+def mask_taken(student, x: Tensor, weights: dict) -> Tensor:
+    """The causal mask that a solution uses, right or wrong: `nobody_sees_the_future` judges it."""
+    out = outputs(student, 4, 1, {}, weights, [{"x": x}])["out"][0]
+    candidates = masks_of(x.shape[1])
+    return next((mask for mask in candidates if near(out, seen_by(x, weights, mask))), candidates[0])
+
+
+@check("masks", points=4, title="nobody sees what comes later")
+def nobody_sees_the_future(student, rng):
+    weights, x = one_head(rng)
+    said = outputs(student, 4, 1, {}, weights, [{"x": x}])
+    n = x.shape[1]
+    causal, *others = masks_of(n)
+    messages = [
+        "a token sees the one after it: the causal mask is off by one",
+        "a token does not see itself: the causal mask is off by one",
+        "every token sees those after it: causal=True is the default",
+        "the causal mask is inverted: a token sees only what comes after it",
+        "the causal mask is transposed: a token sees itself and what comes after it",
+    ]
+    wrong = [(lambda mask=mask: seen_by(x, weights, mask), message) for mask, message in zip(others, messages)]
+    judge(
+        said["out"][0],
+        seen_by(x, weights, causal),
+        "a token must attend to itself and to what comes before it",
+        wrong,
+        what=OUTPUT,
+    )
+
+
+@check("masks", points=2, title="causal=False: everybody sees everybody")
+def everybody_sees_everybody(student, rng):
+    weights, x = one_head(rng)
+    said = outputs(student, 4, 1, {"causal": False}, weights, [{"x": x}])
+    wrong = [
+        (lambda: seen_by(x, weights, causal_of(x.shape[1])), "causal=False is ignored: there must be no causal mask")
+    ]
+    judge(said["out"][0], seen_by(x, weights, None), "with causal=False every token attends to all", wrong, what=OUTPUT)
+
+
+@drawn
+def masked_module(rng) -> tuple[Any, ...]:
+    weights, x = one_head(rng)
+    n = x.shape[1]
+    given = torch.ones(n, n, dtype=torch.bool)
+    for row in range(1, n):
+        given[row, rng.sample(range(row + 1), 1)] = False
+        given[row, rng.choice([row, 0])] = True
+    given[n - 1, :] = torch.tensor([i % 2 == 1 for i in range(n)])
+    return weights, x, given
+
+
+@check("masks", points=3, title="both masks must allow it")
+def both_must_allow(student, rng):
+    weights, x, given = masked_module(rng)
+    causal = mask_taken(student, x, weights)
+    alone = outputs(student, 4, 1, {"causal": False}, weights, [{"x": x, "mask": given}])["out"][0]
+    both = outputs(student, 4, 1, {}, weights, [{"x": x, "mask": given}])["out"][0]
+    inverted = "the mask is inverted: True means that a query may attend to the key"
+    wrong = [
+        (lambda: seen_by(x, weights, ~given), inverted),
+        (lambda: seen_by(x, weights, None), "the mask that is given has no effect"),
+    ]
+    expect_shape(alone, x.shape, OUTPUT)
+    if not near(alone, seen_by(x, weights, given & causal)):  # causal=False ignored: another check's affair
+        judge(alone, seen_by(x, weights, given), "the mask that is given is not followed", wrong, what=OUTPUT)
+    wrong = [
+        (lambda: seen_by(x, weights, given), "the mask that is given replaces the causal mask: both must allow a key"),
+        (
+            lambda: seen_by(x, weights, causal),
+            "the mask that is given has no effect when causal: both must allow a key",
+        ),
+        (
+            lambda: seen_by(x, weights, causal | given),
+            "the masks are combined by or: both must allow a key, so it is and",
+        ),
+        (lambda: seen_by(x, weights, ~given & causal), inverted),
+    ]
+    judge(both, seen_by(x, weights, given & causal), "the two masks are not combined by and", wrong, what=OUTPUT)
+
+
+@drawn
+def broadcast_masks(rng) -> tuple[Any, ...]:
+    """Two heads that have the same weights, so that they differ by the mask only."""
+    single = weights_for(rng, 4, 1, 1, 4)
+    weights = {name: torch.cat([w, w], 1 if name[0] == "o" else 0) for name, w in single.items()}
+    x = normal(rng, 2, 4, 4)
+    lengths = torch.tensor(rng.sample(range(1, 4), 2))
+    padding = (torch.arange(4) < lengths[:, None])[:, None, None]
+    by_head = torch.stack([torch.eye(4).bool() | (torch.arange(4) == i) for i in rng.sample(range(4), 2)])[None]
+    full = padding & by_head | torch.eye(4).bool()
+    return weights, x, [padding, by_head, full]
+
+
+@check("masks", points=1, title="a mask for the batch, for each head, or both")
+def masks_broadcast(student, rng):
+    weights, x, masks = broadcast_masks(rng)
+    message = "mask must broadcast to (batch, num_heads, q, k): (batch, 1, 1, k) and (1, num_heads, q, k) are masks too"
+    problems = dict.fromkeys(["RuntimeError", "ValueError", "IndexError", "EinopsError"], message)
+    calls = [{"x": x, "mask": mask} for mask in masks]
+    options = {"causal": False, "d_head": 4}
+    said = outputs(student, 4, 2, options, weights, calls, problems)
+    for mask, out in zip(masks, said["out"]):
+        allowed = mask.expand(2, 2, 4, 4)
+        expected = module_of(x, weights, 2, allowed=allowed)
+        if forgiven(out, expected, x, weights, 2, allowed=allowed):
+            continue
+        wrong = [(lambda allowed=allowed: module_of(x, weights, 2, allowed=~allowed), "the mask is inverted")]
+        judge(out, expected, message, wrong, what=OUTPUT, at=last)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Exercise 5: cross
+
+
+@drawn
+def two_sequences(rng) -> tuple[Any, ...]:
+    weights, x = one_head(rng, 4)
+    return weights, x, normal(rng, 2, 7, 4), normal(rng, 2, 3, 4)
+
+
+@check("cross", points=3, title="keys and values come from the context")
+def reads_the_context(student, rng):
+    weights, x, long, short = two_sequences(rng)
+    message = "with a context, queries come from x, and keys and values from the context, of another length"
+    for causal in (False, True):
+        options = {} if causal else {"causal": False}
+        for context in (long, short):
+            problem = "the causal mask is applied to a context" if causal else message
+            problems = dict.fromkeys(["RuntimeError", "ValueError", "IndexError"], problem)
+            said = outputs(student, 4, 1, options, weights, [{"x": x, "context": context}], problems)
+            k = context.shape[1]
+            from_the_left = torch.arange(k) <= torch.arange(4)[:, None]
+            from_the_right = torch.arange(k) - k <= torch.arange(4)[:, None] - 4
+            causal_too = "the causal mask is applied to a context"
+            wrong = [
+                (lambda: module_of(x, weights, 1), "the context is not used"),
+                (lambda: seen_by(x, weights, causal_of(4)), "the context is not used"),
+                (lambda z=context, c=from_the_left: seen_by(x, weights, c, context=z), causal_too),
+                (lambda z=context, c=from_the_right: seen_by(x, weights, c, context=z), causal_too),
+            ]
+            expected = module_of(x, weights, 1, context=context)
+            judge(said["out"][0], expected, message, wrong, what="the output has the length of x, not of the context")
+
+
+@check("cross", points=2, title="neither rope nor causal mask, but the mask that is given")
+def context_without_positions(student, rng):
+    weights, x, context, _ = two_sequences(rng)
+    said = outputs(student, 4, 1, {"causal": False, "stand_ins": ["rope"]}, weights, [{"x": x, "context": context}])
+
+    def turn(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, ...]:
+        return turn_now(q), turn_now(k), v
+
+    expected = module_of(x, weights, 1, context=context)
+    wrong = [
+        (
+            lambda: module_of(x, weights, 1, context=context, prepare=turn),
+            "rope is applied although there is a context: positions in two sequences cannot be compared",
+        ),
+        (
+            lambda: module_of(x, weights, 1, context=context, prepare=lambda q, k, v: (turn_now(q), k, v)),
+            "rope turns the queries although there is a context",
+        ),
+        (lambda: module_of(x, weights, 1), "the context is not used"),
+        (lambda: module_of(x, weights, 1, prepare=turn), "the context is not used"),
+    ]
+    message = "with a context rope does not apply"
+    judge(said["out"][0], expected, message, wrong, what="the output has the length of x, not of the context")
+    allowed = (torch.arange(7) < torch.tensor([4, 4])[:, None])[:, None, None]
+    padded = outputs(student, 4, 1, {"causal": False}, weights, [{"x": x, "context": context, "mask": allowed}])["out"][
+        0
+    ]
+    expected = module_of(x, weights, 1, context=context, allowed=allowed.expand(2, 1, 4, 7))
+    inverted = module_of(x, weights, 1, context=context, allowed=~allowed.expand(2, 1, 4, 7))
+    if not near(padded, inverted):  # an inverted mask is another exercise's affair
+        judge(padded, expected, "the mask that is given does not apply to the context", what=OUTPUT)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Exercise 6: positions. The last token is judged wherever the causal mask does not matter.
+
+
+@drawn
+def turned_module(rng) -> tuple[Any, ...]:
+    weights = weights_for(rng, 8, 2, 2, 4)
+    return weights, normal(rng, 3, 5, 8)
+
+
+def turning(positions: Tensor, keys: Tensor | None = None) -> Callable:
+    """A ``prepare`` that turns queries by ``positions`` and keys by these, or by others."""
+    keys = positions if keys is None else keys
+
+    def turn(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, ...]:
+        at, of = (p[:, None] if p.ndim == 2 else p for p in (positions, keys))
+        return turned(q, at), turned(k, of), v
+
+    return turn
+
+
+@check("positions", points=3, title="rope turns queries and keys")
+def rope_turns(student, rng):
+    weights, x = turned_module(rng)
+    at = torch.arange(5)
+    said = outputs(student, 8, 2, {"causal": False, "stand_ins": ["rope"]}, weights, [{"x": x}])
+    out = said["out"][0]
+    expect(len(said["rope"]) > 0, "rope is not used: queries and keys must be turned by it")
+
+    def other(prepare: Callable) -> Callable[[], Tensor]:
+        return lambda: module_of(x, weights, 2, prepare=prepare)
+
+    def flat(z: Tensor) -> Tensor:
+        return split_right(turned(join_right(z), at), 2)
+
+    wrong = [
+        (other(lambda q, k, v: (q, k, v)), "what rope returns is not used: it gives back the turned tensor"),
+        (other(lambda q, k, v: (turned(q, at), k, v)), "only the queries are turned: rope applies to the keys as well"),
+        (other(lambda q, k, v: (q, turned(k, at), v)), "only the keys are turned: rope applies to the queries as well"),
+        (
+            other(lambda q, k, v: (turned(q, at), turned(k, at), turned(v, at))),
+            "rope turns the values too: only queries and keys",
+        ),
+        (
+            other(lambda q, k, v: (flat(q), flat(k), v)),
+            "rope turns all heads together: split first, each head is turned by itself",
+        ),
+        (other(turning(at + 1)), "positions are counted from 1: the first token stands at 0"),
+    ]
+    expected = module_of(x, weights, 2, prepare=turning(at))
+    if forgiven(out, expected, x, weights, 2, prepare=turning(at)):
+        return
+    judge(out, expected, "queries and keys are not turned by the positions 0, 1, 2, …", wrong, what=OUTPUT, at=last)
+
+
+@check("positions", points=2, title="positions that are given")
+def given_positions(student, rng):
+    weights, x = one_head(rng, 5)
+    one = torch.arange(5) + rng.randrange(3, 9)
+    each = torch.stack([torch.arange(5) + start for start in rng.sample(range(9), 2)])
+    for given in (one, each):
+        calls = [{"x": x, "token_positions": given}]
+        told = told_to_rope(outputs(student, 4, 1, {"stand_ins": ["rope"]}, weights, calls), 2)
+        message = "token_positions has no effect: rope gets other positions"
+        expect(not all(positions == [[*range(5)]] * 2 for positions in told), message)
+        message = "rope must get the positions that are given, (seq,) or (batch, seq)"
+        expect(all(positions == given.expand(2, 5).tolist() for positions in told), message)
+    plain, moved = outputs(student, 4, 1, {}, weights, [{"x": x}, {"x": x, "token_positions": one}])["out"]
+    expect_shape(moved, x.shape, OUTPUT)
+    message = (
+        "the causal mask compares given positions with the numbers of the keys: compare them with the positions of the "
+        "keys, or tokens see those after them"
+    )
+    expect(near(moved, plain), message)
+
+
+def told_to_rope(said: dict, batch: int) -> list[list[list[int]]]:
+    """The positions in each call of rope, for each text of the batch in order, whatever the layout of the heads."""
+    expect(len(said["rope"]) > 0, "rope is not used: queries and keys must be turned by it")
+    return [[sorted(set(text)) for text in positions.reshape(batch, -1).tolist()] for positions in said["rope"]]
+
+
+@drawn
+def pieces_of_text(rng) -> tuple[Any, ...]:
+    """A text in pieces, for one head without rope."""
+    weights, x = one_head(rng, 8)
+    cuts = rng.choice([[3, 2, 1, 2], [2, 3, 1, 2], [3, 1, 2, 2]])
+    return weights, list(x.split(cuts, dim=1)), x
+
+
+@check("positions", points=2, title="in pieces or at once: who sees whom")
+def mask_with_a_cache(student, rng):
+    weights, pieces, x = pieces_of_text(rng)
+    problems = dict.fromkeys(
+        ["RuntimeError", "ValueError", "IndexError"],
+        "with a cache there are more keys than queries: the causal mask has a row for each query, a column for each key",
+    )
+    said = outputs(student, 4, 1, {}, weights, [{"x": piece, "cache": True} for piece in pieces], problems)
+    expect(len(said["cache"]) > 0, "the cache is not used: cache.update takes new keys and values and returns all")
+    out = said["out"]
+    for answer, piece in zip(out, pieces):
+        expect_shape(answer, piece.shape, OUTPUT)
+    taken = mask_taken(student, x, weights)
+    ends = torch.tensor([piece.shape[1] for piece in pieces]).cumsum(0).tolist()
+    parts = [
+        module_of(piece, weights, 1, context=x[:, :end], allowed=taken[None, None, end - piece.shape[1] : end, :end])
+        for piece, end in zip(pieces, ends)
+    ]
+    if near(torch.cat(out, 1), torch.cat(parts, 1)):
+        return
+    if near(torch.cat([part[:, -1] for part in out]), torch.cat([part[:, -1] for part in parts])):
+        raise Fail("with a cache, tokens see those after them: the causal mask must begin after what is in the cache")
+    first = causal_of(8)[: pieces[1].shape[1], : ends[1]]
+    if near(out[1], module_of(pieces[1], weights, 1, allowed=first[None, None], context=x[:, : ends[1]])):
+        raise Fail("with a cache, tokens do not see all that comes before them: the causal mask begins at 0 again")
+    alone = [seen_by(piece, weights, causal_of(piece.shape[1])) for piece in pieces]
+    message = "what the cache returns is not used: keys of earlier pieces are lost"
+    expect(not near(torch.cat(out, 1), torch.cat(alone, 1)), message)
+    raise Fail("a text in pieces, with a cache, must give what it gives at once")
+
+
+@check("positions", points=1, title="in pieces or at once: positions")
+def positions_with_a_cache(student, rng):
+    weights, x = one_head(rng, 6)
+    x = x[:1]
+    calls = [{"x": piece, "cache": True} for piece in x.split([3, 1, 2], dim=1)]
+    said = outputs(student, 4, 1, {"causal": False, "stand_ins": ["rope"]}, weights, calls)
+    told = [only(positions) for positions in told_to_rope(said, 1)]
+    expect(len(said["cache"]) > 0, "the cache is not used: cache.update takes new keys and values and returns all")
+    expect([0] not in told and [0, 1] not in told, "positions begin at 0 in every piece: number on from cache.length")
+    ahead = "positions run ahead: read cache.length before cache.update changes it"
+    expect([3, 4, 5] not in told and [4] not in told and [6, 7] not in told, ahead)
+    right = [[0, 1, 2], [3], [4, 5], [0, 1, 2, 3], [0, 1, 2, 3, 4, 5]]  # all keys at once: the next check's affair
+    number_on = "the tokens of a piece must be numbered on from cache.length"
+    expect(all(positions in right for positions in told) and [3] in told and [4, 5] in told, number_on)
+
+
+@check("positions", points=2, title="what the cache is given")
+def what_the_cache_is_given(student, rng):
+    weights = weights_for(rng, 8, 4, 2, 2)
+    x = normal(rng, 3, 5, 8)
+    options = {"stand_ins": ["rope"], "num_kv_heads": 2}
+    said = outputs(student, 8, 4, options, weights, [{"x": x, "cache": True}])
+    expect(len(said["cache"]) > 0, "the cache is not used: cache.update takes new keys and values and returns all")
+    expect(len(said["cache"]) == 1, "cache.update must be called once a call")
+    k, v = said["cache"][0]
+    repeated = "the cache gets keys and values that are repeated already: repeat after update, or it saves no memory"
+    expect(list(k.shape) != [3, 4, 5, 2], repeated)
+    shape = "the cache gets keys and values of the shape (batch, num_kv_heads, seq, d_head)"
+    expect(list(k.shape) == [3, 2, 5, 2] and list(v.shape) == [3, 2, 5, 2], shape)
+    keys, values = (split_right(x @ weights[f"{name}_proj.weight"].mT, 2) for name in "kv")
+    at = torch.arange(5)
+    plain = near(k, keys) or near(k, split_by_view(x @ weights["k_proj.weight"].mT, 2))
+    expect(not (plain and said["rope"]), "the cache gets keys that rope has not turned: turn them first, once for all")
+    expect(not plain, "the keys in the cache are not turned: rope is not used")
+    swapped = near(k, values) or near(v, turned(keys, at))
+    expect(not swapped, "the cache gets values in place of keys: update(k, v)")
+    expect(not near(v, turned(values, at)), "rope turns the values too: only queries and keys")

@@ -1,0 +1,20 @@
+"""Returns numbers where tensors are asked for."""
+
+import torch
+from torch import nn
+
+
+def softmax(x, dim):
+    return 0.5
+
+
+def scaled_dot_product_attention(Q, K, V, mask=None):
+    return [0.5]
+
+
+class MultiHeadAttention(nn.Module):
+    def __init__(self, d_model, num_heads, num_kv_heads=None, **options):
+        super().__init__()
+
+    def forward(self, x, **rest):
+        return 1

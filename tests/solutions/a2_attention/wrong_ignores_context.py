@@ -1,0 +1,12 @@
+"""Ignores the context.
+
+fails: cross.reads_the_context, cross.context_without_positions
+names: the context is not used
+"""
+
+from _base import *
+
+
+class MultiHeadAttention(MultiHeadAttention):
+    def forward(self, x, *, context=None, mask=None, **rest):
+        return super().forward(x, mask=None if context is not None else mask, **rest)

@@ -1,0 +1,14 @@
+"""Takes True for: may not attend.
+
+fails: attention.true_may_attend
+names: the mask is inverted
+"""
+
+from _base import *
+
+
+def scaled_dot_product_attention(Q, K, V, mask=None):
+    scores = Q @ K.transpose(-2, -1) / math.sqrt(Q.shape[-1])
+    if mask is not None:
+        scores = scores.masked_fill(mask, float("-inf"))
+    return softmax(scores, -1) @ V

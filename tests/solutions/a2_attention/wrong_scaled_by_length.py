@@ -1,0 +1,14 @@
+"""Divides by the root of the number of keys.
+
+fails: attention.divides_by_the_root
+names: the root of the number of keys
+"""
+
+from _base import *
+
+
+def scaled_dot_product_attention(Q, K, V, mask=None):
+    scores = Q @ K.transpose(-2, -1) / math.sqrt(K.shape[-2])
+    if mask is not None:
+        scores = scores.masked_fill(~mask, float("-inf"))
+    return softmax(scores, -1) @ V

@@ -1,0 +1,14 @@
+"""Computes the sum without gradients.
+
+fails: softmax.softmax_gradient, attention.attention_gradients
+names: is a part of it detached
+"""
+
+from _base import *
+
+
+def softmax(x, dim):
+    peak = x.detach().amax(dim, keepdim=True)
+    powers = (x - torch.where(peak.isneginf(), 0, peak)).exp()
+    total = powers.sum(dim, keepdim=True).detach()
+    return powers / torch.where(total == 0, 1, total)

@@ -1,0 +1,12 @@
+"""Divides 0 by 0 in a row of nothing but -inf.
+
+fails: softmax.nothing_to_choose, softmax.nothing_to_learn, attention.nothing_to_attend_to, attention.nothing_to_learn_from
+names: 0/0 gives NaN
+"""
+
+from _base import *
+
+
+def softmax(x, dim):
+    powers = (x - x.amax(dim, keepdim=True)).exp()
+    return powers / powers.sum(dim, keepdim=True)

@@ -1,0 +1,14 @@
+"""Subtracts the greatest score of the whole tensor.
+
+fails: softmax.scores_of_any_size
+names: take each row's own
+"""
+
+from _base import *
+
+
+def softmax(x, dim):
+    powers = (x - x.detach().amax()).exp()
+    total = powers.sum(dim, keepdim=True)
+    none = x.isneginf().all(dim, keepdim=True)
+    return powers / total.masked_fill(none, 1)

@@ -1,0 +1,13 @@
+"""Takes exp of the scores as they are.
+
+fails: softmax.scores_of_any_size, attention.masked_never_wins
+names: scores that are large overflow
+"""
+
+from _base import *
+
+
+def softmax(x, dim):
+    powers = x.exp()
+    none = x.isneginf().all(dim, keepdim=True)
+    return powers / powers.sum(dim, keepdim=True).masked_fill(none, 1)

@@ -1,0 +1,360 @@
+"""The checks of a2_attention, tested: right solutions in many styles pass, and each wrong one fails where it is wrong."""
+
+import random
+import re
+import sys
+
+import catalogue
+import nbformat
+import pytest
+import torch
+from catalogue import ROOT, judge, solutions, spec
+
+from cs336lite.course.spec import LocalStudent
+
+A2 = "a2_attention"
+HIDDEN, PUBLIC = spec(A2, "hidden"), spec(A2, "public")
+RIGHT, WRONG, TRIVIAL = (solutions(A2, kind) for kind in ("right", "wrong", "trivial"))
+POINTS = {"softmax": 15, "attention": 25, "multi_head": 25, "grouped": 10, "masks": 10, "cross": 5, "positions": 10}
+SMALL_FUNCTIONS = ("repeat_kv", "causal_mask", "padding_mask", "positions_of")  # a plain solution may do without them
+NOTEBOOK = ROOT / "assignments" / "source" / A2 / f"{A2}.ipynb"
+NO_ANSWER = "the answer does not have the form"  # what a check says that stumbled itself
+LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="grading runs on Linux")
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def by_name(found):
+    return [pytest.param(solution, id=solution.name) for solution in found]
+
+
+def named(*names):
+    return [solution for solution in [*RIGHT, *WRONG] if solution.name in names]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The form of the specs
+
+
+def test_points_of_each_exercise():
+    assert HIDDEN.exercises == POINTS
+    assert HIDDEN.max_points == 100
+
+
+def test_the_notebook_promises_the_same_points():
+    cells = [cell.metadata.get("nbgrader", {}) for cell in nbformat.read(NOTEBOOK, as_version=4).cells]
+    assert {cell.grade_id.removeprefix("grade_"): cell.points for cell in cells if cell.get("grade")} == POINTS
+    table = nbformat.read(NOTEBOOK, as_version=4).cells[0].source
+    assert {name: int(n) for name, n in re.findall(r"^\| `(\w+)` \|.*\| (\d+) \|$", table, re.M)} == POINTS
+
+
+def test_public_checks_cover_every_exercise_without_points():
+    assert set(PUBLIC.exercises) == set(POINTS)
+    assert PUBLIC.max_points == 0
+
+
+def test_hints_come_in_three_layers():
+    assert set(PUBLIC.hints) == set(POINTS)
+    for exercise, layers in PUBLIC.hints.items():
+        assert len(set(layers)) == len(layers) == 3 and all(len(layer) > 40 for layer in layers), exercise
+
+
+def test_every_exercise_says_where_to_read_on():
+    assert set(HIDDEN.module.READ) == set(POINTS)
+
+
+def test_ids_are_unique():
+    for checks in (HIDDEN, PUBLIC):
+        ids = [one.id for one in checks]
+        assert len(set(ids)) == len(ids)
+
+
+def test_what_is_refused_is_told_by_the_public_checks():
+    assert HIDDEN.module.REFUSED == PUBLIC.module.LIBRARY
+    for name in HIDDEN.module.REFUSED:
+        thing = torch
+        for part in name.split(".")[1:]:
+            thing = getattr(thing, part)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The catalogue
+
+
+def test_catalogue_is_large_and_says_what_it_expects():
+    assert len(RIGHT) >= 6 and len(WRONG) >= 70 and len(TRIVIAL) >= 6
+    known = {one.id for one in HIDDEN}
+    for solution in WRONG:
+        assert solution.fails and set(solution.fails) <= known, solution.name
+        assert solution.names, solution.name
+
+
+def test_every_hidden_check_has_a_wrong_solution_that_fails_it():
+    assert {one.id for one in HIDDEN} == {name for solution in WRONG for name in solution.fails}
+
+
+def test_solution_files_stand_alone():
+    for solution in [*RIGHT, *WRONG, *TRIVIAL]:
+        assert catalogue.BASE_LINE.strip() not in solution.source.splitlines(), solution.name
+        assert "MultiHeadAttention" in catalogue.namespace(solution.source, solution.name)
+
+
+@pytest.mark.parametrize("solution", by_name(RIGHT))
+def test_right_solutions_get_full_marks(solution):
+    judgement = judge(HIDDEN, solution, "right")
+    assert judgement.failed == {}
+    assert judgement.score == 100
+
+
+@pytest.mark.parametrize("solution", by_name(RIGHT))
+def test_right_solutions_pass_the_public_checks(solution):
+    failed = judge(PUBLIC, solution, 0).failed
+    left = {k: v for k, v in failed.items() if not any(f"`{f}` is not defined" in v for f in SMALL_FUNCTIONS)}
+    assert left == {}
+
+
+def expect_named_mistakes(solution, seed):
+    failed = judge(HIDDEN, solution, seed).failed
+    assert set(failed) == set(solution.fails)
+    assert solution.names in failed[solution.fails[0]]
+    assert not any(NO_ANSWER in message for message in failed.values())
+
+
+@pytest.mark.parametrize("solution", by_name(WRONG))
+def test_wrong_solutions_fail_exactly_where_they_are_wrong(solution):
+    expect_named_mistakes(solution, "wrong")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("solution", by_name(WRONG))
+def test_verdicts_do_not_depend_on_the_seed(solution, seed):
+    expect_named_mistakes(solution, seed)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_right_for_any_seed(seed):
+    assert judge(HIDDEN, named("right_in_parts")[0], seed).failed == {}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3, 23))
+@pytest.mark.parametrize("solution", by_name(RIGHT))
+def test_right_for_twenty_more_seeds(solution, seed):
+    assert judge(HIDDEN, solution, seed).failed == {}
+
+
+@pytest.mark.parametrize("solution", by_name(TRIVIAL))
+def test_trivial_solutions_score_nothing(solution):
+    judgement = judge(HIDDEN, solution, "trivial")
+    assert judgement.score == 0
+    assert not any(NO_ANSWER in message for message in judgement.failed.values())
+
+
+def test_an_unsolved_notebook_is_told_so():
+    unsolved = next(solution for solution in TRIVIAL if solution.name == "trivial_unsolved")
+    assert all("not solved yet" in message for message in judge(HIDDEN, unsolved, 0).failed.values())
+
+
+def test_a_missing_name_is_told_so():
+    judgement = judge(HIDDEN, {}, 0)
+    assert judgement.score == 0
+    assert all("is not defined" in message for message in judgement.failed.values())
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_the_reference_gets_full_marks(seed):
+    attention = pytest.importorskip("cs336lite.attention")
+    judgement = judge(HIDDEN, vars(attention), f"reference {seed}")
+    assert judgement.failed == {}
+    assert judgement.score == 100
+
+
+def test_the_reference_passes_the_public_checks():
+    attention = pytest.importorskip("cs336lite.attention")
+    assert judge(PUBLIC, vars(attention), 0).failed == {}
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What is sent
+
+
+def tensors_of(value):
+    if isinstance(value, torch.Tensor):
+        return [value]
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else []
+    return [tensor for part in parts for tensor in tensors_of(part)]
+
+
+def test_inputs_follow_the_seed_alone():
+    """The same seed asks the same questions; another seed asks others in every check."""
+    for one in HIDDEN:
+        sent = []
+        for seed in (1, 1, 2):
+            student = catalogue.DetachedStudent(catalogue.namespace(named("right_in_parts")[0].source))
+            assert one.run(student, seed).passed, one.id
+            sent.append(tensors_of(student.sent))
+        first, again, other = sent
+        assert len(first) == len(again) and all(map(torch.equal, first, again)), one.id
+        same = [torch.equal(a, b) for a, b in zip(first, other) if a.dtype.is_floating_point and a.unique().numel() > 3]
+        assert not same or not all(same), one.id
+
+
+def test_messages_show_no_numbers_that_were_sent():
+    for solution in WRONG[::6]:
+        judgement = judge(HIDDEN, solution, 3)
+        sent = {
+            f"{number:.3f}" for tensor in tensors_of(judgement.sent) for number in tensor.double().flatten().tolist()
+        }
+        shown = set(re.findall(r"-?\d+\.\d{3}", " ".join(judgement.failed.values())))
+        assert not shown & sent, solution.name
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Library functions
+
+LIBRARY_SOLUTIONS = {
+    "torch.softmax": ("softmax", "def softmax(x, dim):\n    return torch.softmax(x, dim)"),
+    "torch.Tensor.softmax": ("softmax", "def softmax(x, dim):\n    return x.softmax(dim)"),
+    "torch.log_softmax": ("softmax", "def softmax(x, dim):\n    return torch.log_softmax(x, dim).exp()"),
+    "torch.nn.functional.softmax": ("softmax", "def softmax(x, dim):\n    return nn.Softmax(dim)(x)"),
+    "torch.nn.functional.scaled_dot_product_attention": (
+        "attention",
+        "def scaled_dot_product_attention(Q, K, V, mask=None):\n"
+        "    return nn.functional.scaled_dot_product_attention(Q, K, V, attn_mask=mask)",
+    ),
+    "torch.nn.MultiheadAttention": (
+        "multi_head",
+        "class MultiHeadAttention(MultiHeadAttention):\n    def make_projections(self, bias):\n"
+        "        self.inner = nn.MultiheadAttention(self.d_model, self.num_heads, batch_first=True)\n"
+        "    def forward(self, x, **rest):\n        return self.inner(x, x, x)[0]",
+    ),
+}
+
+
+def with_library(name):
+    exercise, source = LIBRARY_SOLUTIONS[name]
+    return exercise, named("right_in_parts")[0].source + "\n\n" + source + "\n"
+
+
+@pytest.mark.parametrize("name", LIBRARY_SOLUTIONS)
+def test_public_checks_name_the_library_function(name):
+    exercise, source = with_library(name)
+    checks = [one for one in PUBLIC if one.exercise == exercise]
+    results = [one.run(LocalStudent(catalogue.namespace(source)), 0) for one in checks]
+    messages = [result.message for result in results if not result.passed]
+    assert any(f"{name} is called" in message for message in messages), messages
+    assert torch.softmax(torch.zeros(2), 0).tolist() == [0.5, 0.5]  # put back afterwards
+
+
+@LINUX
+def test_library_functions_raise_in_the_worker():
+    from cs336lite.grading.client import Worker
+    from cs336lite.grading.verdicts import needs_of
+
+    with Worker(needs_of(HIDDEN)) as worker:
+        for name in LIBRARY_SOLUTIONS:
+            exercise, source = with_library(name)
+            with worker.student((("1", source),)) as student:
+                failed = []
+                for one in HIDDEN:
+                    if one.exercise == exercise:
+                        student.begin(one.seconds)
+                        failed.append(one.run(student, 0))
+            assert not any(result.passed for result in failed), name
+            assert any(f"`{name}` is what this exercise asks you to write" in result.message for result in failed), name
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# As a class meets them: the notebook that is handed out, and the worker that answers are graded in
+
+
+def test_the_released_notebook_scores_nothing(tmp_path):
+    from cs336lite.course.release import generate
+    from cs336lite.grading.submission import read_submission
+
+    released = read_submission(generate(ROOT, [A2], tmp_path)[A2] / f"{A2}.ipynb")
+    names = {}
+    for _, text in released.cells:
+        try:
+            exec(text, names)
+        except Exception:
+            continue  # a cell that uses what is not solved yet
+    assert {"softmax", "scaled_dot_product_attention", "MultiHeadAttention"} <= set(names)
+    assert judge(HIDDEN, names, "released").score == 0
+
+
+def in_the_worker(worker, solution):
+    failed, spent = [], 0.0
+    with worker.student((("1", solution.source),)) as student:
+        for one in HIDDEN:
+            student.begin(one.seconds)
+            result = one.run(student, "worker")
+            failed += [] if result.passed else [result.id]
+            spent = student.spent
+    return set(failed), spent
+
+
+@LINUX
+def test_verdicts_are_the_same_in_the_worker():
+    from cs336lite.grading.client import Worker
+    from cs336lite.grading.verdicts import needs_of
+
+    chosen = [*RIGHT, *named("wrong_unscaled", "wrong_heads_by_view", "wrong_kv_heads_tiled", "wrong_cache_unturned")]
+    with Worker(needs_of(HIDDEN)) as worker:
+        for solution in chosen:
+            failed, _ = in_the_worker(worker, solution)
+            assert failed == set(solution.fails), solution.name
+
+
+@LINUX
+def test_float16_is_judged_in_the_worker():
+    """Without it -1e9 in float16 passes: torch must be able to convert float16 where work is graded."""
+    from cs336lite.grading.client import Worker
+    from cs336lite.grading.verdicts import needs_of
+
+    with Worker(needs_of(HIDDEN)) as worker:
+        with worker.student((("1", "x = 1"),)) as student:
+            student.begin(10)
+            if not student.run(HIDDEN.module.drive_float16):
+                pytest.skip("torch cannot convert float16 inside this machine's jail: it does not see the processor")
+        solution = named("wrong_mask_large_negative")[0]
+        assert in_the_worker(worker, solution)[0] == set(solution.fails)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The checks' own definition of right against the library
+
+
+def test_the_checks_attention_agrees_with_the_library():
+    checks, rng = HIDDEN.module, random.Random(7)
+    for front in ((), (2,), (2, 3)):
+        Q, K, V = (checks.normal(rng, *front, *size) for size in ((4, 6), (5, 6), (5, 3)))
+        mask = checks.normal(rng, 4, 5) > -1
+        mask[:, 0] = True
+        library = torch.nn.functional.scaled_dot_product_attention(Q, K, V, attn_mask=mask)
+        assert torch.allclose(checks.attend_to(Q, K, V, mask), library)
+
+
+def test_the_checks_module_agrees_with_the_library():
+    checks, rng = HIDDEN.module, random.Random(8)
+    w, x = checks.weights_for(rng, 12, 3, 3, 4), checks.normal(rng, 2, 5, 12)
+    library = torch.nn.MultiheadAttention(12, 3, bias=False, batch_first=True, dtype=torch.float64)
+    library.in_proj_weight.data = torch.cat([w[f"{name}_proj.weight"] for name in "qkv"])
+    library.out_proj.weight.data = w["o_proj.weight"]
+    causal = checks.causal_of(5)
+    theirs = library(x, x, x, attn_mask=~causal, need_weights=False)[0]
+    assert torch.allclose(checks.module_of(x, w, 3, allowed=causal[None, None]), theirs)
+
+
+def test_masks_that_are_regular():
+    checks, rng = HIDDEN.module, random.Random(9)
+    for _ in range(20):
+        mask = checks.regular_mask(rng, 7, 3)
+        assert set(mask.sum(0).tolist()) == set(mask.sum(1).tolist()) == {3}
