@@ -184,7 +184,7 @@ class Cluster:
         try:
             from distributed import Client
         except ModuleNotFoundError:
-            raise CourseError("--dask needs dask: pip install 'cs336lite[dask]'") from None
+            raise CourseError("--dask needs dask: pip install distributed") from None
         self.judge = judge
         self.course = Course(judge.spec.name, judge.spec.source, judge.seed, judge.trust, strict, grader_version())
         try:

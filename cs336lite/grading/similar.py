@@ -156,9 +156,7 @@ def need_copydetect() -> None:
     try:
         import copydetect  # noqa: F401
     except ImportError:
-        raise CourseError(
-            'comparing submissions needs copydetect: `pip install "cs336lite[similar]"`, or `pip install copydetect`'
-        ) from None
+        raise CourseError("comparing submissions needs copydetect: pip install copydetect") from None
 
 
 def find(course: Path, assignment: str, files: list[Path] | None) -> Iterator[tuple[str, Path]]:
