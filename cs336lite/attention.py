@@ -150,7 +150,7 @@ class MultiHeadAttention(nn.Module):
         if num_kv_heads < 1 or num_heads % num_kv_heads:
             raise ValueError(f"{num_heads} heads cannot share {num_kv_heads} heads of keys and values evenly")
         if d_head is None and d_model % num_heads:
-            raise ValueError(f"d_model {d_model} is no multiple of {num_heads} heads: give d_head")
+            raise ValueError(f"d_model {d_model} does not divide evenly into {num_heads} heads")
         d_head = d_model // num_heads if d_head is None else d_head
         self.num_heads, self.num_kv_heads, self.d_head = num_heads, num_kv_heads, d_head
         self.q_proj = nn.Linear(d_model, num_heads * d_head, bias=bias)

@@ -215,7 +215,7 @@ def test_the_json_has_the_form_that_others_rely_on(small_course):
         (["grade", "a7"], "there is no assignment"),
         (["grade", "a1_bpe", "nowhere.py"], "no such file"),
         (["grade", "a1_bpe"], "no submissions"),
-        (["grade"], "Missing argument"),
+        (["grade"], "which assignment?"),
         (["grade", "a1_bpe", "--jobs", "0"], "--jobs"),
         (["nonsense"], "No such command"),
     ],
