@@ -1245,7 +1245,7 @@ finish(fig)
 #
 # ### Normalisation: a sliver of FLOPs, a slice of time
 #
-# Ivanov et al. (arXiv 2007.00072, table 1) found this for training a **BERT encoder layer** on a V100: *statistical
+# Ivanov et al. (arXiv 2007.00072) found this for training a **BERT encoder layer** on a GPU: *statistical
 # normalisation*, their word for layer norm **and softmax** together, makes 0.17 % of the FLOPs and 25.5 % of the time.
 # The numbers are often quoted for RMSNorm or for all Transformers. We measure one block's forward pass here, class by
 # class. Count 7 FLOPs for each number of a layer norm (mean, difference, square, sum, scale, gain, bias) and 5 for each
@@ -1406,7 +1406,7 @@ assert 1 < exact / six_nd(70e9, 15e12) < 1.1 and 13 * 80e9 < state < 14 * 80e9
 #
 # | often said | what is so |
 # |---|---|
-# | Normalisation is 0.17 % of the FLOPs and 25.5 % of the time | For a BERT encoder layer in training on a V100, layer norm and softmax together (2007.00072, table 1). Your share is above. |
+# | Normalisation is 0.17 % of the FLOPs and 25.5 % of the time | For a BERT encoder layer in training on a GPU, layer norm and softmax together (2007.00072). Your share is above. |
 # | Training costs 6ND | Plus attention's square, plus recomputation. And which N? Kaplan et al. leave out embeddings (2001.08361); ours is all that a token is multiplied by, the output layer too. |
 # | The backward pass costs twice the forward | Exactly, for products, except where the input needs no gradient; with checkpointing three times, with FlashAttention 2.5 times in attention. |
 # | Mixed precision halves the memory | Of activations. Parameters, gradients and AdamW take 16 bytes per parameter either way (1910.02054). |
