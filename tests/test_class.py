@@ -15,6 +15,7 @@ import pytest
 from conftest import RIGHT, run, small_notebook, submit
 
 from cs336lite.grading import runner
+from cs336lite.grading.client import Worker
 from cs336lite.grading.record import Recorder
 from cs336lite.grading.submission import Submission
 from cs336lite.grading.verdicts import Judge
@@ -256,6 +257,23 @@ def test_a_worker_that_dies_under_a_submission_is_replaced(small_course, monkeyp
             judge.judge(Submission(cells))
         assert type(caught.value).__name__ == "WorkerFailure"
         assert len(started) == Judge.ATTEMPTS
+
+
+def test_a_worker_that_dies_as_it_starts_is_started_again(small_course, monkeypatch):
+    cells, started = (("1", RIGHT_WAYS[0]), ("2", RIGHT[1])), []
+    layers = Worker.layers
+
+    def killed_once(self):
+        started.append(self)
+        if len(started) == 1:
+            self.process.kill()
+            self.process.wait()
+        return layers(self)
+
+    monkeypatch.setattr(Worker, "layers", killed_once)
+    with Judge(small_course, "a1_bpe", keep=False) as judge:
+        assert judge.judge(Submission(cells)).score == 6
+    assert len(started) == 2
 
 
 def test_memory_does_not_grow_with_the_class(released):

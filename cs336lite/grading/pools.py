@@ -145,9 +145,15 @@ def serve(connection: Connection, course: Path, assignment: str, trust: bool, st
     """Judge what comes through the pipe, until it is closed."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)  # never outlive the grader
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is for the grader, which then closes the pipe
-    with contextlib.suppress(EOFError, BrokenPipeError), Judge(course, assignment, trust=trust, strict=strict) as judge:
+    with Judge(course, assignment, trust=trust, strict=strict) as judge:
         while True:
-            connection.send(answer_of(judge, connection.recv()))
+            try:
+                submission = connection.recv()
+            except (EOFError, OSError):
+                return
+            answer = answer_of(judge, submission)
+            with contextlib.suppress(OSError):  # nobody is there any more, as the next `recv` will tell
+                connection.send(answer)
 
 
 def answer_of(judge: Judge, submission: Submission) -> Verdict | WorkerFailure | CourseError:

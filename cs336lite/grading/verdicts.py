@@ -166,12 +166,18 @@ class Judge:
 
     def ready_worker(self) -> Worker:
         """The worker, started when there is none. Raises CourseError when it cannot hold untrusted code."""
-        if self.worker is None:
+        for attempt in range(1, self.ATTEMPTS + 1):
+            if self.worker is not None:
+                break
             try:
                 self.worker = Worker(self.needs)
-            except WorkerFailure as failure:
-                raise CourseError(f"{failure}\nTry `cs336lite doctor`.") from None
-            if not self.trust and (missing := protection.missing(self.worker.layers())):
+                layers = self.worker.layers()
+            except WorkerFailure as failure:  # perhaps it was killed as it started
+                self.close()
+                if attempt == self.ATTEMPTS:
+                    raise CourseError(f"{failure}\nTry `cs336lite doctor`.") from None
+                continue
+            if not self.trust and (missing := protection.missing(layers)):
                 self.close()
                 raise CourseError(missing)
         return self.worker
