@@ -136,7 +136,10 @@ class Recorder:
         return same and self.recorded.get(entry.student) == scores_of(entry.notebook)
 
     def record(self, entry: Entry) -> None:
-        """Write an entry: first the gradebook, in one transaction, then the notebook. Raises what nbgrader raises."""
+        """Write an entry: first the gradebook, then the notebook, so that one cut off between is written again.
+
+        Raises what nbgrader raises.
+        """
         try:
             self.write_scores(entry)
         except BaseException:
