@@ -27,7 +27,6 @@ from cs336lite.course.data import (
     documents,
     fetch,
     load,
-    technical_text,
 )
 from cs336lite.course.paths import CourseError
 
@@ -136,60 +135,7 @@ def test_chinese_is_chinese():
         assert text.count("“") == text.count("”")
 
 
-# ------------------------------------------------------------------------------------------------------------ default
-
-
-def test_technical_text_is_prose_in_a_fixed_order():
-    text = technical_text()
-    assert text == technical_text()
-    pieces = text.split(f"\n{SEPARATOR}\n")
-    assert len(pieces) == len(set(pieces)) > 200
-    assert len(text) > 300_000
-    assert " 0x7f" not in text
-
-
-def test_default_corpus_is_written_once_and_has_its_size(tmp_path):
-    path = default_corpus(tmp_path, size=300_000)
-    content = path.read_bytes()
-    assert 290_000 <= len(content) <= 300_000
-    stamp = path.stat().st_mtime_ns
-    assert default_corpus(tmp_path, size=300_000) == path
-    assert path.stat().st_mtime_ns == stamp
-    assert [p.name for p in tmp_path.iterdir()] == [path.name]
-    path.unlink()
-    assert default_corpus(tmp_path, size=300_000).read_bytes() == content
-    assert default_corpus(tmp_path, size=200_000) != path
-
-
-def test_default_corpus_mixes_its_parts(tmp_path):
-    texts = list(documents(default_corpus(tmp_path, size=400_000)))
-    assert chinese_passage() in texts
-    size = Counter()
-    chinese = re.compile("[\u4e00-\u9fff]")
-    told = {story for seed in range(4) for story in data.stories(200, seed)}
-    for text in texts:
-        size["zh" if chinese.match(text) else "story" if text in told else "technical"] += len(text.encode())
-    total = sum(size.values())
-    assert 0.05 < size["zh"] / total < 0.15
-    assert 0.6 < size["story"] / total < 0.8
-    assert 0.1 < size["technical"] / total < 0.25
-    half = len(texts) // 2  # the order is random: both halves hold stories and technical text
-    assert all(any(text in told for text in part) for part in (texts[:half], texts[half:]))
-
-
-def test_default_corpus_needs_no_network(tmp_path):
-    code = (
-        "import socket, sys\n"
-        "def refuse(*a, **k): raise OSError('no network here')\n"
-        "socket.socket.connect = refuse; socket.getaddrinfo = refuse\n"
-        "from cs336lite.course.data import load\n"
-        "print(load('default', max_bytes=50_000))\n"
-    )
-    environment = os.environ | {"CS336LITE_DATA": str(tmp_path / "cache")}
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True, timeout=120
-    )
-    assert done.stdout.startswith(str(tmp_path / "cache"))
+# ------------------------------------------------------------------------------------------------------------ by name
 
 
 def test_bad_sizes_and_names_are_told(tmp_path):

@@ -41,7 +41,7 @@ def test_the_file_says_where_it_comes_from_and_nothing_of_the_machine(tmp_path, 
     monkeypatch.setenv(VARIABLE, "all")
     recorded("02_mine.json", lambda: 1, {"lr": 1}, folder=tmp_path)
     kept = json.loads((tmp_path / "02_mine.json").read_text())
-    assert kept["provenance"].keys() == {"command", "date", "device", "python", "torch"}
+    assert kept["provenance"].keys() == {"command", "corpus", "date", "device", "python", "torch"}
     assert kept["configuration"] == {"lr": 1} and str(tmp_path) not in json.dumps(kept)
     line = source("02_mine.json", folder=tmp_path)
     assert kept["provenance"]["date"] in line and "jupyter execute notebooks/02_tensors.ipynb" in line

@@ -590,9 +590,9 @@ def _merge_everywhere(
 check("a1_bpe", "train")
 
 # %% [markdown]
-# ### Look: what is learned from a manual
+# ### Look: what is learned from documentation
 #
-# The reference manual of Python is in every installation. Its most useful tokens come first; which kinds of text would
+# PyTorch's documentation is in every installation of it. Its most useful tokens come first; which kinds of text would
 # you know by their longest ones?
 
 # %%
@@ -966,7 +966,7 @@ check("a1_bpe", "encode_iterable")
 # %% [markdown]
 # ## Look: what your tokenizer thinks of a text
 #
-# Trained on an English manual, it has to spell Chinese byte by byte. How many bytes go into a token, for text of the
+# Trained on English documentation, it has to spell Chinese byte by byte. How many bytes go into a token, for text of the
 # kind that it knows, for other text, and for source code?
 
 # %%
@@ -974,7 +974,7 @@ import inspect
 
 tokenizer = Tokenizer(vocab, merges, ["<|endoftext|>"])
 samples = {
-    "manual, not seen in training": technical_text()[300_000:340_000],
+    "documentation, not seen in training": technical_text()[300_000:340_000],
     "Chinese": chinese_passage(),
     "Python source": inspect.getsource(inspect),
 }
@@ -982,7 +982,7 @@ for name, text in samples.items():
     ids = tokenizer.encode(text)
     assert tokenizer.decode(ids) == text
     assert list(tokenizer.encode_iterable(text.splitlines(keepends=True))) == ids
-    print(f"{name:<29} {len(text.encode()) / len(ids):.2f} bytes a token")
+    print(f"{name:<36} {len(text.encode()) / len(ids):.2f} bytes a token")
 
 # %% [markdown]
 # ## Where you stand

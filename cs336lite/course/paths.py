@@ -90,6 +90,29 @@ def assignment_notebook(root: Path, name: str) -> Path:
     return root / "assignments" / "source" / name / f"{name}.ipynb"
 
 
+def data_folder() -> Path:
+    """Where corpora are kept: ``CS336LITE_DATA`` when it is set, else the platform's cache folder for cs336lite."""
+    import pooch
+
+    return Path(os.environ.get("CS336LITE_DATA") or pooch.os_cache("cs336lite")).expanduser()
+
+
+def make_folder(folder: str | Path | None) -> Path:
+    """A folder for corpora, by default `data_folder`, made where it is missing.
+
+    Raises:
+        CourseError: it cannot be made.
+    """
+    folder = data_folder() if folder is None else Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CourseError(
+            f"cannot make the data folder {folder}: {error}; set CS336LITE_DATA to another one"
+        ) from error
+    return folder
+
+
 def write_atomic(path: Path, data: str | bytes, mode: int | None = None) -> None:
     """Write beside, then rename: a reader sees the old file or the new one, never half of either."""
     path.parent.mkdir(parents=True, exist_ok=True)

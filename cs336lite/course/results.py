@@ -20,6 +20,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from cs336lite.course.corpus import DEFAULT_SHA256
 from cs336lite.course.paths import CourseError, find_root, write_atomic
 
 __all__ = ["VARIABLE", "recorded", "source"]
@@ -73,5 +74,6 @@ def _told(name: str, result: Any, configuration: Any, digest: str) -> str:
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
     provenance = {"command": command(name), "date": date.today().isoformat(), "device": device}
     provenance |= {"python": platform.python_version(), "torch": torch.__version__.split("+")[0]}
+    provenance["corpus"] = DEFAULT_SHA256[:16]  # which text there was to learn from
     content = {"provenance": provenance, "configuration_sha256": digest, "configuration": configuration}
     return json.dumps(content | {"result": result}, indent=1, allow_nan=False, ensure_ascii=False) + "\n"

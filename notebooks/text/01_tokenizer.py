@@ -17,7 +17,7 @@
 # ## By the end you will have shown
 #
 # 1. **Nothing is lost** by characters, bytes and BPE, on text they have never seen. A word tokenizer loses words
-#    even in the rest of the manual that it was built from.
+#    even in the rest of the documentation that it was built from.
 # 2. **An id is a name, not a quantity**: renumber the vocabulary and the network computes the same; the mean of two ids
 #    means nothing.
 # 3. **GPT-2 and GPT-4 cut the same text in different places** before any merge: numbers, code, contractions.
@@ -49,11 +49,11 @@ HAVE_BPE = have("a1_bpe")  # False until assignment a1 is solved: the lecture th
 
 # %% [markdown]
 # Two languages, and for each one text to build tokenizers from and *held-out* text to judge them on. The English is the
-# reference manual that every Python installation carries; the Chinese is a passage and small stories written for this
-# course. Neither needs a network.
+# documentation in PyTorch's source files; the Chinese is a passage and small stories written for this course. Neither needs
+# a network, and both are the same on every machine.
 
 # %%
-manual = [document for document in technical_text().split(SEPARATOR) if "---" not in document]  # prose, no tables
+manual = [document for document in technical_text().split(SEPARATOR) if "---" not in document]  # no tables
 train = {
     "English": "".join(manual[::2])[:100_000],  # every other document, so that the rest is of the same kind
     "Chinese": "\n\n".join(chinese_stories(150, seed=1))[:40_000],
@@ -424,8 +424,8 @@ class WordTokenizer:
 
 
 # %% [markdown]
-# **Predict.** Built from 100,000 characters of the manual, what share of the words in a held-out part of the *same*
-# manual is unknown? And in Chinese?
+# **Predict.** Built from 100,000 characters of documentation, what share of the words in a held-out part of the *same*
+# documentation is unknown? And in Chinese?
 
 # %%
 guess = None  # (English, Chinese), in percent
@@ -920,8 +920,8 @@ draw_cost(cost) if HAVE_BPE else None
 #
 # ## Limits
 #
-# - Our texts are small and even: 100 kB of a manual, and Chinese made by a grammar. Real corpora are a million times
-#   larger and messier; expect the same shapes and other numbers. The manual changes a little with the Python version.
+# - Our texts are small and even: 100 kB of documentation, and Chinese made by a grammar. Real corpora are a million
+#   times larger and messier; expect the same shapes and other numbers.
 # - Vocabularies stop at 2,048 here, so no claim about 32,000 and more is measured, only cited.
 # - Text was taken as it is. The same `é` can be one code point or two (Unicode normalisation), and then has two encodings.
 # - Unigram (1804.10959) and WordPiece are other ways to choose subwords; SentencePiece (1808.06226) is a library that

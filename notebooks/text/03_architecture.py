@@ -1551,9 +1551,7 @@ def study(scheme: str, seq: int = 64, steps: int = 240) -> Transformer:
 
 
 # %%
-TEXT = torch.tensor(
-    list(technical_text().encode())
-)  # the prose that a Python installation carries; the end is held out
+TEXT = torch.tensor(list(technical_text().encode()))  # PyTorch's documentation, as bytes; the end is held out
 SCHEMES = ("sinusoidal", "learned", "rope", "alibi", "none", "transformer_xl")
 
 

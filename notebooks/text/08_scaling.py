@@ -1408,7 +1408,7 @@ if HAVE_MODEL:  # one of them again
 # ## Limits
 #
 # - Our models have a few thousand to some ten thousand weights and read bytes of a small corpus of simple stories,
-#   manuals and some Chinese. The exponents are those of this family on this text, at these budgets, and of nothing
+#   documentation and some Chinese. The exponents are those of this family on this text, at these budgets, and of nothing
 #   else.
 # - $C = 6ND$ leaves out attention's square, which would add 18 to 55 % to the FLOPs of models as narrow as ours. The
 #   planner counts it.
