@@ -1,9 +1,12 @@
 """Recorded results of lectures: kept with where they come from, bound to one configuration, made again on demand."""
 
 import json
+import re
 
 import pytest
+from conftest import ROOT
 
+from cs336lite.course.corpus import DEFAULT_SHA256
 from cs336lite.course.paths import CourseError
 from cs336lite.course.results import VARIABLE, recorded, source
 
@@ -54,3 +57,15 @@ def test_a_result_that_json_cannot_hold_leaves_the_old_file(tmp_path, monkeypatc
         recorded("02_mine.json", lambda: float("nan"), 0, folder=tmp_path)
     monkeypatch.delenv(VARIABLE)
     assert recorded("02_mine.json", never, 0, folder=tmp_path) == 1
+
+
+LEARNS_FROM = re.compile(r"\b(technical_text|default_corpus)\(")
+
+
+def test_what_was_recorded_was_learned_from_the_text_that_there_is_now():
+    """Another corpus asks for new recordings: run the command of each file that this names."""
+    folder = ROOT / "notebooks"
+    reading = [path.stem[:2] for path in folder.glob("text/*.py") if LEARNS_FROM.search(path.read_text("utf-8"))]
+    kept = {path.name: json.loads(path.read_text("utf-8")) for path in sorted((folder / "results").glob("*.json"))}
+    of = {name: told["provenance"].get("corpus") for name, told in kept.items() if name[:2] in reading}
+    assert len(of) > 10 and {name for name, corpus in of.items() if corpus != DEFAULT_SHA256[:16]} == set()

@@ -1532,8 +1532,8 @@ finish(fig) if READY else None
 
 
 # %%
-def study(scheme: str, seq: int = 64, steps: int = 240) -> Transformer:
-    """A small model trained on technical prose, byte by byte, on texts of ``seq`` bytes."""
+def study(scheme: str, seq: int = 64, steps: int = 480) -> Transformer:
+    """A small model trained on documentation, byte by byte, on texts of ``seq`` bytes."""
     known = seq if scheme == "learned" else 8 * seq  # tables of angles can be made longer, learned rows cannot
     config = SMALL.replace(num_layers=2, positions=scheme, context_length=known)
     draw = torch.Generator().manual_seed(0)
