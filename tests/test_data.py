@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cs336lite.course import data, stories
+from cs336lite.course import data, download, stories
 from cs336lite.course.data import (
     SEPARATOR,
     Source,
@@ -25,10 +25,10 @@ from cs336lite.course.data import (
     chinese_stories,
     default_corpus,
     documents,
-    fetch,
     load,
     technical_text,
 )
+from cs336lite.course.download import fetch
 from cs336lite.course.paths import CourseError
 
 # ------------------------------------------------------------------------------------------------------------ stories
@@ -445,7 +445,7 @@ def test_the_start_is_taken_from_the_whole_file_when_that_is_here(server, tmp_pa
 def test_a_start_without_a_whole_document_ends_with_a_whole_character(tmp_path, n):
     path = tmp_path / "start.txt"
     path.write_bytes("aé中\U0001f388bc".encode())
-    data._cut(path, n)
+    download._cut(path, n)
     kept = path.read_bytes()
     assert "aé中\U0001f388bc".startswith(kept.decode())
     assert n - 3 <= len(kept) <= n
@@ -456,7 +456,7 @@ def test_a_cut_finds_a_separator_across_its_blocks(tmp_path):
         path = tmp_path / f"{shift}.txt"
         begin = b"x" * 1000 + SEPARATOR.encode()
         path.write_bytes(begin + b"y" * ((1 << 20) + shift))
-        data._cut(path, 1 << 22)
+        download._cut(path, 1 << 22)
         assert path.read_bytes() == begin
 
 
@@ -519,7 +519,7 @@ def test_streamed_texts_become_a_corpus_of_whole_documents(tmp_path):
             k += 1
 
     path = tmp_path / "web.txt"
-    data.write_documents(endless(), path, 1000, progress=False)
+    download.write_documents(endless(), path, 1000, progress=False)
     texts = list(documents(path))
     assert 900 < path.stat().st_size <= 1000
     assert texts == [f"page {k}  中文" for k in range(len(texts))]
