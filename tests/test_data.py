@@ -12,12 +12,13 @@ from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cs336lite.course import data, stories
+from cs336lite.course import data, download, stories
 from cs336lite.course.data import (
     SEPARATOR,
     Source,
@@ -25,9 +26,9 @@ from cs336lite.course.data import (
     chinese_stories,
     default_corpus,
     documents,
-    fetch,
     load,
 )
+from cs336lite.course.download import fetch
 from cs336lite.course.paths import CourseError
 
 # ------------------------------------------------------------------------------------------------------------ stories
@@ -143,6 +144,11 @@ def test_bad_sizes_and_names_are_told(tmp_path):
         default_corpus(tmp_path, size=10)
     with pytest.raises(ValueError, match="max_bytes is 0"):
         load("tinystories", max_bytes=0, folder=tmp_path)
+    for wrong in (1e6, True, "5000", -1):
+        with pytest.raises(ValueError, match="whole number of bytes"):
+            load("tinystories", max_bytes=wrong, folder=tmp_path)
+    with pytest.raises(CourseError, match=r"no corpus \['tiny'\]"):
+        load(["tiny"], folder=tmp_path)
     with pytest.raises(CourseError, match=r"no corpus 'tiny'; there are: default, tinystories, tinystories-valid"):
         load("tiny", folder=tmp_path)
     (tmp_path / "file").write_text("")
@@ -205,6 +211,9 @@ class Server:
     ranges: bool = True
     breaks: list[int] = field(default_factory=list)
     status: int = 200
+    shift: int = 0  # begin a range so many bytes earlier (below 0) or later than asked
+    limit: int | None = None  # the most bytes in one answer to a range
+    reply: tuple[int, dict, bytes] | None = None  # always this, whatever is asked
     requests: list[dict] = field(default_factory=list)
     url: str = ""
 
@@ -213,11 +222,20 @@ class Server:
         if self.status != 200:
             handler.send_error(self.status)
             return
+        if self.reply:
+            status, headers, body = self.reply
+            handler.send_response(status)
+            for name, value in headers.items():
+                handler.send_header(name, value)
+            handler.end_headers()
+            handler.wfile.write(body)
+            return
         start, stop = 0, len(self.content)
         asked = re.fullmatch(r"bytes=(\d+)-(\d*)", handler.headers.get("Range", ""))
         fresh = handler.headers.get("If-Range", self.etag) == self.etag
         if asked and self.ranges and fresh:
             start = int(asked[1])
+            start = max(0, start + self.shift) if start else 0
             stop = min(stop, int(asked[2]) + 1) if asked[2] else stop
             if start >= len(self.content):
                 handler.send_response(416)
@@ -225,6 +243,7 @@ class Server:
                 handler.send_header("Content-Length", "0")
                 handler.end_headers()
                 return
+            stop = stop if self.limit is None else min(stop, start + self.limit)
             handler.send_response(206)
             handler.send_header("Content-Range", f"bytes {start}-{stop - 1}/{len(self.content)}")
         else:
@@ -391,7 +410,7 @@ def test_the_start_is_taken_from_the_whole_file_when_that_is_here(server, tmp_pa
 def test_a_start_without_a_whole_document_ends_with_a_whole_character(tmp_path, n):
     path = tmp_path / "start.txt"
     path.write_bytes("aé中\U0001f388bc".encode())
-    data._cut(path, n)
+    download._cut(path, n)
     kept = path.read_bytes()
     assert "aé中\U0001f388bc".startswith(kept.decode())
     assert n - 3 <= len(kept) <= n
@@ -402,8 +421,111 @@ def test_a_cut_finds_a_separator_across_its_blocks(tmp_path):
         path = tmp_path / f"{shift}.txt"
         begin = b"x" * 1000 + SEPARATOR.encode()
         path.write_bytes(begin + b"y" * ((1 << 20) + shift))
-        data._cut(path, 1 << 22)
+        download._cut(path, 1 << 22)
         assert path.read_bytes() == begin
+
+
+HTML = b"<!DOCTYPE html>\n<html><body>Please log in to the campus network</body></html>"
+BAD_ANSWERS = {  # status, headers and body of an answer that is not the corpus
+    "a login page": (200, {"Content-Type": "text/html; charset=utf-8", "Content-Length": len(HTML)}, HTML),
+    "a login page without a type": (200, {"Content-Length": len(HTML)}, HTML),
+    "a login page without type and length": (200, {}, HTML),
+    "a long login page without a type": (200, {"Content-Length": 400_080}, HTML.ljust(400_080)),
+    "a long login page that claims to be a part": (
+        206,
+        {"Content-Type": "text/html", "Content-Range": f"bytes 0-299999/{len(CONTENT)}"},
+        HTML.ljust(300_000),
+    ),
+    "plain words": (200, {"Content-Type": "text/plain", "Content-Length": 14}, b"Please log in."),
+    "plain words without a length": (200, {"Content-Type": "text/plain"}, b"Please log in."),
+    "nothing": (200, {"Content-Length": 0}, b""),
+    "nothing and no length": (200, {}, b""),
+    "no content": (204, {}, b""),
+    "a short file": (200, {"Content-Length": 1000}, CONTENT[:1000]),
+    "a short file without a length": (200, {}, CONTENT[:1000]),
+    "the part of a short file": (206, {"Content-Range": "bytes 0-999/1000"}, CONTENT[:1000]),
+    "a part from the middle": (206, {"Content-Range": f"bytes 7-299999/{len(CONTENT)}"}, CONTENT[7:300_000]),
+    "a part that does not say where": (206, {"Content-Length": 300_000}, CONTENT[7:300_007]),
+    "bytes that are no text": (200, {"Content-Length": len(CONTENT)}, b"\xff" * len(CONTENT)),
+    "zeros": (200, {"Content-Length": len(CONTENT)}, bytes(len(CONTENT))),
+    "text without documents": (200, {"Content-Length": len(CONTENT)}, b"word " * (len(CONTENT) // 5 + 1)),
+}
+
+
+@pytest.mark.parametrize("bad", BAD_ANSWERS)
+def test_an_answer_that_is_not_the_corpus_is_refused_and_leaves_nothing(server, tmp_path, bad):
+    server.reply = BAD_ANSWERS[bad]
+    with pytest.raises(CourseError, match=r"log in\?.*HF_ENDPOINT"):
+        get(SOURCE, tmp_path, max_bytes=300_000)
+    assert list(tmp_path.iterdir()) == []
+    server.reply = None
+    path = get(SOURCE, tmp_path, max_bytes=300_000)
+    assert CONTENT.startswith(path.read_bytes()) and path.stat().st_size > 299_000
+
+
+@pytest.mark.parametrize("max_bytes", [300_000, None])
+@pytest.mark.parametrize("bad", [name for name in BAD_ANSWERS if BAD_ANSWERS[name][2][:1] in b"P<"])
+def test_a_bad_answer_costs_no_bytes_of_an_earlier_try(server, tmp_path, bad, max_bytes):
+    interrupt(server, tmp_path, max_bytes=max_bytes)
+    kept = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    server.reply = BAD_ANSWERS[bad]
+    with pytest.raises(CourseError, match="bytes of earlier answers are kept"):
+        get(SOURCE, tmp_path, max_bytes=max_bytes)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == kept
+    server.reply = None
+    server.requests.clear()
+    assert CONTENT.startswith(get(SOURCE, tmp_path, max_bytes=max_bytes).read_bytes())
+    assert not server.requests[0]["Range"].startswith("bytes=0-")
+
+
+def test_bad_bytes_after_good_ones_are_cut_off_again(server, tmp_path):
+    interrupt(server, tmp_path, max_bytes=300_000)
+    kept = next(tmp_path.glob("*.part")).stat().st_size
+    place = {"Content-Range": f"bytes {kept}-299999/{len(CONTENT)}"}
+    server.reply = (206, place, b"\xff" * (300_000 - kept))
+    with pytest.raises(CourseError, match="not text"):
+        get(SOURCE, tmp_path, max_bytes=300_000)
+    server.reply = None
+    assert CONTENT.startswith(get(SOURCE, tmp_path, max_bytes=300_000).read_bytes())
+    assert server.requests[-1]["Range"] == f"bytes={kept}-299999"
+
+
+@pytest.mark.parametrize("shift", [-50_000, -1, 1, 50_000])
+@pytest.mark.parametrize("max_bytes", [300_000, None])
+def test_a_range_that_begins_elsewhere_is_not_taken_for_the_one_asked_for(server, tmp_path, shift, max_bytes):
+    interrupt(server, tmp_path, max_bytes=max_bytes)
+    server.shift = shift
+    path = get(SOURCE, tmp_path, max_bytes=max_bytes)
+    assert CONTENT.startswith(path.read_bytes()) and path.stat().st_size > 299_000
+
+
+def test_answers_in_small_pieces_are_put_together(server, tmp_path):
+    server.limit = 70_000
+    path = get(SOURCE, tmp_path, max_bytes=300_000)
+    assert CONTENT.startswith(path.read_bytes()) and path.stat().st_size > 299_000
+    assert len(server.requests) == 5
+
+
+@pytest.mark.parametrize("bad", [b"", HTML, HTML.ljust(100_000), CONTENT[:999]])
+def test_a_bad_start_that_an_older_version_recorded_is_found_out(server, tmp_path, bad):
+    path = tmp_path / "stories-first-100000.txt"
+    path.write_bytes(bad)
+    registry = tmp_path / "registry.json"
+    registry.write_text(json.dumps({path.name: hashlib.sha256(bad).hexdigest(), "other.txt": "1"}))
+    right = get(SOURCE, tmp_path, max_bytes=100_000).read_bytes()
+    assert CONTENT.startswith(right) and len(right) > 99_000
+    assert json.loads(registry.read_text()) == {path.name: hashlib.sha256(right).hexdigest(), "other.txt": "1"}
+
+
+def test_a_start_is_not_taken_from_a_whole_file_that_is_damaged(server, tmp_path):
+    get(SOURCE, tmp_path).write_bytes(CONTENT.replace(b"Story 7:", b"Story 8:"))
+    assert CONTENT.startswith(get(SOURCE, tmp_path, max_bytes=50_000).read_bytes())
+
+
+def test_a_folder_that_cannot_be_written_is_named(server, tmp_path):
+    (tmp_path / "stories.txt.part").mkdir()
+    with pytest.raises(CourseError, match=r"cannot write stories.txt into .*CS336LITE_DATA"):
+        get(SOURCE, tmp_path)
 
 
 def test_offline_says_what_was_tried_and_what_works_without_a_network(tmp_path, monkeypatch):
@@ -465,8 +587,40 @@ def test_streamed_texts_become_a_corpus_of_whole_documents(tmp_path):
             k += 1
 
     path = tmp_path / "web.txt"
-    data.write_documents(endless(), path, 1000, progress=False)
+    download.write_documents(endless(), path, 1000, progress=False)
     texts = list(documents(path))
     assert 900 < path.stat().st_size <= 1000
     assert texts == [f"page {k}  中文" for k in range(len(texts))]
     assert [p.name for p in tmp_path.iterdir()] == ["web.txt"]
+
+
+@pytest.mark.parametrize(
+    ("texts", "size", "why"),
+    [
+        ([], 1000, "ended after 0 of 1,000"),
+        (["one", "two"], 1000, "ended after 36 of 1,000"),
+        (["x" * 2000] * 2, 1000, "no document fits"),
+    ],
+)
+def test_a_stream_that_ends_early_or_gives_nothing_is_not_kept(tmp_path, texts, size, why):
+    with pytest.raises(CourseError, match=why):
+        download.write_documents(texts, tmp_path / "web.txt", size, progress=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_fineweb_is_streamed_checked_and_recorded(tmp_path, monkeypatch):
+    pages = [f"page {k} " + "z" * 200 for k in range(1000)]
+    rows = [{"text": page} for page in pages]
+    monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=lambda *a, **k: iter(rows)))
+    path = load("fineweb-sample", max_bytes=50_000, folder=tmp_path, progress=False)
+    assert list(documents(path)) == pages[: len(list(documents(path)))]
+    assert (
+        json.loads((tmp_path / "registry.json").read_text())[path.name] == hashlib.sha256(path.read_bytes()).hexdigest()
+    )
+    right = path.read_bytes()
+    path.write_bytes(b"")  # as an older version kept it
+    (tmp_path / "registry.json").write_text(json.dumps({path.name: hashlib.sha256(b"").hexdigest()}))
+    assert load("fineweb-sample", max_bytes=50_000, folder=tmp_path, progress=False).read_bytes() == right
+    rows = rows[:3]
+    with pytest.raises(CourseError, match="ended after"):
+        load("fineweb-sample", max_bytes=60_000, folder=tmp_path, progress=False)

@@ -167,12 +167,21 @@ def test_a_cell_may_go_into_another_module(tmp_path):
     assert "B = 2" in modules["other"] and "B = 2" not in modules["words"]
 
 
-@pytest.mark.parametrize("line", ["#| export", "#|export", "#| export  "])
+@pytest.mark.parametrize(
+    "line", ["#| export", "#|export", "#| export  ", "# | export", "#  |export", " #| export", "#| export\r"]
+)
 def test_the_directive_is_read_as_nbdev_reads_it(line):
     assert split_directive(f"{line}\nx = 1") == (True, None, "x = 1")
 
 
-@pytest.mark.parametrize("line", ["# export", "#| exported", "x = 1", "#| export a b"])
+@pytest.mark.parametrize("above", ["\n", "  \n\n", "# mine\n", "#!\n\n# mine\n  \n", "# | a table |\n", "%%time\n"])
+@pytest.mark.parametrize("line", ["#| export other", "# | export other"])
+def test_blank_lines_and_comments_may_stand_above_the_directive(above, line):
+    assert split_directive(f"{above}{line}\nx = 1") == (True, "other", f"{above}x = 1")
+    assert not split_directive(f"{above}y = 2\n{line}\nx = 1")[0]
+
+
+@pytest.mark.parametrize("line", ["# export", "#| exported", "x = 1", "#| export a b", '"""\n#| export\n"""'])
 def test_other_lines_are_no_directive(line):
     assert not split_directive(f"{line}\nx = 1")[0]
 
@@ -180,6 +189,17 @@ def test_other_lines_are_no_directive(line):
 def test_an_unknown_directive_is_an_error(tmp_path):
     with pytest.raises(TextError, match=r"01_topic.py:8: unknown directive '#\| exporti'"):
         module_of(tmp_path, "# %%\n#| exporti\nx = 1\n")
+    with pytest.raises(TextError, match=r"unknown directive '# \| exports'"):
+        module_of(tmp_path, "# %%\n# mine\n# | exports\nx = 1\n")
+
+
+@pytest.mark.parametrize("directive", ["# | export", "# a comment\n#| export", "\n# | export"])
+def test_a_text_that_a_formatter_changed_builds_the_same_module_and_stub(tmp_path, directive):
+    text = BPE[BPE.index("# %%") :].replace("from cs336lite.words", "# from cs336lite.words")
+    for stub in (None, "a1_bpe"):
+        right = text_modules(text_of(tmp_path, text), "x", stub=stub)["words"]
+        changed = text_modules(text_of(tmp_path, text.replace("#| export", directive)), "x", stub=stub)["words"]
+        assert re.sub(r"# a comment\n+", "", changed) == re.sub(r"\n+(?=# a comment)", "", right)
 
 
 def test_imports_inside_statements_and_names_handed_on_stay(tmp_path):
@@ -290,6 +310,8 @@ def _indent(text: str, width: int) -> str:
         (SOLVED[:2], "does not define `Trainer`"),
         ([*SOLVED, "#| export\ny = undefined_name"], "NameError.*undefined_name.*without `#| export`"),
         (["x = 1"], "no cell that begins with"),
+        (["%%time\n" + SOLVED[0], *SOLVED[1:]], "cell 1 .* line 1: `%%time` is a notebook command"),
+        ([SOLVED[0], SOLVED[1].replace("export", "exports"), SOLVED[2]], "cell 2 .* unknown directive `#| exports`"),
     ],
 )
 def test_a_notebook_that_cannot_be_exported_leaves_the_module_alone(edition, cells, problem):
@@ -299,6 +321,72 @@ def test_a_notebook_that_cannot_be_exported_leaves_the_module_alone(edition, cel
         export_student("a1_bpe", root=edition, namespace={})
     assert (edition / "cs336lite" / "bpe.py").read_bytes() == before
     assert [p.name for p in (edition / "cs336lite").iterdir()] == ["bpe.py"]
+
+
+HELPED = "#| export\ndef count_pairs(word):\n    return helper(Counter(zip(word, word[1:])))"
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "def helper(x):\n    return x",
+        "class helper(dict): ...",
+        "helper = other = dict",
+        "helper, _ = dict, 1",
+        "import builtins as helper",
+        "from copy import copy as helper",
+        "%matplotlib inline\n!ls\nif True:\n    def helper(x):\n        return x\nhelper?",
+        "x = 1\n#| export\ndef helper(x): return x",
+    ],
+)
+@pytest.mark.parametrize("use", ["helper(Counter(zip(word, word[1:])))", "[lambda: [helper for _ in word]]"])
+def test_a_helper_that_is_not_exported_is_named_with_both_cells(edition, cell, use):
+    user = HELPED.replace("helper(Counter(zip(word, word[1:])))", use)
+    write_notebook(edition / "assignments/a1_bpe/a1_bpe.ipynb", [SOLVED[0], cell, user, SOLVED[2]])
+    before = (edition / "cs336lite" / "bpe.py").read_bytes()
+    told = (
+        r"cell 3 \(`def count_pairs\(word\):`\) uses `helper`, which only .*cell 2 .*make `#\| export` its first line"
+    )
+    with pytest.raises(CourseError, match=told):
+        export_student("a1_bpe", root=edition, namespace={})
+    assert (edition / "cs336lite" / "bpe.py").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        ["# | export\ndef helper(x):\n    return x", HELPED],
+        ["def helper(x): ...", "# mine\n\n#| export\ndef helper(x):\n    return x", HELPED],
+        ["def helper(x): ...", "#| export\nfor helper in [dict]: pass", HELPED],
+        ["def helper(x): ...", "#| export\ndef set_up():\n    global helper\n    helper = dict\nset_up()", HELPED],
+        ["def Seq(): ...", HELPED.replace("word)", "word: 'Seq[int]')").replace("helper", "")],
+        ["def helper(x): ...", "#| export\nhelper = lambda x: x\nfrom math import *", HELPED],
+        ["word = 1", HELPED.replace("helper", "")],
+    ],
+)
+def test_a_helper_that_is_there_is_not_asked_for(edition, cells):
+    cells = [cell.replace("\n", "\r\n") for cell in (SOLVED[0], *cells, SOLVED[2])]  # as Windows writes them
+    write_notebook(edition / "assignments/a1_bpe/a1_bpe.ipynb", cells)
+    result = export_student("a1_bpe", root=edition, namespace={})
+    names: dict = {}
+    exec(result.written[0].read_text(encoding="utf-8"), names)
+    assert names["Trainer"]().train("ab") == ("a", "b") and len(result.messages) == 1
+
+
+def test_a_name_that_no_cell_defines_is_told(edition):
+    cells = [SOLVED[0], HELPED, SOLVED[2] + "\n\ndef show():\n    display(1)"]
+    write_notebook(edition / "assignments/a1_bpe/a1_bpe.ipynb", cells)
+    result = export_student("a1_bpe", root=edition, namespace={})
+    assert result.written and "`display`, `helper`" in result.messages[1]
+
+
+@pytest.mark.parametrize(
+    "last", ["count_pairs, _ = pairs, 1", "if True:\n    count_pairs = pairs", "for count_pairs in [pairs]:\n    pass"]
+)
+def test_a_name_may_be_defined_in_any_way(edition, last):
+    cells = [SOLVED[0], SOLVED[1].replace("count_pairs", "pairs") + "\n\n" + last, SOLVED[2]]
+    write_notebook(edition / "assignments/a1_bpe/a1_bpe.ipynb", cells)
+    assert export_student("a1_bpe", root=edition, namespace={}).written
 
 
 @pytest.mark.parametrize("content", ["not json", "{}", ""])

@@ -2,7 +2,7 @@
 
 The same export builds the modules of lectures, the reference of an assignment, its stub in the student edition, and
 the module a student's solved notebook gives. The directive is nbdev's; ``#| export other`` goes into another module.
-Imports move to the top and unused ones go: to hand a name on, write ``from x import name as name`` or ``__all__``.
+Blank lines and comments may stand above it, and it may be written as formatters write it, ``# | export``.
 """
 
 from __future__ import annotations
@@ -13,10 +13,9 @@ import inspect
 import linecache
 import os
 import re
-import subprocess
 import sys
 import types
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,23 @@ from typing import Any
 import nbformat
 from nbformat import NotebookNode
 
+from cs336lite.course.module import (
+    BUILT_LINE,
+    STUB_LINE,
+    STUDENT_LINE,
+    Piece,
+    assemble,
+    built_header,
+    defined_names,
+    definitions,
+    global_names,
+    is_stub,
+    missing,
+    shared_imports,
+    stub_header,
+    student_header,
+    unknown_names,
+)
 from cs336lite.course.paths import (
     GRADED_MODULES,
     CourseError,
@@ -32,45 +48,30 @@ from cs336lite.course.paths import (
     own_root,
     write_atomic,
 )
-from cs336lite.course.text import CODE_STUB, UNSOLVED, Text, first_line, skeleton, solved
+from cs336lite.course.text import Text, first_line, skeleton, solved
 
-LINE_LENGTH = 120
-STUB_LINE = "# Stub of "
-STUDENT_LINE = "# Exported from "
-BUILT_LINE = "# Built from "
+__all__ = [
+    "BUILT_LINE",
+    "ExportResult",
+    "defined_names",
+    "export_notebook",
+    "export_solution",
+    "export_student",
+    "is_stub",
+    "kept_beside",
+    "missing",
+    "read_notebook",
+    "split_directive",
+    "text_modules",
+]
 
-_DIRECTIVE = re.compile(r"#\|\s*export(?:\s+(?P<module>\w+))?\s*\Z")
-_ANY_DIRECTIVE = re.compile(r"#\|")
-_MAGIC = re.compile(r"\s*[%!?]|.*\?\s*\Z")
-
-
-@dataclass(frozen=True)
-class Piece:
-    """One exported cell: what goes into the module, what stands in the notebook, and the name of a line of that."""
-
-    source: str
-    written: str
-    where: Callable[[int], str]
+_DIRECTIVE = re.compile(r"\s*#\s*\|\s*export(?:\s+(?P<module>\w+))?\s*\Z")
+_OTHER_DIRECTIVE = re.compile(r"\s*(#\||#\s*\|\s*export)")
+_ABOVE = re.compile(r"\s*(#|[%!]|\Z)")
+_MAGIC_LINE = re.compile(r"(?m)^([ \t]*)(?:[%!?].*|[\w.]+\?+[ \t\r]*)$")
 
 
 # ------------------------------------------------------------------------------------------------- from cells to pieces
-
-
-def built_header(text: str) -> str:
-    """The first line of a module built from ``text``, a path relative to the repository root."""
-    return f"{BUILT_LINE}{text} by `cs336lite build`: edit that file, not this one."
-
-
-def stub_header(assignment: str) -> str:
-    return f"{STUB_LINE}{assignment}: solve {_student_path(assignment)}, whose last cell writes your own code here."
-
-
-def student_header(assignment: str) -> str:
-    return f"{STUDENT_LINE}{_student_path(assignment)}: your own solution; edit it there and run its last cell again."
-
-
-def _student_path(assignment: str) -> str:
-    return f"assignments/{assignment}/{assignment}.ipynb"
 
 
 def split_directive(source: str) -> tuple[bool, str | None, str]:
@@ -79,9 +80,23 @@ def split_directive(source: str) -> tuple[bool, str | None, str]:
     >>> split_directive("#| export positions\\nx = 1")
     (True, 'positions', 'x = 1')
     """
-    head, _, rest = source.lstrip("\n").partition("\n")
-    match = _DIRECTIVE.match(head.rstrip())
-    return (True, match["module"], rest) if match else (False, None, source)
+    lines = source.split("\n")
+    for i, line in enumerate(lines):
+        if match := _DIRECTIVE.match(line):
+            return True, match["module"], "\n".join(lines[:i] + lines[i + 1 :])
+        if not _ABOVE.match(line):
+            break
+    return False, None, source
+
+
+def _other_directive(source: str) -> str | None:
+    """A line above a cell's code that looks like a directive and is none."""
+    for line in source.split("\n"):
+        if not _ABOVE.match(line):
+            return None
+        if _OTHER_DIRECTIVE.match(line):
+            return line.strip()
+    return None
 
 
 def text_modules(text: Text, name: str, *, stub: str | None = None) -> dict[str, str]:
@@ -102,8 +117,8 @@ def text_modules(text: Text, name: str, *, stub: str | None = None) -> dict[str,
             continue
         exported, module, source = split_directive(cell.source)
         if not exported:
-            if _ANY_DIRECTIVE.match(cell.source):
-                raise text.error(i, f"unknown directive {cell.source.splitlines()[0]!r}: there is only `#| export`")
+            if other := _other_directive(cell.source):
+                raise text.error(i, f"unknown directive {other!r}: there is only `#| export`")
             continue
         module = module or default
         if not module:
@@ -111,30 +126,11 @@ def text_modules(text: Text, name: str, *, stub: str | None = None) -> dict[str,
         source = skeleton(source) if stub else solved(source)
         pieces.setdefault(module, []).append(Piece(source, cell.source, _text_line(text, i)))
     header = stub_header(stub) if stub else built_header(name)
-    shared = _shared_imports(pieces) if len(pieces) > 1 else {}
+    shared = shared_imports(pieces) if len(pieces) > 1 else {}
     return {
         module: assemble(cells, header, assignment=stub, shared=shared.get(module, []))
         for module, cells in pieces.items()
     }
-
-
-def _shared_imports(pieces: dict[str, list[Piece]]) -> dict[str, list[str]]:
-    """For each module of a notebook that builds several, the imports that it may need: those that any exported cell
-    makes, and the names that the modules before it define. What it does not use is removed later."""
-    imports: list[str] = []
-    for piece in [piece for cells in pieces.values() for piece in cells]:
-        _check_syntax(piece)
-        tree, lines = ast.parse(piece.source), piece.source.split("\n")
-        imports += [
-            line for first, last, future in _movable_imports(tree, lines) if not future for line in lines[first:last]
-        ]
-    found, before = {}, []
-    for module, cells in pieces.items():
-        found[module] = imports + before
-        source = "\n".join(piece.source for piece in cells)
-        if names := [name for name in _definitions(source) if not name.startswith("_")]:
-            before = [*before, f"from cs336lite.{module} import {', '.join(names)}"]
-    return found
 
 
 def _text_line(text: Text, cell: int) -> Callable[[int], str]:
@@ -145,26 +141,50 @@ def export_notebook(path: Path, assignment: str | None = None) -> dict[str, str]
     """Module name to source for a student's notebook, solved or not, of ``assignment`` (by default the file's name).
 
     Raises:
-        CourseError: the file is no notebook, exports nothing, or an exported cell is not Python; names the cell.
+        CourseError: the file is no notebook, exports nothing, an exported cell is not Python, or it needs what only a
+            cell defines that is not exported; names the cell.
     """
     path = Path(path)
     assignment = assignment or path.stem
     notebook = read_notebook(path)
     default = notebook.metadata.get("cs336lite", {}).get("module") or GRADED_MODULES.get(assignment)
     pieces: dict[str, list[Piece]] = {}
+    others: list[Piece] = []
     for i, cell in enumerate(notebook.cells, 1):
+        if cell.cell_type != "code":
+            continue
         exported, module, source = split_directive(cell.source)
-        if cell.cell_type == "code" and exported and (module or default):
-            pieces.setdefault(module or default, []).append(
-                Piece(solved(source), cell.source, _cell_line(path, i, source))
-            )
+        piece = Piece(solved(source), cell.source, _cell_line(path, i, source))
+        if exported and (module or default):
+            pieces.setdefault(module or default, []).append(piece)
+        elif other := _other_directive(cell.source):
+            raise CourseError(f"{piece.where(1)}: unknown directive `{other}`: there is only `#| export`")
+        else:
+            others.append(piece)
     if not pieces:
         raise CourseError(f"{path} has no cell that begins with `#| export`: put back the first line of each exercise")
-    return {module: assemble(cells, student_header(assignment), assignment) for module, cells in pieces.items()}
+    modules = {module: assemble(cells, student_header(assignment), assignment) for module, cells in pieces.items()}
+    for module, source in modules.items():
+        _check_helpers(unknown_names(source), pieces[module], others)
+    return modules
+
+
+def _check_helpers(unknown: list[str], exported: list[Piece], others: list[Piece]) -> None:
+    """CourseError when an exported cell uses a name that only a cell without the directive defines."""
+    bound = [(piece, global_names(_MAGIC_LINE.sub(r"\1pass", piece.source))[0]) for piece in others]
+    for name in unknown:
+        for helper, names in bound:
+            if name in names:
+                user = next(piece for piece in exported if name in global_names(piece.source)[1])
+                raise CourseError(
+                    f"{user.where()} uses `{name}`, which only {helper.where()} defines, and that cell is not exported: "
+                    "make `#| export` its first line"
+                )
 
 
 def _cell_line(path: Path, number: int, source: str) -> Callable[[int], str]:
-    return lambda line: f"{path.name}, cell {number} (`{first_line(source)}`), line {line}"
+    place = f"{path.name}, cell {number} (`{first_line(source)}`)"
+    return lambda line=None: f"{place}, line {line}" if line else place
 
 
 def read_notebook(path: Path) -> NotebookNode:
@@ -175,169 +195,6 @@ def read_notebook(path: Path) -> NotebookNode:
         raise CourseError(f"there is no notebook {path}") from None
     except Exception as problem:  # nbformat raises errors of JSON, of its schema and of its own
         raise CourseError(f"{path} is no notebook ({type(problem).__name__}): restore it from the course") from None
-
-
-# ------------------------------------------------------------------------------------------------ from pieces to module
-
-
-def assemble(pieces: list[Piece], header: str, assignment: str | None = None, shared: Sequence[str] = ()) -> str:
-    """The source of the module made of these cells: header, docstring, imports, then the cells in order.
-
-    ``shared`` are further lines of imports, for what other modules of the notebook have imported or defined.
-
-    With ``assignment``, exercises that are not solved raise an error that says where to solve them, and code outside
-    functions that is not solved is left out, so that the module can be imported.
-
-    Raises:
-        CourseError: a cell is not Python; names the place.
-    """
-    docstring, futures, imports, bodies = "", [], list(shared), []
-    for number, piece in enumerate(pieces):
-        _check_syntax(piece)
-        source = _without_unsolved(piece.source, assignment) if assignment else piece.source
-        lines = source.split("\n")
-        tree = ast.parse(source)
-        if number == 0 and tree.body and _is_docstring(tree.body[0]):
-            node = tree.body[0]
-            docstring = "\n".join(lines[node.lineno - 1 : node.end_lineno])
-            lines[node.lineno - 1 : node.end_lineno] = [""] * (node.end_lineno - node.lineno + 1)
-        for first, last, is_future in _movable_imports(tree, lines):
-            (futures if is_future else imports).extend(lines[first:last])
-            lines[first:last] = [""] * (last - first)
-        bodies.append("\n".join(lines).strip("\n"))
-    parts = [f"{header}\n{docstring}", "\n".join(dict.fromkeys(futures)), "\n".join(imports), *bodies]
-    return _tidy("\n\n\n".join(part for part in parts if part.strip()) + "\n", pieces)
-
-
-def _check_syntax(piece: Piece) -> None:
-    try:
-        compile(piece.written, "<cell>", "exec", dont_inherit=True)
-    except SyntaxError as problem:
-        number = problem.lineno or 1
-        line = piece.written.split("\n")[number - 1].strip()
-        if _MAGIC.match(line) and not line.startswith("#"):
-            raise CourseError(
-                f"{piece.where(number)}: `{line}` is a notebook command, which no module can hold: move it to a cell "
-                "without `#| export`"
-            ) from None
-        raise CourseError(f"{piece.where(number)}: not Python: {problem.msg}") from None
-
-
-def _is_docstring(node: ast.stmt) -> bool:
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
-
-
-def _movable_imports(tree: ast.Module, lines: list[str]) -> Iterator[tuple[int, int, bool]]:
-    """(first line, line after the last, is it a future import) of the imports that have their lines to themselves."""
-    for before, node, after in zip([None, *tree.body], tree.body, [*tree.body[1:], None]):
-        if not isinstance(node, ast.Import | ast.ImportFrom):
-            continue
-        if (before and before.end_lineno >= node.lineno) or (after and after.lineno <= node.end_lineno):
-            continue
-        first = node.lineno - 1
-        is_future = isinstance(node, ast.ImportFrom) and node.module == "__future__"
-        while not is_future and first and lines[first - 1].startswith("#"):  # a comment stays with its import
-            first -= 1
-        yield first, node.end_lineno, is_future
-
-
-def _without_unsolved(source: str, assignment: str) -> str:
-    """The source with unsolved code that says where to solve it, and that raises only when it is called."""
-    note = f"{assignment}: {UNSOLVED}. Open {_student_path(assignment)}"
-    lines = source.split("\n")
-
-    def visit(body: list[ast.stmt], is_module: bool) -> None:
-        for node in body:
-            if _is_unsolved(node):
-                indent = " " * node.col_offset
-                alone = len(body) == 1 and not is_module
-                gone = [""] * (node.end_lineno - node.lineno)
-                lines[node.lineno - 1 : node.end_lineno] = [f"{indent}{'pass  ' if alone else ''}# {note}", *gone]
-                if node.lineno > 1 and lines[node.lineno - 2].strip() == CODE_STUB.split("\n")[0]:
-                    lines[node.lineno - 2] = ""
-            elif not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-                for block in ("body", "orelse", "finalbody"):
-                    visit(getattr(node, block, []), False)
-
-    visit(ast.parse(source).body, True)
-    return "\n".join(lines).replace(CODE_STUB.split("\n")[1], f'raise NotImplementedError("{note}")')
-
-
-def _is_unsolved(node: ast.AST) -> bool:
-    return (
-        isinstance(node, ast.Raise)
-        and isinstance(node.exc, ast.Call)
-        and getattr(node.exc.func, "id", "") == "NotImplementedError"
-        and any(isinstance(a, ast.Constant) and UNSOLVED in str(a.value) for a in node.exc.args)
-    )
-
-
-def _tidy(source: str, pieces: list[Piece]) -> str:
-    """The source as ruff writes it: imports sorted, those that nothing uses removed, formatted."""
-    settings = ["--isolated", "--config", f"line-length={LINE_LENGTH}", "--config", 'target-version="py311"']
-    lint = ["--select", "I,F401", "--config", 'lint.isort.known-first-party=["cs336lite"]', "--fix", "--exit-zero"]
-    source = _ruff(["check", *settings, *lint, "--quiet", "-"], source, pieces)
-    return _ruff(["format", *settings, "--quiet", "-"], source, pieces)
-
-
-def _ruff(arguments: list[str], source: str, pieces: list[Piece]) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "ruff", *arguments], input=source, capture_output=True, encoding="utf-8", check=False
-    )
-    if done.returncode:
-        reason = done.stderr.strip().splitlines()[-1:] or ["no message"]
-        if "No module named ruff" in done.stderr:
-            raise CourseError("ruff is not installed: run `pip install ruff`, or `make` for the course's environment")
-        raise CourseError(f"{pieces[0].where(1)}: the exported cells together are not a module: {reason[0]}")
-    return done.stdout
-
-
-# ---------------------------------------------------------------------------------------------------- reading a module
-
-
-def is_stub(source: str) -> bool:
-    """Is this the stub of a student edition, which nobody has solved anything of?"""
-    return source.startswith(STUB_LINE)
-
-
-def missing(source: str) -> list[str]:
-    """The functions and methods of a module that are not solved yet, in order.
-
-    >>> missing("def f():\\n    raise NotImplementedError('this exercise is not solved yet')\\ndef g(): ...")
-    ['f']
-    """
-    found: list[tuple[int, str]] = [
-        (number, f"line {number}")
-        for number, line in enumerate(source.split("\n"), 1)
-        if UNSOLVED in line and line.strip().removeprefix("pass").lstrip().startswith("#")
-    ]
-
-    def visit(node: ast.AST, name: str) -> None:
-        for child in ast.iter_child_nodes(node):
-            if _is_unsolved(child) and name:
-                found.append((child.lineno, name))
-            is_scope = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
-            visit(child, f"{name}.{child.name}".lstrip(".") if is_scope else name)
-
-    visit(ast.parse(source), "")
-    return list(dict.fromkeys(name for _, name in sorted(found)))
-
-
-def defined_names(source: str) -> list[str]:
-    """The public names that a module defines at its top level, sorted."""
-    return sorted(name for name in _definitions(source) if not name.startswith("_"))
-
-
-def _definitions(source: str) -> dict[str, ast.stmt]:
-    """Top-level functions, classes and constants by name, the last of each."""
-    found: dict[str, ast.stmt] = {}
-    for node in ast.parse(source).body:
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            found[node.name] = node
-        elif isinstance(node, ast.Assign | ast.AnnAssign):
-            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            found.update({t.id: node for t in targets if isinstance(t, ast.Name)})
-    return found
 
 
 # --------------------------------------------------------------------------------------------- the student's last cell
@@ -399,7 +256,7 @@ def export_student(
             )
         _check_replaceable(root / "cs336lite" / f"{module}.py")
         wanted = notebook.metadata.get("cs336lite", {}).get("names", {}).get(module, [])
-        if lost := [name for name in wanted if name not in _definitions(source)]:
+        if lost := [name for name in wanted if name not in global_names(source)[0]]:
             raise CourseError(
                 f"{path.name} does not define {_and(lost)} in a cell that begins with `#| export`: has a cell been "
                 "deleted or renamed, or has it lost that first line?"
@@ -422,6 +279,10 @@ def export_student(
     messages = [f"Exported {path.name} to {files}: notebooks that you start from now on use your code."]
     if unsolved:
         messages.append(f"Not solved yet: {', '.join(unsolved)}.")
+    if unknown := [name for source in modules.values() for name in unknown_names(source)]:
+        messages.append(
+            f"No exported cell defines or imports {_and(unknown)}: what uses it will fail in other notebooks."
+        )
     return ExportResult(tuple(written), unsolved, tuple(messages))
 
 
@@ -481,7 +342,7 @@ def _not_saved(source: str, notebook: NotebookNode, namespace: dict[str, Any]) -
             for name, code in _codes(cell.source).items():
                 saved.setdefault(name, set()).add(code)
     changed = []
-    for name, node in _definitions(source).items():
+    for name, node in definitions(source).items():
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and name in namespace:
             run = _codes(_cell_source(namespace[name])).get(name)
             if run is not None and run not in saved.get(name, set()):
@@ -492,7 +353,7 @@ def _not_saved(source: str, notebook: NotebookNode, namespace: dict[str, Any]) -
 def _codes(source: str) -> dict[str, str]:
     """Each top-level function and class by name, as a text that layout and comments do not change."""
     try:
-        return {name: ast.dump(node) for name, node in _definitions(solved(source)).items()}
+        return {name: ast.dump(node) for name, node in definitions(solved(source)).items()}
     except (SyntaxError, ValueError):
         return {}
 
@@ -512,6 +373,7 @@ def _try_import(module: str, source: str, path: Path) -> None:
     """Run the module once under another name, so that one that cannot be imported never replaces one that can."""
     name = f"cs336lite._trial_{module}"
     trial = types.ModuleType(name)
+    trial.__file__ = f"{module}.py"
     sys.modules[name] = trial
     try:
         exec(compile(source, f"{module}.py", "exec", dont_inherit=True), vars(trial))

@@ -275,4 +275,4 @@ def solution_lines(source: str) -> Iterator[tuple[int, str]]:
 def first_line(source: str) -> str:
     """The line by which a person recognises a cell: its first that is neither blank nor a directive."""
     lines = [line.strip() for line in source.split("\n")]
-    return next((line for line in lines if line and not line.startswith("#|")), "(an empty cell)")[:80]
+    return next((line for line in lines if line and not re.match(r"#\s*\|", line)), "(an empty cell)")[:80]
