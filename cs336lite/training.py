@@ -14,7 +14,6 @@ Built in notebooks/04_hyperparameters.ipynb.
 import argparse
 import concurrent.futures
 import hashlib
-import inspect
 import json
 import math
 import multiprocessing
@@ -25,8 +24,8 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
-from functools import cached_property, lru_cache, partial
+from dataclasses import dataclass, field, replace
+from functools import cached_property, lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -40,6 +39,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from tqdm.auto import tqdm
 
+from cs336lite.keys import describe, fingerprint
 from cs336lite.model import Transformer, TransformerConfig
 
 Row = dict[str, int | float | None]  # what is recorded of a step; None: not finite
@@ -411,50 +411,6 @@ def evaluate(state: State, data: Tokens, seq: int, score: Score = cross_entropy)
     return state.here.mean(total)
 
 
-def describe(value: Any) -> Any:
-    """A configuration as plain JSON; equal exactly where the configurations are equal.
-
-    Fields that have their default value are left out, so that a new field changes nothing. A function is named by its
-    module, its name and a hash of its source, a dataclass by its name and fields.
-
-    >>> describe(TrainingConfig(steps=10, batch_size=4))
-    {'TrainingConfig': {'steps': 10, 'batch_size': 4}}
-
-    Raises TypeError for what has no such description.
-    """
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    if isinstance(value, list | tuple):
-        return [describe(x) for x in value]
-    if isinstance(value, dict):
-        return {str(name): describe(x) for name, x in value.items()}
-    if is_dataclass(value) and not isinstance(value, type):
-        given = {f.name: (getattr(value, f.name), f.default) for f in fields(value)}
-        changed = {name: x for name, (x, default) in given.items() if default is MISSING or x != default}
-        return {type(value).__qualname__: describe(changed)}
-    return _describe_code(value)
-
-
-def _describe_code(value: Any) -> Any:
-    if isinstance(value, partial):
-        return {"partial": [describe(value.func), describe(value.args), describe(value.keywords)]}
-    if not hasattr(value, "__qualname__"):
-        raise TypeError(f"{value!r} has no name by which a configuration could be told: use a function or a dataclass")
-    value = inspect.unwrap(value)
-    if getattr(value, "__closure__", None):
-        raise TypeError(f"{value.__qualname__} depends on variables around it: use functools.partial or a dataclass")
-    try:
-        source = hashlib.sha256(inspect.getsource(value).encode()).hexdigest()[:8]
-    except (OSError, TypeError):  # built in, or typed at a prompt
-        source = "?"
-    return f"{value.__module__}.{value.__qualname__}#{source}"
-
-
-def fingerprint(*parts: Any) -> str:
-    """A hash of what `describe` says."""
-    return hashlib.sha256(json.dumps(describe(parts), sort_keys=True).encode()).hexdigest()[:16]
-
-
 class CheckpointError(ValueError):
     """A file that training cannot go on from; the text says why."""
 
@@ -626,8 +582,7 @@ class Experiment:
 
     def key(self, data: Tokens, validation: Tokens | None) -> str:
         """Names the result: whatever changes it changes the key, except the code of the package and its versions."""
-        on = data.fingerprint, None if validation is None else validation.fingerprint
-        return fingerprint(replace(self, name=""), *on)
+        return fingerprint(replace(self, name=""), data, validation)
 
 
 _ALONE = threading.Lock()  # dropout draws from random numbers that all threads of a process share

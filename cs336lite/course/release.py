@@ -29,6 +29,8 @@ from cs336lite.course.paths import EDITION_MARKER, CourseError, is_student_editi
 from cs336lite.course.text import CODE_STUB, skeleton, solution_lines, solved
 
 ROOT_FILES = ("pyproject.toml", "Makefile", "environment.yml", "requirements.lock", "LICENSE")
+TOP = ("__init__.py", "cli.py", "keys.py", "sources.py")
+"""The modules of the package that are written by hand."""
 INSTRUCTOR_TOOLS = ("demo.py",)
 INSTRUCTOR_LINES = r"(?s)# >>> not in the student edition\n.*?# <<< not in the student edition\n"
 TRIVIAL = 10
@@ -96,7 +98,7 @@ def _write_edition(root: Path, items: list[Item], edition: Path) -> None:
     shutil.copytree(
         root / PACKAGE / "course", package / "course", ignore=shutil.ignore_patterns("__pycache__", *INSTRUCTOR_TOOLS)
     )
-    for name in ("__init__.py", "cli.py"):
+    for name in TOP:
         if (root / PACKAGE / name).exists():
             shutil.copy(root / PACKAGE / name, package / name)
     for item in lectures:
@@ -272,7 +274,8 @@ def bodies(root: Path) -> list[str]:
         for item in items
         if item.kind == "lecture"
     }
-    for path in sorted((root / PACKAGE / "course").glob("*.py")):
+    tools = [*(root / PACKAGE / "course").glob("*.py"), *filter(Path.exists, (root / PACKAGE / name for name in TOP))]
+    for path in sorted(tools):
         if path.name not in INSTRUCTOR_TOOLS:
             public[path.relative_to(root).as_posix()] = _squeeze(path.read_text(encoding="utf-8"))
     found = []
@@ -303,7 +306,7 @@ def _public(root: Path, assignments: list[Item]) -> Iterator[str]:
         for path in sorted(folder.rglob("*")):
             if path.suffix in (".py", ".txt", ".json") and path.name not in INSTRUCTOR_TOOLS:
                 yield path.read_text(encoding="utf-8")
-    for path in [root / PACKAGE / "cli.py", root / PACKAGE / "__init__.py", *(root / name for name in ROOT_FILES)]:
+    for path in [*(root / PACKAGE / name for name in TOP), *(root / name for name in ROOT_FILES)]:
         if path.exists():
             yield path.read_text(encoding="utf-8")
 

@@ -55,7 +55,6 @@ Built in notebooks/04_hyperparameters.ipynb.
 import argparse
 import concurrent.futures
 import hashlib
-import inspect
 import json
 import math
 import multiprocessing
@@ -69,8 +68,8 @@ import time
 #| export
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
-from functools import cached_property, lru_cache, partial
+from dataclasses import dataclass, field, replace
+from functools import cached_property, lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -84,6 +83,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from tqdm.auto import tqdm
 
+from cs336lite.keys import describe, fingerprint
 from cs336lite.model import Transformer, TransformerConfig
 
 Row = dict[str, int | float | None]  # what is recorded of a step; None: not finite
@@ -540,56 +540,9 @@ def evaluate(state: State, data: Tokens, seq: int, score: Score = cross_entropy)
 # ### Which run is this?
 #
 # A result belongs to a configuration. `describe` writes one as plain JSON, without the fields that have their default
-# value; its hash names the result in a sweep, and a checkpoint of another configuration is refused by name.
-
-
-# %%
-#| export
-def describe(value: Any) -> Any:
-    """A configuration as plain JSON; equal exactly where the configurations are equal.
-
-    Fields that have their default value are left out, so that a new field changes nothing. A function is named by its
-    module, its name and a hash of its source, a dataclass by its name and fields.
-
-    >>> describe(TrainingConfig(steps=10, batch_size=4))
-    {'TrainingConfig': {'steps': 10, 'batch_size': 4}}
-
-    Raises TypeError for what has no such description.
-    """
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    if isinstance(value, list | tuple):
-        return [describe(x) for x in value]
-    if isinstance(value, dict):
-        return {str(name): describe(x) for name, x in value.items()}
-    if is_dataclass(value) and not isinstance(value, type):
-        given = {f.name: (getattr(value, f.name), f.default) for f in fields(value)}
-        changed = {name: x for name, (x, default) in given.items() if default is MISSING or x != default}
-        return {type(value).__qualname__: describe(changed)}
-    return _describe_code(value)
-
-
-# %%
-#| export
-def _describe_code(value: Any) -> Any:
-    if isinstance(value, partial):
-        return {"partial": [describe(value.func), describe(value.args), describe(value.keywords)]}
-    if not hasattr(value, "__qualname__"):
-        raise TypeError(f"{value!r} has no name by which a configuration could be told: use a function or a dataclass")
-    value = inspect.unwrap(value)
-    if getattr(value, "__closure__", None):
-        raise TypeError(f"{value.__qualname__} depends on variables around it: use functools.partial or a dataclass")
-    try:
-        source = hashlib.sha256(inspect.getsource(value).encode()).hexdigest()[:8]
-    except (OSError, TypeError):  # built in, or typed at a prompt
-        source = "?"
-    return f"{value.__module__}.{value.__qualname__}#{source}"
-
-
-def fingerprint(*parts: Any) -> str:
-    """A hash of what `describe` says."""
-    return hashlib.sha256(json.dumps(describe(parts), sort_keys=True).encode()).hexdigest()[:16]
-
+# value, and `fingerprint` makes it a key that names the result in a sweep. A key covers the code too: two lambdas are
+# two keys, and so are one function before and after you change a helper that it calls. A checkpoint of another
+# configuration is refused by name. (Both functions are in `cs336lite/keys.py`, which no notebook builds.)
 
 # %% [markdown]
 # ### Checkpoints
@@ -800,8 +753,7 @@ class Experiment:
 
     def key(self, data: Tokens, validation: Tokens | None) -> str:
         """Names the result: whatever changes it changes the key, except the code of the package and its versions."""
-        on = data.fingerprint, None if validation is None else validation.fingerprint
-        return fingerprint(replace(self, name=""), *on)
+        return fingerprint(replace(self, name=""), data, validation)
 
 
 # %%
