@@ -14,9 +14,15 @@ from cs336lite.layers import ACTIVATIONS, GATES, LayerNorm, RMSNorm
 from cs336lite.model import PLACEMENTS, POSITIONS, KVCache, Transformer, TransformerConfig, generate, next_tokens
 
 TINY = TransformerConfig(vocab_size=40, context_length=24, d_model=32, num_layers=3, num_heads=4, d_ff=48)
-RELATIVE = TINY.replace(max_distance=5)
+
+
+def with_positions(name):
+    """A short table of distances, where the scheme has one."""
+    return TINY.replace(positions=name, max_distance=20 if name == "t5" else 5)
+
+
 VARIANTS = {
-    **{f"positions {p}": RELATIVE.replace(positions=p) for p in POSITIONS},
+    **{f"positions {p}": with_positions(p) for p in POSITIONS},
     **{f"norm {p}": TINY.replace(norm_placement=p) for p in PLACEMENTS},
     **{f"activation {a}": TINY.replace(activation=a) for a in ACTIVATIONS | GATES},
     "layernorm with biases": TINY.replace(norm="layernorm", bias=True, activation="gelu", positions="learned"),
@@ -157,7 +163,7 @@ def test_generation_with_and_without_a_cache(config):
 
 @pytest.mark.parametrize("positions", [p for p in POSITIONS if p not in ("shaw",)])
 def test_prompts_of_different_lengths_go_on_as_they_would_alone(positions):
-    model = make(RELATIVE.replace(positions=positions), seed=1).eval()
+    model = make(with_positions(positions), seed=1).eval()
     short, long = tokens(1, 3), tokens(1, 6, seed=2)
     alone = [generate(model, x, 8, temperature=0)[:, x.shape[1] :] for x in (short, long)]
     batch = torch.cat((torch.cat((torch.zeros(1, 3, dtype=torch.int64), short), dim=1), long))
@@ -329,7 +335,7 @@ def test_what_does_not_fit_the_model_is_said():
     with pytest.raises(ValueError, match="context_length is 24"):
         generate(model, tokens(), 15)
     learned = make(TINY.replace(positions="learned"))
-    with pytest.raises(ValueError, match="30 positions, and this model has learned only 24"):
+    with pytest.raises(ValueError, match="run from 0 to 29, and this model has learned those from 0 to 23"):
         learned(tokens(seq=30))
     with pytest.raises(ValueError, match="room for 8 tokens, and these would be 10"):
         model(tokens(), cache=KVCache(3, 8))
@@ -337,7 +343,7 @@ def test_what_does_not_fit_the_model_is_said():
 
 def test_transformer_xl_reads_a_text_in_segments_with_a_memory():
     """A cache whose gradient is cut is the recurrence of Transformer-XL (arXiv 1901.02860, section 3.2)."""
-    model, x = make(RELATIVE.replace(positions="transformer_xl")).eval(), tokens(seq=16)
+    model, x = make(with_positions("transformer_xl")).eval(), tokens(seq=16)
     memory = model.new_cache()
     with torch.no_grad():
         model(x[:, :8], cache=memory)
