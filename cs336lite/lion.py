@@ -12,6 +12,7 @@ Built in assignments/source/a4_lion/a4_lion.ipynb.
 """
 
 from collections.abc import Callable, Sequence
+from numbers import Real
 from typing import Any
 
 import torch
@@ -120,7 +121,8 @@ class Lion(torch.optim.Optimizer):
         betas: the weight of the momentum in the direction, and in the next momentum.
         weight_decay: parameters shrink by ``lr * weight_decay`` in a step; typically 3 to 10 times larger than for AdamW.
 
-    Raises ValueError for lr < 0, a beta outside [0, 1), weight_decay < 0.
+    Raises ValueError for lr < 0, a beta outside [0, 1), weight_decay < 0, and what is not finite; TypeError for what is
+    no number.
     """
 
     def __init__(
@@ -136,8 +138,11 @@ class Lion(torch.optim.Optimizer):
         """Take in one more group; what it does not say is as in ``Lion(...)``. Raises ValueError as that does."""
         options = {**self.defaults, **param_group}
         for name in ("lr", "weight_decay"):
-            if not options[name] >= 0:
-                raise ValueError(f"{name} is {options[name]}: it must be 0 or more")
+            value = options[name]
+            if not isinstance(value, Real | Tensor) or (isinstance(value, Tensor) and value.ndim):
+                raise TypeError(f"{name} is {value!r}: it must be a number, or a tensor without dimensions")
+            if not 0 <= value < float("inf"):
+                raise ValueError(f"{name} is {value}: it must be 0 or more, and finite")
         if len(options["betas"]) != 2 or not all(0 <= beta < 1 for beta in options["betas"]):
             raise ValueError(f"betas are {options['betas']}: they must be two numbers, 0 <= beta < 1")
         super().add_param_group(param_group)

@@ -34,12 +34,14 @@ def sinusoids(positions: Int[Tensor, "..."], d_model: int) -> Float[Tensor, "...
 
 
 class LearnedPositions(nn.Embedding):
-    """A row of parameters for each of ``context_length`` positions, as in GPT-2. ValueError beyond the last."""
+    """A row of parameters for each of ``context_length`` positions, as in GPT-2. ValueError below 0 and beyond the last."""
 
     def forward(self, positions: Int[Tensor, "*batch seq"]) -> Float[Tensor, "*batch seq d_model"]:
-        if not positions.is_meta and positions.numel() and int(positions.max()) >= self.num_embeddings:
-            length = int(positions.max()) + 1
-            raise ValueError(f"{length} positions, and this model has learned only {self.num_embeddings}")
+        if not positions.is_meta and positions.numel():
+            low, high = (int(bound) for bound in positions.aminmax())
+            if low < 0 or high >= self.num_embeddings:
+                known = f"this model has learned those from 0 to {self.num_embeddings - 1}"
+                raise ValueError(f"positions run from {low} to {high}, and {known}")
         return super().forward(positions)
 
 
@@ -150,10 +152,16 @@ class T5Attention(nn.Module):
     """Q K^T plus a learned number for each head and bucket of distances, not divided by sqrt(d) (arXiv 1910.10683).
 
     All layers of a stack share one. For cross-attention ``num_buckets`` is 0: no numbers, and no division either.
+    ValueError when ``max_distance`` is not beyond the distances that have a bucket each.
     """
 
     def __init__(self, num_heads: int, bidirectional: bool, num_buckets: int = 32, max_distance: int = 128) -> None:
         super().__init__()
+        exact = num_buckets // (4 if bidirectional else 2)
+        if num_buckets and max_distance <= exact:
+            raise ValueError(
+                f"max_distance is {max_distance}, and must be above {exact}, the distances with a bucket each"
+            )
         self.bidirectional, self.num_buckets, self.max_distance = bidirectional, num_buckets, max_distance
         self.bias = nn.Embedding(num_buckets, num_heads) if num_buckets else None
 
@@ -174,6 +182,19 @@ def mask_of_padding(real: Bool[Tensor, "batch k"]) -> Bool[Tensor, "batch 1 1 k"
     [[[[1, 1, 0]]]]
     """
     return real[:, None, None, :]
+
+
+def as_padding(real: Tensor, batch: int, k: int) -> Bool[Tensor, "{batch} {k}"]:
+    """``real`` as booleans; ValueError for other numbers than 0 and 1, and for another shape than (batch, k) or (1, k).
+
+    >>> as_padding(torch.tensor([[0, 1, 1]]), 1, 3).tolist()
+    [[False, True, True]]
+    """
+    if tuple(real.shape) not in ((batch, k), (1, k)):
+        raise ValueError(f"padding has the shape {tuple(real.shape)}, and here (batch, k) is {(batch, k)}")
+    if real.dtype != torch.bool and not ((real == 0) | (real == 1)).all():
+        raise ValueError("padding holds other numbers than 1, for a real token, and 0")
+    return real.bool().expand(batch, k)
 
 
 def prefix_mask(prefix: Int[Tensor, " batch"], q: int, k: int) -> Bool[Tensor, "batch 1 {q} {k}"]:

@@ -6,6 +6,7 @@ import itertools
 
 import pytest
 import torch
+from conftest import spoken
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -472,3 +473,31 @@ def test_public_functions_say_shapes():
 def test_shapes_that_do_not_fit_raise(call):
     with pytest.raises(Exception):  # noqa: B017 - jaxtyping's error under its import hook, torch's own without
         call()
+
+
+TOLD = {
+    "softmax(torch.tensor([1, 2]), -1)": "TypeError: softmax needs floating-point scores, and these are torch.int64",
+    "softmax(torch.zeros(2, 0), -1).shape": "torch.Size([2, 0])",
+    "softmax(torch.zeros(0, 2), 0).shape": "torch.Size([0, 2])",
+    "attend(q, q[:, :0], q[:, :0]).tolist()": "[[[0.0, 0.0], [0.0, 0.0], [0.0, 0.0]]]",
+    "attend(q[:, :0], q, q).shape": "torch.Size([1, 0, 2])",
+    "attend(q.long(), q, q)": "TypeError: Q, K and V are torch.int64, torch.float32 and torch.float32",
+    "attend(q, q, q, torch.zeros(3, 3))": "TypeError: mask is torch.float32, and must be torch.bool",
+    "attend(q, q, q, torch.ones(3, 3, dtype=torch.int64))": "TypeError: mask is torch.int64, and must be torch.bool",
+    "layer(x[:, :0]).shape": "torch.Size([2, 0, 4])",
+    "layer(x[:0]).shape": "torch.Size([0, 3, 4])",
+    "layer(x, mask=torch.zeros(3, 3))": "TypeError: mask is torch.float32",
+    "layer(x[:1], context=x)": "ValueError: x is (1, 3) (batch, seq), and with its mask, context and cache (2, 3)",
+    "layer(x[:1], mask=torch.ones(2, 1, 3, 3, dtype=torch.bool))": "ValueError: x is (1, 3) (batch, seq), and with",
+    "MultiHeadAttention(4, 2, d_head=0)": "ValueError: a head has 0 dimensions",
+}
+
+
+def test_what_makes_no_sense_is_told_and_what_is_empty_is_right():
+    setup = """
+import torch
+from cs336lite.attention import MultiHeadAttention, softmax, scaled_dot_product_attention as attend
+q, x, layer = torch.ones(1, 3, 2), torch.ones(2, 3, 4), MultiHeadAttention(4, 2)
+"""
+    for (call, want), found in zip(TOLD.items(), spoken(setup, list(TOLD)), strict=True):
+        assert found.startswith(want), (call, found)

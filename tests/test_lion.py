@@ -7,6 +7,7 @@ import io
 
 import pytest
 import torch
+from conftest import spoken
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -389,3 +390,27 @@ def test_tensors_are_annotated():
     for function in (lion_direction, lion_update_, lion_update_in_pieces_):
         hints = inspect.get_annotations(inspect.unwrap(function))
         assert {"jaxtyping"} <= {getattr(hint, "__module__", "") for hint in hints.values()}, function.__name__
+
+
+TOLD = {
+    "Lion(p, lr=inf)": "ValueError: lr is inf: it must be 0 or more, and finite",
+    "Lion(p, lr=nan)": "ValueError: lr is nan",
+    "Lion(p, lr=torch.tensor(nan))": "ValueError: lr is nan",
+    "Lion(p, weight_decay=inf)": "ValueError: weight_decay is inf",
+    "Lion(p, lr='0.01')": "TypeError: lr is '0.01': it must be a number",
+    "Lion(p, lr=None)": "TypeError: lr is None",
+    "Lion(p, lr=torch.tensor([0.01]))": "TypeError: lr is tensor([0.0100]): it must be a number, or a tensor without",
+    "Lion(p).add_param_group({'params': p, 'lr': inf})": "ValueError: lr is inf",
+    "Lion(p, lr=torch.tensor(0.5)).param_groups[0]['lr']": "0.5",
+    "Lion(p, lr=numpy.float32(0.5)).param_groups[0]['lr']": "0.5",
+}
+
+
+def test_rates_that_make_no_sense_are_told():
+    setup = """
+import numpy, torch
+from cs336lite.lion import Lion
+p, inf, nan = [torch.nn.Parameter(torch.ones(1))], float("inf"), float("nan")
+"""
+    for (call, want), found in zip(TOLD.items(), spoken(setup, list(TOLD)), strict=True):
+        assert found.removeprefix("tensor(").startswith(want), (call, found)

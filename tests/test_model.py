@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 import torch
+from conftest import spoken
 from torch import nn
 
 from cs336lite.accounting import backward_flops, counted_flops, forward_flops, kv_cache_bytes, parameters
@@ -14,9 +15,15 @@ from cs336lite.layers import ACTIVATIONS, GATES, LayerNorm, RMSNorm
 from cs336lite.model import PLACEMENTS, POSITIONS, KVCache, Transformer, TransformerConfig, generate, next_tokens
 
 TINY = TransformerConfig(vocab_size=40, context_length=24, d_model=32, num_layers=3, num_heads=4, d_ff=48)
-RELATIVE = TINY.replace(max_distance=5)
+
+
+def with_positions(name):
+    """A short table of distances, where the scheme has one."""
+    return TINY.replace(positions=name, max_distance=20 if name == "t5" else 5)
+
+
 VARIANTS = {
-    **{f"positions {p}": RELATIVE.replace(positions=p) for p in POSITIONS},
+    **{f"positions {p}": with_positions(p) for p in POSITIONS},
     **{f"norm {p}": TINY.replace(norm_placement=p) for p in PLACEMENTS},
     **{f"activation {a}": TINY.replace(activation=a) for a in ACTIVATIONS | GATES},
     "layernorm with biases": TINY.replace(norm="layernorm", bias=True, activation="gelu", positions="learned"),
@@ -157,7 +164,7 @@ def test_generation_with_and_without_a_cache(config):
 
 @pytest.mark.parametrize("positions", [p for p in POSITIONS if p not in ("shaw",)])
 def test_prompts_of_different_lengths_go_on_as_they_would_alone(positions):
-    model = make(RELATIVE.replace(positions=positions), seed=1).eval()
+    model = make(with_positions(positions), seed=1).eval()
     short, long = tokens(1, 3), tokens(1, 6, seed=2)
     alone = [generate(model, x, 8, temperature=0)[:, x.shape[1] :] for x in (short, long)]
     batch = torch.cat((torch.cat((torch.zeros(1, 3, dtype=torch.int64), short), dim=1), long))
@@ -329,7 +336,7 @@ def test_what_does_not_fit_the_model_is_said():
     with pytest.raises(ValueError, match="context_length is 24"):
         generate(model, tokens(), 15)
     learned = make(TINY.replace(positions="learned"))
-    with pytest.raises(ValueError, match="30 positions, and this model has learned only 24"):
+    with pytest.raises(ValueError, match="run from 0 to 29, and this model has learned those from 0 to 23"):
         learned(tokens(seq=30))
     with pytest.raises(ValueError, match="room for 8 tokens, and these would be 10"):
         model(tokens(), cache=KVCache(3, 8))
@@ -337,7 +344,7 @@ def test_what_does_not_fit_the_model_is_said():
 
 def test_transformer_xl_reads_a_text_in_segments_with_a_memory():
     """A cache whose gradient is cut is the recurrence of Transformer-XL (arXiv 1901.02860, section 3.2)."""
-    model, x = make(RELATIVE.replace(positions="transformer_xl")).eval(), tokens(seq=16)
+    model, x = make(with_positions("transformer_xl")).eval(), tokens(seq=16)
     memory = model.new_cache()
     with torch.no_grad():
         model(x[:, :8], cache=memory)
@@ -348,3 +355,140 @@ def test_a_model_on_the_meta_device_takes_no_memory():
     with torch.device("meta"):
         model = Transformer(TINY.replace(d_model=65_536, num_heads=512, d_ff=2**18, num_layers=2))
     assert parameters(model) > 1e11 and model.embedding.weight.is_meta
+
+
+class Told(nn.Module):
+    takes_padding = True
+
+    def __init__(self, config):
+        super().__init__()
+        self.seen = []
+
+    def forward(self, x, padding):
+        self.seen.append(padding)
+        assert padding is None or (padding.shape == x.shape[:2] and padding.dtype == torch.bool)
+        return x
+
+
+@pytest.mark.parametrize("changes", [{}, {"parallel": True}, {"norm_placement": "post"}, {"num_encoder_layers": 1}])
+def test_a_feed_forward_that_takes_padding_is_told_which_of_its_tokens_are_real(changes):
+    model, x = make(TINY.replace(num_layers=1, feed_forward=Told, **changes)).eval(), tokens()
+    real, told = torch.arange(10) >= torch.tensor([[3], [0]]), model.decoder.blocks[0].feed_forward.seen
+    read = {"source": x, "source_padding": real} if model.encoder else {}
+    model(x, **read)
+    model.loss(x, x, padding=real, **read)
+    cache = model.new_cache()
+    for part, so_far in ((x[:, :6], real[:, :6]), (x[:, 6:], real)):
+        model(part, padding=so_far, cache=cache, **read)
+    want = [None, real, real[:, :6], real[:, 6:]]
+    assert all(a is b or torch.equal(a, b) for a, b in zip(told, want, strict=True))
+    assert not read or all(torch.equal(seen, real) for seen in model.encoder.blocks[0].feed_forward.seen)
+
+
+SETUP = """
+import torch
+from cs336lite.model import KVCache, Transformer, TransformerConfig, generate, next_tokens
+torch.set_num_threads(1)
+sizes = dict(vocab_size=40, context_length=24, d_model=16, num_layers=2, num_heads=2, d_ff=8)
+config = TransformerConfig(**sizes)
+def make(**changes): return Transformer(config.replace(**changes), torch.Generator().manual_seed(0)).eval()
+model, x, inf, nan = make(), torch.arange(15).view(3, 5), float("inf"), float("nan")
+real = torch.arange(5) >= torch.tensor([[0], [2], [3]])
+def write(tokens=x, number=3, **choice): return generate(model, tokens, number, **{"temperature": 0} | choice).tolist()
+def again(model, more, first=x):
+    cache = model.new_cache()
+    model(first, cache=cache)
+    return model(more, cache=cache)
+"""
+TOLD = {
+    "write(padding=real.flip(1))": "ValueError: row 1 has padding after a token",
+    "write(padding=torch.tensor([1, 0, 1, 1, 1]).expand(3, 5))": "ValueError: row 0 has padding after a token",
+    "write(padding=torch.zeros(3, 5, dtype=torch.bool))": "ValueError: row 0 has padding after a token, or nothing else",
+    "write(x[:, :1], padding=torch.zeros(3, 1))": "ValueError: row 0 has padding after a token, or nothing else",
+    "write(padding=real.int()) == write(padding=real.float()) == write(padding=real)": "True",
+    "model(x, padding=real.long()).equal(model(x, padding=real))": "True",
+    "write(padding=torch.where(real, 0.0, -inf))": "ValueError: padding holds other numbers than 1",
+    "write(padding=real[:2])": "ValueError: padding has the shape (2, 5), and here (batch, k) is (3, 5)",
+    "write(x[:, :0])": "ValueError: the prompt is empty",
+    "write(x[0])": "ValueError: tokens have the shape (5,): give (batch, seq), a single text as tokens[None]",
+    "write(x.float())": "TypeError: tokens are torch.float32",
+    "write(x + 30)": "ValueError: token 40 is not in the vocabulary, whose ids are 0 to 39",
+    "write(x - 1)": "ValueError: token -1 is not in the vocabulary",
+    "write(x[:0])": "[]",
+    "generate(model, x[:0], 3).shape": "torch.Size([0, 8])",
+    "write(number=-1)": "ValueError: max_new_tokens is -1",
+    "write(number=0) == x.tolist()": "True",
+    "write(stop=[99])": "ValueError: token 99 is not in the vocabulary",
+    "write(stop=1.5)": "TypeError: stop is 1.5: give one id, or several",
+    "write(temperature=nan)": "ValueError: 0 <= temperature nan < inf",
+    "write(temperature=inf)": "ValueError: 0 <= temperature inf < inf",
+    "write(temperature=1, top_k=2.5)": "ValueError: 0 <= temperature 1 < inf, whole top_k 2.5",
+    **{
+        f"next_tokens(torch.tensor([[0.0, 1.0], [{bad}, {bad}]]), temperature={t})": "ValueError: the greatest logit of row 1"
+        for bad in ("nan", "inf", "-inf") for t in (0, 1)
+    },
+    "again(model, x[:1])": "ValueError: the cache holds (3, 2, 8, torch.float32",
+    "again(model, x[:1], x[:0])": "ValueError: the cache holds (0, 2, 8, torch.float32",
+    "make()(x, cache=KVCache(1, 8))": "ValueError: the cache has 1 layers, and the model 2",
+    "model.new_cache(0).layers[0].max_length": "0",
+    "model.new_cache(-1)": "ValueError: a cache cannot have room for -1 tokens",
+    "model(x, mask=torch.zeros(5, 5))": "TypeError: mask is torch.float32",
+    "model(x[:1], mask=torch.ones(3, 1, 5, 5, dtype=torch.bool))": "ValueError: mask has the shape (3, 1, 5, 5)",
+    "make(mask='prefix')(x[:1], prefix=torch.tensor([1, 2, 3]))": "ValueError: prefix has the shape (3,)",
+    "model(x, prefix=torch.tensor([1, 2, 3]))": "ValueError: a prefix is given, and the configuration's mask is 'causal'",
+    "make(positions='learned')(x[:1], token_positions=real.long())": "ValueError: token_positions have the shape (3, 5)",
+    "make(positions='alibi')(x, token_positions=torch.tensor([1]))": "ValueError: token_positions have the shape (1,)",
+    "make(positions='glm')(x, token_positions=real.long())": "ValueError: token_positions have the shape (3, 5)",
+    "make(positions='learned')(x, token_positions=torch.arange(5) - 1)": "ValueError: positions run from -1 to 3",
+    "make(num_encoder_layers=1)(x[:1], source=x)": "ValueError: context has the shape (3, 5, 16)",
+    "model(x, context=torch.zeros(3, 5, 16))": "ValueError: this model has no encoder",
+    "model.loss(x, x.T)": "ValueError: targets have the shape (5, 3), and tokens (3, 5)",
+    "model.loss(x, x.float())": "TypeError: targets are torch.float32",
+    "model.loss(x.int(), x.int()).equal(model.loss(x, x))": "True",
+    "model.loss(x, torch.full_like(x, -100)).isnan()": "tensor(True)",
+    **{
+        f"config.replace({name}={bad})": f"TypeError: {name} is {bad}, and must be"
+        for name, bad in (
+            ("d_model", "64.0"), ("num_heads", "True"), ("num_layers", "'2'"), ("dropout", "None"), ("bias", "1"),
+            ("num_kv_heads", "2.0"), ("rope_theta", "'1e4'"), ("qk_norm", "'rmsnorm'"),
+        )
+    },
+    **{
+        f"config.replace({name}={bad})": f"ValueError: {name} is {bad}, and must be"
+        for name, bad in (
+            ("num_layers", "0"), ("d_head", "0"), ("num_encoder_layers", "-1"), ("rope_theta", "0"), ("rope_theta", "nan"),
+            ("rotary_dim", "3"), ("rotary_dim", "10"), ("max_distance", "0"), ("norm_eps", "-1e-05"), ("init_std", "inf"),
+            ("dropout", "-0.1"), ("dropout", "nan"), ("embedding_scale", "nan"),
+        )
+    },
+    "torch.compile(model, backend='eager', fullgraph=True)(x, padding=real).allclose(model(x, padding=real))": "True",
+    "torch.vmap(model)(x[:, None]).allclose(model(x)[:, None], atol=1e-6)": "True",
+    "make(positions='t5', max_distance=16)": "ValueError: max_distance is 16, and must be above 16",
+}  # fmt: skip
+
+
+def test_what_makes_no_sense_is_told():
+    found = spoken(SETUP, list(TOLD))
+    wrong = {call: said for (call, want), said in zip(TOLD.items(), found, strict=True) if not said.startswith(want)}
+    assert not wrong
+
+
+def test_no_tokens_and_no_texts_pass_through(config):
+    model, x, read = make(config).eval(), tokens(), given(config)
+    assert model(x[:, :0], **read).shape == (2, 0, 40)
+    cache = model.new_cache()
+    parts = [model(part, cache=cache, **read) for part in x.split([0, 4, 0, 6], dim=1)]
+    torch.testing.assert_close(torch.cat(parts, dim=1), model(x, **read), atol=2e-5, rtol=1e-4)
+    assert model(x[:0], **{name: source[:0] for name, source in read.items()}).shape == (0, 10, 40)
+
+
+def test_a_row_stops_at_any_of_several_tokens():
+    model, x = make(TINY, seed=1), tokens(seq=4)
+    free = generate(model, x, 15, temperature=0)
+    ends = {int(free[0, 6]), int(free[1, 9])}
+    for stop in (ends, sorted(ends), torch.tensor(sorted(ends))):
+        held = generate(model, x, 15, temperature=0, stop=stop)
+        for row, unheld in zip(held.tolist(), free.tolist()):
+            end = next((i for i in range(4, len(row)) if row[i] in ends), len(row) - 1)
+            assert row[: end + 1] == unheld[: end + 1] and set(row[end:]) == {row[end]}
+    assert torch.equal(generate(model, x, 15, temperature=0, stop=[]), free)

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from conftest import spoken
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -340,3 +341,21 @@ def test_tensors_are_annotated():
     for function in [*tensors, RotaryPositionalEmbedding.forward, PartialRotaryPositionalEmbedding.forward]:
         hints = inspect.get_annotations(inspect.unwrap(function))
         assert {"jaxtyping"} <= {getattr(hint, "__module__", "") for hint in hints.values()}, function.__name__
+
+
+TOLD = {
+    **{f"Rope({theta}, 4, 8)": "ValueError: theta is" for theta in ("0.0", "-1e4", "float('nan')", "float('inf')")},
+    "Rope(1e4, 4, 0)": "ValueError: max_seq_len is 0",
+    "rotation_angles(torch.arange(3), 4, 0.0)": "ValueError: theta is 0.0",
+    "Rope(1e4, 4, 8)(torch.arange(4)[None], torch.tensor([3]))": "TypeError: x is torch.int64",
+    "Rope(1e4, 4, 8, layout='half')(torch.arange(4)[None], torch.tensor([3]))": "TypeError: x is torch.int64",
+    "Rope(1e4, 4, 8)(torch.ones(1, 4), torch.tensor([3.0]))": "TypeError: token_positions are torch.float32",
+    "Rope(1e4, 4, 8)(torch.ones(1, 4), torch.tensor([True]))": "TypeError: token_positions are torch.bool",
+    "Rope(1e4, 4, 8)(torch.ones(0, 4), torch.arange(0)).shape": "torch.Size([0, 4])",
+}
+
+
+def test_what_makes_no_sense_is_told():
+    setup = "import torch\nfrom cs336lite.rope import RotaryPositionalEmbedding as Rope, rotation_angles"
+    for (call, want), found in zip(TOLD.items(), spoken(setup, list(TOLD)), strict=True):
+        assert found.startswith(want), (call, found)

@@ -72,10 +72,11 @@ Built in notebooks/03_architecture.ipynb.
 
 import difflib
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence, Set
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from itertools import chain, pairwise
+from numbers import Integral, Real
 from typing import Any
 
 import torch
@@ -288,12 +289,14 @@ def sinusoids(positions: Int[Tensor, "..."], d_model: int) -> Float[Tensor, "...
 
 
 class LearnedPositions(nn.Embedding):
-    """A row of parameters for each of ``context_length`` positions, as in GPT-2. ValueError beyond the last."""
+    """A row of parameters for each of ``context_length`` positions, as in GPT-2. ValueError below 0 and beyond the last."""
 
     def forward(self, positions: Int[Tensor, "*batch seq"]) -> Float[Tensor, "*batch seq d_model"]:
-        if not positions.is_meta and positions.numel() and int(positions.max()) >= self.num_embeddings:
-            length = int(positions.max()) + 1
-            raise ValueError(f"{length} positions, and this model has learned only {self.num_embeddings}")
+        if not positions.is_meta and positions.numel():
+            low, high = (int(bound) for bound in positions.aminmax())
+            if low < 0 or high >= self.num_embeddings:
+                known = f"this model has learned those from 0 to {self.num_embeddings - 1}"
+                raise ValueError(f"positions run from {low} to {high}, and {known}")
         return super().forward(positions)
 
 
@@ -416,10 +419,14 @@ class T5Attention(nn.Module):
     """Q K^T plus a learned number for each head and bucket of distances, not divided by sqrt(d) (arXiv 1910.10683).
 
     All layers of a stack share one. For cross-attention ``num_buckets`` is 0: no numbers, and no division either.
+    ValueError when ``max_distance`` is not beyond the distances that have a bucket each.
     """
 
     def __init__(self, num_heads: int, bidirectional: bool, num_buckets: int = 32, max_distance: int = 128) -> None:
         super().__init__()
+        exact = num_buckets // (4 if bidirectional else 2)
+        if num_buckets and max_distance <= exact:
+            raise ValueError(f"max_distance is {max_distance}, and must be above {exact}, the distances with a bucket each")
         self.bidirectional, self.num_buckets, self.max_distance = bidirectional, num_buckets, max_distance
         self.bias = nn.Embedding(num_buckets, num_heads) if num_buckets else None
 
@@ -500,6 +507,19 @@ def mask_of_padding(real: Bool[Tensor, "batch k"]) -> Bool[Tensor, "batch 1 1 k"
     [[[[1, 1, 0]]]]
     """
     return real[:, None, None, :]
+
+
+def as_padding(real: Tensor, batch: int, k: int) -> Bool[Tensor, "{batch} {k}"]:
+    """``real`` as booleans; ValueError for other numbers than 0 and 1, and for another shape than (batch, k) or (1, k).
+
+    >>> as_padding(torch.tensor([[0, 1, 1]]), 1, 3).tolist()
+    [[False, True, True]]
+    """
+    if tuple(real.shape) not in ((batch, k), (1, k)):
+        raise ValueError(f"padding has the shape {tuple(real.shape)}, and here (batch, k) is {(batch, k)}")
+    if real.dtype != torch.bool and not ((real == 0) | (real == 1)).all():
+        raise ValueError("padding holds other numbers than 1, for a real token, and 0")
+    return real.bool().expand(batch, k)
 
 
 def prefix_mask(prefix: Int[Tensor, " batch"], q: int, k: int) -> Bool[Tensor, "batch 1 {q} {k}"]:
@@ -622,6 +642,12 @@ BOUNDED = ("learned", "glm", "rope", "rope_half")
 MASKS = ("causal", "prefix", "full")
 """Who sees whom in the decoder: what came before; a prefix too (GLM's blanks are that); everybody."""
 
+LEAST = {
+    "num_layers": 1, "num_encoder_layers": 0, "d_head": 1, "rotary_dim": 2, "max_distance": 1, "norm_eps": 0,
+    "rope_theta": 0, "dropout": 0, "init_std": 0,
+}  # fmt: skip
+"""The least that a number of a configuration may be."""
+
 
 # %%
 #| export model
@@ -712,9 +738,60 @@ def _refuse_misfits(c: TransformerConfig) -> None:
         raise ValueError(f"positions {c.positions!r} work inside attention, so attend cannot be {c.attend!r} as well")
     if c.parallel and (c.norm_placement != "pre" or c.num_encoder_layers):
         raise ValueError("a parallel block has one norm, before it, and no cross-attention")
-    if not 0 <= c.dropout < 1:
-        raise ValueError(f"dropout is {c.dropout}, and must be at least 0 and below 1")
+    _refuse_numbers(c)
     _shape(c)  # raises for sizes that do not fit together
+
+
+# %%
+#| export model
+def _refuse_numbers(c: TransformerConfig) -> None:
+    whole = (Integral, "an integer")
+    kinds = {int: whole, int | None: whole, float: (Real, "a number"), bool: (bool, "True or False")}
+    for field in fields(c):
+        value, (kind, words) = getattr(c, field.name), kinds.get(field.type, (object, ""))
+        if value is None and field.default is None:
+            continue
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind in (Integral, Real)):
+            raise TypeError(f"{field.name} is {value!r}, and must be {words}")
+        if kind is Real and not math.isfinite(value):
+            raise ValueError(f"{field.name} is {value}, and must be finite")
+    for name, least in LEAST.items():
+        if getattr(c, name) is not None and getattr(c, name) < least:
+            raise ValueError(f"{name} is {getattr(c, name)}, and must be at least {least}")
+    if c.dropout >= 1:
+        raise ValueError(f"dropout is {c.dropout}, and must be below 1")
+    if c.rope_theta == 0:
+        raise ValueError("rope_theta is 0, and must be above it")
+    if c.rotary_dim is not None and (c.rotary_dim % 2 or c.rotary_dim > c.head_size):
+        raise ValueError(f"rotary_dim is {c.rotary_dim}, and must be even and at most the head size, {c.head_size}")
+    for name in ("qk_norm", "feed_forward", "loss"):
+        if getattr(c, name) is not None and not callable(getattr(c, name)):
+            raise TypeError(f"{name} is {getattr(c, name)!r}, and must be None or what can be called")
+
+
+# %%
+#| export model
+def check_ids(name: str, ids: Tensor) -> None:
+    """TypeError for other numbers than integers, ValueError for another shape than (batch, seq)."""
+    if ids.dtype not in (torch.int64, torch.int32):
+        raise TypeError(f"{name} are {ids.dtype}, and ids are torch.int64 or torch.int32")
+    if ids.ndim != 2:
+        raise ValueError(f"{name} have the shape {tuple(ids.shape)}: give (batch, seq), a single text as {name}[None]")
+
+
+def check_vocabulary(ids: Tensor, vocab_size: int) -> None:
+    """ValueError that names the first id outside the vocabulary."""
+    unknown = ids[(ids < 0) | (ids >= vocab_size)]
+    if unknown.numel():
+        raise ValueError(f"token {int(unknown[0])} is not in the vocabulary, whose ids are 0 to {vocab_size - 1}")
+
+
+def check_shape(name: str, given: Tensor | None, *shape: int) -> None:
+    """ValueError for what does not broadcast to this shape: it would make several rows out of one."""
+    if given is not None:
+        sizes = zip(reversed(given.shape), reversed(shape))
+        if given.ndim > len(shape) or any(size not in (1, wanted) for size, wanted in sizes):
+            raise ValueError(f"{name} has the shape {tuple(given.shape)}, which does not broadcast to {shape}")
 
 
 # %%
@@ -883,16 +960,20 @@ class Block(_Parts):
 
     def forward(
         self, x: Float[Tensor, "batch seq d_model"], context: Tensor | None = None, context_mask: Tensor | None = None,
-        **seen: Any,
+        padding: Bool[Tensor, "batch seq"] | None = None, **seen: Any,
     ) -> Float[Tensor, "batch seq d_model"]:  # fmt: skip
-        """``seen`` is what attention is told: ``mask``, ``token_positions``, ``cache``."""
+        """``seen`` is what attention is told: ``mask``, ``token_positions``, ``cache``.
+
+        ``padding`` goes to a feed-forward network with ``takes_padding = True``, as a mixture of experts has.
+        """
+        told = {"padding": padding} if getattr(self.feed_forward, "takes_padding", False) else {}
         if self.parallel:
             normed = self.norms["attention"](x)
-            return x + self.dropout(self.attention(normed, **seen) + self.feed_forward(normed))
+            return x + self.dropout(self.attention(normed, **seen) + self.feed_forward(normed, **told))
         x = self._add("attention", x, **seen)
         if self.cross_attention is not None:
             x = self._add("cross_attention", x, context=context, mask=context_mask)
-        return self._add("feed_forward", x)
+        return self._add("feed_forward", x, **told)
 
     def _add(self, name: str, x: Tensor, **arguments: Any) -> Tensor:
         added = getattr(self, name)(x if self.placement == "post" else self.norms[name](x), **arguments)
@@ -942,6 +1023,26 @@ class _Layers(nn.Module):
         self.norm = nn.Identity() if config.norm_placement == "post" else make_norm(config)
         self.dropout = nn.Dropout(config.dropout)
 
+    def check(
+        self, x: Tensor, past: int, mask: Tensor | None, prefix: Tensor | None, positions: Tensor | None,
+        context: Tensor | None, cache: "KVCache | None",
+    ) -> None:  # fmt: skip
+        """Refuse what does not fit ``x`` and so many ``past`` tokens."""
+        batch, seq = x.shape[:2]
+        rows = (2, seq) if self.config.positions == "glm" else (seq,)
+        if mask is not None and mask.dtype != torch.bool:
+            raise TypeError(f"mask is {mask.dtype}, and must be torch.bool: True = may attend")
+        check_shape("mask", mask, batch, self.config.num_heads, seq, past + seq)
+        check_shape("prefix", prefix, batch)
+        if context is not None:
+            check_shape("context", context, batch, *context.shape[1:])
+        if positions is not None and tuple(positions.shape) not in ((seq,), rows, (1, *rows), (batch, *rows)):
+            raise ValueError(f"token_positions have the shape {tuple(positions.shape)}: give {(seq,)} or {(batch, *rows)}")
+        if prefix is not None and self.mask_kind != "prefix":
+            raise ValueError(f"a prefix is given, and the configuration's mask is {self.mask_kind!r}")
+        if cache is not None and len(cache.layers) != len(self.blocks):
+            raise ValueError(f"the cache has {len(cache.layers)} layers, and the model {len(self.blocks)}")
+
 
 # %%
 #| export model
@@ -951,9 +1052,14 @@ class Stack(_Layers):
     def forward(
         self, x: Float[Tensor, "batch seq d_model"], *, mask: Tensor | None = None, prefix: Tensor | None = None,
         token_positions: Tensor | None = None, context: Tensor | None = None, context_mask: Tensor | None = None,
-        cache: "KVCache | None" = None,
+        padding: Tensor | None = None, cache: "KVCache | None" = None,
     ) -> Float[Tensor, "batch seq d_model"]:  # fmt: skip
         batch, seq, past = *x.shape[:2], 0 if cache is None else cache.length
+        self.check(x, past, mask, prefix, token_positions, context, cache)
+        if padding is not None:
+            padding = as_padding(padding, batch, past + seq)
+            mask = mask_of_padding(padding) if mask is None else mask & mask_of_padding(padding)
+            padding = padding[:, past:]  # of the tokens in x
         positions = torch.arange(past, past + seq, device=x.device) if token_positions is None else token_positions
         if self.mask_kind == "prefix":
             prefix = torch.zeros(batch, dtype=torch.int64, device=x.device) if prefix is None else prefix
@@ -963,7 +1069,7 @@ class Stack(_Layers):
         along = positions[..., 0, :] if self.config.positions == "glm" and positions.ndim > 1 else positions
         layers = [None] * len(self.blocks) if cache is None else cache.layers
         for block, memory in zip(self.blocks, layers):
-            x = block(x, context, context_mask, mask=mask, token_positions=along, cache=memory)
+            x = block(x, context, context_mask, padding, mask=mask, token_positions=along, cache=memory)
         return self.norm(x)
 
 
@@ -978,10 +1084,12 @@ class Stack(_Layers):
 class LayerCache:
     """Keys and values of one layer, in memory for ``max_length`` tokens that is taken once. A `cs336lite.attention.Cache`.
 
-    ``update`` raises ValueError when there is no room.
+    ``update`` raises ValueError when there is no room, and for keys and values of another kind than those that it holds.
     """
 
     def __init__(self, max_length: int) -> None:
+        if max_length < 0:
+            raise ValueError(f"a cache cannot have room for {max_length} tokens")
         self.max_length, self.length = max_length, 0
         self.kept: tuple[Tensor, Tensor] | None = None
 
@@ -992,6 +1100,11 @@ class LayerCache:
             raise ValueError(f"the cache has room for {self.max_length} tokens, and these would be {stop}")
         if self.kept is None:
             self.kept = tuple(x.new_empty(*x.shape[:2], self.max_length, x.shape[3]) for x in (k, v))
+        for kept, new in zip(self.kept, (k, v)):
+            held, given = ((*x.shape[:2], x.shape[3], x.dtype, x.device) for x in (kept, new))
+            if held != given:
+                kind = "(batch, num_kv_heads, d_head, dtype, device)"
+                raise ValueError(f"the cache holds {held}, and these are {given}, as {kind}: make a new cache")
         for kept, new in zip(self.kept, (k, v)):
             kept[:, :, self.length : stop] = new
         self.length = stop
@@ -1062,36 +1175,43 @@ class _Frame(nn.Module):
             initialise(self, config.init_std, generator)
 
     def embed(self, tokens: Int[Tensor, "batch seq"]) -> Float[Tensor, "batch seq d_model"]:
-        """The embeddings, before positions are added."""
-        return self.embedding(tokens) * self.config.embedding_scale
+        """The embeddings, before positions are added. ValueError, on a CPU, for an id outside the vocabulary."""
+        check_ids("tokens", tokens)
+        try:
+            return self.embedding(tokens) * self.config.embedding_scale
+        except IndexError:
+            check_vocabulary(tokens, self.config.vocab_size)
+            raise
 
     def new_cache(self, max_length: int | None = None) -> KVCache:
         """An empty cache for so many tokens, by default ``context_length``."""
-        return KVCache(self.config.num_layers, max_length or self.config.context_length)
+        return KVCache(self.config.num_layers, self.config.context_length if max_length is None else max_length)
 
 
 # %%
 #| export model
 class _Reading(_Frame):
     def encode(
-        self, source: Int[Tensor, "batch source_seq"], padding: Bool[Tensor, "batch source_seq"] | None = None
+        self, source: Int[Tensor, "batch source_seq"], padding: Tensor | None = None
     ) -> Float[Tensor, "batch source_seq d_model"]:
         """What the encoder makes of a source text. ValueError when the model has no encoder."""
         if self.encoder is None:
             raise ValueError("this model has no encoder: num_encoder_layers is 0")
-        return self.encoder(self.embed(source), mask=None if padding is None else mask_of_padding(padding))
+        return self.encoder(self.embed(source), padding=padding)
 
     def hidden(
-        self, tokens: Int[Tensor, "batch seq"], *, mask: Tensor | None = None, padding: Tensor | None = None,
-        context: Tensor | None = None, source_padding: Tensor | None = None, **seen: Any,
+        self, tokens: Int[Tensor, "batch seq"], *, context: Tensor | None = None, source_padding: Tensor | None = None,
+        **seen: Any,
     ) -> Float[Tensor, "batch seq d_model"]:  # fmt: skip
         """What the output layer reads; arguments as for the call."""
         if self.encoder is not None and context is None:
             raise ValueError("this model has an encoder: give source, or context from encode(source)")
-        if padding is not None:
-            mask = mask_of_padding(padding) if mask is None else mask & mask_of_padding(padding)
-        context_mask = None if source_padding is None else mask_of_padding(source_padding)
-        hidden = self.decoder(self.embed(tokens), mask=mask, context=context, context_mask=context_mask, **seen)
+        if self.encoder is None and (context is not None or source_padding is not None):
+            raise ValueError("this model has no encoder, so it reads neither context nor source_padding")
+        context_mask = None
+        if source_padding is not None:
+            context_mask = mask_of_padding(as_padding(source_padding, *context.shape[:2]))
+        hidden = self.decoder(self.embed(tokens), context=context, context_mask=context_mask, **seen)
         return hidden * self.config.output_scale
 
 
@@ -1102,7 +1222,9 @@ class Transformer(_Reading):
 
     The call takes tokens and optionally ``mask`` (broadcasts to (batch, heads, q, k)), ``padding`` (batch, k),
     ``prefix`` (batch,), ``token_positions`` (seq,) or (batch, seq) ((batch, 2, seq) for GLM), ``cache`` (`new_cache`);
-    with an encoder ``source`` (batch, source_seq) or ``context`` from `encode`, and ``source_padding``.
+    with an encoder ``source`` (batch, source_seq) or ``context`` from `encode`, and ``source_padding``. k counts the
+    tokens of the cache too, and a prefix its padding. Padding is boolean, or 0 and 1 as in an attention_mask. What does
+    not fit is a ValueError, another kind of number a TypeError.
     """
 
     def forward(
@@ -1112,9 +1234,15 @@ class Transformer(_Reading):
         return self.output(self.hidden(tokens, **self._with_context(source, given)))
 
     def loss(self, tokens: Tensor, targets: Tensor, *, source: Tensor | None = None, **given: Any) -> Float[Tensor, ""]:
-        """The mean loss over targets that are not -100, plus the ``auxiliary_loss`` of every part that has one."""
+        """The mean loss over targets that are not -100, plus the ``auxiliary_loss`` of every part that has one.
+
+        Without any such target it is NaN, as in PyTorch: a mean over nothing.
+        """
+        check_ids("targets", targets)
+        if targets.shape != tokens.shape:
+            raise ValueError(f"targets have the shape {tuple(targets.shape)}, and tokens {tuple(tokens.shape)}")
         hidden = self.hidden(tokens, **self._with_context(source, given)).flatten(0, 1)
-        loss = (self.config.loss or cross_entropy)(hidden, self.output.weight, targets.flatten())
+        loss = (self.config.loss or cross_entropy)(hidden, self.output.weight, targets.flatten().long())
         return loss + sum(part.auxiliary_loss for part in self.modules() if hasattr(part, "auxiliary_loss"))
 
     def _with_context(self, source: Tensor | None, given: dict[str, Any]) -> dict[str, Any]:
@@ -1648,10 +1776,15 @@ def next_tokens(
     """One token for each row: the likeliest at temperature 0, else drawn from softmax(logits / temperature).
 
     ``top_k`` keeps the k likeliest; ``top_p`` the fewest whose probabilities reach p (Holtzman et al. 2019, arXiv
-    1904.09751). ValueError for a temperature below 0, a top_k below 1, a top_p outside (0, 1].
+    1904.09751). ValueError for a temperature below 0 or infinite, a top_k that is no integer from 1, a top_p outside
+    (0, 1], and logits whose greatest is no number.
     """
-    if temperature < 0 or (top_k is not None and top_k < 1) or (top_p is not None and not 0 < top_p <= 1):
-        raise ValueError(f"temperature {temperature} >= 0, top_k {top_k} >= 1 and 0 < top_p {top_p} <= 1 must hold")
+    whole = top_k is None or (isinstance(top_k, int) and top_k >= 1)
+    if not 0 <= temperature < math.inf or not whole or (top_p is not None and not 0 < top_p <= 1):
+        raise ValueError(f"0 <= temperature {temperature} < inf, whole top_k {top_k} >= 1, 0 < top_p {top_p} <= 1 must hold")
+    broken = ~logits.amax(dim=-1).isfinite()
+    if broken.any():
+        raise ValueError(f"the greatest logit of row {int(broken.nonzero()[0])} is NaN or infinite: nothing can be drawn")
     if temperature == 0:
         return logits.argmax(dim=-1)
     ordered, order = (logits.float() / temperature).sort(dim=-1, descending=True, stable=True)
@@ -1661,6 +1794,33 @@ def next_tokens(
     if top_p is not None:  # a token stays when those before it do not reach p
         probabilities[probabilities.cumsum(dim=-1) - probabilities >= top_p * probabilities.sum(-1, keepdim=True)] = 0
     return order.gather(-1, torch.multinomial(probabilities, 1, generator=generator)).squeeze(-1)
+
+
+# %%
+#| export model
+def _prompt(model: Transformer, tokens: Tensor, padding: Tensor | None) -> Tensor | None:
+    """The padding as booleans; ValueError for prompts after which nobody can go on."""
+    check_ids("tokens", tokens)
+    check_vocabulary(tokens, model.config.vocab_size)
+    if not tokens.shape[1]:
+        raise ValueError("the prompt is empty: give at least one token, such as the one that begins a text")
+    if padding is None:
+        return None
+    real = as_padding(padding, *tokens.shape)
+    wrong = (real.long().cummax(dim=1).values != real).any(dim=1) | ~real[:, -1]
+    if wrong.any():
+        raise ValueError(f"row {int(wrong.nonzero()[0])} has padding after a token, or nothing else: pad on the left")
+    return real
+
+
+def _ids(stop: int | Sequence[int] | Set[int] | Tensor | None, model: Transformer) -> Tensor:
+    """The tokens that end a text, one or several or none."""
+    several = [] if stop is None else list(stop) if isinstance(stop, Set) else stop
+    found = torch.as_tensor(several, device=model.embedding.weight.device).flatten()
+    if found.numel() and found.dtype not in (torch.int64, torch.int32):
+        raise TypeError(f"stop is {stop!r}: give one id, or several")
+    check_vocabulary(found, model.config.vocab_size)
+    return found
 
 
 # %%
@@ -1679,7 +1839,7 @@ def _places(model: Transformer, tokens: Tensor, padding: Tensor | None, past: in
 # %%
 #| export model
 def _write(
-    model: Transformer, tokens: Tensor, number: int, stop: int | None, padding: Tensor | None, cache: KVCache | None,
+    model: Transformer, tokens: Tensor, number: int, stop: Tensor, padding: Tensor | None, cache: KVCache | None,
     given: dict[str, Any], choice: dict[str, Any],
 ) -> Tensor:  # fmt: skip
     ended = torch.zeros(len(tokens), dtype=torch.bool, device=tokens.device)
@@ -1688,11 +1848,11 @@ def _write(
         seen = given | _places(model, tokens, padding, past)
         logits = model(tokens[:, past:], cache=cache, **seen)[:, -1]
         new = next_tokens(logits, **choice)
-        if stop is not None:
-            new = torch.where(ended, stop, new)
-            ended |= new == stop
+        if stop.numel():
+            new = torch.where(ended, tokens[:, -1], new)
+            ended |= torch.isin(new, stop)
         tokens = torch.cat((tokens, new[:, None]), dim=1)
-        if ended.all():
+        if stop.numel() and ended.all():
             break
     return tokens
 
@@ -1701,14 +1861,19 @@ def _write(
 #| export model
 @torch.no_grad()
 def generate(
-    model: Transformer, tokens: Int[Tensor, "batch seq"], max_new_tokens: int, *, stop: int | None = None,
-    padding: Tensor | None = None, use_cache: bool = True, given: dict[str, Any] | None = None, **choice: Any,
+    model: Transformer, tokens: Int[Tensor, "batch seq"], max_new_tokens: int, *,
+    stop: int | Sequence[int] | Set[int] | Tensor | None = None, padding: Tensor | None = None, use_cache: bool = True,
+    given: dict[str, Any] | None = None, **choice: Any,
 ) -> Int[Tensor, "batch longer"]:  # fmt: skip
     """``tokens`` and what the model adds to them, token by token until ``max_new_tokens`` or all rows have met ``stop``.
 
     ``choice`` goes to `next_tokens`, ``given`` to the model (context, prefix). Prompts of different lengths are padded
-    on the left, ``padding`` False there. After ``stop`` a row goes on with it. ValueError beyond the context length.
+    on the left, ``padding`` False or 0 there. ``stop`` is an id or several; after one a row goes on with it. ValueError
+    beyond the context length, for an empty prompt, padding elsewhere, ids that do not exist.
     """
+    padding, stop = _prompt(model, tokens, padding), _ids(stop, model)
+    if max_new_tokens < 0:
+        raise ValueError(f"max_new_tokens is {max_new_tokens}, and must be at least 0")
     length, training = tokens.shape[1] + max_new_tokens, model.training
     if length > model.config.context_length and model.config.positions in BOUNDED:
         raise ValueError(f"{length} tokens, and the model's context_length is {model.config.context_length}")
