@@ -21,8 +21,8 @@
 #    than a thousandth of its gradient.
 # 3. **log Z climbs without z-loss and comes down with it.** The paper's coefficient shows almost nothing in 100 steps,
 #    and a strong one costs loss.
-# 4. **QK-norm survives a learning rate that breaks the plain model**, because its logits have a bound. At a tuned rate
-#    it gains nothing that we could show.
+# 4. **QK-norm survives learning rates that break the plain model**, because its logits have a bound. At a tuned rate
+#    it was ahead by a tenth of a nat, on three seeds.
 # 5. **Post-norm gets stuck at learning rates where pre-norm trains**; warmup made that rarer and did not end it.
 # 6. **AdamW does not notice a gradient that is always 1,000 times larger, and does notice one that is so once**:
 #    clipping takes most of the harm out of a bad batch.
@@ -522,9 +522,9 @@ print(
     "log Z at step 91, lr 0.01:",
     {arm: f"{mean:.2f} ± {half:.2f}" for arm, (mean, half) in zip(arms, map(interval, end.values()))},
 )
-moved, half = interval(np.subtract(end["z = 1e-4"], end["none"]))
+moved, _ = interval(np.subtract(end["z = 1e-4"], end["none"]))
 cost, wide = gap(outputs, "z = 1e-1", "none")
-assert -0.5 < moved < -half and np.mean(end["none"]) > 6 > 3 > np.mean(end["z = 1e-2"]) > 1 > np.mean(end["z = 1e-1"])
+assert abs(moved) < 0.5 and np.mean(end["none"]) > 6 > 3 > np.mean(end["z = 1e-2"]) > 1 > np.mean(end["z = 1e-1"])
 assert (
     cost > wide
     and abs(gap(outputs, "z = 1e-4", "none")[0]) < 0.02
@@ -653,14 +653,13 @@ arms = {
 attentions = compare("05_attention.json", arms, rates=(1e-3, 3e-3, 1e-2, 3e-2, 6e-2), keep=("attention_logit",))
 print(source("05_attention.json"))
 table(attentions)
-mean, half = interval(np.subtract(losses(attentions, "QK-norm")[6e-2], losses(attentions, "plain")[6e-2]))
-print(f"QK-norm against plain, both at 0.06: {mean:+.3f} ± {half:.3f}")
+normed, plain = losses(attentions, "QK-norm"), losses(attentions, "plain")
+high = np.concatenate([np.subtract(normed[lr], plain[lr]) for lr in (3e-2, 6e-2)])
+print("QK-norm against plain at 0.03 and at 0.06, seed by seed:", [f"{x:+.2f}" for x in high])
 wild = [row for row in attentions if row["lr"] == 6e-2]
 peak = {arm: np.mean([max(row["attention_logit"]) for row in wild if row["arm"] == arm]) for arm in arms}
 print("largest attention logit at 0.06, mean of the seeds:", {arm: round(x) for arm, x in peak.items()})
-assert mean + half < 0 and peak["plain"] > 50 * peak["QK-norm"] and peak["soft cap 50"] > 200
-even, wide = gap(attentions, "QK-norm", "plain")
-assert abs(even) < wide  # no difference where each is tuned
+assert (high < 0).all() and peak["plain"] > 50 * peak["QK-norm"] and peak["soft cap 50"] > 200
 
 # %%
 fig, (left, right) = axes(1, 2, size=(8.4, 3.3))
@@ -677,9 +676,10 @@ right.set_title("and cost loss where they do")
 finish(fig)
 
 # %% [markdown]
-# **Where the learning rate is tuned, QK-norm gains nothing** that three seeds could show. Its gain is tolerance: at
-# 0.06 the plain model ends within 0.1 nats of what the frequencies of bytes alone give, with logits above a thousand;
-# QK-norm stays near 14 and learns on. That matters where nobody can afford to tune, and that is where models are large.
+# **The gain of QK-norm is tolerance**: at 0.03 and 0.06 it is ahead with every seed, and at 0.06 the plain model ends
+# little more than 0.1 nats below what the frequencies of bytes alone give, with logits above a thousand; QK-norm stays
+# near 14 and learns on. That matters where nobody can afford to tune, and that is where models are large. Where each is
+# tuned it is ahead by a tenth of a nat, on three seeds and after 150 steps, which is no ranking.
 #
 # The soft cap bounds what softmax sees, and the logits under it grow on, past the point where tanh has any slope. At
 # 0.03 and 0.06 its mean loss lies between the two, which three seeds do not make certain. Gemma 3 went from Gemma 2's
@@ -726,12 +726,12 @@ finish(fig)
 
 # %% [markdown]
 # The grey line is the loss of who knows only how frequent bytes are. **Pre-norm learns at every rate, with and without
-# warmup; post-norm does not**: without warmup five of nine runs are stuck at that line, with it three, and a fourth
-# nearly. So warmup helps post-norm, and does not make it safe. It helps pre-norm as well, by 0.1 nats, an interval that
-# just touches zero: "pre-norm needs no warmup" is about surviving, not about the best loss.
+# warmup; post-norm does not**: without warmup four of nine runs are stuck at that line, with it three. So warmup helped
+# post-norm a little here, and did not make it safe. Pre-norm is ahead with warmup by 0.05 nats, within an interval that
+# holds zero: "pre-norm needs no warmup" is about surviving, not about the best loss.
 #
 # Is post-norm the worse model? Takase et al. (2206.00330) find it *better* with six layers or fewer, where it trains.
-# Two of our three tuned seeds come within 0.07 nats of pre-norm and the third is lost, so the interval says nothing.
+# Ours is 0.1 nats behind on three tuned seeds, in an interval that holds zero, so it says nothing.
 #
 # ## 6 · Gradient clipping
 #
@@ -857,10 +857,10 @@ table(sgd_clipped)
 for name, rows in (("SGD", sgd_clipped), ("AdamW", adam_clipped)):
     apart = np.subtract(*(np.concatenate(list(losses(rows, arm).values())) for arm in arms))
     print(f"{name}: clipped is better in {(apart > 0).sum()} of {len(apart)} pairs of the same rate and seed")
-    assert (apart > 0).mean() > 0.5 and (name != "SGD" or (apart > 0).all())
+    assert (apart > 0).mean() > (0.8 if name == "SGD" else 0.5)
 
 # %% [markdown]
-# For SGD clipping is better in all nine pairs of the same rate and seed; how much better, three tuned seeds cannot say.
+# For SGD clipping is better in nearly all pairs of the same rate and seed; how much better, three tuned seeds cannot say.
 # For AdamW, on clean batches, it does little, and not always good. The bad batch above is what it is for.
 #
 # ## 7 · Watching for spikes
@@ -993,7 +993,7 @@ assert early > -wide  # no gain from early dropout
 # | z-loss makes logits small | It moves them down: log Z falls, the largest absolute logit grows. |
 # | z-loss comes from ST-MoE | That one is for the router's logits (2202.08906). For the output: PaLM, and T5's code before. |
 # | QK-norm comes from ViT-22B | Henry et al. 2020, with unit vectors and a learned scale; ViT-22B has LayerNorm, most language models RMSNorm. |
-# | QK-norm improves the loss | It widens the range of learning rates; tuned, no difference here. |
+# | QK-norm improves the loss | It widens the range of learning rates; tuned, a tenth of a nat on three seeds here. |
 # | A soft cap cures saturation | It bounds what softmax sees; beyond the cap its own slope vanishes. |
 # | Clipping prevents spikes | PaLM clipped and spiked about 20 times. It limits what one batch can do. |
 # | Clipping lowers AdamW's learning rate | AdamW does not notice a constant factor; only *uneven* clipping changes its steps. |
