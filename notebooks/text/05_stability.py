@@ -545,7 +545,7 @@ finish(fig)
 
 # %% [markdown]
 # Without z-loss $\log Z$ climbs above its start, and how far depends on the learning rate, not on any need. $10^{-1}$
-# holds it at zero and costs 0.17 nats; $10^{-2}$ is still on its way. **PaLM's $10^{-4}$ shows next to nothing here**:
+# holds it at zero and costs 0.13 nats; $10^{-2}$ is still on its way. **PaLM's $10^{-4}$ shows next to nothing here**:
 # a tenth of a unit, and no loss gained or lost. It is made for hundreds of thousands of steps, and for bfloat16;
 # nothing breaks here without it. The cap of 30 is never reached: the largest logits are about 8, so it changes nothing.
 #
