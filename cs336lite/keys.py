@@ -298,8 +298,10 @@ class _Content:
     # code
 
     def function(self, value: FunctionType) -> list:
-        if _of_dataclass(value):
-            return ["of a dataclass"]
+        if _generated(value):
+            return ["generated"]
+        if "_torchdynamo_orig_callable" in vars(value):  # torch.compile keeps much beside it, and computes the same
+            return ["compiled", self.tell(value._torchdynamo_orig_callable)]
         code, name = value.__code__, value.__qualname__
         told = [self.tell(x, f"a default of {name}") for x in (value.__defaults__, value.__kwdefaults__)]
         for variable, cell in zip(code.co_freevars, value.__closure__ or ()):
@@ -363,10 +365,11 @@ class _Content:
 
     def class_(self, cls: type) -> list:
         told = [cls.__qualname__, self.tell(type(cls)), self.tell(cls.__bases__)]
-        attributes = {name: x for name, x in vars(cls).items() if name not in DERIVED and not _of_dataclass(x)}
+        attributes = {name: x for name, x in vars(cls).items() if name not in DERIVED and not _generated(x)}
         if issubclass(cls, Enum):
             made = (FunctionType, property, classmethod, staticmethod)
-            attributes = {name: x for name, x in attributes.items() if isinstance(x, made)}
+            own = {name: x for name, x in attributes.items() if not _library_name(getattr(x, "__func__", x))}
+            attributes = {name: x for name, x in own.items() if isinstance(x, made)}
             attributes |= {f"{name} =": member.value for name, member in cls.__members__.items()}
         if "__dataclass_fields__" in vars(cls):
             params = [getattr(cls.__dataclass_params__, name) for name in PARAMS]
@@ -397,12 +400,9 @@ class _Content:
         cls, own = type(value), not _library_name(type(value))
         if (fingerprint := _own_fingerprint(value)) is not None:
             return ["fingerprint", fingerprint]
-        if not own and isinstance(getattr(value, "fn", None), FunctionType) and hasattr(value, "__globals__"):
-            return [
-                "kernel",
-                self.tell(cls),
-                self.tell(value.fn),
-            ]  # Triton keeps what it has compiled beside the function
+        compiled = isinstance(value, torch.nn.Module) and hasattr(value, "_orig_mod")
+        if not own and (compiled or hasattr(value, "__globals__")):  # the latter is a kernel of Triton
+            return ["compiled", self.tell(cls), self.tell(value._orig_mod if compiled else value.fn)]
         try:
             made = copyreg.dispatch_table[cls](value) if cls in copyreg.dispatch_table else value.__reduce_ex__(4)
             held = _held(value) if own else {}
@@ -439,13 +439,17 @@ _KINDS = {
 }  # fmt: skip
 
 
-def _of_dataclass(value: Any) -> bool:
-    """Whether the decorator `dataclass` has written this function, from fields that are told themselves."""
+def _generated(value: Any) -> bool:
+    """Whether a dataclass or a named tuple has written this function, from fields that are told themselves."""
     if not isinstance(value, FunctionType):
         return False
-    if value.__globals__.get("__name__") in ("dataclasses", "reprlib"):  # around its __repr__
-        return hasattr(value, "__wrapped__") and _of_dataclass(value.__wrapped__)
-    return value.__code__.co_filename == "<string>" and value.__code__.co_qualname.startswith("__create_fn__.")
+    home, code = str(value.__globals__.get("__name__")), value.__code__
+    if home in ("dataclasses", "reprlib"):  # around a __repr__
+        return hasattr(value, "__wrapped__") and _generated(value.__wrapped__)
+    marks = code.co_qualname.startswith("__create_fn__.") or (
+        home.startswith("namedtuple_") and value.__name__ == "__new__"
+    )
+    return marks and code.co_filename == "<string>"
 
 
 def _array(value: torch.Tensor | np.ndarray) -> list:

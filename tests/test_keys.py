@@ -117,13 +117,15 @@ READ = {
     "object": "class C: pass\nc = C()\nc.k = 2\ndef f(x): return c.k * x",
     "dict": "K = {'k': 2}\ndef f(x): return K['k'] * x",
     "torch.autograd.Function": "class C(torch.autograd.Function):\n    @staticmethod\n    def forward(ctx, x): return 2 * x\ndef f(x): return C.apply(x)",
-    "torch.compile": "@torch.compile\ndef f(x): return 2 * x",
     "text": "def f(x): return 2 * x",
     "constant in a lambda": "f = lambda x: 2 * x",
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("source", READ.values(), ids=READ)
+SLOW = pytest.param("@torch.compile\ndef f(x): return 2 * x", id="torch.compile", marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("source", [*(pytest.param(x, id=name) for name, x in READ.items()), SLOW])
 def test_what_code_names_counts(module, source):
     before = fingerprint(module(HEAD + source).f)
     assert fingerprint(module(HEAD + source).f) == before
@@ -227,8 +229,7 @@ def run(*command: str, given: str | None = None, seed: int) -> str:
 def test_a_key_is_the_same_in_every_process_and_in_a_notebook(tmp_path):
     (tmp_path / "script.py").write_text(SCRIPT)
     first = run(str(tmp_path / "script.py"), seed=1)
-    assert run(str(tmp_path / "script.py"), seed=2) == first
-    *told, changed = run("-c", KERNEL, given=SCRIPT, seed=3).splitlines()[-2:]
+    *told, changed = run("-c", KERNEL, given=SCRIPT, seed=2).splitlines()[-2:]
     assert told == first.splitlines()
     assert changed not in first  # a cell that was run again with other code
 
@@ -362,6 +363,7 @@ def test_a_sweep_gives_each_experiment_its_own_result(data, tmp_path, folder):
     assert first_losses(experiments[::-1], data, **cache) == found[::-1]
 
 
+@pytest.mark.slow
 def test_a_sweep_in_two_processes_keeps_under_the_same_keys(data, tmp_path):
     experiments = [Experiment(TINY.replace(loss=partial(loss_of, k=k)), PLAN) for k in (1.0, 3.0)]
     found = first_losses(experiments, data, cache=tmp_path, jobs=2)
