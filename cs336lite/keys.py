@@ -401,7 +401,8 @@ class _Content:
         if (fingerprint := _own_fingerprint(value)) is not None:
             return ["fingerprint", fingerprint]
         compiled = isinstance(value, torch.nn.Module) and hasattr(value, "_orig_mod")
-        if not own and (compiled or hasattr(value, "__globals__")):  # the latter is a kernel of Triton
+        kernel = hasattr(value, "__globals__") and hasattr(value, "fn")  # of Triton
+        if not own and (compiled or kernel):
             return ["compiled", self.tell(cls), self.tell(value._orig_mod if compiled else value.fn)]
         try:
             made = copyreg.dispatch_table[cls](value) if cls in copyreg.dispatch_table else value.__reduce_ex__(4)
