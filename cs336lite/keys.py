@@ -21,7 +21,6 @@ from collections.abc import Iterable
 from dataclasses import MISSING, InitVar, fields, is_dataclass
 from enum import Enum
 from functools import cached_property, lru_cache, partial
-from inspect import unwrap
 from pathlib import Path, PurePath
 from types import (
     BuiltinFunctionType,
@@ -105,9 +104,10 @@ def _library_name(value: Any) -> str | None:
     module, name = getattr(value, "__module__", None), getattr(value, "__qualname__", None)
     if isinstance(value, BuiltinFunctionType) and isinstance(value.__self__, ModuleType | None):
         return f"{module}.{name}"
-    if not (isinstance(name, str) and module in sys.modules and _library(vars(sys.modules[module]))):
+    top = sys.modules.get(module) if isinstance(module, str) and isinstance(name, str) else None
+    if top is None or not _library(vars(top)):
         return None
-    found = functools.reduce(lambda inside, part: getattr(inside, part, None), name.split("."), sys.modules[module])
+    found = functools.reduce(lambda inside, part: getattr(inside, part, None), name.split("."), top)
     return f"{module}.{name}" if found is value else None
 
 
@@ -169,14 +169,21 @@ class _Description:
     def named(self, value: Any) -> str:
         if name := _library_name(value):
             return name
-        who = value if isinstance(getattr(value, "__qualname__", None), str) else type(value)
-        return f"{who.__module__}.{who.__qualname__}#{_digest(_Content(self.arrays).tell(value))[:8]}"
+        digest = _digest(_Content(self.arrays).tell(value))
+        who = (
+            value
+            if all(isinstance(getattr(value, x, None), str) for x in ("__module__", "__qualname__"))
+            else type(value)
+        )
+        return f"{who.__module__}.{who.__qualname__}#{digest[:8]}"
 
 
 def _atom(value: Any) -> tuple[str, str] | None:
     """The kind and the text of a value that its text tells."""
     if isinstance(value, torch.dtype | torch.device | np.dtype):
         return ("numpy.dtype" if isinstance(value, np.dtype) else type(value).__name__), str(value)
+    if value is ... or value is NotImplemented:
+        return "constant", str(value)
     return ("Path", value.as_posix()) if isinstance(value, PurePath) else None
 
 
@@ -188,9 +195,12 @@ def _own_fingerprint(value: Any) -> str | None:
 
 
 def _refuse_init_only(value: Any) -> None:
-    for field in type(value).__dataclass_fields__.values():
-        if isinstance(field.type, InitVar) or "InitVar" in str(field.type):
-            raise TypeError(f"{_short(value)} does not keep what it is given as {field.name}: make it a field")
+    kept = {field.name for field in fields(value)}
+    for name, field in type(value).__dataclass_fields__.items():
+        if name not in kept and (isinstance(field.type, InitVar) or "InitVar" in str(field.type)):
+            raise TypeError(
+                f"{_short(value)} does not keep what it is given as {name}: make it a field, not an InitVar"
+            )
 
 
 def _held(value: Any) -> dict[str, Any]:
@@ -288,8 +298,10 @@ class _Content:
     # code
 
     def function(self, value: FunctionType) -> list:
-        if _of_dataclass(value):
-            return ["of a dataclass"]
+        if _generated(value):
+            return ["generated"]
+        if "_torchdynamo_orig_callable" in vars(value):  # torch.compile keeps much beside it, and computes the same
+            return ["compiled", self.tell(value._torchdynamo_orig_callable)]
         code, name = value.__code__, value.__qualname__
         told = [self.tell(x, f"a default of {name}") for x in (value.__defaults__, value.__kwdefaults__)]
         for variable, cell in zip(code.co_freevars, value.__closure__ or ()):
@@ -336,12 +348,14 @@ class _Content:
         return value, name
 
     def imported(self, read: Read, function: FunctionType) -> tuple[Any, str]:
-        package = function.__globals__.get("__package__") or ""
-        name = importlib.util.resolve_name("." * read.level + read.module, package)
+        name = "." * read.level + read.module
         try:
+            name = importlib.util.resolve_name(name, function.__globals__.get("__package__") or "")
+            top = sys.modules.get(name.partition(".")[0]) or importlib.util.find_spec(name.partition(".")[0])
+            origin = getattr(top, "origin", None)
+            if _library(vars(top)) if isinstance(top, ModuleType) else origin and _installed(origin):
+                return None, name  # it is not imported for this
             module = importlib.import_module(name)
-            if _library(vars(module)):
-                return None, name
             for part in read.names:
                 if not hasattr(module, part):
                     importlib.import_module(f"{name}.{part}")
@@ -351,10 +365,11 @@ class _Content:
 
     def class_(self, cls: type) -> list:
         told = [cls.__qualname__, self.tell(type(cls)), self.tell(cls.__bases__)]
-        attributes = {name: x for name, x in vars(cls).items() if name not in DERIVED and not _of_dataclass(x)}
+        attributes = {name: x for name, x in vars(cls).items() if name not in DERIVED and not _generated(x)}
         if issubclass(cls, Enum):
             made = (FunctionType, property, classmethod, staticmethod)
-            attributes = {name: x for name, x in attributes.items() if isinstance(x, made)}
+            own = {name: x for name, x in attributes.items() if not _library_name(getattr(x, "__func__", x))}
+            attributes = {name: x for name, x in own.items() if isinstance(x, made)}
             attributes |= {f"{name} =": member.value for name, member in cls.__members__.items()}
         if "__dataclass_fields__" in vars(cls):
             params = [getattr(cls.__dataclass_params__, name) for name in PARAMS]
@@ -385,6 +400,10 @@ class _Content:
         cls, own = type(value), not _library_name(type(value))
         if (fingerprint := _own_fingerprint(value)) is not None:
             return ["fingerprint", fingerprint]
+        compiled = isinstance(value, torch.nn.Module) and hasattr(value, "_orig_mod")
+        kernel = hasattr(value, "__globals__") and hasattr(value, "fn")  # of Triton
+        if not own and (compiled or kernel):
+            return ["compiled", self.tell(cls), self.tell(value._orig_mod if compiled else value.fn)]
         try:
             made = copyreg.dispatch_table[cls](value) if cls in copyreg.dispatch_table else value.__reduce_ex__(4)
             held = _held(value) if own else {}
@@ -421,10 +440,17 @@ _KINDS = {
 }  # fmt: skip
 
 
-def _of_dataclass(value: Any) -> bool:
-    """Whether the decorator `dataclass` has written this function, from fields that are told themselves."""
-    code = getattr(unwrap(value) if callable(value) else value, "__code__", None)
-    return code is not None and code.co_filename == "<string>" and code.co_qualname.startswith("__create_fn__.")
+def _generated(value: Any) -> bool:
+    """Whether a dataclass or a named tuple has written this function, from fields that are told themselves."""
+    if not isinstance(value, FunctionType):
+        return False
+    home, code = str(value.__globals__.get("__name__")), value.__code__
+    if home in ("dataclasses", "reprlib"):  # around a __repr__
+        return hasattr(value, "__wrapped__") and _generated(value.__wrapped__)
+    marks = code.co_qualname.startswith("__create_fn__.") or (
+        home.startswith("namedtuple_") and value.__name__ == "__new__"
+    )
+    return marks and code.co_filename == "<string>"
 
 
 def _array(value: torch.Tensor | np.ndarray) -> list:
