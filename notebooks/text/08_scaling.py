@@ -980,7 +980,7 @@ finish(fig)
 # %% [markdown]
 # Nearly all runs come out better than foretold, and far fewer than 95 % fall inside their 95 % interval, whichever
 # budgets are fitted. The interval knows the scatter of runs and the doubt about the five constants, and nothing about
-# whether the law has the right form. A law that fits every run to 4 % can miss the next ones by 10 %.
+# whether the law has the right form. A law that fits every run to 4 % can miss the next ones by 12 %.
 #
 # ## 6 · The planner
 #
@@ -1389,7 +1389,7 @@ if HAVE_MODEL:  # one of them again
 #
 # | often said | what is so |
 # |---|---|
-# | Chinchilla: 20 tokens for each weight | A rule near 1e22 to 1e24 FLOPs, for one corpus and tokenizer. The replication says 27 at 1e17 FLOPs and 17 at 1e25; the printed constants 15 and 76. Our models, on bytes: 52 to 75. |
+# | Chinchilla: 20 tokens for each weight | A rule near 1e22 to 1e24 FLOPs, for one corpus and tokenizer. The replication says 27 at 1e17 FLOPs and 17 at 1e25; the printed constants 15 and 76. Our models, on bytes: 49 to 74. |
 # | Kaplan was wrong because his learning-rate schedules did not decay | That was the guess of 2203.15556. Counting (2406.12907), warmup, the last layer and tuning (2406.19146) explain it. |
 # | A and B can be compared between papers | They are values at one weight and one token. Compare exponents, or losses within the range of the runs. |
 # | The loss goes to zero with scale | It goes to E, and E is an extrapolation too. |
