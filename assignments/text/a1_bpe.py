@@ -133,7 +133,7 @@ import sys
 from array import array
 from bisect import bisect_left
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cache, cached_property
 from itertools import chain, compress, islice, product, repeat
 from operator import add, index
@@ -423,10 +423,10 @@ def _file_to_count(input_path: str | os.PathLike) -> Iterator[Path]:
     if not os.path.exists(path):  # also for a name that no system allows
         wrong = "no such file (train_bpe takes a path, not the text itself)"
         raise FileNotFoundError(errno.ENOENT, wrong, str(path)[:200])
-    with TemporaryDirectory() as folder:
-        copy = path
-        if not (path.is_file() and path.stat().st_size):  # a pipe; a file of /proc, whose size reads 0
-            copy = Path(folder) / "stream"
+    streams = not (path.is_file() and path.stat().st_size)  # a pipe; a file of /proc, whose size reads 0
+    with TemporaryDirectory() if streams else nullcontext() as folder:
+        copy = Path(folder) / "stream" if streams else path
+        if streams:
             with open(path, "rb") as source, open(copy, "wb") as target:
                 shutil.copyfileobj(source, target)
         with open(copy, "rb") as file:
@@ -438,7 +438,7 @@ _CHUNK_BYTES = 1 << 20  # counted at once; while it is counted a chunk takes abo
 _WINDOW_BYTES = 1 << 14  # read at once to find the end of a chunk
 _COARSE_PIECES = 1 << 17  # distinct coarse pieces kept before they are broken up
 _FOLLOWED_PAIRS = 300  # pairs whose counts are kept, at the least
-_LONG_WORD = 300  # characters from which a word is kept token by token
+_LONG_WORD = 1_000  # characters from which a word is kept token by token; below, to split it is quicker
 
 
 def _count_file(path: Path, special_tokens: list[str], num_processes: int | None, progress: bool) -> dict[str, int]:
