@@ -28,7 +28,7 @@ from itertools import chain, compress, islice, pairwise, product, repeat
 from operator import add, index
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import ClassVar
+from typing import ClassVar, SupportsIndex
 
 import regex
 
@@ -569,7 +569,7 @@ class Tokenizer:
         for segment in safe_segments(iterable, list(self.special_ids), pattern=self.pattern):
             yield from self.encode(segment)
 
-    def decode(self, ids: Iterable[int]) -> str:
+    def decode(self, ids: Iterable[SupportsIndex]) -> str:
         """The text of ``ids``. Raises ValueError for an id that the vocabulary lacks."""
         return decode_ids(ids, self.vocab)
 
@@ -857,7 +857,7 @@ class _Memo(dict):
         return answer
 
 
-def decode_ids(ids: Iterable[int], vocab: dict[int, bytes]) -> str:
+def decode_ids(ids: Iterable[SupportsIndex], vocab: dict[int, bytes]) -> str:
     """The text of ``ids``: the bytes of all of them joined, then decoded as UTF-8 with ``errors="replace"``.
 
     Raises ValueError that names an id which ``vocab`` lacks.

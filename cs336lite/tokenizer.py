@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from operator import index
-from typing import Protocol, runtime_checkable
+from typing import Protocol, SupportsIndex, runtime_checkable
 
 import regex
 
@@ -24,10 +24,10 @@ class Tokenizer(Protocol):
 
     def encode(self, text: str) -> list[int]: ...
 
-    def decode(self, ids: Iterable[int]) -> str: ...
+    def decode(self, ids: Iterable[SupportsIndex]) -> str: ...
 
 
-def checked(ids: Iterable[int], vocab_size: int) -> list[int]:
+def checked(ids: Iterable[SupportsIndex], vocab_size: int) -> list[int]:
     """The ids as a list, each known to be in the vocabulary.
 
     Raises ValueError for the first id outside 0 <= id < vocab_size, and says where it stands; TypeError when an id is
@@ -71,7 +71,7 @@ class CharacterTokenizer:
     def encode(self, text: str) -> list[int]:
         return [ord(character) for character in well_formed(text)]
 
-    def decode(self, ids: Iterable[int]) -> str:
+    def decode(self, ids: Iterable[SupportsIndex]) -> str:
         return well_formed("".join(chr(i) for i in checked(ids, self.vocab_size)))
 
 
@@ -93,7 +93,7 @@ class ByteTokenizer:
     def encode(self, text: str) -> list[int]:
         return list(well_formed(text).encode("utf-8"))
 
-    def decode(self, ids: Iterable[int]) -> str:
+    def decode(self, ids: Iterable[SupportsIndex]) -> str:
         return bytes(checked(ids, self.vocab_size)).decode("utf-8", errors="replace")
 
 
@@ -165,7 +165,7 @@ class WordTokenizer:
     def encode(self, text: str) -> list[int]:
         return [self.ids.get(piece, 0) for piece in split_pattern(well_formed(text), self.pattern)]
 
-    def decode(self, ids: Iterable[int]) -> str:
+    def decode(self, ids: Iterable[SupportsIndex]) -> str:
         return "".join(self.pieces[i] for i in checked(ids, self.vocab_size))
 
 

@@ -742,7 +742,7 @@ def test_ids_may_be_tensors_and_arrays(trained):
     numpy, torch = pytest.importorskip("numpy"), pytest.importorskip("torch")
     tokenizer = Tokenizer(trained[1], trained[2])
     ids = tokenizer.encode("the learner")
-    for given_ids in (torch.tensor(ids), iter(torch.tensor(ids)), numpy.array(ids, dtype="uint16"), tuple(ids)):
+    for given_ids in (torch.tensor(ids), list(torch.tensor(ids)), numpy.array(ids, dtype="uint16"), tuple(ids)):
         assert tokenizer.decode(given_ids) == "the learner"
 
 
@@ -940,7 +940,7 @@ VOCAB, MERGES = '{"a": 0, "b": 1, "ab": 2}', "#version: 0.2\na b\n"
         (VOCAB, MERGES + "a b\n", "merges.txt, line 3: 'a b' stands in line 2 already"),
         (VOCAB, MERGES.encode() + b"\xff a", "merges.txt, line 3: byte 0xff is not UTF-8 text"),
         (VOCAB, MERGES.encode("utf-16"), "merges.txt is text in UTF-16"),
-        (VOCAB, gzip.compress(MERGES.encode()), "merges.txt is compressed: decompress it first"),
+        (VOCAB, gzip.compress(MERGES.encode(), mtime=0), "merges.txt is compressed: decompress it first"),
         (MERGES, MERGES, "vocab.json, line 1: not JSON"),
         (VOCAB[:-1] + "\n", MERGES, "vocab.json, line 2: not JSON"),
         ('["a", "b", "ab"]', MERGES, "vocab.json holds a JSON list: it must map tokens to ids"),

@@ -83,7 +83,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, SupportsIndex
 
 import regex
 
@@ -819,7 +819,7 @@ class Tokenizer:
         for segment in safe_segments(iterable, list(self.special_ids), pattern=self.pattern):
             yield from self.encode(segment)
 
-    def decode(self, ids: Iterable[int]) -> str:
+    def decode(self, ids: Iterable[SupportsIndex]) -> str:
         """The text of ``ids``. Raises ValueError for an id that the vocabulary lacks."""
         return decode_ids(ids, self.vocab)
 
@@ -1170,7 +1170,7 @@ check("a1_bpe", "encode")
 
 # %% solution="decode"
 #| export
-def decode_ids(ids: Iterable[int], vocab: dict[int, bytes]) -> str:
+def decode_ids(ids: Iterable[SupportsIndex], vocab: dict[int, bytes]) -> str:
     """The text of ``ids``: the bytes of all of them joined, then decoded as UTF-8 with ``errors="replace"``.
 
     Raises ValueError that names an id which ``vocab`` lacks.
