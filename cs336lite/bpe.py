@@ -397,27 +397,25 @@ def _greatest_first(tokens: list[bytes]):
     return key
 
 
-class _Words(list):
-    """Short words, each a string, and behind them the long words, token by token: there a merge costs what it changes.
+class _Words:
+    """Short words, each a string, and long words token by token, linked: there a merge costs what it changes.
 
-    From ``start`` on, an element is one token. It is "" at both ends of a word, and where a merge took the token away.
-    The neighbours of element i are ``before[i - start]`` and ``after[i - start]``.
+    A place i is the word ``short[i]`` or, from ``start = len(short)`` on, the token ``tokens[i - start]``. A token is ""
+    at both ends of a word, and where a merge took it away. ``before`` and ``after`` are its neighbours' indices.
     """
 
-    def __init__(self, short_words: Iterable[str], long_words: Iterable[str]) -> None:
-        super().__init__(short_words)
-        self.start = len(self)
-        self.ends = [self.start]
-        for word in long_words:
-            self.extend(("", *word))
-            self.ends.append(len(self))
-        self.append("")
-        self.before = array("q", range(self.start - 1, len(self) - 1))
-        self.after = array("q", range(self.start + 1, len(self) + 1))
+    def __init__(self, short: Iterable[str], long: Iterable[str]) -> None:
+        self.short, self.tokens, self.ends = list(short), [], [0]
+        for word in long:
+            self.tokens.extend(("", *word))
+            self.ends.append(len(self.tokens))
+        self.tokens.append("")
+        self.before = array("q", range(-1, len(self.tokens) - 1))
+        self.after = array("q", range(1, len(self.tokens) + 1))
 
 
 def _lay_out(words: list[str], freqs: list[int]) -> tuple[_Words, list[int]]:
-    """The words that hold a pair as `_Words`, and how often each element of them occurs."""
+    """The words that hold a pair as `_Words`, and how often what is at each place occurs."""
     short = [1 < len(word) < _LONG_WORD for word in words]
     long = [len(word) >= _LONG_WORD for word in words]
     laid = _Words(compress(words, short), compress(words, long))
@@ -429,19 +427,20 @@ def _lay_out(words: list[str], freqs: list[int]) -> tuple[_Words, list[int]]:
 
 def _take_up(words: _Words, freqs: list[int]) -> tuple[list[str], list[int]]:
     """All words as strings again, and how often each occurs."""
-    long_words = ["".join(words[end:next_end]) for end, next_end in pairwise(words.ends)]
-    return words[: words.start] + long_words, freqs[: words.start] + [freqs[end] for end in words.ends[:-1]]
+    start = len(words.short)
+    long_words = ["".join(words.tokens[end:next_end]) for end, next_end in pairwise(words.ends)]
+    return words.short + long_words, freqs[:start] + [freqs[start + end] for end in words.ends[:-1]]
 
 
 def _frequent_pairs(words: _Words, freqs: list[int], floor: int, wanted: int) -> tuple[dict, dict, int]:
-    """The counts of the pairs that reach a new floor, where they are (the index once for each pair), and that floor."""
+    """The counts of the pairs that reach a new floor, the places (once a pair) that hold them, and that floor."""
     where = defaultdict(list)
-    for i, word in enumerate(islice(words, words.start)):
+    for i, word in enumerate(words.short):
         for pair in map(add, word, word[1:]):
             where[pair].append(i)
-    for i in range(words.start, len(words) - 1):
-        if words[i] and words[i + 1]:
-            where[words[i] + words[i + 1]].append(i)
+    for i, (first, second) in enumerate(pairwise(words.tokens), start=len(words.short)):
+        if first and second:
+            where[first + second].append(i)
     pairs = {pair: sum(map(freqs.__getitem__, places)) for pair, places in where.items()}
     most = max(_FOLLOWED_PAIRS, wanted // 5)
     floor = max(1, min(floor // 2, heapq.nlargest(most, pairs.values())[-1])) if len(pairs) > most else 1
@@ -457,13 +456,14 @@ def _merge_everywhere(
     Where x stands on the left, (x, first) becomes (x, new), and so on the right: what one loses the other gains.
     """
     left, right, twins = defaultdict(list), defaultdict(list), []
-    places = where.pop(pair)  # in short words first
-    short = bisect_left(places, words.start)
-    for i in islice(places, short):
-        parts = words[i].split(pair)
+    places, short = where.pop(pair), words.short
+    for i in places:
+        if i >= len(short):
+            break  # the short words come first
+        parts = short[i].split(pair)
         if len(parts) == 1:
             continue  # the pair was here once, and went with an earlier merge
-        words[i] = new.join(parts)
+        short[i] = new.join(parts)
         head, *middle, tail = parts
         if head:
             left[head[-1]].append(i)
@@ -475,7 +475,8 @@ def _merge_everywhere(
                 left[part[-1]].append(i)
             else:
                 twins.append(i)
-    _merge_by_token(pair, new, words, places[short:], left, right, twins)
+    if words.ends[-1]:
+        _merge_by_token(pair, new, words, places, left, right, twins)
     first, second = pair
     changes = [(x + first, x + new, places) for x, places in left.items()]
     changes += [(second + y, new + y, places) for y, places in right.items()]
@@ -495,25 +496,26 @@ def _merge_everywhere(
 def _merge_by_token(
     pair: str, new: str, words: _Words, places: list[int], left: dict, right: dict, twins: list[int]
 ) -> None:
-    """Merge ``pair`` into ``new`` at these places of long words, in ascending order; note each neighbour's place."""
+    """Merge ``pair`` into ``new`` in long words, the places in ascending order; note the places of new pairs."""
     first, second = pair
-    start, before, after = words.start, words.before, words.after
+    start, tokens, before, after = len(words.short), words.tokens, words.before, words.after
     merged = []
-    for i in places:
-        j = after[i - start]
-        if words[i] == first and words[j] == second:  # else one of them went with an earlier merge
-            words[i], words[j] = new, ""
-            after[i - start] = after[j - start]
-            before[after[j - start] - start] = i
+    for place in islice(places, bisect_left(places, start), None):
+        i = place - start
+        j = after[i]
+        if tokens[i] == first and tokens[j] == second:  # else one of them went with an earlier merge
+            tokens[i], tokens[j] = new, ""
+            after[i] = after[j]
+            before[after[i]] = i
             merged.append(i)
     for i in merged:
-        h, j = before[i - start], after[i - start]
-        if words[h] and words[h] != new:
-            left[words[h]].append(h)
-        if words[j] == new:
-            twins.append(i)
-        elif words[j]:
-            right[words[j]].append(i)
+        x, y = tokens[before[i]], tokens[after[i]]
+        if x and x != new:
+            left[x].append(start + before[i])
+        if y == new:
+            twins.append(start + i)
+        elif y:
+            right[y].append(start + i)
 
 
 class Tokenizer:
@@ -582,9 +584,10 @@ class Tokenizer:
         *,
         pattern: str | None = None,
     ) -> "Tokenizer":
-        """A tokenizer from files in GPT-2's formats, ``vocab.json`` and ``merges.txt``; ``pattern`` None: what they show.
+        """A tokenizer from files in GPT-2's formats: ``vocab.json`` and ``merges.txt``.
 
-        Raises ValueError, with file and line, for what is not in these formats or was made with another pattern.
+        ``pattern`` None takes what a ``tokenizer.json`` beside them tells, else GPT-2's. Raises ValueError, with file and
+        line, for what is not in these formats, and for merges that GPT-2's pattern cannot have given.
         """
         beside, merges = settings_beside(vocab_path), read_merges(merges_path)
         vocab = read_vocab(vocab_path, merges, special_tokens or [])
@@ -640,7 +643,7 @@ def read_merges(path: str | os.PathLike) -> dict[tuple[bytes, bytes], int]:
 
 def shown_bytes(token: str) -> bytes:
     """The bytes that `gpt2_byte_to_unicode` shows; what holds another character stands for itself."""
-    return bytes(map(BYTE_OF.get, token)) if BYTE_OF.keys() >= set(token) else token.encode()
+    return bytes(map(BYTE_OF.get, token)) if BYTE_OF.keys() >= set(token) else token.encode(errors="surrogatepass")
 
 
 BYTE_OF = {character: b for b, character in gpt2_byte_to_unicode().items()}
