@@ -1,12 +1,18 @@
 """Byte-pair encoding: against its definition, against three libraries, and in what it costs."""
 
+import bz2
 import copy
+import gzip
 import inspect
 import json
+import lzma
+import os
 import random
 import re
+import threading
 import tracemalloc
 from itertools import pairwise
+from pathlib import Path
 
 import bpe_oracle
 import pytest
@@ -181,6 +187,19 @@ def test_training_equals_the_definition_where_the_floor_falls_many_times(tmp_pat
     assert all(later <= earlier // 2 for earlier, later in pairwise(floors))
 
 
+@pytest.mark.parametrize("tie_break", RULES)
+@FEW
+@given(text=st.lists(st.one_of(RICH, st.sampled_from(["aab" * 9, "a" * 21, "abcabd" * 5]))).map("".join))
+def test_long_words_are_merged_as_short_ones_are(tmp_path_factory, tie_break, text):
+    path = write(tmp_path_factory.getbasetemp(), text.encode())
+    expected = bpe_oracle.train(text.encode(), 290, [END], tie_break)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bpe, "_FOLLOWED_PAIRS", 2)  # so that words are laid out and taken up many times
+        for length in (2, 5, 20):
+            patch.setattr(bpe, "_LONG_WORD", length)
+            assert train_bpe(path, 290, [END], tie_break=tie_break) == expected
+
+
 @pytest.mark.parametrize("seed", range(12))
 def test_counting_in_chunks_equals_counting_the_whole(tmp_path, monkeypatch, seed):
     rng = random.Random(seed)
@@ -289,8 +308,9 @@ def test_arguments_are_left_alone(tmp_path, trained):
 
 def test_one_string_for_a_list_of_special_tokens_is_told(tmp_path):
     """In a process of its own: here the annotations are checked, and would speak first."""
-    call = f"from cs336lite.bpe import train_bpe; train_bpe({str(write(tmp_path, b'abc'))!r}, 300, {END!r})"
-    assert "ValueError: special_tokens is one string" in run("python", "-c", call, cwd=tmp_path).stderr
+    for call in (f"train_bpe({str(write(tmp_path, b'abc'))!r}, 300, {END!r})", f"Tokenizer({{}}, [], {END!r})"):
+        error = run("python", "-c", f"from cs336lite.bpe import *; {call}", cwd=tmp_path).stderr
+        assert "ValueError: special_tokens is one string" in error
 
 
 def test_the_interface_is_the_one_that_others_rely_on():
@@ -298,8 +318,13 @@ def test_the_interface_is_the_one_that_others_rely_on():
         "(input_path: str | os.PathLike, vocab_size: int, special_tokens: list[str], *, tie_break: str = 'cs336', "
         "num_processes: int | None = None, progress: bool = False)"
     )
-    assert list(inspect.signature(Tokenizer).parameters) == ["vocab", "merges", "special_tokens"]
-    assert list(inspect.signature(Tokenizer.from_files).parameters) == ["vocab_path", "merges_path", "special_tokens"]
+    for call, names in [
+        (Tokenizer, ["vocab", "merges", "special_tokens"]),
+        (Tokenizer.from_files, ["vocab_path", "merges_path", "special_tokens"]),
+    ]:
+        *positional, pattern = inspect.signature(call).parameters.values()
+        assert [parameter.name for parameter in positional] == names
+        assert pattern.name == "pattern" and pattern.kind is pattern.KEYWORD_ONLY
     for method in ("encode", "encode_iterable", "decode", "save"):
         assert callable(getattr(Tokenizer, method))
 
@@ -339,6 +364,77 @@ def test_a_merge_looks_only_at_the_words_that_hold_its_pair(tmp_path, monkeypatc
         return total
 
     assert looks(400) < 2.6 * looks(200)
+
+
+@pytest.mark.parametrize("letters", ["ACGT", "ACDEFGHIKLMNPQRSTVWY", "a", "=", " "])
+def test_training_on_a_run_without_white_space_is_not_quadratic(tmp_path, monkeypatch, letters):
+    # By what is looked at, not by seconds: the characters of each string that a merge searches.
+    def looks(length: int) -> int:
+        run = "".join(random.Random(4).choices(letters, k=length))
+        total = 0
+
+        def noting(pair, new, words, freqs, pairs, where, floor, original=bpe._merge_everywhere):
+            nonlocal total
+            total += sum(len(words.short[i]) if i < len(words.short) else 1 for i in where[pair])
+            return original(pair, new, words, freqs, pairs, where, floor)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(bpe, "_merge_everywhere", noting)
+            train_bpe(write(tmp_path, run.encode()), 300, [])
+        return total
+
+    assert 0 < looks(8_000) < 2.6 * looks(4_000)
+
+
+# What is in place of a file
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_pipe_is_read_to_its_end(tmp_path, prose):
+    os.mkfifo(tmp_path / "pipe")
+    writer = threading.Thread(target=(tmp_path / "pipe").write_bytes, args=(prose.encode(),), daemon=True)
+    writer.start()
+    learned = train_bpe(tmp_path / "pipe", 400, [END])
+    writer.join()
+    assert learned == train_bpe(write(tmp_path, prose.encode()), 400, [END])
+
+
+@pytest.mark.skipif(not Path("/proc/version").exists(), reason="no /proc here")
+def test_a_file_whose_size_reads_zero_is_read_to_its_end(tmp_path):
+    learned = train_bpe("/proc/version", 400, [])
+    assert learned == train_bpe(write(tmp_path, Path("/proc/version").read_bytes()), 400, []) and learned[1]
+
+
+@pytest.mark.parametrize("compress", [gzip.compress, bz2.compress, lzma.compress, lambda data: b"(\xb5/\xfd" + data])
+def test_compressed_files_are_refused(tmp_path, compress):
+    path = write(tmp_path, compress(b"the cat sat on the mat " * 50))
+    with pytest.raises(ValueError, match=f"{re.escape(str(path))} is compressed: decompress it first"):
+        train_bpe(path, 300, [])
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32"])
+def test_utf16_is_refused(tmp_path, encoding):
+    with pytest.raises(ValueError, match="is text in UTF-16: save it as UTF-8"):
+        train_bpe(write(tmp_path, "the cat\n".encode(encoding)), 300, [])
+
+
+def test_a_folder_and_a_text_are_told_from_a_file(tmp_path):
+    with pytest.raises(IsADirectoryError, match="this is a folder"):
+        train_bpe(tmp_path, 300, [])
+    for text in ("the cat sat", "the cat sat " * 1_000, "the\0cat"):
+        with pytest.raises(FileNotFoundError, match="takes a path, not the text"):
+            train_bpe(text, 300, [])
+
+
+def test_arguments_of_another_type_are_told(tmp_path):
+    path = str(write(tmp_path, b"abc"))
+    for arguments, words in [
+        ("300, None", "special_tokens is None: give a list of strings"),
+        ("300, [b'<a>']", "special_tokens is [b'<a>']: give a list of strings"),
+        ("300.0, []", "vocab_size is 300.0: give a whole number"),
+    ]:
+        call = f"from cs336lite.bpe import train_bpe; train_bpe({path!r}, {arguments})"
+        assert f"TypeError: {words}" in run("python", "-c", call, cwd=tmp_path).stderr
 
 
 def test_progress_bars_on_request(tmp_path, capsys):
@@ -401,6 +497,109 @@ def test_ids_are_those_of_tiktoken_and_hugging_face(trained, text):
     ids = Tokenizer(vocab, merges, [END]).encode(text)
     assert ids == peer.encode(text, allowed_special="all")
     assert ids == pretrained_hf(vocab, merges).encode(text).ids
+
+
+# The patterns of other models
+
+OTHERS = ["gpt4", "qwen2", "llama3"]
+MANY = st.lists(
+    st.sampled_from([*PIECES, *CHARACTERS, "'LL", "\u2019s", "12345", ".\n\n", "\t", "(x", "DON'T", "'\u017f"])
+)
+
+
+def peer_of(pattern: str, texts: list[str]):
+    """A tokenizer of Hugging Face that cuts text by one of our patterns, trained on these texts."""
+    hf = pytest.importorskip("tokenizers")
+    peer = hf.Tokenizer(hf.models.BPE())
+    cut = hf.pre_tokenizers.Split(hf.Regex(bpe.PATTERNS[pattern].replace(r"\Z", r"\z")), "isolated")
+    bytes_only = hf.pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    peer.pre_tokenizer = hf.pre_tokenizers.Sequence([cut, bytes_only])
+    alphabet = hf.pre_tokenizers.ByteLevel.alphabet()
+    peer.train_from_iterator(
+        texts, hf.trainers.BpeTrainer(vocab_size=700, initial_alphabet=alphabet, show_progress=False)
+    )
+    return peer, cut
+
+
+@pytest.fixture(scope="module", params=OTHERS)
+def other(request, prose, tmp_path_factory):
+    """(a pattern's name, Hugging Face's tokenizer, what cuts its text, ours from its files)"""
+    peer, cut = peer_of(request.param, [*prose.split(END), "a.\n\n\tb 12345 (x) DON'T\n" * 99])
+    vocab, merges = peer.model.save(str(tmp_path_factory.mktemp(request.param)))
+    return request.param, peer, cut, Tokenizer.from_files(vocab, merges, [END], pattern=request.param)
+
+
+@FAST
+@given(text=MANY.map("".join))
+def test_other_patterns_give_the_ids_of_hugging_face(other, text):
+    name, peer, cut, ours = other
+    pieces = [text[a:b] for _, (a, b) in cut.pre_tokenize_str(text)]
+    assert bpe._find_pretokens(text, name) == pieces
+    if END not in text:
+        assert ours.encode(text) == peer.encode(text).ids
+    assert ours.decode(ours.encode(text)) == text
+
+
+@FEW
+@given(parts=MANY)
+def test_a_stream_under_another_pattern_equals_the_joined_text(other, parts):
+    ours = other[3]
+    ids = ours.encode("".join(parts))
+    assert list(ours.encode_iterable(parts)) == ids
+    assert list(ours.encode_iterable("".join(parts))) == ids
+
+
+def test_a_long_text_under_another_pattern_is_cut_into_the_same_pieces(other):
+    text = "one two.\n\n  three 1234\n\n" * 3_000
+    assert other[3].encode(text) == other[1].encode(text).ids
+
+
+@FAST
+@given(text=MANY.map("".join))
+def test_gpt4_is_cl100k_base(text):
+    public = pytest.importorskip("tiktoken_ext.openai_public")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(public, "load_tiktoken_bpe", lambda *args, **kwargs: {})
+        theirs = public.cl100k_base()["pat_str"].replace("$", r"\Z")
+    assert bpe._find_pretokens(text, "gpt4") == regex.findall(theirs, text)
+
+
+def test_files_of_another_pattern_are_never_read_as_gpt2s(other, tmp_path):
+    name, peer, _, ours = other
+    vocab, merges = peer.model.save(str(tmp_path))
+    with pytest.raises(ValueError, match=r"merges\.txt, line \d+: GPT-2's pattern cuts .* into pieces"):
+        Tokenizer.from_files(vocab, merges)
+    peer.save(str(tmp_path / "tokenizer.json"))
+    settings = json.loads((tmp_path / "tokenizer.json").read_text("utf-8"))
+    if name == "gpt4":  # our regular expression and theirs are written in different dialects
+        with pytest.raises(ValueError, match="cuts text as no pattern known here"):
+            Tokenizer.from_files(vocab, merges)
+        return
+    settings["added_tokens"] = [{"id": 900, "content": "<|é|>"}, {"id": 901, "content": "<|end|>"}]
+    (tmp_path / "tokenizer.json").write_text(json.dumps(settings), "utf-8")
+    told = Tokenizer.from_files(vocab, merges, ["<|end|>", "<|é|>"])
+    assert told.pattern == name and told.encode("ab.\n\n<|end|>") == [*ours.encode("ab.\n\n"), 901]
+    assert told.decode([900]) == "<|é|>"
+    settings["normalizer"] = {"type": "NFC"}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(settings), "utf-8")
+    with pytest.warns(UserWarning, match="has normalizer, which is not followed"):
+        Tokenizer.from_files(vocab, merges)
+    settings["model"]["vocab"] = {"another": 0}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(settings), "utf-8")
+    with pytest.raises(ValueError, match="GPT-2's pattern cuts"):  # the file is of another vocabulary
+        Tokenizer.from_files(vocab, merges)
+
+
+@FAST
+@given(text=RICH)
+def test_no_merge_of_our_own_is_taken_for_one_of_another_pattern(tmp_path_factory, text):
+    merges = train_bpe(write(tmp_path_factory.getbasetemp(), text.encode()), 400, [])[1]
+    assert bpe.find_pattern({}, "merges.txt", {pair: 1 for pair in merges}) == "gpt2"
+
+
+def test_an_unknown_pattern_is_told():
+    with pytest.raises(ValueError, match=r"pattern is 'gpt5': .*'gpt2', 'gpt4', 'qwen2', 'llama3'"):
+        Tokenizer({}, [], pattern="gpt5")
 
 
 # Encoding and decoding
@@ -513,6 +712,64 @@ def test_invalid_utf8_is_replaced_on_decoding():
     for data in [b"\xff", b"a\xe5\xad", b"\xf0\x9f\x99", b"\x80ok", "字".encode()]:
         assert tokenizer.decode(list(data)) == data.decode("utf-8", "replace")
     assert tokenizer.decode([]) == ""
+
+
+BYTES = Tokenizer({i: bytes([i]) for i in range(256)}, [], ["👍", END])
+SURROGATES = st.text(st.sampled_from("a 👍\ud83d\udc4d\udbc0\udce9é\n"), max_size=12)
+
+
+@FAST
+@given(text=SURROGATES, data=st.data())
+def test_surrogates_give_the_ids_of_tiktoken(text, data):
+    tiktoken = pytest.importorskip("tiktoken")
+    ranks = {bytes([i]): i for i in range(256)}
+    peer = tiktoken.Encoding("bytes", pat_str=PATTERN, mergeable_ranks=ranks, special_tokens={"👍": 256, END: 257})
+    ids = peer.encode(text, allowed_special="all")
+    assert BYTES.encode(text) == ids
+    assert Tokenizer(BYTES.vocab, []).encode(text) == peer.encode(text, disallowed_special=())
+    cut = data.draw(st.integers(0, len(text)))
+    assert list(BYTES.encode_iterable([text[:cut], "", text[cut:]])) == ids
+    assert list(BYTES.encode_iterable(text)) == ids
+
+
+def test_a_special_token_that_no_text_can_hold_is_refused(tmp_path):
+    for call in (Tokenizer, lambda *rest: train_bpe(write(tmp_path, b"abc"), 300, rest[2])):
+        with pytest.raises(ValueError, match="a surrogate is no character"):
+            call({}, [], ["<\ud83d>"])
+
+
+def test_ids_may_be_tensors_and_arrays(trained):
+    numpy, torch = pytest.importorskip("numpy"), pytest.importorskip("torch")
+    tokenizer = Tokenizer(trained[1], trained[2])
+    ids = tokenizer.encode("the learner")
+    for given_ids in (torch.tensor(ids), list(torch.tensor(ids)), numpy.array(ids, dtype="uint16"), tuple(ids)):
+        assert tokenizer.decode(given_ids) == "the learner"
+
+
+def test_what_is_no_text_and_no_ids_is_told(tmp_path):
+    told = {
+        "decode([[1, 2]])": "ids are whole numbers in one flat sequence, such as [5, 0], not [[1, 2]]",
+        "decode(5)": "ids are whole numbers in one flat sequence, such as [5, 0], not 5",
+        "decode([5.0])": "ids are whole numbers in one flat sequence, such as [5, 0], not [5.0]",
+        "decode('ab')": "ids are whole numbers in one flat sequence, such as [5, 0], not 'ab'",
+        "encode(b'ab')": "only a string can be encoded, and this is bytes: b'ab'",
+        "encode(['ab'])": "only a string can be encoded, and this is list: ['ab']",
+        "encode(None)": "only a string can be encoded, and this is NoneType: None",
+        "encode_iterable([b'ab']).__next__()": "a stream of strings is needed, and this is bytes: open files as text",
+    }
+    call = """
+import sys
+from cs336lite.bpe import Tokenizer
+for special_tokens in ([], ["<a>"]):
+    tokenizer = Tokenizer({i: bytes([i]) for i in range(256)}, [], special_tokens)
+    for call in sys.argv[1:]:
+        try:
+            print(eval("tokenizer." + call))
+        except TypeError as error:
+            print(error)
+"""
+    done = run("python", "-c", call, *told, cwd=tmp_path)
+    assert done.stdout.splitlines() == [*told.values()] * 2, done.stderr
 
 
 # Streams
@@ -645,6 +902,71 @@ def test_files_written_by_hand(tmp_path):
     tokenizer = Tokenizer.from_files(tmp_path / "vocab.json", tmp_path / "merges.txt", ["<end of text>"])
     assert tokenizer.merges == [(b"#", b"#"), (b" ", b"##")]
     assert tokenizer.encode(" ####<end of text>") == [3, 2, 4]
+
+
+@pytest.mark.parametrize("name", ["<|français|>", "ilÖveyou", "<|č|>", "<|a b|>", "<|字|>", "Ġthe|", "é", "<|end|>"])
+@pytest.mark.parametrize("form", ["as it is", "in GPT-2's characters"])
+def test_a_special_token_is_found_in_either_form(tmp_path, name, form):
+    shown = bpe.gpt2_byte_to_unicode()
+    ids = {character: byte for byte, character in shown.items()}
+    text = name if form == "as it is" else "".join(map(shown.get, name.encode()))
+    ids[text] = ids.get(text, 256)
+    (tmp_path / "vocab.json").write_text(json.dumps(ids), "utf-8")
+    (tmp_path / "merges.txt").write_text("#version: 0.2\n", "utf-8")
+    tokenizer = Tokenizer.from_files(tmp_path / "vocab.json", tmp_path / "merges.txt", [name])
+    assert tokenizer.encode(f"x{name}y") == [ord("x"), 256, ord("y")]
+    assert tokenizer.decode([256]) == name
+    assert tokenizer.decode(tokenizer.encode("é the")) == "é the"
+
+
+def test_a_special_token_in_both_forms_is_the_one_as_it_is(tmp_path):
+    ids = {"<|Ã©|>": 0, "<|é|>": 1}
+    (tmp_path / "vocab.json").write_text(json.dumps(ids), "utf-8")
+    (tmp_path / "merges.txt").write_text("", "utf-8")
+    tokenizer = Tokenizer.from_files(tmp_path / "vocab.json", tmp_path / "merges.txt", ["<|é|>"])
+    assert tokenizer.encode("<|é|>") == [1]
+
+
+VOCAB, MERGES = '{"a": 0, "b": 1, "ab": 2}', "#version: 0.2\na b\n"
+
+
+@pytest.mark.parametrize(
+    ("vocab", "merges", "words"),
+    [
+        (VOCAB, MERGES + "lonely\n", "merges.txt, line 3: a merge is two tokens, and here are 1: 'lonely'"),
+        (VOCAB, MERGES + "\r\na b c\r\n", "merges.txt, line 4: a merge is two tokens, and here are 3"),
+        (VOCAB, "# trained by me\n" + MERGES, "merges.txt, line 1: a merge is two tokens, and here are 4"),
+        (VOCAB, MERGES + "b a\n", "merges.txt, line 3: the merge makes b'ba', which the vocabulary lacks"),
+        (VOCAB, MERGES + "a b\n", "merges.txt, line 3: 'a b' stands in line 2 already"),
+        (VOCAB, MERGES.encode() + b"\xff a", "merges.txt, line 3: byte 0xff is not UTF-8 text"),
+        (VOCAB, MERGES.encode("utf-16"), "merges.txt is text in UTF-16"),
+        (VOCAB, gzip.compress(MERGES.encode(), mtime=0), "merges.txt is compressed: decompress it first"),
+        (MERGES, MERGES, "vocab.json, line 1: not JSON"),
+        (VOCAB[:-1] + "\n", MERGES, "vocab.json, line 2: not JSON"),
+        ('["a", "b", "ab"]', MERGES, "vocab.json holds a JSON list: it must map tokens to ids"),
+        ('{"a": 0, "b": "1"}', MERGES, "vocab.json: the id of 'b' is '1', and must be a whole number"),
+        ('{"a": 0, "b": 1, "ab": 1}', MERGES, "vocab.json: 'b' and 'ab' have the same id, 1"),
+        ('{"model": {"vocab": {}}}', MERGES, "vocab.json is a tokenizer.json: write its model.vocab"),
+    ],
+)
+def test_broken_files_are_told_with_file_and_line(tmp_path, vocab, merges, words):
+    for name, data in (("vocab.json", vocab), ("merges.txt", merges)):
+        (tmp_path / name).write_bytes(data if isinstance(data, bytes) else data.encode())
+    with pytest.raises(ValueError, match=f"^{re.escape(str(tmp_path / words))}"):
+        Tokenizer.from_files(tmp_path / "vocab.json", tmp_path / "merges.txt")
+
+
+@pytest.mark.parametrize("encode", [str.encode, lambda text: text.encode("utf-8-sig")])
+def test_line_ends_and_byte_order_marks_do_not_matter(tmp_path, encode):
+    (tmp_path / "vocab.json").write_bytes(encode(VOCAB))
+    (tmp_path / "merges.txt").write_bytes(encode(MERGES.replace("\n", " \r\n\r\n")))
+    assert Tokenizer.from_files(tmp_path / "vocab.json", tmp_path / "merges.txt").encode("abba") == [2, 1, 0]
+
+
+def test_two_ids_of_the_same_bytes_are_not_written(tmp_path):
+    with pytest.raises(ValueError, match="two ids have the same bytes"):
+        Tokenizer({0: b"a", 1: b"a"}, []).save(tmp_path / "vocab.json", tmp_path / "merges.txt")
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_byte_table_of_gpt2():

@@ -21,6 +21,7 @@ from cs336lite.tokenizer import (
     compare,
     first_merges,
     split_pattern,
+    well_formed,
 )
 
 AWKWARD = [
@@ -34,6 +35,8 @@ AWKWARD = [
     "e\u0301 \u00a0\u3000\u2028\x00\x1f",
     "I'LL it's ''ll 'S 'dd",
     "12345 ²³½ ٣٤٥ ⅷ",
+    "the end\n  ",
+    " \n \t",
 ]
 # letters, digits, spaces and line ends of several scripts, so that short random texts meet every rule
 CHARACTERS = string.ascii_letters + string.digits + "'sdmtlvre  \t\n\r\u00a0\u3000.,!?_-()<|>éßя中文हि्٣½²🙂\u200d"
@@ -61,6 +64,32 @@ def test_characters_and_bytes_round_trip_any_text(tokenizer, text):
     assert tokenizer.decode(iter(ids)) == text
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("\ud83d", "\ufffd"),
+        ("a\udc4d\ud83d", "a\ufffd\ufffd"),
+        ("pdf \udbc0 text", "pdf \ufffd text"),
+        ("\ud83d\udc4d", "👍"),
+        ("\ufeffa", "\ufeffa"),
+        ("\ufffea", "\ufffea"),
+    ],
+)
+def test_surrogates_are_joined_or_replaced(text, expected):
+    tokenizers = {"characters": CharacterTokenizer(), "bytes": ByteTokenizer(), "words": WordTokenizer(text)}
+    assert well_formed(text) == expected
+    for name, tokenizer in tokenizers.items():
+        assert tokenizer.decode(tokenizer.encode(text)) == expected, name
+    for row in compare(tokenizers, {"text": text}):
+        assert (row.characters, row.bytes, row.lossless) == (len(expected), len(expected.encode()), True)
+    assert CharacterTokenizer().decode(map(ord, text)) == expected
+
+
+@given(text=texts)
+def test_well_formed_leaves_text_alone(text):
+    assert well_formed(text) == text
+
+
 @given(text=texts)
 def test_lengths_are_code_points_and_utf8_bytes(text):
     assert len(CharacterTokenizer().encode(text)) == len(text)
@@ -79,6 +108,16 @@ def test_bytes_that_are_not_utf8_are_replaced_not_raised():
 def test_unknown_id_is_named_with_its_position(tokenizer, bad):
     with pytest.raises(ValueError, match=rf"id {bad} at position 1 .* 0 to {tokenizer.vocab_size - 1}"):
         tokenizer.decode([0, bad])
+
+
+@pytest.mark.parametrize("tokenizer", [CharacterTokenizer(), ByteTokenizer(), WordTokenizer("a b")])
+def test_ids_may_be_arrays_and_must_be_whole_numbers(tokenizer):
+    numpy = pytest.importorskip("numpy")
+    assert tokenizer.decode(numpy.array([1, 2], dtype="uint16")) == tokenizer.decode([1, 2])
+    with pytest.raises(TypeError, match="float"):
+        tokenizer.decode(iter([1.0]))
+    with pytest.raises(TypeError, match="list"):
+        tokenizer.decode(iter([[1]]))
 
 
 def test_words_round_trip_what_they_know_and_lose_what_they_do_not():

@@ -78,10 +78,12 @@ Built in assignments/source/a1_bpe/a1_bpe.ipynb.
 import json
 import os
 import re
+import warnings
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path
+from typing import ClassVar, SupportsIndex
 
 import regex
 
@@ -122,15 +124,20 @@ def pretokenize(text: str, special_tokens: Iterable[str] = ()) -> list[str]:
     return [pretoken for part in re.split(_any_of(*special_tokens), text) for pretoken in _find_pretokens(part)]
 
 
+import errno
 import heapq
 import pickle
+import shutil
 import subprocess
 import sys
+from array import array
+from bisect import bisect_left
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cache, cached_property
-from itertools import chain, compress, product, repeat
-from operator import add
+from itertools import chain, compress, islice, product, repeat
+from operator import add, index
+from tempfile import TemporaryDirectory
 
 
 @cache
@@ -139,11 +146,22 @@ def _any_of(*special_tokens: str) -> str:
     return "|".join(map(re.escape, sorted(special_tokens, key=len, reverse=True))) or "(?!)"
 
 
-def _find_pretokens(text: str) -> list[str]:
-    """What PATTERN finds. Where all is ASCII a plain pattern finds the same, more than twice as fast."""
+def _find_pretokens(text: str, pattern: str = "gpt2") -> list[str]:
+    """What a pattern of PATTERNS finds. For GPT-2's and ASCII a plain pattern finds the same, more than twice as fast."""
+    if pattern != "gpt2":
+        return regex.findall(PATTERNS[pattern], text)
     return _ASCII.findall(text) if text.isascii() else _FINE.findall(text)
 
 
+# Other models keep up to three digits together, or one, and line ends with what stands before them.
+_WORDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+"
+_REST = r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+PATTERNS = {
+    "gpt2": PATTERN,
+    "gpt4": "|".join([_WORDS, r"\p{N}{1,3}", r"\s+\Z", _REST]),  # tiktoken's cl100k_base
+    "qwen2": "|".join([_WORDS, r"\p{N}", _REST]),  # as their files tokenizer.json write it
+    "llama3": "|".join([_WORDS, r"\p{N}{1,3}", _REST]),
+}
 _FINE = regex.compile(PATTERN)
 _ASCII = re.compile(
     r" ?[A-Za-z]++|'(?:[sdmt]|ll|ve|re)| ?[0-9]++| ?[^\t-\r A-Za-z0-9]++|[\t-\r ]+(?![^\t-\r ])|[\t-\r ]+"
@@ -154,6 +172,24 @@ _SPACE = r"\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
 _COARSE = re.compile(rf" ?[^{_SPACE}]++|[{_SPACE}]+(?![^{_SPACE}])|[{_SPACE}]+")
 # White space after something else. Text can be cut before it: no pre-token and no lookahead reaches across.
 _BORDER = rf"(?<=[^{_SPACE}])[{_SPACE}]"
+# The other patterns of PATTERNS take line ends along with what stands before them.
+_BORDER_IN_LINE = rf"(?<=[^{_SPACE}])(?![\r\n])[{_SPACE}]"
+
+
+def _border(pattern: str) -> str:
+    return _BORDER if pattern == "gpt2" else _BORDER_IN_LINE
+
+
+def _well_formed(text: str) -> str:
+    """``text`` as UTF-8 can write it, as tiktoken makes it: surrogates that are a pair are joined, others are U+FFFD."""
+    if not isinstance(text, str):
+        raise TypeError(f"only a string can be encoded, and this is {type(text).__name__}: {text!r:.40}")
+    if text.isascii() or not _SURROGATE.search(text):
+        return text
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 ### END SOLUTION
 
 
@@ -274,6 +310,22 @@ def gpt2_byte_to_unicode() -> dict[int, str]:
 
 
 # %% [markdown]
+# ### Given: what is no text
+#
+# You need this only if you want your training to refuse what it cannot read.
+
+
+# %%
+#| export
+def refuse_other_formats(path: str | os.PathLike, start: bytes) -> None:
+    """Raises ValueError where the first bytes of a file show that it is compressed, or text in UTF-16."""
+    if re.match(rb"\x1f\x8b\x08|BZh[1-9]1AY&SY|\xfd7zXZ\x00|\x28\xb5\x2f\xfd|PK\x03\x04", start):
+        raise ValueError(f"{path} is compressed: decompress it first")
+    if start.startswith((b"\xff\xfe", b"\xfe\xff")) and b"\0" in start:
+        raise ValueError(f"{path} is text in UTF-16: save it as UTF-8 first")
+
+
+# %% [markdown]
 # ## 4 · Training (`train`)
 #
 # **Difficulty ●●●●○ · Importance ●●●●● · 120 minutes · 30 points**
@@ -318,7 +370,7 @@ def train_bpe(
     """The vocabulary (id to bytes) and the merges, in order, that byte-pair encoding learns from a file.
 
     Args:
-        input_path: a file, read as the bytes that it holds and decoded as UTF-8 with ``errors="replace"``.
+        input_path: a file or a pipe, read as the bytes that it holds and decoded as UTF-8 with ``errors="replace"``.
         vocab_size: how many ids to make at most. Special tokens come first, in order, then the 256 bytes, then one
             token a merge; training stops early when no pair is left.
         special_tokens: the text is cut at these before anything is counted.
@@ -332,7 +384,8 @@ def train_bpe(
     """
     ### BEGIN SOLUTION
     _check_arguments(vocab_size, special_tokens, tie_break, num_processes)
-    counts = _count_file(Path(input_path), special_tokens, num_processes, progress)
+    with _file_to_count(input_path) as path:
+        counts = _count_file(path, special_tokens, num_processes, progress)
     merges = _learn_merges(counts, vocab_size - 256 - len(special_tokens), tie_break, progress)
     tokens = [*map(str.encode, special_tokens), *(bytes([b]) for b in range(256)), *(a + b for a, b in merges)]
     return dict(enumerate(tokens)), merges
@@ -341,11 +394,17 @@ def train_bpe(
 def _check_arguments(vocab_size: int, special_tokens: list[str], tie_break: str, num_processes: int | None) -> None:
     if isinstance(special_tokens, str):
         raise ValueError(f"special_tokens is one string, {special_tokens!r}: give a list of strings")
+    if special_tokens is None or not all(isinstance(token, str) for token in special_tokens):
+        raise TypeError(f"special_tokens is {special_tokens!r}: give a list of strings, [] for none")
     if "" in special_tokens:
         raise ValueError("special_tokens holds an empty string, which would match everywhere: leave it out")
     if len(set(special_tokens)) < len(special_tokens):
         twice = Counter(special_tokens).most_common(1)[0][0]
         raise ValueError(f"special_tokens holds {twice!r} more than once: an id belongs to one token")
+    if broken := list(filter(_SURROGATE.search, special_tokens)):
+        raise ValueError(f"special_tokens holds {broken[0]!r}: a surrogate is no character, and no file can hold it")
+    if not hasattr(vocab_size, "__index__"):
+        raise TypeError(f"vocab_size is {vocab_size!r}: give a whole number")
     if vocab_size < 256 + len(special_tokens):
         needed = f"256 bytes and {len(special_tokens)} special tokens need at least {256 + len(special_tokens)}"
         raise ValueError(f"vocab_size is {vocab_size}, but {needed}")
@@ -355,10 +414,31 @@ def _check_arguments(vocab_size: int, special_tokens: list[str], tie_break: str,
         raise ValueError(f"num_processes is {num_processes}: give at least 1, or None to let the file's size decide")
 
 
+@contextmanager
+def _file_to_count(input_path: str | os.PathLike) -> Iterator[Path]:
+    """The path of a file that can be read from any offset. What only streams, as a pipe does, is copied to one."""
+    path = Path(os.fsdecode(input_path))
+    if os.path.isdir(path):
+        raise IsADirectoryError(errno.EISDIR, "train_bpe reads one file, and this is a folder", str(path))
+    if not os.path.exists(path):  # also for a name that no system allows
+        wrong = "no such file (train_bpe takes a path, not the text itself)"
+        raise FileNotFoundError(errno.ENOENT, wrong, str(path)[:200])
+    streams = not (path.is_file() and path.stat().st_size)  # a pipe; a file of /proc, whose size reads 0
+    with TemporaryDirectory() if streams else nullcontext() as folder:
+        copy = Path(folder) / "stream" if streams else path
+        if streams:
+            with open(path, "rb") as source, open(copy, "wb") as target:
+                shutil.copyfileobj(source, target)
+        with open(copy, "rb") as file:
+            refuse_other_formats(path, file.read(1 << 16))
+        yield copy
+
+
 _CHUNK_BYTES = 1 << 20  # counted at once; while it is counted a chunk takes about twenty times its size
 _WINDOW_BYTES = 1 << 14  # read at once to find the end of a chunk
 _COARSE_PIECES = 1 << 17  # distinct coarse pieces kept before they are broken up
 _FOLLOWED_PAIRS = 300  # pairs whose counts are kept, at the least
+_LONG_WORD = 1_000  # characters from which a word is kept token by token; below, to split it is quicker
 
 
 def _count_file(path: Path, special_tokens: list[str], num_processes: int | None, progress: bool) -> dict[str, int]:
@@ -474,6 +554,7 @@ def _learn_merges(counts: dict[str, int], wanted: int, tie_break: str, progress:
     The bytes are the first 256 characters. A pair's count can only fall once it exists, and most pairs are far too
     rare ever to be merged. So only pairs that occur ``floor`` times or more are followed; when none of these is left,
     all are counted again and the floor is lowered to at most half, which happens a few times in all.
+    To split a word costs as much as it is long, so long words are kept in another way: see `_Words`.
     """
     shown = gpt2_byte_to_unicode()
     alphabet = sorted(range(256), key=shown.get) if tie_break == "huggingface" else range(256)
@@ -489,8 +570,7 @@ def _learn_merges(counts: dict[str, int], wanted: int, tie_break: str, progress:
     floor = sys.maxsize
     with _progress(progress, total=wanted, desc="merge") as report:
         while len(merges) < wanted and floor > 1:
-            long = [len(word) > 1 for word in words]  # a word of one token holds no pair
-            words, freqs = list(compress(words, long)), list(compress(freqs, long))
+            words, freqs = _lay_out(words, freqs)
             pairs, where, floor = _frequent_pairs(words, freqs, floor, wanted - len(merges))
             heap = [(-n, order(pair), pair) for pair, n in pairs.items()]
             heapq.heapify(heap)
@@ -510,6 +590,7 @@ def _learn_merges(counts: dict[str, int], wanted: int, tie_break: str, progress:
                 for new in _merge_everywhere(pair, chr(len(tokens) - 1), words, freqs, pairs, where, floor):
                     heapq.heappush(heap, (-pairs[new], order(new), new))
                 report(1)
+            words, freqs = _take_up(words, freqs)
     return merges
 
 
@@ -530,12 +611,50 @@ def _greatest_first(tokens: list[bytes]):
     return key
 
 
-def _frequent_pairs(words: list[str], freqs: list[int], floor: int, wanted: int) -> tuple[dict, dict, int]:
-    """The counts of the pairs that reach a new floor, the words (by index, once a pair) that hold them, that floor."""
+class _Words:
+    """Short words, each a string, and long words token by token, linked: there a merge costs what it changes.
+
+    A place i is the word ``short[i]`` or, from ``start = len(short)`` on, the token ``tokens[i - start]``. A token is ""
+    at both ends of a word, and where a merge took it away. ``before`` and ``after`` are its neighbours' indices.
+    """
+
+    def __init__(self, short: Iterable[str], long: Iterable[str]) -> None:
+        self.short, self.tokens, self.ends = list(short), [], [0]
+        for word in long:
+            self.tokens.extend(("", *word))
+            self.ends.append(len(self.tokens))
+        self.tokens.append("")
+        self.before = array("q", range(-1, len(self.tokens) - 1))
+        self.after = array("q", range(1, len(self.tokens) + 1))
+
+
+def _lay_out(words: list[str], freqs: list[int]) -> tuple[_Words, list[int]]:
+    """The words that hold a pair as `_Words`, and how often what is at each place occurs."""
+    short = [1 < len(word) < _LONG_WORD for word in words]
+    long = [len(word) >= _LONG_WORD for word in words]
+    laid = _Words(compress(words, short), compress(words, long))
+    counts = list(compress(freqs, short))
+    for n, (end, next_end) in zip(compress(freqs, long), pairwise(laid.ends)):
+        counts.extend(repeat(n, next_end - end))
+    return laid, counts
+
+
+def _take_up(words: _Words, freqs: list[int]) -> tuple[list[str], list[int]]:
+    """All words as strings again, and how often each occurs."""
+    start = len(words.short)
+    long_words = ["".join(words.tokens[end:next_end]) for end, next_end in pairwise(words.ends)]
+    return words.short + long_words, freqs[:start] + [freqs[start + end] for end in words.ends[:-1]]
+
+
+def _frequent_pairs(words: _Words, freqs: list[int], floor: int, wanted: int) -> tuple[dict, dict, int]:
+    """The counts of the pairs that reach a new floor, the places (once a pair) that hold them, and that floor."""
     where = defaultdict(list)
-    for i, word in enumerate(words):
+    for i, word in enumerate(words.short):
         for pair in map(add, word, word[1:]):
             where[pair].append(i)
+    for i, (first, second) in enumerate(pairwise(words.tokens), start=len(words.short)):
+        if first and second:
+            where[first + second].append(i)
     pairs = {pair: sum(map(freqs.__getitem__, places)) for pair, places in where.items()}
     most = max(_FOLLOWED_PAIRS, wanted // 5)
     floor = max(1, min(floor // 2, heapq.nlargest(most, pairs.values())[-1])) if len(pairs) > most else 1
@@ -544,18 +663,21 @@ def _frequent_pairs(words: list[str], freqs: list[int], floor: int, wanted: int)
 
 
 def _merge_everywhere(
-    pair: str, new: str, words: list[str], freqs: list[int], pairs: dict, where: dict, floor: int
+    pair: str, new: str, words: _Words, freqs: list[int], pairs: dict, where: dict, floor: int
 ) -> list[str]:
     """Merge ``pair`` into ``new`` in every word and keep ``pairs`` and ``where`` true; the new pairs worth following.
 
     Where x stands on the left, (x, first) becomes (x, new), and so on the right: what one loses the other gains.
     """
     left, right, twins = defaultdict(list), defaultdict(list), []
-    for i in where.pop(pair):
-        parts = words[i].split(pair)
+    places, short = where.pop(pair), words.short
+    for i in places:
+        if i >= len(short):
+            break  # the short words come first
+        parts = short[i].split(pair)
         if len(parts) == 1:
             continue  # the pair was here once, and went with an earlier merge
-        words[i] = new.join(parts)
+        short[i] = new.join(parts)
         head, *middle, tail = parts
         if head:
             left[head[-1]].append(i)
@@ -567,6 +689,8 @@ def _merge_everywhere(
                 left[part[-1]].append(i)
             else:
                 twins.append(i)
+    if words.ends[-1]:
+        _merge_by_token(pair, new, words, places, left, right, twins)
     first, second = pair
     changes = [(x + first, x + new, places) for x, places in left.items()]
     changes += [(second + y, new + y, places) for y, places in right.items()]
@@ -581,6 +705,31 @@ def _merge_everywhere(
             pairs[made], where[made] = n, places
             born.append(made)
     return born
+
+
+def _merge_by_token(
+    pair: str, new: str, words: _Words, places: list[int], left: dict, right: dict, twins: list[int]
+) -> None:
+    """Merge ``pair`` into ``new`` in long words, the places in ascending order; note the places of new pairs."""
+    first, second = pair
+    start, tokens, before, after = len(words.short), words.tokens, words.before, words.after
+    merged = []
+    for place in islice(places, bisect_left(places, start), None):
+        i = place - start
+        j = after[i]
+        if tokens[i] == first and tokens[j] == second:  # else one of them went with an earlier merge
+            tokens[i], tokens[j] = new, ""
+            after[i] = after[j]
+            before[after[i]] = i
+            merged.append(i)
+    for i in merged:
+        x, y = tokens[before[i]], tokens[after[i]]
+        if x and x != new:
+            left[x].append(start + before[i])
+        if y == new:
+            twins.append(start + i)
+        elif y:
+            right[y].append(start + i)
 
 
 ### END SOLUTION
@@ -600,9 +749,11 @@ import tempfile
 
 from cs336lite.course.data import chinese_passage, technical_text
 
-corpus = Path(tempfile.mkdtemp()) / "manual.txt"
+folder = tempfile.TemporaryDirectory()
+corpus = Path(folder.name) / "manual.txt"
 corpus.write_text(technical_text()[:300_000], "utf-8", newline="")
 vocab, merges = train_bpe(corpus, 1_000, ["<|endoftext|>"])
+folder.cleanup()
 print("first  ", [(a + b).decode(errors="replace") for a, b in merges[:14]])
 print("longest", sorted((token.decode(errors="replace") for token in vocab.values()), key=len)[-9:])
 
@@ -624,6 +775,7 @@ class Tokenizer:
         vocab: id to bytes.
         merges: pairs of tokens, in the order in which they were learned.
         special_tokens: strings that are never cut, each with one id; one that ``vocab`` lacks gets the next free id.
+        pattern: whose pre-tokens: ``"gpt2"``, and with the course's own `Encoder` also ``"gpt4"``, ``"qwen2"``, ``"llama3"``.
 
     Raises ValueError when a special token is empty and when a merge makes a token that ``vocab`` lacks.
     """
@@ -633,19 +785,27 @@ class Tokenizer:
         vocab: dict[int, bytes],
         merges: list[tuple[bytes, bytes]],
         special_tokens: list[str] | None = None,
+        *,
+        pattern: str = "gpt2",
     ) -> None:
-        self.vocab, self.merges = dict(vocab), list(merges)
+        self.vocab, self.merges, self.pattern = dict(vocab), list(merges), pattern
         self.special_ids = {}
+        if pattern not in Encoder.patterns:
+            raise ValueError(f"pattern is {pattern!r}: this Encoder knows {', '.join(map(repr, Encoder.patterns))}")
+        if isinstance(special_tokens, str):
+            raise ValueError(f"special_tokens is one string, {special_tokens!r}: give a list of strings")
         id_of = {token: i for i, token in reversed(self.vocab.items())}
         for token in special_tokens or []:
             if not token:
                 raise ValueError("special_tokens holds an empty string, which would match everywhere: leave it out")
+            if token.encode(errors="replace").decode() != token:
+                raise ValueError(f"special_tokens holds {token!r}: a surrogate is no character, and no text holds it")
             self.special_ids[token] = id_of.setdefault(token.encode(), max(self.vocab, default=-1) + 1)
             self.vocab[self.special_ids[token]] = token.encode()
         for rank, (first, second) in enumerate(self.merges):
             if first + second not in id_of:
                 raise ValueError(f"merge {rank} makes {first + second!r}, which the vocabulary lacks")
-        self.encoder = Encoder(dict(vocab), self.merges)
+        self.encoder = Encoder(dict(vocab), self.merges, pattern=pattern)
 
     def encode(self, text: str) -> list[int]:
         """The ids of ``text``; special tokens match leftmost, then longest."""
@@ -658,32 +818,42 @@ class Tokenizer:
 
     def encode_iterable(self, iterable: Iterable[str]) -> Iterator[int]:
         """The ids of all the strings joined, one by one, without ever holding much of the text."""
-        for segment in safe_segments(iterable, list(self.special_ids)):
+        for segment in safe_segments(iterable, list(self.special_ids), pattern=self.pattern):
             yield from self.encode(segment)
 
-    def decode(self, ids: Iterable[int]) -> str:
+    def decode(self, ids: Iterable[SupportsIndex]) -> str:
         """The text of ``ids``. Raises ValueError for an id that the vocabulary lacks."""
         return decode_ids(ids, self.vocab)
 
     @classmethod
     def from_files(
-        cls, vocab_path: str | os.PathLike, merges_path: str | os.PathLike, special_tokens: list[str] | None = None
+        cls,
+        vocab_path: str | os.PathLike,
+        merges_path: str | os.PathLike,
+        special_tokens: list[str] | None = None,
+        *,
+        pattern: str | None = None,
     ) -> "Tokenizer":
-        """A tokenizer from files in GPT-2's formats: ``vocab.json`` and ``merges.txt``."""
-        byte_of = {character: b for b, character in gpt2_byte_to_unicode().items()}
+        """A tokenizer from files in GPT-2's formats: ``vocab.json`` and ``merges.txt``.
 
-        def to_bytes(token: str) -> bytes:  # some files write a special token as it is
-            return bytes(map(byte_of.get, token)) if byte_of.keys() >= set(token) else token.encode()
-
-        vocab = {i: to_bytes(token) for token, i in json.loads(Path(vocab_path).read_text("utf-8")).items()}
-        lines = Path(merges_path).read_text("utf-8").split("\n")
-        pairs = [line.split() for line in lines if line.strip() and not line.startswith("#version")]
-        return cls(vocab, [(to_bytes(first), to_bytes(second)) for first, second in pairs], special_tokens)
+        ``pattern`` None takes what a ``tokenizer.json`` beside them tells, else GPT-2's. Raises ValueError, with file and
+        line, for what is not in these formats, and for merges that GPT-2's pattern cannot have given.
+        """
+        beside, merges = settings_beside(vocab_path), read_merges(merges_path)
+        vocab = read_vocab(vocab_path, merges, special_tokens or [])
+        vocab |= {added["id"]: added["content"].encode() for added in beside.get("added_tokens", [])}
+        check_merges(merges_path, merges, vocab)
+        pattern = pattern or find_pattern(beside, merges_path, merges)
+        return cls(vocab, list(merges), special_tokens, pattern=pattern)
 
     def save(self, vocab_path: str | os.PathLike, merges_path: str | os.PathLike) -> None:
         """Write GPT-2's two files; `from_files` reads them back."""
         character = gpt2_byte_to_unicode()
         vocab = {"".join(map(character.get, token)): i for i, token in self.vocab.items()}
+        if len(vocab) < len(self.vocab):
+            raise ValueError(
+                "two ids have the same bytes, and vocab.json can hold only one of them: nothing is written"
+            )
         lines = [" ".join("".join(map(character.get, token)) for token in pair) for pair in self.merges]
         for path, text in (
             (Path(vocab_path), json.dumps(vocab, ensure_ascii=False)),
@@ -692,6 +862,158 @@ class Tokenizer:
             beside = path.with_name(path.name + ".part")
             beside.write_text(text, "utf-8", newline="\n")
             beside.replace(path)
+
+
+# %% [markdown]
+# ### Given, and not needed for the exercises: files as people have them
+#
+# `from_files` reads with these functions. They say in which line of which file something is wrong, and they refuse
+# files of a tokenizer that cuts text in another way than yours, because it would give other ids without a word.
+
+
+# %%
+#| export
+def read_text(path: str | os.PathLike) -> str:
+    """The text of a UTF-8 file, with or without a byte order mark. Raises ValueError for other files, with the line."""
+    data = Path(path).read_bytes()
+    refuse_other_formats(path, data)
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = 1 + data[: error.start].count(b"\n")
+        raise ValueError(f"{path}, line {line}: byte {data[error.start]:#04x} is not UTF-8 text") from None
+
+
+# %%
+#| export
+def read_merges(path: str | os.PathLike) -> dict[tuple[bytes, bytes], int]:
+    """The merges of a ``merges.txt`` in order, each with its line. Raises ValueError for a line that is no merge."""
+    lines_of = {}
+    for number, line in enumerate(read_text(path).split("\n"), start=1):
+        tokens = line.split()
+        if not tokens or line.startswith("#version"):
+            continue
+        if len(tokens) != 2:
+            raise ValueError(f"{path}, line {number}: a merge is two tokens, and here are {len(tokens)}: {line!r:.60}")
+        pair = tuple(map(shown_bytes, tokens))
+        if pair in lines_of:
+            raise ValueError(f"{path}, line {number}: {line!r:.60} stands in line {lines_of[pair]} already")
+        lines_of[pair] = number
+    return lines_of
+
+
+def shown_bytes(token: str) -> bytes:
+    """The bytes that `gpt2_byte_to_unicode` shows; what holds another character stands for itself."""
+    return bytes(map(BYTE_OF.get, token)) if BYTE_OF.keys() >= set(token) else token.encode(errors="surrogatepass")
+
+
+BYTE_OF = {character: b for b, character in gpt2_byte_to_unicode().items()}
+
+
+# %%
+#| export
+def read_vocab(
+    path: str | os.PathLike, merges: Iterable[tuple[bytes, bytes]], special_tokens: list[str]
+) -> dict[int, bytes]:
+    """Id to bytes from a ``vocab.json``. A special token may stand there as it is, as Hugging Face writes it, or in
+    GPT-2's characters. Raises ValueError where the file has another form."""
+    ids = read_json(path)
+    if isinstance(ids.get("model"), dict):
+        raise ValueError(f"{path} is a tokenizer.json: write its model.vocab and model.merges to two files")
+    wrong = [(token, i) for token, i in ids.items() if type(i) is not int or i < 0]
+    if wrong:
+        raise ValueError(
+            f"{path}: the id of {wrong[0][0]!r:.60} is {wrong[0][1]!r:.60}, and must be a whole number from 0 on"
+        )
+    token_of = {}
+    for token, i in ids.items():
+        if token_of.setdefault(i, token) != token:
+            raise ValueError(f"{path}: {token_of[i]!r} and {token!r} have the same id, {i}")
+    ordinary = {first + second for first, second in merges}
+    as_they_are = [t for t in special_tokens if t in ids and len(t) > 1 and shown_bytes(t) not in ordinary]
+    vocab = {ids[token]: token.encode() for token in as_they_are}  # first, so that they are found first
+    return vocab | {i: shown_bytes(token) for token, i in ids.items() if i not in vocab}
+
+
+def read_json(path: str | os.PathLike) -> dict:
+    """The object in a JSON file. Raises ValueError, with the line, where there is none."""
+    try:
+        found = json.loads(read_text(path))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}, line {error.lineno}: not JSON ({error.msg}). Is it the merges file?") from None
+    if not isinstance(found, dict):
+        raise ValueError(f"{path} holds a JSON {type(found).__name__}: it must map tokens to ids, {{token: id, ...}}")
+    return found
+
+
+# %%
+#| export
+def check_merges(path: str | os.PathLike, merges: dict[tuple[bytes, bytes], int], vocab: dict[int, bytes]) -> None:
+    """Raises ValueError for the first merge whose token the vocabulary lacks."""
+    known = set(vocab.values())
+    for (first, second), line in merges.items():
+        if first + second not in known:
+            raise ValueError(f"{path}, line {line}: the merge makes {first + second!r}, which the vocabulary lacks")
+
+
+# %%
+#| export
+def settings_beside(vocab_path: str | os.PathLike) -> dict:
+    """What the ``tokenizer.json`` in the folder of a ``vocab.json`` says; nothing if it has another vocabulary.
+
+    Warns of settings that `Tokenizer` does not follow.
+    """
+    path = Path(vocab_path).with_name("tokenizer.json")
+    settings = read_json(path) if path.is_file() and not path.samefile(vocab_path) else {}
+    model = settings.get("model") or {}
+    if not settings or model.get("vocab") != read_json(vocab_path):
+        return {}
+    told = {"normalizer": settings.get("normalizer"), "ignore_merges": model.get("ignore_merges")}
+    told["add_prefix_space"] = any(step.get("add_prefix_space") for step in cutting_steps(settings))
+    if others := [name for name, value in told.items() if value]:
+        warnings.warn(f"{path} has {', '.join(others)}, which is not followed here: some ids will differ", stacklevel=3)
+    return settings
+
+
+def cutting_steps(settings: dict) -> list[dict]:
+    cutting = settings.get("pre_tokenizer") or {}
+    return cutting.get("pretokenizers", [cutting])
+
+
+def pattern_told(settings: dict) -> str | None:
+    """The regular expression by which a ``tokenizer.json`` cuts text; None if it does so in another way."""
+    first, *rest = cutting_steps(settings)
+    if first.get("type") == "ByteLevel" and first.get("use_regex", True) and not rest:
+        return PATTERN
+    isolated = first.get("type") == "Split" and first.get("behavior") == "Isolated" and not first.get("invert")
+    plain = [(step.get("type"), step.get("use_regex", True)) for step in rest] == [("ByteLevel", False)]
+    return first["pattern"].get("Regex") if isolated and plain else None
+
+
+# %%
+#| export
+def find_pattern(settings: dict, merges_path: str | os.PathLike, merges: dict[tuple[bytes, bytes], int]) -> str:
+    """The name of the pattern with which merges were learned: what ``tokenizer.json`` says, else ``"gpt2"``.
+
+    Raises ValueError when `Encoder` does not know it, and when a merge joins what GPT-2's pattern keeps apart.
+    """
+    give = f"Give pattern= one of {', '.join(map(repr, Encoder.patterns))} if it is the right one"
+    if settings:
+        names = [name for name, pattern in Encoder.patterns.items() if pattern == pattern_told(settings)]
+        if not names:
+            raise ValueError(f"the tokenizer.json beside {merges_path} cuts text as no pattern known here does. {give}")
+        return names[0]
+    for (first, second), line in merges.items():
+        text = (first + second).decode(errors="ignore")  # a token may begin or end inside a character
+        if not GPT2_PART.fullmatch(text):
+            raise ValueError(
+                f"{merges_path}, line {line}: GPT-2's pattern cuts {text!r} into pieces, so these merges were learned with"
+                f" another one, and with GPT-2's the ids would be others. {give}"
+            )
+    return "gpt2"
+
+
+GPT2_PART = regex.compile(r" ?\p{L}*| ?\p{N}*| ?[^\s\p{L}\p{N}]*|'(?:[sdmt]|ll?|ve?|re?)|\s*")
 
 
 # %% [markdown]
@@ -720,9 +1042,12 @@ class Tokenizer:
 class Encoder:
     """Encodes text in which nothing is special: each pre-token by itself, its pairs merged in the order of the merges."""
 
-    def __init__(self, vocab: dict[int, bytes], merges: list[tuple[bytes, bytes]]) -> None:
+    patterns: ClassVar = {"gpt2": PATTERN}  # the ways to cut text that it knows
+
+    def __init__(self, vocab: dict[int, bytes], merges: list[tuple[bytes, bytes]], *, pattern: str = "gpt2") -> None:
         self.ids = {token: i for i, token in vocab.items()}
         self.ranks = {pair: rank for rank, pair in enumerate(merges)}
+        self.pattern = pattern
 
     def encode(self, text: str) -> list[int]:
         """The ids of ``text``.
@@ -732,15 +1057,16 @@ class Encoder:
         """
         ### BEGIN SOLUTION
         ids, start = [], 0
+        text, border = _well_formed(text), re.compile(_border(self.pattern))
         while start < len(text):  # block by block, so that there is never a list of all pre-tokens
-            cut = self._border.search(text, start + 10_000)
+            cut = border.search(text, start + 10_000)
             end = cut.start() if cut else len(text)
-            pretokens = _find_pretokens(text[start:end])
+            pretokens = _find_pretokens(text[start:end], self.pattern)
             ids.extend(chain.from_iterable(map(self._known.__getitem__, pretokens)))
             start = end
         return ids
 
-    _border = re.compile(_BORDER)
+    patterns: ClassVar = PATTERNS
 
     @cached_property
     def _known(self) -> "_Memo":
@@ -847,7 +1173,7 @@ check("a1_bpe", "encode")
 
 # %% solution="decode"
 #| export
-def decode_ids(ids: Iterable[int], vocab: dict[int, bytes]) -> str:
+def decode_ids(ids: Iterable[SupportsIndex], vocab: dict[int, bytes]) -> str:
     """The text of ``ids``: the bytes of all of them joined, then decoded as UTF-8 with ``errors="replace"``.
 
     Raises ValueError that names an id which ``vocab`` lacks.
@@ -856,10 +1182,12 @@ def decode_ids(ids: Iterable[int], vocab: dict[int, bytes]) -> str:
     'é'
     """
     ### BEGIN SOLUTION
-    try:
-        return b"".join(map(vocab.__getitem__, ids)).decode(errors="replace")
+    try:  # `index` makes an int of the numbers of torch and numpy too, and of nothing else
+        return b"".join(map(vocab.__getitem__, map(index, ids))).decode(errors="replace")
     except KeyError as error:
         raise ValueError(f"the vocabulary has no id {error.args[0]!r}") from None
+    except TypeError as error:
+        raise TypeError(f"ids are whole numbers in one flat sequence, such as [5, 0], not {ids!r:.60}") from error
     ### END SOLUTION
 
 
@@ -889,7 +1217,7 @@ def split_special(text: str, special_tokens: list[str]) -> list[str]:
     ['one', '<|end|>', 'two']
     """
     ### BEGIN SOLUTION
-    return list(filter(None, re.split(f"({_any_of(*special_tokens)})", text)))
+    return list(filter(None, re.split(f"({_any_of(*special_tokens)})", _well_formed(text))))
     ### END SOLUTION
 
 
@@ -924,7 +1252,7 @@ check("a1_bpe", "special_tokens")
 
 # %% solution="encode_iterable"
 #| export
-def safe_segments(chunks: Iterable[str], special_tokens: list[str]) -> Iterator[str]:
+def safe_segments(chunks: Iterable[str], special_tokens: list[str], *, pattern: str = "gpt2") -> Iterator[str]:
     """The text of all ``chunks`` in segments that can be encoded one by one, each given out as soon as it is certain.
 
     >>> list(safe_segments(["the c", "at s", "at"], []))
@@ -933,10 +1261,10 @@ def safe_segments(chunks: Iterable[str], special_tokens: list[str]) -> Iterator[
     ### BEGIN SOLUTION
     longest = max(map(len, special_tokens), default=1)
     special = regex.compile(_any_of(*special_tokens))
-    last_border = regex.compile(f"(?r){_BORDER}")
-    news = regex.compile(f"{_any_of(*special_tokens)}|{_BORDER}")
+    last_border = regex.compile(f"(?r){_border(pattern)}")
+    news = regex.compile(f"{_any_of(*special_tokens)}|{_border(pattern)}")
     held, tail = [], ""
-    for chunk in chunks:
+    for chunk in _whole_characters(chunks):
         held.append(chunk)
         window = tail + chunk
         tail = window[-longest:]
@@ -957,7 +1285,21 @@ def safe_segments(chunks: Iterable[str], special_tokens: list[str]) -> Iterator[
             held, tail = [text[cut:]], text[cut:][-longest:]
     if any(held):
         yield "".join(held)
-    ### END SOLUTION
+
+
+def _whole_characters(chunks: Iterable[str]) -> Iterator[str]:
+    """The chunks as `_well_formed` makes them; half a surrogate pair at the end of one waits for the next."""
+    half = ""
+    for chunk in chunks:
+        if not isinstance(chunk, str):
+            raise TypeError(f"a stream of strings is needed, and this is {type(chunk).__name__}: open files as text")
+        chunk = half + chunk
+        half = chunk[-1:] if "\ud800" <= chunk[-1:] <= "\udbff" else ""
+        yield _well_formed(chunk.removesuffix(half))
+    yield _well_formed(half)
+
+
+### END SOLUTION
 
 
 # %% grade="encode_iterable" points=10

@@ -86,7 +86,8 @@ All tokenizers have the three members of `Tokenizer`. Byte-pair encoding is buil
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from operator import index
+from typing import Protocol, SupportsIndex, runtime_checkable
 
 import regex
 
@@ -104,23 +105,39 @@ class Tokenizer(Protocol):
 
     def encode(self, text: str) -> list[int]: ...
 
-    def decode(self, ids: Iterable[int]) -> str: ...
+    def decode(self, ids: Iterable[SupportsIndex]) -> str: ...
 
 
 # %%
 #| export
-def checked(ids: Iterable[int], vocab_size: int) -> list[int]:
+def checked(ids: Iterable[SupportsIndex], vocab_size: int) -> list[int]:
     """The ids as a list, each known to be in the vocabulary.
 
-    Raises ValueError for the first id outside 0 <= id < vocab_size, and says where it stands.
+    Raises ValueError for the first id outside 0 <= id < vocab_size, and says where it stands; TypeError when an id is
+    no whole number.
 
     Built in notebooks/01_tokenizer.ipynb.
     """
-    ids = list(ids)
+    ids = list(map(index, ids))
     for position, i in enumerate(ids):
         if not 0 <= i < vocab_size:
             raise ValueError(f"id {i} at position {position} is not in this vocabulary: ids are 0 to {vocab_size - 1}")
     return ids
+
+
+# %%
+#| export
+def well_formed(text: str) -> str:
+    """``text`` as UTF-8 can write it: a pair of surrogates becomes its character, a single one U+FFFD.
+
+    Surrogates are code points that UTF-16 uses two by two. A file name or a PDF can leave them in a string.
+
+    >>> well_formed("a\\ud83d\\ude42 \\ud83d")
+    'a🙂 �'
+
+    Built in notebooks/01_tokenizer.ipynb.
+    """
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 # %%
@@ -139,10 +156,10 @@ class CharacterTokenizer:
     vocab_size = 0x110000  # code points U+0000 to U+10FFFF
 
     def encode(self, text: str) -> list[int]:
-        return [ord(character) for character in text]
+        return [ord(character) for character in well_formed(text)]
 
-    def decode(self, ids: Iterable[int]) -> str:
-        return "".join(chr(i) for i in checked(ids, self.vocab_size))
+    def decode(self, ids: Iterable[SupportsIndex]) -> str:
+        return well_formed("".join(chr(i) for i in checked(ids, self.vocab_size)))
 
 
 # %%
@@ -163,9 +180,9 @@ class ByteTokenizer:
     vocab_size = 256
 
     def encode(self, text: str) -> list[int]:
-        return list(text.encode("utf-8"))
+        return list(well_formed(text).encode("utf-8"))
 
-    def decode(self, ids: Iterable[int]) -> str:
+    def decode(self, ids: Iterable[SupportsIndex]) -> str:
         return bytes(checked(ids, self.vocab_size)).decode("utf-8", errors="replace")
 
 
@@ -287,6 +304,7 @@ CL100K_RULES = {
     "letters": r"[^\r\n\p{L}\p{N}]?\p{L}+",  # one space, bracket, tab or dot before the letters comes along
     "numbers": r"\p{N}{1,3}",  # at most three digits, and no space
     "other": r" ?[^\s\p{L}\p{N}]+[\r\n]*",  # punctuation takes the end of the line along
+    "end": r"\s+\Z",  # whitespace at the end of the text stays together
     "line ends": r"\s*[\r\n]+",
     "space": r"\s+(?!\S)",
     "rest": r"\s+",
@@ -411,15 +429,15 @@ class WordTokenizer:
     """
 
     def __init__(self, text: str, pattern: str = GPT2_PATTERN) -> None:
-        counts = Counter(split_pattern(text, pattern))
+        counts = Counter(split_pattern(well_formed(text), pattern))
         self.pattern, self.pieces = pattern, ["<unk>", *(piece for piece, _ in counts.most_common())]
         self.ids = {piece: i for i, piece in enumerate(self.pieces)}
         self.vocab_size = len(self.pieces)
 
     def encode(self, text: str) -> list[int]:
-        return [self.ids.get(piece, 0) for piece in split_pattern(text, self.pattern)]
+        return [self.ids.get(piece, 0) for piece in split_pattern(well_formed(text), self.pattern)]
 
-    def decode(self, ids: Iterable[int]) -> str:
+    def decode(self, ids: Iterable[SupportsIndex]) -> str:
         return "".join(self.pieces[i] for i in checked(ids, self.vocab_size))
 
 
@@ -704,7 +722,7 @@ class Compression:
 # %%
 #| export
 def compare(tokenizers: Mapping[str, Tokenizer], texts: Mapping[str, str]) -> list[Compression]:
-    """Every tokenizer on every text, by their names. Raises ValueError for an empty text.
+    """Every tokenizer on every text (`well_formed`), by their names. Raises ValueError for an empty text.
 
     >>> [row] = compare({"bytes": ByteTokenizer()}, {"Chinese": "你好"})
     >>> row.tokens, row.bytes_per_token, row.tokens_per_character, row.lossless
@@ -717,6 +735,7 @@ def compare(tokenizers: Mapping[str, Tokenizer], texts: Mapping[str, str]) -> li
         for name, text in texts.items():
             if not text:
                 raise ValueError(f"the text {name!r} is empty: it has no bytes per token")
+            text = well_formed(text)
             ids = tokenizer.encode(text)
             lengths = len(text), len(text.encode("utf-8")), len(ids)
             rows.append(Compression(scheme, name, tokenizer.vocab_size, *lengths, tokenizer.decode(ids) == text))
@@ -915,7 +934,7 @@ draw_cost(cost) if HAVE_BPE else None
 # ## What you built
 #
 # `cs336lite.tokenizer`: `CharacterTokenizer`, `ByteTokenizer`, `WordTokenizer`, all with `encode`, `decode` and
-# `vocab_size`; `GPT2_PATTERN`, `CL100K_PATTERN` and `split_pattern`; `first_merges`; `compare`, `Compression` and
+# `vocab_size`; `well_formed`; `GPT2_PATTERN`, `CL100K_PATTERN` and `split_pattern`; `first_merges`; `compare`, `Compression` and
 # `bytes_per_token`.
 #
 # ## Limits
