@@ -296,10 +296,12 @@ class Family:
 
     fields: Callable[[_Settings], dict[str, Any]]  # of TransformerConfig, from config.json
     modules: Mapping[str, str]  # their name: ours, several where theirs holds them one after the other
+    prefix: str = "transformer."  # of all names but the output layer's where the file has an output layer
     transposed: tuple[str, ...] = ()  # ends of names of matrices that are (in, out)
     by_head: tuple[str, ...] = ()  # and of those where each head has its query, key and value side by side
     constants: tuple[str, ...] = ()  # and of tensors that are no weights
     same: Mapping[str, str] = field(default_factory=dict)  # second names of tensors
+    tied: bool = False  # without an output layer in the file it is the embedding, whatever tie_word_embeddings says
 
     def name_of(self, ours: str) -> str:
         """Their name of the weight of one of our modules."""
@@ -311,14 +313,15 @@ _MASKS = (".attn.bias", ".attn.masked_bias")
 _GATED_T5 = Family(
     _t5, _T5_GATED, constants=("EncDecAttention.relative_attention_bias.weight",),
     same={f"{stack}.embed_tokens.weight": "shared.weight" for stack in ("encoder", "decoder")},
+    tied=True,
 )  # fmt: skip
 FAMILIES: dict[str, Family] = {
     "gpt2": Family(_gpt2, _GPT2_MODULES, transposed=("c_attn", "c_proj", "c_fc"), constants=_MASKS),
     "gpt_bigcode": Family(_gpt2, _GPT2_MODULES, by_head=("c_attn",), constants=_MASKS),
     "bloom": Family(_bloom, _BLOOM_MODULES, by_head=("query_key_value",)),
-    "llama": Family(_llama, _LLAMA_MODULES, constants=_INV_FREQ),
-    "glm": Family(_glm, _GLM_MODULES, constants=_INV_FREQ),
-    "glm4": Family(_glm, _GLM4_MODULES, constants=_INV_FREQ),
+    "llama": Family(_llama, _LLAMA_MODULES, "model.", constants=_INV_FREQ),
+    "glm": Family(_glm, _GLM_MODULES, "model.", constants=_INV_FREQ),
+    "glm4": Family(_glm, _GLM4_MODULES, "model.", constants=_INV_FREQ),
     "chatglm": Family(_chatglm, _CHATGLM_MODULES, constants=_INV_FREQ),
     "t5": _GATED_T5,
 }

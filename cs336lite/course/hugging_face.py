@@ -35,11 +35,15 @@ _DTYPES = {  # as safetensors calls them
 }  # fmt: skip
 _PLAIN = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 
-# What wraps a model, and what a model with an output layer puts before the names of the rest, say nothing: torch.compile,
-# DistributedDataParallel, PEFT, FSDP and activation checkpointing, which may stand inside.
-_IN_FRONT = re.compile(r"^((base_model|model|module|transformer)\.)+")
-_WRAPPERS = re.compile(r"\b(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
+_WRAPPERS = {  # parts of names that a weight has only inside of something else, and of what
+    "_orig_mod.": "torch.compile", "module.": "DataParallel or DistributedDataParallel", "base_model.model.": "PEFT",
+    "_fsdp_wrapped_module.": "FSDP", "_checkpoint_wrapped_module.": "activation checkpointing",
+}  # fmt: skip
 _ADAPTER = re.compile(r"\blora_|\.base_layer\.|\.modules_to_save\.")
+_MERGE = (
+    "and adapters are not supported: merge it into its model first, with peft's "
+    "merge_and_unload().save_pretrained(folder)"
+)
 
 
 @dataclass(frozen=True)
@@ -53,10 +57,6 @@ class _Held:
     where: str = ""
 
 
-def _bare(name: str) -> str:
-    return _IN_FRONT.sub("", _WRAPPERS.sub("", name))
-
-
 def _same(a: _Held, b: _Held) -> bool:
     if a.shape != b.shape:
         return False
@@ -66,15 +66,21 @@ def _same(a: _Held, b: _Held) -> bool:
 
 def _weights(held: list[_Held], family: Family) -> dict[str, _Held]:
     """The weights by their bare names. ValueError for adapters, for quantised ones, and for two of one name that differ."""
-    adapters = [one.name for one in held if _ADAPTER.search(one.name)]
-    if adapters:
-        raise ValueError(
-            f"{adapters[0]} is part of a LoRA adapter, and adapters are not supported. Merge it into its model first, with "
-            "peft: model.merge_and_unload().save_pretrained(folder)"
-        )
+    if not held:
+        raise ValueError("there are no tensors")
+    for one in held:
+        if _ADAPTER.search(one.name):
+            raise ValueError(f"{one.name} is part of a LoRA adapter, {_MERGE}")
+        for part, wrapper in _WRAPPERS.items():
+            if f".{part}" in f".{one.name}":
+                raise ValueError(
+                    f"{one.name}: {part!r} is put into names by {wrapper}. Save the model inside of it, or take "
+                    f"{part!r} out of the names"
+                )
     found: dict[str, _Held] = {}
     for one in held:
-        name = family.same.get(_bare(one.name), _bare(one.name))
+        bare = one.name.removeprefix(family.prefix)
+        name = family.same.get(bare, bare)
         if name.endswith(family.constants):
             continue
         if one.dtype not in _PLAIN:
@@ -148,7 +154,8 @@ def _check(stored: list[_Stored], found: Mapping[str, _Held], unasked: str | Non
 def _is_tied(config: TransformerConfig, family: Family, found: Mapping[str, _Held]) -> bool:
     """Whether the output layer is the embedding: as configured, unless the file has another output layer (T5 v1.1)."""
     output, table = (found.get(family.name_of(ours)) for ours in ("output", "embedding"))
-    return config.tied_embeddings and (output is None or table is None or _same(output, table))
+    tied = config.tied_embeddings or family.tied
+    return tied and (output is None or table is None or _same(output, table))
 
 
 def _same_tensors(model: Transformer) -> dict[str, str]:
@@ -217,10 +224,9 @@ def from_hugging_face(
 ) -> dict[str, Tensor]:
     """The tensors of a Hugging Face model under our names and in our layout, for ``load_state_dict``; copies.
 
-    ``family`` is a ``model_type``, a name in `FAMILIES`. ``dtype`` None is the dtype that the tensors have, and the widest of
-    several, with a warning. Prefixes of torch.compile and the like are taken off. ValueError for tensors that are missing,
-    have another shape than the configuration asks for, have no place in the model, stand there twice and differ, are
-    quantised, or are a LoRA adapter.
+    ``family`` is a ``model_type``, a name in `FAMILIES`. ``dtype`` None is the dtype that the tensors have, and the widest
+    of several, with a warning. ValueError for tensors that are missing, have another shape than the configuration asks
+    for, have no place in the model, are there twice and differ, are quantised, or belong to an adapter.
     """
     if family not in FAMILIES:
         raise ValueError(f"the family {family!r} is not known, and those supported are {', '.join(FAMILIES)}")
@@ -259,10 +265,7 @@ def _check_folder(folder: Path) -> None:
             "with: hf download NAME --local-dir FOLDER"
         )
     if (folder / "adapter_config.json").is_file():
-        raise ValueError(
-            f"{folder} has adapter_config.json, and adapters such as LoRA are not supported. Merge it into its model first, "
-            "with peft: model.merge_and_unload().save_pretrained(folder)"
-        )
+        raise ValueError(f"{folder} has adapter_config.json, so it is an adapter or has one, {_MERGE}")
 
 
 def _files(folder: Path) -> list[Path]:
