@@ -330,6 +330,10 @@ def load_hugging_face(folder: str | Path, dtype: torch.dtype | None = None) -> T
     known to be there with the right shape. ``dtype`` None is the dtype that the tensors have, and the widest of several,
     with a warning. Raises FileNotFoundError for missing files and ValueError for what `config_from_hugging_face` and
     `from_hugging_face` refuse, an adapter, or a damaged file.
+
+    >>> load_hugging_face("gpt2")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    FileNotFoundError: there is no config.json in gpt2, which is no folder on this disk. ...
     """
     folder = Path(folder)
     _check_dtype(dtype)
