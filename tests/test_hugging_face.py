@@ -1,16 +1,19 @@
 """Weights from Hugging Face: the same logits from the same tensors, and what is said of files that do not fit."""
 
+import copy
 import doctest
 import functools
 import json
+import re
 
 import pytest
 import torch
+from hugging_face_oracle import as_chatglm, randomise
 from safetensors.torch import load_file, save_file
 from torch import nn
 
 from cs336lite.accounting import parameters
-from cs336lite.course import hugging_face
+from cs336lite.course import families, hugging_face
 from cs336lite.course.hugging_face import config_from_hugging_face, from_hugging_face, load_hugging_face
 from cs336lite.model import Transformer
 from cs336lite.presets import PRESETS
@@ -67,16 +70,10 @@ def theirs(name: str) -> nn.Module:
     model_class, config_class, sizes = CASES[name]
     config = getattr(transformers, config_class)(**sizes)
     config._attn_implementation = "eager"
-    torch.manual_seed(0)
     model = getattr(transformers, model_class)(config)
     if name == "t5 v1.1":  # as in the released files
         model.lm_head.weight = nn.Parameter(torch.zeros(64, 32))
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.normal_(0.0, 0.15)
-            if parameter.ndim == 1:
-                parameter.add_(0.7)
-    return model.eval()
+    return randomise(model)
 
 
 def ours(model: nn.Module) -> Transformer:
@@ -145,20 +142,7 @@ def test_the_logits_are_theirs_with_padding(name, side):
 @torch.no_grad()
 def test_chatglm2_is_glm_with_other_names_and_fused_matrices():
     they = theirs("glm")
-    state, fused = they.state_dict(), {"transformer.rotary_pos_emb.inv_freq": torch.ones(2)}
-    fused["transformer.embedding.word_embeddings.weight"] = state["model.embed_tokens.weight"]
-    fused["transformer.encoder.final_layernorm.weight"] = state["model.norm.weight"]
-    fused["transformer.output_layer.weight"] = state["lm_head.weight"]
-    for i in range(2):
-        old, new = f"model.layers.{i}.", f"transformer.encoder.layers.{i}."
-        for norm in ("input_layernorm", "post_attention_layernorm"):
-            fused[f"{new}{norm}.weight"] = state[f"{old}{norm}.weight"]
-        for kind in ("weight", "bias"):
-            parts = [state[f"{old}self_attn.{part}_proj.{kind}"] for part in "qkv"]
-            fused[f"{new}self_attention.query_key_value.{kind}"] = torch.cat(parts)
-        fused[f"{new}self_attention.dense.weight"] = state[f"{old}self_attn.o_proj.weight"]
-        fused[f"{new}mlp.dense_h_to_4h.weight"] = state[f"{old}mlp.gate_up_proj.weight"]
-        fused[f"{new}mlp.dense_4h_to_h.weight"] = state[f"{old}mlp.down_proj.weight"]
+    fused = {"transformer.rotary_pos_emb.inv_freq": torch.ones(2)} | as_chatglm(they.state_dict())
     config = config_from_hugging_face(
         dict(
             model_type="chatglm", padded_vocab_size=64, seq_length=32, hidden_size=32, num_layers=2, kv_channels=8,
@@ -207,6 +191,9 @@ def test_weights_can_be_loaded_in_another_dtype(folder):
     change(folder, lambda state: state.update({name: tensor.half() for name, tensor in state.items()}))
     assert {p.dtype for p in load_hugging_face(folder).parameters()} == {torch.float16}
     assert {p.dtype for p in load_hugging_face(folder, dtype=torch.float32).parameters()} == {torch.float32}
+    for other in (torch.int8, torch.float8_e4m3fn, "bfloat16"):
+        with pytest.raises(ValueError, match=r"dtype is .*must be None or one of torch.float64"):
+            load_hugging_face(folder, dtype=other)
 
 
 def test_a_loaded_model_can_be_trained_and_keeps_no_file_open(tmp_path):
@@ -343,9 +330,132 @@ def test_weights_that_have_no_place_are_refused_and_constants_are_not(folder):
         load_hugging_face(folder)
 
 
-def test_quantised_weights_are_refused(folder):
-    change(folder, lambda state: state.update({"lm_head.weight": torch.zeros(64, 32, dtype=torch.int8)}))
-    with pytest.raises(ValueError, match=r"lm_head.weight holds torch.int8"):
+@pytest.mark.parametrize("dtype", [torch.int8, torch.float8_e4m3fn, torch.float8_e5m2])
+@pytest.mark.parametrize("asked", [None, torch.float32])
+def test_quantised_weights_are_refused(folder, dtype, asked):
+    change(folder, lambda state: state.update({"lm_head.weight": torch.zeros(64, 32).to(dtype)}))
+    with pytest.raises(ValueError, match=rf"lm_head.weight holds {dtype}"):
+        load_hugging_face(folder, asked)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("wide", ["norm", "lm_head", "embed_tokens", "down_proj"])
+def test_of_several_dtypes_the_widest_is_loaded_and_named(folder, wide):
+    def mix(state):
+        constant = {"model.layers.0.self_attn.rotary_emb.inv_freq": torch.zeros(4, dtype=torch.float64)}
+        state.update({name: x if wide in name else x.bfloat16() for name, x in state.items()} | constant)
+
+    change(folder, mix)
+    they = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    with pytest.warns(UserWarning, match="in torch.(bfloat16|float32) and .*: all tensors are loaded in torch.float32"):
+        we = load_hugging_face(folder)
+    assert {p.dtype for p in we.parameters()} == {torch.float32}
+    wanted, found = both(they, we)
+    close(found, wanted)
+    assert load_hugging_face(folder, torch.bfloat16)(tokens()).dtype == torch.bfloat16
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["t5", "t5 v1.1"])
+def test_t5_whose_last_matrices_stay_wide_is_loaded(name, tmp_path):
+    theirs(name).save_pretrained(tmp_path)
+    half = type(theirs(name)).from_pretrained(tmp_path, dtype=torch.float16)
+    half.save_pretrained(tmp_path)
+    with pytest.warns(UserWarning, match="float16.*float32"):
+        we = load_hugging_face(tmp_path)
+    wanted, found = both(half.float(), we)
+    close(found, wanted)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("gone", [False, True])
+def test_one_file_counts_before_an_index_of_older_parts(tmp_path, gone):
+    old, new = theirs("llama, grouped"), randomise(copy.deepcopy(theirs("llama, grouped")), seed=1)
+    old.save_pretrained(tmp_path, max_shard_size="15KB")
+    if gone:
+        [path.unlink() for path in tmp_path.glob("model-*.safetensors")]
+    save_file(new.state_dict(), tmp_path / "model.safetensors", metadata={"format": "pt"})
+    they = transformers.AutoModelForCausalLM.from_pretrained(tmp_path)
+    wanted, found = both(they, load_hugging_face(tmp_path))
+    close(found, wanted)
+    close(found, both(new, load_hugging_face(tmp_path))[0])
+
+
+@torch.no_grad()
+def test_t5_has_one_embedding_under_whatever_names(tmp_path):
+    they = theirs("t5")
+    they.save_pretrained(tmp_path)
+    table = they.shared.weight
+    for kept in ("shared", "encoder.embed_tokens", "decoder.embed_tokens", "lm_head"):
+        change(tmp_path, lambda state: state.update({f"{kept}.weight": table.clone()}))  # noqa: B023
+    wanted, found = both(they, load_hugging_face(tmp_path))
+    close(found, wanted)
+    change(tmp_path, lambda state: state.pop("shared.weight"))  # as MADLAD comes
+    close(both(they, load_hugging_face(tmp_path))[1], wanted)
+    change(tmp_path, lambda state: state.update({"decoder.embed_tokens.weight": table + 1}))
+    with pytest.raises(ValueError, match=r"decoder.embed_tokens.weight .*and encoder.embed_tokens.weight .*differ"):
+        load_hugging_face(tmp_path)
+
+
+def test_two_of_one_name_must_be_equal(folder, tmp_path_factory):
+    change(folder, lambda state: state.update({"norm.weight": state["model.norm.weight"].clone()}))
+    load_hugging_face(folder)
+    change(folder, lambda state: state.update({"norm.weight": torch.zeros(32)}))
+    with pytest.raises(ValueError, match=r"model.norm.weight in .* and norm.weight in .* same weight .* differ"):
+        load_hugging_face(folder)
+    sharded = tmp_path_factory.mktemp("sharded")
+    theirs("llama, grouped").save_pretrained(sharded, max_shard_size="15KB")
+    first, last = sorted(sharded.glob("*.safetensors"))[:: len(list(sharded.glob("*.safetensors"))) - 1]
+    name, tensor = next(iter(load_file(first).items()))
+    save_file(load_file(last) | {name: tensor + 1}, last)
+    with pytest.raises(ValueError, match=f"{name} in {first.name} and {name} in {last.name}"):
+        load_hugging_face(sharded)
+
+
+@pytest.mark.parametrize(
+    "prefix, said",
+    [
+        ("_orig_mod.", "torch.compile"), ("module.", "DataParallel"), ("_orig_mod.module.", "torch.compile"),
+        ("base_model.model.", "PEFT"), ("_fsdp_wrapped_module.", "FSDP"),
+    ],
+)  # fmt: skip
+def test_what_wrappers_put_into_names_is_named(folder, prefix, said):
+    state = load_file(folder / "model.safetensors")
+    save_file({prefix + name: tensor for name, tensor in state.items()}, folder / "model.safetensors")
+    with pytest.raises(
+        ValueError, match=rf"'{re.match('[a-z_]+[.](model.)?', prefix)[0]}' is put into names by {said}"
+    ):
+        load_hugging_face(folder)
+    inside = {name.replace("layers.0.", "layers.0._orig_mod."): tensor for name, tensor in state.items()}
+    save_file(inside, folder / "model.safetensors")
+    with pytest.raises(ValueError, match=r"'_orig_mod.' is put into names by torch.compile"):
+        load_hugging_face(folder)
+
+
+def test_adapters_are_refused(folder):
+    lora = "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight"
+    save_file({lora: torch.zeros(4, 32)}, folder / "model.safetensors")
+    with pytest.raises(ValueError, match=r"q_proj.lora_A.weight is part of a LoRA adapter.*merge_and_unload"):
+        load_hugging_face(folder)
+    (folder / "adapter_config.json").write_text("{}")
+    for name in ("model.safetensors", "config.json"):
+        with pytest.raises(ValueError, match=r"has adapter_config.json.*merge_and_unload"):
+            load_hugging_face(folder)
+        (folder / name).unlink()
+
+
+def test_what_a_file_holds_in_place_of_the_missing_is_shown(folder):
+    def fuse(state):
+        for i in (0, 1):
+            parts = [state.pop(f"model.layers.{i}.self_attn.{part}_proj.weight") for part in "qkv"]
+            state[f"model.layers.{i}.self_attn.qkv_proj.weight"] = torch.cat(parts)
+
+    change(folder, fuse)
+    said = r"(?s)6 of 21 tensors are missing.*and 2 tensors have no place in this model:\s+layers.0.self_attn.qkv_proj.weight"
+    with pytest.raises(ValueError, match=said):
+        load_hugging_face(folder)
+    save_file({}, folder / "model.safetensors")
+    with pytest.raises(ValueError, match="there are no tensors"):
         load_hugging_face(folder)
 
 
@@ -381,6 +491,42 @@ def test_absent_files_are_named(folder, tmp_path_factory):
         load_hugging_face(folder)
     (folder / "config.json").write_text("{")
     with pytest.raises(ValueError, match=r"config.json is not valid JSON"):
+        load_hugging_face(folder)
+
+
+@pytest.mark.parametrize(
+    "name, text, said",
+    [
+        ("config.json", "[1]", r"config.json holds '\[1\]', and must hold an object"),
+        ("config.json", "null", r"config.json holds 'None'"),
+        ("config.json", '{"model_type": "llama", "vocab_size": "64"}', r"config.json: .*size"),
+        ("model.safetensors.index.json", "[]", r"index.json holds '\[\]'"),
+        ("model.safetensors.index.json", "{}", r"index.json has no weight_map"),
+        ("model.safetensors.index.json", '{"weight_map": []}', r"index.json has no weight_map"),
+        ("model.safetensors.index.json", '{"weight_map": {"a": 1}}', r"a is in 1, which is no name of a file"),
+        ("model.safetensors.index.json", '{"weight_map": {"a": "../b"}}', r"a is in '../b', which is no name"),
+    ],
+)
+def test_json_of_another_form_is_refused(folder, name, text, said):
+    (folder / "model.safetensors").rename(folder / "model-00001-of-00001.safetensors")
+    (folder / name).write_text(text)
+    with pytest.raises(ValueError, match=said):
+        load_hugging_face(folder)
+
+
+def test_a_mark_of_windows_before_the_config_does_no_harm(folder):
+    settings = (folder / "config.json").read_text()
+    (folder / "config.json").write_text(settings, encoding="utf-8-sig")
+    load_hugging_face(folder)
+
+
+def test_what_is_no_folder_is_named(folder):
+    with pytest.raises(FileNotFoundError, match=r"config.json is a file: give the folder that holds it"):
+        load_hugging_face(folder / "config.json")
+    with pytest.raises(FileNotFoundError, match=r"meta-llama.Llama-3.2-1B, which is no folder .*hf download"):
+        load_hugging_face("meta-llama/Llama-3.2-1B")
+    (folder / "model.safetensors").rename(folder / "model.fp16.safetensors")
+    with pytest.raises(FileNotFoundError, match=r"neither model.safetensors nor .* only model.fp16.safetensors"):
         load_hugging_face(folder)
 
 
@@ -442,5 +588,6 @@ def test_a_state_of_tensors_is_checked_too_and_stays_as_it_is():
 
 
 def test_the_examples_in_the_docstrings():
-    result = doctest.testmod(hugging_face)
-    assert result.failed == 0 and result.attempted >= 2
+    for module in (hugging_face, families):
+        result = doctest.testmod(module)
+        assert result.failed == 0 and result.attempted >= 1

@@ -1,0 +1,335 @@
+"""Configurations of Hugging Face: whatever transformers reads in one gives its logits here, or is refused by name."""
+
+import contextlib
+import inspect
+import json
+import random
+import re
+
+import pytest
+import torch
+from hugging_face_oracle import as_chatglm, randomise
+from safetensors.torch import save_file
+from torch import nn
+
+from cs336lite.course.families import config_from_hugging_face
+from cs336lite.course.hugging_face import load_hugging_face
+
+transformers = pytest.importorskip("transformers")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def quiet():
+    """Small tensors gain nothing by more threads; transformers warns of every option that it does not know."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    transformers.logging.set_verbosity(transformers.logging.CRITICAL)
+    transformers.logging.disable_progress_bar()
+    yield
+    torch.set_num_threads(before)
+    transformers.logging.set_verbosity_warning()
+
+
+SIZES = dict(
+    vocab_size=64, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
+    num_key_value_heads=2, max_position_embeddings=32, pad_token_id=None,
+)  # fmt: skip
+GPT2 = dict(vocab_size=64, n_positions=32, n_embd=32, n_layer=2, n_head=4)
+BASE = {
+    "gpt2": GPT2,
+    "gpt_bigcode": GPT2,
+    "bloom": dict(vocab_size=64, hidden_size=32, n_layer=2, n_head=4),
+    "llama": SIZES,
+    "glm": SIZES | dict(head_dim=8),
+    "glm4": SIZES | dict(head_dim=8),
+    "t5": dict(vocab_size=64, d_model=32, d_kv=12, d_ff=48, num_layers=2, num_heads=4),
+}
+MODELS = {
+    "gpt2": "GPT2LMHeadModel", "gpt_bigcode": "GPTBigCodeForCausalLM", "bloom": "BloomForCausalLM", "glm": "GlmForCausalLM",
+    "llama": "LlamaForCausalLM", "glm4": "Glm4ForCausalLM", "t5": "T5ForConditionalGeneration",
+}  # fmt: skip
+FULL, SLIDING = ["full_attention"] * 2, ["full_attention", "sliding_attention"]
+
+# Values to draw from for the keys that may matter, in the spellings of old files too, and for some of other families.
+ANYWHERE = {
+    "tie_word_embeddings": [True, False], "sliding_window": [None, 4], "layer_types": [None, FULL, SLIDING],
+    "is_causal": [True, False], "attention_chunk_size": [None, 4], "pretraining_tp": [1, 2], "residual_multiplier": [0.3],
+    "logits_scaling": [4.0], "final_logit_softcapping": [None, 5.0], "dtype": ["float32", "bfloat16"],
+    "torch_dtype": ["float16"], "vocab_size": [64, 70], "add_cross_attention": [False, True], "is_decoder": [True],
+    "use_qk_norm": [False, True], "num_labels": [3], "n_ctx": [16], "architectures": [["Another"]],
+}  # fmt: skip
+ACTIVATIONS = [
+    "relu",
+    "gelu",
+    "gelu_new",
+    "gelu_pytorch_tanh",
+    "silu",
+    "swish",
+    "gelu_fast",
+    "quick_gelu",
+    "tanh",
+    "relu2",
+]
+EPSILON = [1e-5, 1e-3, 0.5]
+ROPE = {
+    "rope_theta": [10_000.0, 500.0, 500_000, 100],
+    "rope_parameters": [
+        None, {}, {"rope_type": "default", "rope_theta": 300.0}, {"rope_theta": 70}, {"type": "default", "factor": 3.0},
+        {"rope_type": "linear", "factor": 4.0, "rope_theta": 1e4}, {"rope_theta": 50.0, "partial_rotary_factor": 0.25},
+        {"rope_type": "default", "partial_rotary_factor": 1.0}, {"full_attention": {"rope_theta": 5.0}},
+    ],
+    "rope_scaling": [
+        None, {}, {"type": "linear", "factor": 2.0}, {"rope_type": "dynamic", "factor": 2.0}, {"rope_type": "default"},
+        {"factor": 4.0}, {"type": "default", "rope_theta": 40.0}, {"rope_type": "linear", "factor": 2, "type": "default"},
+        {"rope_type": "yarn", "factor": 2.0, "original_max_position_embeddings": 16},
+        {
+            "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+            "original_max_position_embeddings": 16,
+        },
+    ],
+    "partial_rotary_factor": [1.0, 0.5, 0.25, 0.75, 0.3],
+}  # fmt: skip
+LLAMA = ROPE | {
+    "head_dim": [None, 8, 12, 16, 5], "num_key_value_heads": [None, 1, 2, 4, 3], "num_attention_heads": [4, 2, 8],
+    "attention_bias": [False, True], "mlp_bias": [False, True], "hidden_act": ACTIVATIONS, "rms_norm_eps": EPSILON,
+    "intermediate_size": [40], "num_hidden_layers": [1, 3], "hidden_size": [48], "max_position_embeddings": [64],
+}  # fmt: skip
+GPT = {
+    "hidden_size": [32, 48], "num_attention_heads": [4, 8], "num_hidden_layers": [2, 3], "max_position_embeddings": [32, 40],
+    "n_embd": [48], "n_head": [2], "n_layer": [1], "n_positions": [64], "n_inner": [None, 40], "layer_norm_epsilon": EPSILON,
+    "activation_function": ACTIVATIONS, "scale_attn_weights": [True, False],
+}  # fmt: skip
+DRAWN = {
+    "gpt2": GPT,
+    "gpt_bigcode": GPT | {"multi_query": [True, False], "num_key_value_heads": [1, 2]},
+    "bloom": {
+        "n_embed": [None, 32, 48], "num_attention_heads": [4, 2], "num_hidden_layers": [2, 3], "n_head": [3, 8], "n_layer": [3],
+        "hidden_size": [48], "layer_norm_epsilon": EPSILON, "seq_length": [16], "slow_but_exact": [False, True], "n_inner": [40],
+        "apply_residual_connection_post_layernorm": [False, True], "offset_alibi": [100],
+    },
+    "llama": LLAMA,
+    "glm": LLAMA,
+    "glm4": LLAMA,
+    "t5": {
+        "feed_forward_proj": ["relu", "gelu", "gated-gelu", "gated-silu", "gated-relu", "gated-gelu_new", "tanh", "gated-tanh"],
+        "dense_act_fn": ["relu", "gelu_new", "silu"], "is_gated_act": [True, False], "scale_decoder_outputs": [True, False],
+        "relative_attention_num_buckets": [32, 16], "relative_attention_max_distance": [128, 20, 17, 16], "d_ff": [40],
+        "num_decoder_layers": [None, 1, 3], "num_layers": [1, 3], "num_heads": [2], "d_kv": [8], "d_model": [48],
+        "hidden_size": [32, 48], "num_attention_heads": [4, 2], "num_hidden_layers": [2, 3], "head_dim": [12, 8],
+        "layer_norm_epsilon": EPSILON, "n_positions": [16], "is_encoder_decoder": [True],
+    },
+}  # fmt: skip
+INERT = re.compile(  # no logits without dropout, labels or generation depend on these
+    r".*_token_id|id2label|label2id|num_labels|problem_type|summary_\w+|transformers_version|architectures|_name_or_path"
+    r"|model_type|_attn_implementation|classifier_dropout|hidden_dropout|chunk_size_feed_forward|initializer_\w+"
+    r"|output_attentions|output_hidden_states|return_dict"
+)
+
+
+def values(family: str) -> dict[str, list]:
+    """What to draw from for every key: both values of a flag, and some for every number from 0 to 1 (dropout)."""
+    default = getattr(transformers, MODELS[family]).config_class().to_dict()
+    plain = {
+        key: [False, True] for key, value in default.items() if isinstance(value, bool) and not INERT.fullmatch(key)
+    }
+    rates = {
+        key: [0.0, 0.4] for key, value in default.items() if isinstance(value, float) and key.endswith(("drop", "pout"))
+    }
+    return plain | rates | ANYWHERE | DRAWN[family]
+
+
+@pytest.mark.parametrize("family", MODELS)
+def test_every_key_that_transformers_reads_is_drawn_or_inert(family):
+    model = getattr(transformers, MODELS[family])
+    source = inspect.getsource(inspect.getmodule(model))
+    read = {a or b for a, b in re.findall(r'\bconfig\.(\w+)|getattr\((?:self\.)?config, "(\w+)"', source)}
+    known = values(family).keys() | BASE[family].keys()
+    asked = (model.config_class().to_dict().keys() | read) - known
+    methods = {key for key in asked if callable(getattr(model.config_class, key, None))}
+    assert {key for key in asked - methods if not INERT.fullmatch(key) and not re.search("drop", key)} == set()
+
+
+def drawn(family: str, seed: int) -> dict:
+    """Up to four keys, each with one of its values."""
+    draw, known = random.Random(f"{family} {seed}"), values(family)
+    return {key: draw.choice(known[key]) for key in draw.sample(sorted(known), draw.randrange(5))}
+
+
+def make(family: str, settings: dict, own_head: bool) -> nn.Module | None:
+    """A random model of these settings; None where transformers itself refuses them."""
+    model = getattr(transformers, MODELS[family])
+    try:
+        config = model.config_class.from_dict(dict(settings))
+        config._attn_implementation = "eager"
+        made = model(config)
+        if own_head:
+            made.lm_head.weight = nn.Parameter(torch.zeros_like(made.lm_head.weight))
+        made = randomise(made.float())
+        theirs(made, family)
+    except Exception:  # of any kind: the settings are what is wrong
+        return None
+    return made
+
+
+@torch.no_grad()
+def theirs(model: nn.Module, family: str) -> torch.Tensor:
+    tokens = torch.arange(40).view(2, 20) * 7 % 64
+    return model(tokens, decoder_input_ids=tokens.flip(1)).logits if family == "t5" else model(tokens).logits
+
+
+@torch.no_grad()
+def ours(folder, family: str) -> torch.Tensor:
+    tokens = torch.arange(40).view(2, 20) * 7 % 64
+    model = load_hugging_face(folder, dtype=torch.float32)
+    return model(tokens.flip(1), source=tokens) if family == "t5" else model(tokens)
+
+
+def outcome(folder, family: str, change: dict, as_given: bool, own_head: bool = False) -> str:
+    """ "same" or "refused", or "invalid" where transformers refuses; AssertionError for anything else."""
+    settings = BASE[family] | change
+    made = make(family, settings, own_head)
+    if made is None:
+        with contextlib.suppress(ValueError):
+            config_from_hugging_face(settings | {"model_type": family})
+        return "invalid"
+    made.save_pretrained(folder)
+    plain = json.loads((folder / "config.json").read_text())
+    if as_given:
+        plain = {**settings, "model_type": family}
+        (folder / "config.json").write_text(json.dumps(plain))
+    again = type(made).from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
+    wanted = theirs(again, family)
+    try:
+        found = ours(folder, family)
+    except ValueError as error:
+        base = type(made.config).from_dict(dict(BASE[family])).to_dict()
+        other = change.keys() | {key for key, value in plain.items() if value != base.get(key)}
+        other |= {key for name in other if isinstance(plain.get(name), dict) for key in plain[name]}
+        assert any(key in str(error) for key in other), f"{change} is refused without a name: {error}"
+        return "refused"
+    off = (found - wanted).abs().max() / wanted.abs().max()
+    assert off < 1e-4, f"{family} with {change}, {as_given=}: the logits differ by {off:.1e} of the largest"
+    return "same"
+
+
+def check(tmp_path, family: str, seeds: range) -> None:
+    found = [
+        outcome(
+            tmp_path, family, drawn(family, seed), as_given=seed % 2 == 0, own_head=family == "t5" and seed % 3 == 0
+        )
+        for seed in seeds
+    ]
+    assert found.count("same") > len(found) // 4 and "refused" in found
+
+
+@pytest.mark.parametrize("family", MODELS)
+def test_random_configurations_give_the_logits_or_are_refused_by_name(family, tmp_path):
+    check(tmp_path, family, range(24))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", MODELS)
+def test_more_random_configurations_give_the_logits_or_are_refused_by_name(family, tmp_path):
+    check(tmp_path, family, range(24, 120))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", MODELS)
+@pytest.mark.parametrize("as_given", [True, False])
+def test_each_value_of_each_key_alone_gives_the_logits_or_is_refused_by_name(family, as_given, tmp_path):
+    for key, choices in values(family).items():
+        for value in choices:
+            outcome(tmp_path, family, {key: value}, as_given)
+
+
+CHATGLM = dict(
+    model_type="chatglm", padded_vocab_size=64, seq_length=32, hidden_size=32, num_layers=2, kv_channels=8,
+    num_attention_heads=4, ffn_hidden_size=48, multi_query_group_num=2, layernorm_epsilon=1.5625e-7, add_qkv_bias=True,
+    rmsnorm=True, post_layer_norm=True, multi_query_attention=True, add_bias_linear=False, interleaved_qkv=False,
+    apply_residual_connection_post_layernorm=False, tie_word_embeddings=False,
+)  # fmt: skip
+IN_GLM = {  # what ChatGLM2 calls otherwise
+    "padded_vocab_size": "vocab_size", "seq_length": "max_position_embeddings", "num_layers": "num_hidden_layers",
+    "kv_channels": "head_dim", "ffn_hidden_size": "intermediate_size", "multi_query_group_num": "num_key_value_heads",
+    "layernorm_epsilon": "rms_norm_eps", "add_qkv_bias": "attention_bias",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_random_configurations_of_chatglm2_give_the_logits_of_glm(seed, tmp_path):
+    draw = random.Random(seed)
+    choices = {
+        "kv_channels": [8, 12, 16], "num_layers": [1, 3], "multi_query_group_num": [1, 4], "layernorm_epsilon": [1e-5, 0.1],
+        "add_qkv_bias": [False], "tie_word_embeddings": [True], "ffn_hidden_size": [40], "quantization_bit": [0],
+    }  # fmt: skip
+    settings = CHATGLM | {key: draw.choice(choices[key]) for key in draw.sample(sorted(choices), 3)}
+    named = {IN_GLM.get(key, key): value for key, value in settings.items() if key in (*IN_GLM, "tie_word_embeddings")}
+    they = make("glm", BASE["glm"] | named, own_head=False)
+    save_file({name: x.clone() for name, x in as_chatglm(they.state_dict()).items()}, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text(json.dumps(settings))
+    torch.testing.assert_close(ours(tmp_path, "chatglm"), theirs(they, "glm"), atol=1e-5, rtol=0)
+
+
+WRONG = {
+    "size": [0, -1, 2.0, "32", True, [], {}, 1e400],
+    "number": [-1e-5, "1e-5", True, float("nan"), float("inf"), [], {}],
+    "flag": [None, 0, 1, "true", [], {}],
+    "text": [None, 1, "", [], {}],
+}
+KINDS = {
+    "llama": {
+        "size": ["vocab_size", "hidden_size", "num_attention_heads", "num_hidden_layers", "num_key_value_heads", "head_dim"],
+        "number": ["rms_norm_eps", "rope_theta", "partial_rotary_factor"], "text": ["hidden_act"],
+        "flag": ["tie_word_embeddings", "attention_bias", "mlp_bias"],
+    },
+    "glm": {"size": ["head_dim", "num_key_value_heads"], "flag": ["attention_bias"]},
+    "gpt2": {
+        "size": ["n_embd", "n_head", "n_layer", "n_positions", "n_inner", "hidden_size"], "number": ["layer_norm_epsilon"],
+        "text": ["activation_function"], "flag": ["tie_word_embeddings"],
+    },
+    "gpt_bigcode": {"flag": ["multi_query"]},
+    "bloom": {"size": ["hidden_size", "n_embed", "n_head", "n_layer", "seq_length"], "flag": ["slow_but_exact"]},
+    "t5": {
+        "size": ["d_model", "d_kv", "d_ff", "num_layers", "num_decoder_layers", "num_heads", "relative_attention_max_distance"],
+        "number": ["layer_norm_epsilon"], "text": ["feed_forward_proj", "dense_act_fn"],
+        "flag": ["tie_word_embeddings", "scale_decoder_outputs", "is_gated_act"],
+    },
+    "chatglm": {"size": ["padded_vocab_size", "kv_channels", "multi_query_group_num"], "flag": ["add_qkv_bias"]},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("family, kind, key", [(f, k, key) for f in KINDS for k in KINDS[f] for key in KINDS[f][k]])
+def test_a_value_of_another_type_or_range_is_refused_by_its_key(family, kind, key):
+    base = CHATGLM if family == "chatglm" else BASE[family] | {"model_type": family}
+    config_from_hugging_face(base)
+    for value in WRONG[kind]:
+        with pytest.raises(ValueError, match=key):
+            config_from_hugging_face(base | {key: value})
+
+
+@pytest.mark.parametrize(
+    "family, change, said",
+    [
+        ("glm", {"head_dim": None}, "head_dim is None"),
+        ("glm", {"num_key_value_heads": None}, "num_key_value_heads is None"),
+        ("glm", {"head_dim": 12, "partial_rotary_factor": 0.25}, "partial_rotary_factor 0.25"),
+        ("glm", {"partial_rotary_factor": 0}, "partial_rotary_factor 0"),
+        ("llama", {"head_dim": 5}, "head_dim 5"),
+        ("llama", {"rope_theta": 0}, "rope_theta 0"),
+        ("llama", {"rope_parameters": [1]}, "rope_parameters is .1., and must be an object"),
+        ("llama", {"rope_scaling": {"type": "linear"}, "rope_parameters": {"rope_type": "default"}}, "rope_scaling"),
+        ("llama", {"num_attention_heads": 5}, "hidden_size 32 is not a multiple of num_attention_heads 5"),
+        ("llama", {"num_key_value_heads": 3}, "num_attention_heads 4 is not a multiple of num_key_value_heads 3"),
+        ("llama", {"model_type": ["llama"]}, "model_type is .'llama'."),
+        ("gpt2", {"hidden_size": 48}, "names of one thing, and differ: .'n_embd': 32, 'hidden_size': 48"),
+        ("gpt2", {"n_head": 5}, "n_embd 32 is not a multiple of n_head 5"),
+        ("bloom", {"slow_but_exact": True, "pretraining_tp": 2}, "slow_but_exact with pretraining_tp"),
+        ("t5", {"feed_forward_proj": "other-relu"}, "feed_forward_proj is 'other-relu'"),
+        ("t5", {"relative_attention_max_distance": 16}, "relative_attention_max_distance is 16"),
+        ("llama", {"transformers_weights": "other.safetensors"}, "transformers_weights"),
+        ("llama", {"per_layer_config": {"0": {"rms_norm_eps": 1.0}}}, "per_layer_config"),
+    ],
+)
+def test_what_does_not_fit_is_refused_by_its_key(family, change, said):
+    with pytest.raises(ValueError, match=said):
+        config_from_hugging_face(BASE[family] | {"model_type": family} | change)
