@@ -44,6 +44,8 @@ def load_balancing_loss(
     >>> load_balancing_loss(torch.tensor([[0.5, 0.5], [0.75, 0.25]]), torch.tensor([[0], [0]])).item()
     1.25
     """
+    if not indices.numel():
+        return probabilities.sum()  # of no tokens: 0
     num_experts = probabilities.shape[-1]
     shares = torch.bincount(indices.flatten(), minlength=num_experts) / indices.numel()
     wanted = probabilities.reshape(-1, num_experts).mean(dim=0)
@@ -56,7 +58,8 @@ def router_z_loss(logits: Float[Tensor, "*tokens experts"]) -> Float[Tensor, ""]
     >>> router_z_loss(torch.tensor([[-1000.0, 3.0], [1.0, -1000.0]])).item()
     5.0
     """
-    return torch.logsumexp(logits, dim=-1).square().mean()
+    squares = torch.logsumexp(logits, dim=-1).square()
+    return squares.mean() if len(squares.flatten()) else squares.sum()  # of no tokens: 0
 
 
 class RouterOutput(NamedTuple):

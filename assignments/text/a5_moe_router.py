@@ -188,6 +188,8 @@ def load_balancing_loss(
     1.25
     """
     ### BEGIN SOLUTION
+    if not indices.numel():
+        return probabilities.sum()  # of no tokens: 0
     num_experts = probabilities.shape[-1]
     shares = torch.bincount(indices.flatten(), minlength=num_experts) / indices.numel()
     wanted = probabilities.reshape(-1, num_experts).mean(dim=0)
@@ -223,7 +225,8 @@ def router_z_loss(logits: Float[Tensor, "*tokens experts"]) -> Float[Tensor, ""]
     5.0
     """
     ### BEGIN SOLUTION
-    return torch.logsumexp(logits, dim=-1).square().mean()
+    squares = torch.logsumexp(logits, dim=-1).square()
+    return squares.mean() if len(squares.flatten()) else squares.sum()  # of no tokens: 0
     ### END SOLUTION
 
 
