@@ -22,11 +22,16 @@ from torch import Tensor, nn
 def softmax(x: Float[Tensor, "..."], dim: int) -> Float[Tensor, "..."]:
     """Weights exp(x_i) / sum_j exp(x_j) along ``dim``, stable for scores of any size; the shape and dtype of ``x``.
 
-    A row of -inf alone gives zeros, also as its gradient. float16 and bfloat16 are computed in float32.
+    A row of -inf alone gives zeros, also as its gradient. float16 and bfloat16 are computed in float32. TypeError for
+    integers.
 
     >>> softmax(torch.tensor([[1000.0, 1000.0], [-torch.inf, -torch.inf]]), dim=-1).tolist()
     [[0.5, 0.5], [0.0, 0.0]]
     """
+    if not x.is_floating_point():
+        raise TypeError(f"softmax needs floating-point scores, and these are {x.dtype}")
+    if not x.numel():
+        return x.clone()
     scores = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
     peak = scores.detach().amax(dim, keepdim=True)
     powers = torch.exp(scores - peak.masked_fill(peak == -torch.inf, 0))
@@ -42,13 +47,18 @@ def scaled_dot_product_attention(
 ) -> Float[Tensor, "... q dv"]:
     """softmax(Q K^T / sqrt(d)) V over the keys that ``mask`` allows (1706.03762, equation 1).
 
-    ``mask`` broadcasts to (..., q, k), True = may attend; a query that may attend to no key gets zeros.
+    ``mask`` broadcasts to (..., q, k), True = may attend; a query that may attend to no key gets zeros. TypeError for
+    integers, and for a mask that is not boolean.
 
     >>> Q, K, V = torch.zeros(1, 4), torch.zeros(3, 4), torch.tensor([[1.0], [2.0], [6.0]])
     >>> may = torch.tensor([True, True, False])
     >>> scaled_dot_product_attention(Q, K, V).item(), scaled_dot_product_attention(Q, K, V, may).item()
     (3.0, 1.5)
     """
+    if not all(x.is_floating_point() for x in (Q, K, V)):
+        raise TypeError(f"Q, K and V are {Q.dtype}, {K.dtype} and {V.dtype}, and must be floating-point numbers")
+    if mask is not None and mask.dtype != torch.bool:
+        raise TypeError(f"mask is {mask.dtype}, and must be torch.bool: True = may attend")
     scores = (Q * Q.shape[-1] ** -0.5) @ K.mT  # scaled first: float16 overflows less easily
     if mask is not None:
         scores = scores.masked_fill(~mask, -torch.inf)
@@ -129,7 +139,7 @@ class MultiHeadAttention(nn.Module):
         bias: whether the four projections have biases.
 
     Raises ValueError when ``num_heads`` is no multiple of ``num_kv_heads``, or ``d_model`` none of ``num_heads`` and no
-    ``d_head`` is given.
+    ``d_head`` is given, or a head has no dimension.
     """
 
     def __init__(
@@ -152,6 +162,8 @@ class MultiHeadAttention(nn.Module):
         if d_head is None and d_model % num_heads:
             raise ValueError(f"d_model {d_model} does not divide evenly into {num_heads} heads")
         d_head = d_model // num_heads if d_head is None else d_head
+        if d_head < 1:
+            raise ValueError(f"a head has {d_head} dimensions: it must be at least 1")
         self.num_heads, self.num_kv_heads, self.d_head = num_heads, num_kv_heads, d_head
         self.q_proj = nn.Linear(d_model, num_heads * d_head, bias=bias)
         self.k_proj = nn.Linear(d_model, num_kv_heads * d_head, bias=bias)
@@ -178,7 +190,11 @@ class MultiHeadAttention(nn.Module):
             mask: broadcasts to (batch, num_heads, q, k), True = may attend; the causal mask must allow it as well.
             token_positions: (seq,) or (batch, seq), by default numbered from ``cache.length``, or from 0.
             cache: holds keys and values of earlier tokens, and is given those of ``x``.
+
+        Raises TypeError for a mask that is not boolean, ValueError for one, or a context, of another size than ``x``.
         """
+        if mask is not None and mask.dtype != torch.bool:
+            raise TypeError(f"mask is {mask.dtype}, and must be torch.bool: True = may attend")
         source = x if context is None else context
         q, k, v = self._split(self.q_proj(x)), self._split(self.k_proj(source)), self._split(self.v_proj(source))
         q, k = self.q_norm(q), self.k_norm(k)
@@ -192,7 +208,12 @@ class MultiHeadAttention(nn.Module):
                 causal = causal_mask(positions, past=k.shape[2] - x.shape[1])
                 mask = causal if mask is None else mask & causal
         out = self.attend(q, repeat_kv(k, self.num_heads), repeat_kv(v, self.num_heads), mask)
-        return self.o_proj(rearrange(out, "batch head seq d_head -> batch seq (head d_head)"))
+        out = rearrange(out, "batch head seq d_head -> batch seq (head d_head)")
+        if out.shape[:2] != x.shape[:2]:  # something broadcast the other way
+            raise ValueError(
+                f"x is {tuple(x.shape[:2])} (batch, seq), and with its mask, context and cache {tuple(out.shape[:2])}"
+            )
+        return self.o_proj(out)
 
     def _split(self, x: Tensor) -> Tensor:
         return rearrange(x, "batch seq (head d_head) -> batch head seq d_head", d_head=self.d_head)

@@ -34,12 +34,15 @@ def sinusoids(positions: Int[Tensor, "..."], d_model: int) -> Float[Tensor, "...
 
 
 class LearnedPositions(nn.Embedding):
-    """A row of parameters for each of ``context_length`` positions, as in GPT-2. ValueError beyond the last."""
+    """A row of parameters for each of ``context_length`` positions, as in GPT-2. ValueError below 0 and beyond the last."""
 
     def forward(self, positions: Int[Tensor, "*batch seq"]) -> Float[Tensor, "*batch seq d_model"]:
-        if not positions.is_meta and positions.numel() and int(positions.max()) >= self.num_embeddings:
-            length = int(positions.max()) + 1
-            raise ValueError(f"{length} positions, and this model has learned only {self.num_embeddings}")
+        if not positions.is_meta and positions.numel():
+            low, high = (int(bound) for bound in positions.aminmax())
+            if low < 0 or high >= self.num_embeddings:
+                raise ValueError(
+                    f"positions run from {low} to {high}: {high + 1} positions, and this model has learned only {self.num_embeddings}"
+                )
         return super().forward(positions)
 
 

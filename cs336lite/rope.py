@@ -19,9 +19,13 @@ from torch import Tensor, nn
 def rotation_angles(positions: Int[Tensor, "..."], d_k: int, theta: float) -> Float[Tensor, "... pairs"]:
     """The angle in radians of each of the d_k / 2 pairs at each position: m * theta ** (-2i / d_k).
 
+    Raises ValueError for a theta that is not above 0 and finite.
+
     >>> rotation_angles(torch.tensor([0, 4]), d_k=4, theta=100.0).tolist()
     [[0.0, 0.0], [4.0, 0.4]]
     """
+    if not 0 < theta < float("inf"):
+        raise ValueError(f"theta is {theta}: it must be above 0 and finite")
     exponents = torch.arange(0, d_k, 2, dtype=torch.float64, device=positions.device) / d_k
     return positions[..., None] * theta**-exponents
 
@@ -34,6 +38,8 @@ def rotate_pairs(
     >>> rotate_pairs(torch.tensor([1.0, 0.0, 0.0, 5.0]), torch.tensor([0.0, 1.0]), torch.tensor([1.0, 0.0])).tolist()
     [0.0, 1.0, 0.0, 5.0]
     """
+    if not x.is_floating_point():
+        raise TypeError(f"x is {x.dtype}: what turns must be floating-point numbers")
     # A pair is a complex number, and to turn it is one product: on a CPU several times as fast as with slices and stack.
     wide = x.to(torch.promote_types(x.dtype, cos.dtype))
     pairs = torch.view_as_complex(wide.unflatten(-1, (-1, 2)).contiguous())
@@ -48,6 +54,8 @@ def rotate_halves(
     >>> rotate_halves(torch.tensor([1.0, 0.0, 0.0, 5.0]), torch.tensor([0.0, 1.0]), torch.tensor([1.0, 0.0])).tolist()
     [0.0, 0.0, 1.0, 5.0]
     """
+    if not x.is_floating_point():
+        raise TypeError(f"x is {x.dtype}: what turns must be floating-point numbers")
     first, second = x.chunk(2, dim=-1)
     turned = torch.cat((first * cos - second * sin, first * sin + second * cos), dim=-1)
     return turned.to(x.dtype)  # bfloat16 times float32 is float32
@@ -76,11 +84,13 @@ def half_to_interleaved(x: Tensor, dim: int = -1) -> Tensor:
 def look_up(table: Float[Tensor, "max_seq_len n"], token_positions: Int[Tensor, "..."]) -> Float[Tensor, "... n"]:
     """The row of ``table`` for each position.
 
-    Raises ValueError for a position outside 0 <= position < max_seq_len.
+    Raises ValueError for a position outside 0 <= position < max_seq_len, TypeError for one that is not an int32 or int64.
 
     >>> look_up(torch.tensor([[0.0, 0.5], [1.0, 1.5], [2.0, 2.5]]), torch.tensor([2, 0])).tolist()
     [[2.0, 2.5], [0.0, 0.5]]
     """
+    if token_positions.dtype not in (torch.int64, torch.int32):
+        raise TypeError(f"token_positions are {token_positions.dtype}, and must be torch.int64 or torch.int32")
     # To look at positions that lie on a GPU would stop the program until the GPU has got there.
     if token_positions.device.type == "cpu" and token_positions.numel() and not torch.compiler.is_compiling():
         low, high = (int(bound) for bound in token_positions.aminmax())
@@ -101,7 +111,7 @@ class RotaryPositionalEmbedding(nn.Module):
         device: where the tables lie; they move with the module, and stay float32 when it is converted.
         layout: which dimensions form pair i, (2i, 2i + 1) for "interleaved" and (i, i + d_k / 2) for "half".
 
-    Raises ValueError for an odd ``d_k`` and another layout.
+    Raises ValueError for an odd ``d_k``, another layout, and a ``theta`` or a ``max_seq_len`` that is not above 0.
     """
 
     def __init__(
@@ -116,6 +126,8 @@ class RotaryPositionalEmbedding(nn.Module):
         super().__init__()
         if d_k < 2 or d_k % 2:
             raise ValueError(f"d_k is {d_k}: dimensions turn in pairs, so it must be even and at least 2")
+        if max_seq_len < 1:
+            raise ValueError(f"max_seq_len is {max_seq_len}: it must be at least 1")
         if layout not in ("interleaved", "half"):
             raise ValueError(f"layout is {layout!r}: give 'interleaved' or 'half'")
         self.theta, self.d_k, self.max_seq_len, self.layout = theta, d_k, max_seq_len, layout
@@ -127,7 +139,8 @@ class RotaryPositionalEmbedding(nn.Module):
     ) -> Float[Tensor, "*batch seq d_k"]:
         """``x`` turned by its positions, in the dtype of ``x``; ``token_positions`` broadcasts to ``x.shape[:-1]``.
 
-        Raises ValueError for a position outside 0 <= position < max_seq_len, and for shapes that do not fit.
+        Raises ValueError for a position outside 0 <= position < max_seq_len, and for shapes that do not fit; TypeError
+        for an ``x`` of integers, and positions that are none.
         """
         if x.shape[-1] != self.d_k:
             raise ValueError(f"x has {x.shape[-1]} dimensions in its last place, and d_k is {self.d_k}")

@@ -348,3 +348,31 @@ def test_a_model_on_the_meta_device_takes_no_memory():
     with torch.device("meta"):
         model = Transformer(TINY.replace(d_model=65_536, num_heads=512, d_ff=2**18, num_layers=2))
     assert parameters(model) > 1e11 and model.embedding.weight.is_meta
+
+
+class Told(nn.Module):
+    takes_padding = True
+
+    def __init__(self, config):
+        super().__init__()
+        self.seen = []
+
+    def forward(self, x, padding):
+        self.seen.append(padding)
+        assert padding is None or (padding.shape == x.shape[:2] and padding.dtype == torch.bool)
+        return x
+
+
+@pytest.mark.parametrize("changes", [{}, {"parallel": True}, {"norm_placement": "post"}, {"num_encoder_layers": 1}])
+def test_a_feed_forward_that_takes_padding_is_told_which_of_its_tokens_are_real(changes):
+    model, x = make(TINY.replace(num_layers=1, feed_forward=Told, **changes)).eval(), tokens()
+    real, told = torch.arange(10) >= torch.tensor([[3], [0]]), model.decoder.blocks[0].feed_forward.seen
+    read = {"source": x, "source_padding": real} if model.encoder else {}
+    model(x, **read)
+    model.loss(x, x, padding=real, **read)
+    cache = model.new_cache()
+    for part, so_far in ((x[:, :6], real[:, :6]), (x[:, 6:], real)):
+        model(part, padding=so_far, cache=cache, **read)
+    want = [None, real, real[:, :6], real[:, 6:]]
+    assert all(a is b or torch.equal(a, b) for a, b in zip(told, want, strict=True))
+    assert not read or all(torch.equal(seen, real) for seen in model.encoder.blocks[0].feed_forward.seen)

@@ -288,12 +288,15 @@ def sinusoids(positions: Int[Tensor, "..."], d_model: int) -> Float[Tensor, "...
 
 
 class LearnedPositions(nn.Embedding):
-    """A row of parameters for each of ``context_length`` positions, as in GPT-2. ValueError beyond the last."""
+    """A row of parameters for each of ``context_length`` positions, as in GPT-2. ValueError below 0 and beyond the last."""
 
     def forward(self, positions: Int[Tensor, "*batch seq"]) -> Float[Tensor, "*batch seq d_model"]:
-        if not positions.is_meta and positions.numel() and int(positions.max()) >= self.num_embeddings:
-            length = int(positions.max()) + 1
-            raise ValueError(f"{length} positions, and this model has learned only {self.num_embeddings}")
+        if not positions.is_meta and positions.numel():
+            low, high = (int(bound) for bound in positions.aminmax())
+            if low < 0 or high >= self.num_embeddings:
+                raise ValueError(
+                    f"positions run from {low} to {high}: {high + 1} positions, and this model has learned only {self.num_embeddings}"
+                )
         return super().forward(positions)
 
 
@@ -883,16 +886,20 @@ class Block(_Parts):
 
     def forward(
         self, x: Float[Tensor, "batch seq d_model"], context: Tensor | None = None, context_mask: Tensor | None = None,
-        **seen: Any,
+        padding: Bool[Tensor, "batch seq"] | None = None, **seen: Any,
     ) -> Float[Tensor, "batch seq d_model"]:  # fmt: skip
-        """``seen`` is what attention is told: ``mask``, ``token_positions``, ``cache``."""
+        """``seen`` is what attention is told: ``mask``, ``token_positions``, ``cache``.
+
+        ``padding`` goes to a feed-forward network with ``takes_padding = True``, as a mixture of experts has.
+        """
+        told = {"padding": padding} if getattr(self.feed_forward, "takes_padding", False) else {}
         if self.parallel:
             normed = self.norms["attention"](x)
-            return x + self.dropout(self.attention(normed, **seen) + self.feed_forward(normed))
+            return x + self.dropout(self.attention(normed, **seen) + self.feed_forward(normed, **told))
         x = self._add("attention", x, **seen)
         if self.cross_attention is not None:
             x = self._add("cross_attention", x, context=context, mask=context_mask)
-        return self._add("feed_forward", x)
+        return self._add("feed_forward", x, **told)
 
     def _add(self, name: str, x: Tensor, **arguments: Any) -> Tensor:
         added = getattr(self, name)(x if self.placement == "post" else self.norms[name](x), **arguments)
@@ -951,9 +958,12 @@ class Stack(_Layers):
     def forward(
         self, x: Float[Tensor, "batch seq d_model"], *, mask: Tensor | None = None, prefix: Tensor | None = None,
         token_positions: Tensor | None = None, context: Tensor | None = None, context_mask: Tensor | None = None,
-        cache: "KVCache | None" = None,
+        padding: Tensor | None = None, cache: "KVCache | None" = None,
     ) -> Float[Tensor, "batch seq d_model"]:  # fmt: skip
         batch, seq, past = *x.shape[:2], 0 if cache is None else cache.length
+        if padding is not None:
+            mask = mask_of_padding(padding) if mask is None else mask & mask_of_padding(padding)
+            padding = padding[:, past:]  # of the tokens in x
         positions = torch.arange(past, past + seq, device=x.device) if token_positions is None else token_positions
         if self.mask_kind == "prefix":
             prefix = torch.zeros(batch, dtype=torch.int64, device=x.device) if prefix is None else prefix
@@ -963,7 +973,7 @@ class Stack(_Layers):
         along = positions[..., 0, :] if self.config.positions == "glm" and positions.ndim > 1 else positions
         layers = [None] * len(self.blocks) if cache is None else cache.layers
         for block, memory in zip(self.blocks, layers):
-            x = block(x, context, context_mask, mask=mask, token_positions=along, cache=memory)
+            x = block(x, context, context_mask, padding, mask=mask, token_positions=along, cache=memory)
         return self.norm(x)
 
 
@@ -1079,19 +1089,17 @@ class _Reading(_Frame):
         """What the encoder makes of a source text. ValueError when the model has no encoder."""
         if self.encoder is None:
             raise ValueError("this model has no encoder: num_encoder_layers is 0")
-        return self.encoder(self.embed(source), mask=None if padding is None else mask_of_padding(padding))
+        return self.encoder(self.embed(source), padding=padding)
 
     def hidden(
-        self, tokens: Int[Tensor, "batch seq"], *, mask: Tensor | None = None, padding: Tensor | None = None,
-        context: Tensor | None = None, source_padding: Tensor | None = None, **seen: Any,
+        self, tokens: Int[Tensor, "batch seq"], *, context: Tensor | None = None, source_padding: Tensor | None = None,
+        **seen: Any,
     ) -> Float[Tensor, "batch seq d_model"]:  # fmt: skip
         """What the output layer reads; arguments as for the call."""
         if self.encoder is not None and context is None:
             raise ValueError("this model has an encoder: give source, or context from encode(source)")
-        if padding is not None:
-            mask = mask_of_padding(padding) if mask is None else mask & mask_of_padding(padding)
         context_mask = None if source_padding is None else mask_of_padding(source_padding)
-        hidden = self.decoder(self.embed(tokens), mask=mask, context=context, context_mask=context_mask, **seen)
+        hidden = self.decoder(self.embed(tokens), context=context, context_mask=context_mask, **seen)
         return hidden * self.config.output_scale
 
 
