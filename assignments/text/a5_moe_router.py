@@ -122,6 +122,8 @@ def top_k_gates(
     ([1, 2], [0.5, 0.3])
     """
     ### BEGIN SOLUTION
+    if not 1 <= top_k <= logits.shape[-1]:
+        raise ValueError(f"top_k is {top_k}, and there are {logits.shape[-1]} experts")
     probabilities = torch.softmax(logits, dim=-1)
     weights, indices = torch.topk(probabilities, top_k, dim=-1)
     if renormalize:
@@ -226,7 +228,7 @@ def router_z_loss(logits: Float[Tensor, "*tokens experts"]) -> Float[Tensor, ""]
     """
     ### BEGIN SOLUTION
     squares = torch.logsumexp(logits, dim=-1).square()
-    return squares.mean() if len(squares.flatten()) else squares.sum()  # of no tokens: 0
+    return squares.mean() if squares.numel() else squares.sum()  # of no tokens: 0
     ### END SOLUTION
 
 
@@ -358,15 +360,15 @@ def dispatch(
     """
     ### BEGIN SOLUTION
     tokens, chosen = x.reshape(-1, x.shape[-1]), indices.reshape(-1)
-    counts = torch.bincount(chosen, minlength=len(experts)).tolist()  # a GPU is waited for here, once
-    if len(counts) > len(experts):
-        raise ValueError(f"an index is {len(counts) - 1}, and there are {len(experts)} experts")
+    for wrong in chosen[(chosen < 0) | (chosen >= len(experts))].tolist()[:1]:
+        raise ValueError(f"an index is {wrong}, and there are {len(experts)} experts")
+    counts = torch.bincount(chosen, minlength=len(experts)).tolist()
     order = chosen.argsort(stable=True)  # assignments, sorted by expert
     source = order // indices.shape[-1]  # the token of each
     parts = tokens[source].split(counts)
     outputs = [expert(part) for expert, part in zip(experts, parts) if len(part)]
     if not outputs:
-        return torch.zeros_like(x)
+        return 0 * x  # no tokens
     weighted = torch.cat(outputs) * weights.reshape(-1)[order, None]  # in the better of the two dtypes
     combined = weighted.new_zeros(tokens.shape).index_add(0, source, weighted)
     return combined.to(x.dtype).reshape(x.shape)

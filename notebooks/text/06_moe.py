@@ -337,22 +337,24 @@ class MoELayer(_Transient):
         self, x: Float[Tensor, "*batch d_model"], padding: Bool[Tensor, "*batch"] | None = None
     ) -> Float[Tensor, "*batch d_model"]:
         """``padding`` is True where a token is real. The others are not routed, count nowhere, and give zeros."""
-        if padding is None:
-            return self._mix(x)
-        if padding.dtype != torch.bool or padding.shape != x.shape[:-1]:
+        if padding is not None and (padding.dtype != torch.bool or padding.shape != x.shape[:-1]):
             raise ValueError(f"padding is {padding.dtype} {list(padding.shape)}: give bool {list(x.shape[:-1])}")
-        real = self._mix(x[padding])
-        return torch.zeros_like(x, dtype=real.dtype).index_put((padding,), real)
+        real = x if padding is None else x[padding]
+        y = self._mix(real)
+        y = y if self.shared is None else y + self.shared(real)
+        return y if padding is None else torch.zeros_like(x, dtype=y.dtype).index_put((padding,), y)
 
+    @torch.compiler.disable  # sizes depend on the loads: each new load would be compiled again
     def _mix(self, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
+        """The routed experts' part of the answer."""
         tokens, num_experts = x.reshape(-1, x.shape[-1]), self.experts.num_experts
         routed = self.router(tokens)
         routed = routed if self.capacity is None else with_capacity(routed, num_experts, self.capacity)
         counts = torch.bincount(routed.indices.flatten() + 1, minlength=num_experts + 1)[1:]
         self.load = counts / max(1, len(tokens) * self.top_k)
         y = self.experts(tokens, *routed[:2]).view_as(x)
-        y = self.leave("auxiliary_loss", self.balance * routed.load_balancing_loss + self.z * routed.z_loss, y)
-        return y if self.shared is None else y + self.shared(x)
+        auxiliary = self.balance * routed.load_balancing_loss + self.z * routed.z_loss
+        return self.leave("auxiliary_loss", auxiliary, y)
 
 
 # %%
@@ -383,7 +385,7 @@ class MoE:
         "topk"  # in ROUTERS, or (d_model, num_experts, top_k) -> module
     )
     renormalize: bool = True  # of "topk"
-    balance: int | float = 0.01  # times the load-balancing loss
+    balance: int | float = 0.01  # times the load-balancing loss, of "topk" and "policy"
     z: int | float = 0.0  # times the router z-loss; ST-MoE takes 0.001
     capacity: int | float | None = None  # times the mean load; None: nobody is dropped
     bias_rate: int | float = 1e-3  # of "bias"
@@ -444,7 +446,7 @@ class BiasedRouter(nn.Module):
 
     In training every call counts the load of each expert, once where activation checkpointing computes it again.
     `after_step` then moves the bias by ``rate``: up where the load is below the mean, down where it is above. So the load
-    is evened out by a controller, and no loss interferes with that of the model.
+    is evened out by a controller, and no loss interferes with that of the model: the load-balancing loss is 0.
 
     `train` calls `after_step` after each step of the optimizer; a training loop of your own must call it too.
     """
@@ -462,7 +464,8 @@ class BiasedRouter(nn.Module):
         weights = affinity.gather(-1, indices)
         if self.training and not recomputing():
             self.counts = self.counts.to(x.device) + torch.bincount(indices.flatten(), minlength=len(self.bias))
-        return scored._replace(weights=weights / weights.sum(-1, keepdim=True), indices=indices)
+        weights = weights / weights.sum(-1, keepdim=True)
+        return scored._replace(weights=weights, indices=indices, load_balancing_loss=weights.new_zeros(()))
 
     def after_step(self, total: Callable[[Tensor], Tensor] = lambda counts: counts) -> None:
         """Move the bias by what was counted since the last step; ``total`` sums a tensor over all processes."""
