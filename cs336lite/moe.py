@@ -149,11 +149,15 @@ class _Transient(nn.Module):
         """Leave ``value`` for the loss as an attribute; returns ``y``.
 
         Checkpointing with ``use_reentrant=True`` makes the first pass without a graph. What that pass left collects its
-        gradient, and the second pass, which has a graph, hands it on from ``y``.
+        gradient, and the second pass, which has a graph, hands it on from ``y``. RuntimeError when passes are mixed.
         """
         if recomputing():
             first = getattr(self, name)
-            return _Joined.apply(y, value, first.grad) if first.is_leaf and first.grad is not None else y
+            if not first.is_leaf or not first.requires_grad:
+                return y
+            if first.shape != value.shape or not torch.allclose(first, value, equal_nan=True):
+                raise RuntimeError(f"{name} is of another pass: checkpoint with use_reentrant=False")
+            return y if first.grad is None else _Joined.apply(y, value, first.grad)
         if self.training and not torch.is_grad_enabled():
             value = value.detach().requires_grad_()
         setattr(self, name, value)
@@ -181,9 +185,12 @@ class MoELayer(_Transient):
         self.top_k, self.balance, self.z, self.capacity = top_k, balance, z, capacity
 
     def forward(
-        self, x: Float[Tensor, "*batch d_model"], padding: Bool[Tensor, "*batch"] | None = None
+        self, x: Float[Tensor, "*batch d_model"], padding: Tensor | None = None
     ) -> Float[Tensor, "*batch d_model"]:
-        """``padding`` is True where a token is real. The others are not routed, count nowhere, and give zeros."""
+        """``padding`` (batch, seq), boolean, is True where a token is real.
+
+        The others are not routed, count nowhere, and give zeros.
+        """
         if padding is not None and (padding.dtype != torch.bool or padding.shape != x.shape[:-1]):
             raise ValueError(f"padding is {padding.dtype} {list(padding.shape)}: give bool {list(x.shape[:-1])}")
         real = x if padding is None else x[padding]

@@ -360,8 +360,9 @@ def dispatch(
     """
     ### BEGIN SOLUTION
     tokens, chosen = x.reshape(-1, x.shape[-1]), indices.reshape(-1)
-    for wrong in chosen[(chosen < 0) | (chosen >= len(experts))].tolist()[:1]:
-        raise ValueError(f"an index is {wrong}, and there are {len(experts)} experts")
+    wrong = chosen[(chosen < 0) | (chosen >= len(experts))]
+    if len(wrong):
+        raise ValueError(f"an index is {int(wrong[0])}, and there are {len(experts)} experts")
     counts = torch.bincount(chosen, minlength=len(experts)).tolist()
     order = chosen.argsort(stable=True)  # assignments, sorted by expert
     source = order // indices.shape[-1]  # the token of each
