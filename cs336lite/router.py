@@ -29,6 +29,8 @@ def top_k_gates(
     >>> indices.tolist(), [round(w, 3) for w in weights.tolist()]
     ([1, 2], [0.5, 0.3])
     """
+    if not 1 <= top_k <= logits.shape[-1]:
+        raise ValueError(f"top_k is {top_k}, and there are {logits.shape[-1]} experts")
     probabilities = torch.softmax(logits, dim=-1)
     weights, indices = torch.topk(probabilities, top_k, dim=-1)
     if renormalize:
@@ -44,6 +46,8 @@ def load_balancing_loss(
     >>> load_balancing_loss(torch.tensor([[0.5, 0.5], [0.75, 0.25]]), torch.tensor([[0], [0]])).item()
     1.25
     """
+    if not indices.numel():
+        return probabilities.sum()  # of no tokens: 0
     num_experts = probabilities.shape[-1]
     shares = torch.bincount(indices.flatten(), minlength=num_experts) / indices.numel()
     wanted = probabilities.reshape(-1, num_experts).mean(dim=0)
@@ -56,7 +60,8 @@ def router_z_loss(logits: Float[Tensor, "*tokens experts"]) -> Float[Tensor, ""]
     >>> router_z_loss(torch.tensor([[-1000.0, 3.0], [1.0, -1000.0]])).item()
     5.0
     """
-    return torch.logsumexp(logits, dim=-1).square().mean()
+    squares = torch.logsumexp(logits, dim=-1).square()
+    return squares.mean() if squares.numel() else squares.sum()  # of no tokens: 0
 
 
 class RouterOutput(NamedTuple):
@@ -114,15 +119,16 @@ def dispatch(
     [[3.0], [20.0]]
     """
     tokens, chosen = x.reshape(-1, x.shape[-1]), indices.reshape(-1)
-    counts = torch.bincount(chosen, minlength=len(experts)).tolist()  # a GPU is waited for here, once
-    if len(counts) > len(experts):
-        raise ValueError(f"an index is {len(counts) - 1}, and there are {len(experts)} experts")
+    wrong = chosen[(chosen < 0) | (chosen >= len(experts))]
+    if len(wrong):
+        raise ValueError(f"an index is {int(wrong[0])}, and there are {len(experts)} experts")
+    counts = torch.bincount(chosen, minlength=len(experts)).tolist()
     order = chosen.argsort(stable=True)  # assignments, sorted by expert
     source = order // indices.shape[-1]  # the token of each
     parts = tokens[source].split(counts)
     outputs = [expert(part) for expert, part in zip(experts, parts) if len(part)]
     if not outputs:
-        return torch.zeros_like(x)
+        return 0 * x  # no tokens
     weighted = torch.cat(outputs) * weights.reshape(-1)[order, None]  # in the better of the two dtypes
     combined = weighted.new_zeros(tokens.shape).index_add(0, source, weighted)
     return combined.to(x.dtype).reshape(x.shape)

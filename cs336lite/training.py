@@ -273,6 +273,12 @@ class World:
             dist.all_reduce(value)
         return value.item() / self.size
 
+    def sum(self, value: Tensor) -> Tensor:
+        """The sum over all processes, which each of them gets."""
+        if self.size > 1:
+            dist.all_reduce(value := value.clone())
+        return value
+
 
 @contextmanager
 def world(device: str | torch.device | None = None) -> Iterator[World]:
@@ -380,7 +386,11 @@ def backward(state: State, inputs: Int[Tensor, "batch seq"], targets: Int[Tensor
 def train_step(
     state: State, inputs: Int[Tensor, "batch seq"], targets: Int[Tensor, "batch seq"], observe: Observer | None = None
 ) -> Row:
-    """One update; what there is to record of it. ``observe`` sees the model with its gradients, before the update."""
+    """One update; what there is to record of it. ``observe`` sees the model with its gradients, before the update.
+
+    A module with a method ``after_step(total)`` has it called once after each update, whatever the parts of the batch;
+    ``total(tensor)`` is the sum of a tensor over all processes.
+    """
     lr = set_step(state)
     loss = backward(state, inputs, targets)
     most = math.inf if state.config.clip is None else state.config.clip
@@ -388,6 +398,9 @@ def train_step(
     row = {"step": state.step + 1, "loss": loss, "lr": lr, "grad_norm": norm}
     row |= {} if observe is None else observe(state.step + 1, state.model)
     state.optimizer.step()
+    for module in state.model.modules():
+        if hasattr(type(module), "after_step"):
+            module.after_step(state.here.sum)
     state.step += 1
     return {name: finite(x) for name, x in row.items()} | {"step": state.step}
 

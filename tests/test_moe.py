@@ -5,6 +5,7 @@ import doctest
 import math
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -12,6 +13,7 @@ import textwrap
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.utils.checkpoint import checkpoint
 
 from cs336lite import moe
 from cs336lite.accounting import ModelShape, parameters
@@ -243,10 +245,13 @@ def test_the_bias_moves_selection_towards_even_loads_and_not_the_gates():
     router = BiasedRouter(16, 4, 1, rate=0.01)
     x = torch.randn(400, 16) + 1
     first = torch.bincount(router(x).indices.flatten(), minlength=4)
+    assert not router.bias.any()
+    router.after_step()
     assert router.bias.abs().tolist() == pytest.approx([0.01] * 4)
     assert torch.equal(router.bias > 0, first < 100)
     for _ in range(300):
         router(x)
+        router.after_step()
     out, bias = router.eval()(x), router.bias.clone()
     after = torch.bincount(out.indices.flatten(), minlength=4)
     assert after.max() < 130 < first.max() and torch.equal(router.bias, bias)  # in evaluation it stays
@@ -257,6 +262,76 @@ def test_the_bias_moves_selection_towards_even_loads_and_not_the_gates():
     assert set(out.indices.flatten().tolist()) == {0, 1}
     affinity = out.logits.sigmoid().gather(-1, out.indices)
     torch.testing.assert_close(out.weights, affinity / affinity.sum(-1, keepdim=True))
+
+
+def biases(model):
+    return torch.stack([layer.router.bias for layer in mixtures(model)])
+
+
+def test_the_bias_moves_once_a_step_by_all_that_passed_in_training():
+    whole, parts, x = *(BiasedRouter(16, 4, 1, rate=0.01) for _ in range(2)), torch.randn(40, 16) + 1
+    parts.load_state_dict(whole.state_dict())
+    whole(x)
+    for part in x.split([1, 20, 0, 19]):
+        parts(part)
+        parts.eval()(torch.randn(100, 16))  # counts for nothing
+        parts.train()
+    whole.after_step(), parts.after_step()
+    assert torch.equal(whole.bias, parts.bias) and whole.bias.any()
+    parts.after_step()  # nothing has passed since
+    assert torch.equal(whole.bias, parts.bias)
+    assert set(whole.state_dict()) == {"bias", "scores.gate.weight"}
+
+
+@pytest.mark.parametrize("top_k", [1, 2])
+def test_a_batch_in_parts_trains_the_bias_router_as_the_whole_batch(top_k, data):
+    config, runs = TINY.replace(feed_forward=MoE(num_experts=4, top_k=top_k, router="bias", z=0.01)), []
+    for parts in (1, 2, 4):
+        training = TrainingConfig(steps=5, batch_size=4, lr=1e-2, accumulation=parts)
+        runs.append(train(config, training, data, device="cpu"))
+    assert biases(runs[0].model).any()
+    for run in runs[1:]:
+        torch.testing.assert_close(run.values("loss"), runs[0].values("loss"), atol=1e-5, rtol=0)
+        torch.testing.assert_close(biases(run.model), biases(runs[0].model))
+
+
+def checkpointed(model, reentrant):
+    for layer in mixtures(model):
+        plain = layer.forward
+        layer.forward = lambda x, padding=None, f=plain: checkpoint(f, x, padding, use_reentrant=reentrant)
+    return model
+
+
+def after_a_batch(model, at_once):
+    """Losses of two unequal parts of a batch, all gradients, and all buffers after a step."""
+    torch.manual_seed(0)
+    losses = []
+    for part in tokens(4).split([3, 1]):
+        losses.append(model.loss(part, part.roll(1)) * len(part) / 4)
+        if not at_once:
+            losses[-1].backward()
+    if at_once:
+        sum(losses).backward()
+    for layer in mixtures(model):
+        if isinstance(layer.router, BiasedRouter):
+            layer.router.after_step()
+    return [loss.detach() for loss in losses], [p.grad for p in model.parameters()], list(model.buffers())
+
+
+@pytest.mark.parametrize(("reentrant", "at_once"), [(False, False), (False, True), (True, False)])
+@pytest.mark.parametrize("name", ["topk", "bias", "hash", "policy"])
+def test_activation_checkpointing_changes_nothing(name, reentrant, at_once):
+    if name == "hash" and at_once:
+        pytest.skip("its table is asked for the last ids")
+    given = MoE(d_ff=16, num_experts=4, router=name, balance=0.5, z=0.5, policy_coefficient=0.5, capacity=1.5)
+    wanted = after_a_batch(made(given), at_once)
+    torch.testing.assert_close(after_a_batch(checkpointed(made(given), reentrant), at_once), wanted)
+
+
+def test_passes_that_are_mixed_in_reentrant_checkpointing_are_told():
+    model = checkpointed(made(MoE(d_ff=16, num_experts=4)), reentrant=True)
+    with pytest.raises(RuntimeError, match="auxiliary_loss is of another pass: checkpoint with use_reentrant=False"):
+        after_a_batch(model, at_once=True)
 
 
 def test_hash_routes_a_token_to_the_same_experts_everywhere_and_asks_for_ids():
@@ -299,6 +374,34 @@ def test_reinforce_is_an_unbiased_direction():
     torch.testing.assert_close(step, mean, atol=0.02, rtol=0)
 
 
+def test_one_reward_or_none_teaches_nothing():
+    for n in (0, 1):
+        log_p = torch.randn(n, requires_grad=True)
+        loss = reinforce(log_p, torch.randn(n))
+        loss.backward()
+        assert loss.item() == 0 and not log_p.grad.any()
+
+
+def test_the_loss_of_a_policy_is_that_of_the_targets_that_count():
+    model = made(MoE(d_ff=16, router="policy", balance=0.0, policy_coefficient=0.0)).eval()
+    x, targets = tokens(), tokens(seed=1)
+    half = torch.where(torch.arange(10) < 5, -100, targets)
+    wanted = F.cross_entropy(model(x)[:, 5:].flatten(0, 1), targets[:, 5:].flatten())
+    torch.testing.assert_close(model.loss(x, half), wanted)
+    for layer in mixtures(model):
+        layer.router.coefficient = 1.0
+    rewards = -F.cross_entropy(model(x)[:, 5:].flatten(0, 1), targets[:, 5:].flatten(), reduction="none")
+    for layer in mixtures(model):
+        wanted = wanted + reinforce(layer.router.log_probability.view(2, 10)[:, 5:].flatten(), rewards)
+    torch.testing.assert_close(model.loss(x, half), wanted)
+
+
+def test_the_loss_slot_serves_a_policy_too():
+    config = TINY.replace(loss=lambda hidden, weight, targets: hidden.sum() * 0 + 7)
+    model = made(MoE(d_ff=16, router="policy", balance=0.0, policy_coefficient=0.0), config)
+    assert model.loss(tokens(), tokens(seed=1)).item() == 7
+
+
 def test_the_policy_is_taught_by_rewards_alone():
     model = made(MoE(d_ff=16, router="policy", balance=0.0))
     gate = mixtures(model)[0].router.scores.gate.weight
@@ -309,6 +412,120 @@ def test_the_policy_is_taught_by_rewards_alone():
     gate.grad = None
     model.loss(tokens(), tokens(seed=1)).backward()
     assert not gate.grad.any()
+
+
+# Padding, and no tokens at all.
+
+
+@pytest.mark.parametrize("changes", [{}, {"capacity": 0.75}, {"shared": 1}], ids=str)
+@pytest.mark.parametrize("name", ROUTERS)
+def test_padding_changes_nothing(name, changes):
+    if name == "expert_choice" and "capacity" in changes:
+        pytest.skip("not for expert choice")
+    model = made(MoE(d_ff=16, num_experts=4, router=name, balance=1.0, z=0.1, bias_rate=0.1, **changes))
+    model.train(name != "policy")  # which draws in training
+    text, targets, real = tokens(1, 8), tokens(1, 8, seed=1), torch.arange(14)[None] >= 6
+    alone, loads = model.loss(text, targets), [layer.load for layer in mixtures(model)]
+    padded = [F.pad(rows, (6, 0), value=value) for rows, value in ((text, 0), (targets, -100))]
+    where = (real.cumsum(1) - 1).clamp(min=0)
+    torch.testing.assert_close(model.loss(*padded, padding=real, token_positions=where), alone)
+    torch.testing.assert_close([layer.load for layer in mixtures(model)], loads)
+    if name == "bias":
+        assert mixtures(model)[0].router.counts.sum() == 2 * 2 * 8  # two passes, two experts for a token
+    before = {"cache": model.new_cache(16), "token_positions": where[:, :10], "padding": real[:, :10]}
+    if name != "expert_choice" and not changes:
+        model.eval()
+        whole = model(padded[0], padding=real, token_positions=where)[:, 10:]
+        model(padded[0][:, :10], **before)
+        after = before | {"token_positions": where[:, 10:], "padding": real}
+        torch.testing.assert_close(model(padded[0][:, 10:], **after), whole)
+
+
+def test_the_answer_to_padding_is_zero_and_padding_is_boolean():
+    layer, x = MoE(d_ff=16, shared=1)(TINY), torch.randn(2, 3, 16)
+    real = torch.tensor([[False, True, True], [True, False, True]])
+    y = layer(x, padding=real)
+    assert not y[~real].any()
+    torch.testing.assert_close(y[real], layer(x)[real])
+    for wrong in (real.long(), real[:, :2]):
+        with pytest.raises(ValueError, match=r"give bool \[2, 3\]"):
+            layer(x, padding=wrong)
+    with torch.autocast("cpu", torch.bfloat16):
+        layer(x, padding=real).sum().backward()
+
+
+def test_a_hash_knows_the_tokens_of_its_stack():
+    config = TINY.replace(num_encoder_layers=1)
+    model = made(MoE(d_ff=16, num_experts=4, router="hash"), config)
+    model(tokens(), source=tokens(2, 7, seed=1), source_padding=torch.arange(7).expand(2, 7) < torch.tensor([[7], [5]]))
+    assert [len(layer.router.tokens) for layer in mixtures(model)] == [12, 20, 20]
+
+
+@pytest.mark.parametrize("changes", [{}, {"capacity": 1.0}, {"shared": 1, "z": 0.1}], ids=str)
+@pytest.mark.parametrize("name", ROUTERS)
+def test_no_tokens_pass_through_with_a_loss_of_0(name, changes):
+    if name == "expert_choice" and "capacity" in changes:
+        pytest.skip("not for expert choice")
+    layer = MoE(d_ff=16, num_experts=4, router=name, **changes)(TINY)
+    if name == "hash":
+        layer.router.tokens = torch.zeros(0, dtype=torch.int64)
+    for shape, padding in (
+        ((0, 3, 16), None),
+        ((2, 0, 16), None),
+        ((0, 16), None),
+        ((2, 3, 16), torch.zeros(2, 3) > 0),
+    ):
+        y = layer(torch.randn(shape), padding=padding)
+        assert y.shape == shape and not y.any() and not layer.load.any() and layer.auxiliary_loss.item() == 0
+        (y.sum() + layer.auxiliary_loss).backward()
+    assert not any(p.grad.any() for p in layer.experts.parameters())
+
+
+# Compiled: in a process of its own, since torch.compile cannot follow the checks of annotations.
+
+COMPILED = """
+    import sys, torch
+    from cs336lite.model import TransformerConfig
+    from cs336lite.moe import MoE, RoutedTransformer, grouped_mm, mixtures
+
+    torch.set_num_threads(1)
+    name, backend = sys.argv[1:]
+    tiny = TransformerConfig(vocab_size=50, context_length=16, d_model=16, num_layers=1, num_heads=2, d_ff=24)
+    given = MoE(num_experts=4, router=name, shared=1, balance=0.5)
+    model = RoutedTransformer(tiny.replace(feed_forward=given), torch.Generator().manual_seed(0)).train(name != "policy")
+    x = torch.randint(50, (2, 10), generator=torch.Generator().manual_seed(0))
+    found = []
+    for loss in (model.loss, torch.compile(model.loss, backend=backend)):
+        model.zero_grad()
+        value = loss(x, x.roll(1))
+        value.backward()
+        found.append([value.detach(), *(p.grad.clone() for p in model.parameters())])
+    torch.testing.assert_close(*found, atol=1e-5, rtol=1e-4)
+    assert name != "bias" or mixtures(model)[0].router.counts.sum() == 2 * 2 * 20
+    for dtype in (torch.float32, torch.bfloat16):
+        rows, weight, counts = torch.randn(6, 16, dtype=dtype), torch.randn(3, 8, 16, dtype=dtype), torch.tensor([2, 0, 4])
+        compiled = torch.compile(grouped_mm, backend=backend)(rows, weight, counts)
+        torch.testing.assert_close(compiled, grouped_mm(rows, weight, counts))
+"""
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(
+    ("name", "backend"),
+    [
+        ("bias", "aot_eager"),
+        *(pytest.param(name, "aot_eager", marks=pytest.mark.slow) for name in ("topk", "expert_choice", "hash", "policy")),
+        pytest.param("topk", "inductor", marks=pytest.mark.slow),
+    ],
+)  # fmt: skip
+def test_a_compiled_model_gives_the_same(name, backend, tmp_path):
+    if backend == "inductor" and not shutil.which("g++"):
+        pytest.skip("inductor needs a compiler")
+    (tmp_path / "compiled.py").write_text(textwrap.dedent(COMPILED))
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    command = [sys.executable, str(tmp_path / "compiled.py"), name, backend]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 # Models, presets, configuration.
@@ -373,12 +590,53 @@ def test_a_configuration_is_an_experiment(data):
         ({"top_k": 0}, "top_k is 0"),
         ({"capacity": 0.0}, "capacity is 0.0"),
         ({"capacity": 1.0, "router": "expert_choice"}, "expert choice"),
+        ({"capacity": math.nan}, "capacity is nan"),
         ({"shared": -1}, "shared is -1"),
+        ({"num_experts": 0}, "num_experts is 0: give a whole number, at least 1"),
+        ({"d_ff": 0}, "d_ff is 0"),
+        ({"dense_layers": -1}, "dense_layers is -1"),
+        ({"balance": -0.1}, "balance is -0.1: give a number, at least 0"),
+        ({"z": math.nan}, "z is nan"),
+        ({"bias_rate": math.inf}, "bias_rate is inf"),
+        ({"policy_coefficient": -1}, "policy_coefficient is -1"),
     ],
 )
 def test_what_cannot_be_is_refused(changes, problem):
     with pytest.raises(ValueError, match=problem):
         MoE(**changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"router": "policy"}, "a policy is nothing that a plain Transformer knows: make a RoutedTransformer"),
+        ({"router": PolicyRouter}, "a policy is nothing"),
+        ({"dense_layers": 1}, "dense_layers=1 is nothing"),
+    ],
+)
+def test_what_a_plain_transformer_would_not_use_is_refused(changes, problem):
+    config = TINY.replace(feed_forward=MoE(d_ff=16, **changes))
+    with pytest.raises(ValueError, match=problem):
+        Transformer(config)
+    model = RoutedTransformer(config)
+    assert model.config == config
+    assert MoE(d_ff=16, **changes)(TINY).experts.num_experts == 8  # a layer of one's own, without a model
+
+
+def test_what_no_model_can_use_is_refused():
+    with pytest.raises(ValueError, match="dense_layers is 3, and the model has 2 blocks"):
+        made(MoE(dense_layers=3))
+    with pytest.raises(ValueError, match="an encoder lacks"):
+        made(MoE(router="policy"), TINY.replace(num_encoder_layers=1))
+    with pytest.raises(ValueError, match="not for expert choice"):
+        MoE(router=ExpertChoiceRouter, capacity=1.0)(TINY)
+    with pytest.raises(ValueError, match="capacity is 0: give a number above 0"):
+        with_capacity(routed(torch.zeros(2, 1, dtype=torch.int64)), 2, 0)
+    with pytest.raises(ValueError, match="top_k is 5, and there are 4 experts"):
+        HashRouter(50, 4, 5)
+    for router in (BiasedRouter, ExpertChoiceRouter, PolicyRouter):
+        with pytest.raises(ValueError, match="top_k is 5"):
+            router(16, 4, 5)
 
 
 def test_a_tiny_mixtral_gives_the_logits_of_hugging_face():
@@ -422,7 +680,7 @@ def test_a_tiny_mixtral_gives_the_logits_of_hugging_face():
 
 TWO = """
     import sys, torch, torch.distributed as dist
-    from cs336lite.moe import MoE, ExpertParallel
+    from cs336lite.moe import BiasedRouter, MoE, ExpertParallel
     from cs336lite.model import TransformerConfig
 
     torch.set_num_threads(1)
@@ -439,7 +697,12 @@ TWO = """
     y.backward(direction[mine])
     local = layer.experts.local
     grads = {name: p.grad for name, p in local.named_parameters()}
-    torch.save({"y": y.detach(), "x": part.grad, "router": layer.router.gate.weight.grad, **grads}, f"{folder}/{rank}.pt")
+    router = BiasedRouter(16, 4, 1, rate=0.5)
+    router.scores.gate.weight.data = direction[:4]
+    router(part)
+    router.after_step(lambda counts: dist.all_reduce(counts) or counts)
+    saved = {"y": y.detach(), "x": part.grad, "router": layer.router.gate.weight.grad, "bias": router.bias, **grads}
+    torch.save(saved, f"{folder}/{rank}.pt")
     try:
         ExpertParallel(MoE(num_experts=3)(tiny).experts)
     except ValueError as problem:
@@ -469,7 +732,12 @@ def test_two_processes_with_half_of_the_experts_each_equal_one(tmp_path):
     layer, x = MoE(num_experts=6)(TINY), torch.randn(7, 16)
     x.requires_grad_()
     y = layer(x)
-    y.backward(torch.randn(7, 16))
+    y.backward(direction := torch.randn(7, 16))
+    router = BiasedRouter(16, 4, 1, rate=0.5)
+    router.scores.gate.weight.data = direction[:4]
+    router(x)
+    router.after_step()
+    assert torch.equal(first["bias"], router.bias) and torch.equal(second["bias"], router.bias)
     for name, whole in {"y": y, "x": x.grad, **{n: p.grad for n, p in layer.experts.named_parameters()}}.items():
         torch.testing.assert_close(torch.cat((first[name], second[name])), whole)
     torch.testing.assert_close(first["router"] + second["router"], layer.router.gate.weight.grad)

@@ -283,9 +283,32 @@ def test_gradients_of_dispatch():
     assert torch.autograd.gradcheck(run, [z.requires_grad_() for z in (x, weights, matrices)])
 
 
-def test_an_expert_that_there_is_not_is_told():
-    with pytest.raises(ValueError, match="an index is 4, and there are 4 experts"):
-        dispatch(normal(2, 4), torch.ones(2, 1), torch.tensor([[0], [4]]), affine(4))
+@pytest.mark.parametrize("index", [4, -1])
+def test_an_expert_that_there_is_not_is_told(index):
+    with pytest.raises(ValueError, match=f"an index is {index}, and there are 4 experts"):
+        dispatch(normal(2, 4), torch.ones(2, 1), torch.tensor([[0], [index]]), affine(4))
+
+
+# -------------------------------------------------------------------------------------------------------------- no tokens
+
+
+@pytest.mark.parametrize("front", [(0,), (2, 0), (0, 3)])
+def test_no_tokens_pass_through_with_losses_of_0(front):
+    made, experts = module(4, 3, 2), affine(3, dtype=torch.float32)
+    x = torch.zeros(*front, 4, requires_grad=True)
+    out = made(x)
+    assert out.weights.shape == out.indices.shape == (*front, 2) and out.logits.shape == (*front, 3)
+    assert out.load_balancing_loss.item() == out.z_loss.item() == 0
+    y = dispatch(x, out.weights, out.indices, experts)
+    assert y.shape == x.shape
+    (y.sum() + out.load_balancing_loss + out.z_loss).backward()
+    assert x.grad.shape == x.shape and not made.gate.weight.grad.any()
+
+
+@pytest.mark.parametrize("k", [0, 4])
+def test_gates_of_more_experts_than_there_are_are_told(k):
+    with pytest.raises(ValueError, match=f"top_k is {k}, and there are 3 experts"):
+        top_k_gates(normal(2, 3), k)
 
 
 # --------------------------------------------------------------------------------------------------------------- together

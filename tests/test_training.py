@@ -263,6 +263,29 @@ def test_gradients_are_clipped_and_their_norm_is_recorded(data):
     assert clipped.values("seen") == pytest.approx(0.05, rel=1e-3)
 
 
+class Counting(nn.Module):
+    """Counts its forward passes and, in `seen`, how many there were before each update."""
+
+    def __init__(self):
+        super().__init__()
+        self.model, self.passes, self.seen = Transformer(TINY, generator=generator(0, 0)), 0, []
+
+    def loss(self, tokens, targets):
+        self.passes += 1
+        return self.model.loss(tokens, targets)
+
+    def after_step(self, total):
+        self.seen.append(total(torch.tensor([self.passes])).tolist())
+        self.passes = 0
+
+
+@pytest.mark.parametrize("parts", [1, 4])
+def test_a_module_may_act_once_after_each_update(data, parts):
+    counting = Counting()
+    train(counting, replace(SHORT, steps=3, seq=16, accumulation=parts), data)
+    assert counting.seen == [[parts]] * 3
+
+
 def test_dropout_falls_to_zero_over_the_first_fifth():
     state = begin(DROPPING, replace(SHORT, steps=20, early_dropout=0.2), HERE)
     found = []

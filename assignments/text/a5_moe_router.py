@@ -122,6 +122,8 @@ def top_k_gates(
     ([1, 2], [0.5, 0.3])
     """
     ### BEGIN SOLUTION
+    if not 1 <= top_k <= logits.shape[-1]:
+        raise ValueError(f"top_k is {top_k}, and there are {logits.shape[-1]} experts")
     probabilities = torch.softmax(logits, dim=-1)
     weights, indices = torch.topk(probabilities, top_k, dim=-1)
     if renormalize:
@@ -188,6 +190,8 @@ def load_balancing_loss(
     1.25
     """
     ### BEGIN SOLUTION
+    if not indices.numel():
+        return probabilities.sum()  # of no tokens: 0
     num_experts = probabilities.shape[-1]
     shares = torch.bincount(indices.flatten(), minlength=num_experts) / indices.numel()
     wanted = probabilities.reshape(-1, num_experts).mean(dim=0)
@@ -223,7 +227,8 @@ def router_z_loss(logits: Float[Tensor, "*tokens experts"]) -> Float[Tensor, ""]
     5.0
     """
     ### BEGIN SOLUTION
-    return torch.logsumexp(logits, dim=-1).square().mean()
+    squares = torch.logsumexp(logits, dim=-1).square()
+    return squares.mean() if squares.numel() else squares.sum()  # of no tokens: 0
     ### END SOLUTION
 
 
@@ -355,15 +360,16 @@ def dispatch(
     """
     ### BEGIN SOLUTION
     tokens, chosen = x.reshape(-1, x.shape[-1]), indices.reshape(-1)
-    counts = torch.bincount(chosen, minlength=len(experts)).tolist()  # a GPU is waited for here, once
-    if len(counts) > len(experts):
-        raise ValueError(f"an index is {len(counts) - 1}, and there are {len(experts)} experts")
+    wrong = chosen[(chosen < 0) | (chosen >= len(experts))]
+    if len(wrong):
+        raise ValueError(f"an index is {int(wrong[0])}, and there are {len(experts)} experts")
+    counts = torch.bincount(chosen, minlength=len(experts)).tolist()
     order = chosen.argsort(stable=True)  # assignments, sorted by expert
     source = order // indices.shape[-1]  # the token of each
     parts = tokens[source].split(counts)
     outputs = [expert(part) for expert, part in zip(experts, parts) if len(part)]
     if not outputs:
-        return torch.zeros_like(x)
+        return 0 * x  # no tokens
     weighted = torch.cat(outputs) * weights.reshape(-1)[order, None]  # in the better of the two dtypes
     combined = weighted.new_zeros(tokens.shape).index_add(0, source, weighted)
     return combined.to(x.dtype).reshape(x.shape)

@@ -86,12 +86,14 @@ Built in notebooks/06_moe.ipynb.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from numbers import Integral
 from typing import Any
 
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from cs336lite.accounting import parameters
@@ -139,7 +141,8 @@ def grouped_mm(
     One call of `torch.nn.functional.grouped_mm`, or `padded_mm` for what that does not take.
     """
     aligned = all(size * x.element_size() % 16 == 0 for size in weight.shape[1:])
-    if not len(x) or not aligned or x.dtype == torch.float64:
+    compiles = x.dtype == torch.bfloat16 or not torch.compiler.is_compiling()  # torch 2.13 compiles no other dtype
+    if not len(x) or not aligned or not compiles or x.dtype == torch.float64:
         return padded_mm(x, weight, counts)
     return F.grouped_mm(x, weight.transpose(1, 2), offs=counts.cumsum(0, dtype=torch.int32))
 
@@ -179,7 +182,7 @@ def combine(
         weighted = outputs * weights.flatten()[order, None]
         return torch.zeros_like(x, dtype=weighted.dtype).index_add(0, order // k, weighted).to(x.dtype)
     place = torch.empty_like(order).index_copy(0, order, torch.arange(len(order), device=order.device))
-    outputs = outputs.index_select(0, place).view(n, k, -1)
+    outputs = outputs.index_select(0, place).view(n, k, outputs.shape[1])
     return torch.bmm(weights.to(outputs.dtype)[:, None], outputs)[:, 0].to(x.dtype)
 
 
@@ -267,11 +270,49 @@ assert times > 1.3
 
 # %%
 #| export
+def recomputing() -> bool:
+    """Whether a backward pass asked for this forward pass: activation checkpointing computes what it did not keep."""
+    return torch._C._current_graph_task_id() != -1  # as torch's own ModuleTracker.is_bw
+
+
+class _Joined(torch.autograd.Function):
+    """``y`` as it is; on the way back ``value`` gets ``gradient``."""
+
+    @staticmethod
+    def forward(ctx: Any, y: Tensor, value: Tensor, gradient: Tensor) -> Tensor:
+        ctx.gradient = gradient
+        return y.view_as(y)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+        return gradient, ctx.gradient, None
+
+
+# %%
+#| export
 class _Transient(nn.Module):
     """A module that remembers of its last call what is no part of its state: not copied, not pickled."""
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: x for name, x in self.__dict__.items() if name not in ("auxiliary_loss", "log_probability")}
+
+    def leave(self, name: str, value: Tensor, y: Tensor) -> Tensor:
+        """Leave ``value`` for the loss as an attribute; returns ``y``.
+
+        Checkpointing with ``use_reentrant=True`` makes the first pass without a graph. What that pass left collects its
+        gradient, and the second pass, which has a graph, hands it on from ``y``. RuntimeError when passes are mixed.
+        """
+        if recomputing():
+            first = getattr(self, name)
+            if not first.is_leaf or not first.requires_grad:
+                return y
+            if first.shape != value.shape or not torch.allclose(first, value, equal_nan=True):
+                raise RuntimeError(f"{name} is of another pass: checkpoint with use_reentrant=False")
+            return y if first.grad is None else _Joined.apply(y, value, first.grad)
+        if self.training and not torch.is_grad_enabled():
+            value = value.detach().requires_grad_()
+        setattr(self, name, value)
+        return y
 
 
 # %%
@@ -280,26 +321,47 @@ class MoELayer(_Transient):
     """Experts behind a router, and ``shared`` for all tokens if it is given (DeepSeekMoE, arXiv 2401.06066).
 
     A call leaves ``auxiliary_loss`` = balance * load-balancing loss + z * z-loss, which `Transformer.loss` adds, and
-    ``load`` (num_experts,), each expert's share of the tokens' places, below 1 in all where some are dropped.
+    ``load`` (num_experts,), each expert's share of the tokens' places, below 1 in all where some are dropped. Both, and
+    ``capacity``, are of the tokens that pass together: with accumulation or several processes, of each part of the batch.
     """
+
+    takes_padding = True
 
     def __init__(
         self, router: nn.Module, experts: nn.Module, top_k: int, *, shared: nn.Module | None = None,
         balance: int | float = 0.0, z: int | float = 0.0, capacity: int | float | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
+        if capacity is not None and isinstance(router, ExpertChoiceRouter):
+            raise ValueError(f"capacity is {capacity}: not for expert choice, where loads are even anyway")
         self.router, self.experts, self.shared = router, experts, shared
         self.top_k, self.balance, self.z, self.capacity = top_k, balance, z, capacity
 
-    def forward(self, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
+    def forward(
+        self, x: Float[Tensor, "*batch d_model"], padding: Tensor | None = None
+    ) -> Float[Tensor, "*batch d_model"]:
+        """``padding`` (batch, seq), boolean, is True where a token is real.
+
+        The others are not routed, count nowhere, and give zeros.
+        """
+        if padding is not None and (padding.dtype != torch.bool or padding.shape != x.shape[:-1]):
+            raise ValueError(f"padding is {padding.dtype} {list(padding.shape)}: give bool {list(x.shape[:-1])}")
+        real = x if padding is None else x[padding]
+        y = self._mix(real)
+        y = y if self.shared is None else y + self.shared(real)
+        return y if padding is None else torch.zeros_like(x, dtype=y.dtype).index_put((padding,), y)
+
+    @torch.compiler.disable  # sizes depend on the loads: each new load would be compiled again
+    def _mix(self, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
+        """The routed experts' part of the answer."""
         tokens, num_experts = x.reshape(-1, x.shape[-1]), self.experts.num_experts
         routed = self.router(tokens)
         routed = routed if self.capacity is None else with_capacity(routed, num_experts, self.capacity)
         counts = torch.bincount(routed.indices.flatten() + 1, minlength=num_experts + 1)[1:]
-        self.load = counts / (len(tokens) * self.top_k)
-        self.auxiliary_loss = self.balance * routed.load_balancing_loss + self.z * routed.z_loss
+        self.load = counts / max(1, len(tokens) * self.top_k)
         y = self.experts(tokens, *routed[:2]).view_as(x)
-        return y if self.shared is None else y + self.shared(x)
+        auxiliary = self.balance * routed.load_balancing_loss + self.z * routed.z_loss
+        return self.leave("auxiliary_loss", auxiliary, y)
 
 
 # %%
@@ -330,7 +392,7 @@ class MoE:
         "topk"  # in ROUTERS, or (d_model, num_experts, top_k) -> module
     )
     renormalize: bool = True  # of "topk"
-    balance: int | float = 0.01  # times the load-balancing loss
+    balance: int | float = 0.01  # times the load-balancing loss, of "topk" and "policy"
     z: int | float = 0.0  # times the router z-loss; ST-MoE takes 0.001
     capacity: int | float | None = None  # times the mean load; None: nobody is dropped
     bias_rate: int | float = 1e-3  # of "bias"
@@ -341,21 +403,30 @@ class MoE:
         check_mixture(self)
 
     def __call__(self, config: TransformerConfig) -> MoELayer:
-        return make_mixture(self, config)
+        layer = make_mixture(self, config)
+        if config.feed_forward is self and (self.dense_layers or isinstance(layer.router, PolicyRouter)):
+            what = f"dense_layers={self.dense_layers}" if self.dense_layers else "a policy"
+            raise ValueError(f"{what} is nothing that a plain Transformer knows: make a RoutedTransformer(config)")
+        return layer
 
 
 # %%
 #| export
 def check_mixture(m: MoE) -> None:
     """ValueError for a `MoE` that cannot be."""
-    if isinstance(m.router, str) and m.router not in ROUTERS:
+    if m.router not in ROUTERS if isinstance(m.router, str) else not callable(m.router):
         raise ValueError(f"router is {m.router!r}: give one of {', '.join(ROUTERS)}, or what makes a router")
-    if not 1 <= m.top_k <= m.num_experts:
+    for name, least in {"num_experts": 1, "top_k": 1, "d_ff": 1, "shared": 0, "dense_layers": 0}.items():
+        value = getattr(m, name)
+        if not (isinstance(value, Integral) and value >= least) and not (name == "d_ff" and value is None):
+            raise ValueError(f"{name} is {value!r}: give a whole number, at least {least}")
+    for name in ("balance", "z", "bias_rate", "policy_coefficient"):
+        if not 0 <= getattr(m, name) < math.inf:
+            raise ValueError(f"{name} is {getattr(m, name)}: give a number, at least 0")
+    if m.top_k > m.num_experts:
         raise ValueError(f"top_k is {m.top_k}, and there are {m.num_experts} experts")
-    if m.capacity is not None and (m.capacity <= 0 or m.router == "expert_choice"):
+    if m.capacity is not None and (not 0 < m.capacity < math.inf or m.router == "expert_choice"):
         raise ValueError(f"capacity is {m.capacity}: above 0, and not for expert choice, where loads are even anyway")
-    if m.shared < 0 or m.dense_layers < 0:
-        raise ValueError(f"shared is {m.shared} and dense_layers {m.dense_layers}: neither can be below 0")
 
 
 def make_mixture(m: MoE, config: TransformerConfig) -> MoELayer:
@@ -380,24 +451,34 @@ def make_mixture(m: MoE, config: TransformerConfig) -> MoELayer:
 class BiasedRouter(nn.Module):
     """Top k of affinity + bias, gates of the affinity alone (DeepSeek-V3: arXiv 2412.19437, section 2.1.2; 2408.15664).
 
-    In training every call moves the bias of each expert by ``rate``: up where its load is below the mean, down where
-    it is above. So the load is evened out by a controller, and no loss interferes with that of the model.
+    In training every call counts the load of each expert, once where activation checkpointing computes it again.
+    `after_step` then moves the bias by ``rate``: up where the load is below the mean, down where it is above. So the load
+    is evened out by a controller, and no loss interferes with that of the model: the load-balancing loss is 0.
+
+    `train` calls `after_step` after each step of the optimizer; a training loop of your own must call it too.
     """
 
     def __init__(self, d_model: int, num_experts: int, top_k: int, rate: float = 1e-3) -> None:
         super().__init__()
         self.scores, self.rate = TopKRouter(d_model, num_experts, top_k), rate
         self.register_buffer("bias", torch.zeros(num_experts))
+        self.counts = torch.zeros(num_experts, dtype=torch.int64)  # since the last step, and of this process alone
 
     def forward(self, x: Float[Tensor, "n d_model"]) -> RouterOutput:
         scored = self.scores(x)
         affinity = scored.logits.sigmoid()
         indices = (affinity + self.bias).topk(scored.indices.shape[1], dim=-1).indices
         weights = affinity.gather(-1, indices)
-        if self.training:
-            load = torch.bincount(indices.flatten(), minlength=len(self.bias)).float()
-            self.bias += self.rate * torch.sign(load.mean() - load)
-        return scored._replace(weights=weights / weights.sum(-1, keepdim=True), indices=indices)
+        if self.training and not recomputing():
+            self.counts = self.counts.to(x.device) + torch.bincount(indices.flatten(), minlength=len(self.bias))
+        weights = weights / weights.sum(-1, keepdim=True)
+        return scored._replace(weights=weights, indices=indices, load_balancing_loss=weights.new_zeros(()))
+
+    def after_step(self, total: Callable[[Tensor], Tensor] = lambda counts: counts) -> None:
+        """Move the bias by what was counted since the last step; ``total`` sums a tensor over all processes."""
+        counts = total(self.counts.to(self.bias.device))
+        self.bias += self.rate * torch.sign(counts.sum() - len(counts) * counts)
+        self.counts = torch.zeros_like(counts)
 
 
 # %%
@@ -406,7 +487,8 @@ class ExpertChoiceRouter(nn.Module):
     """Each expert takes the n * k / num_experts tokens that it likes most (Zhou et al. 2022, arXiv 2202.09368).
 
     Every expert has the same load. A token has as many experts as want it, perhaps none. Who is taken depends on all
-    tokens of the batch, also on later ones: not for a causal model that must work token by token.
+    tokens that pass together, also on later ones: not for a causal model that must work token by token. So accumulation
+    and several processes, which divide a batch, change who is taken.
     """
 
     def __init__(self, d_model: int, num_experts: int, top_k: int) -> None:
@@ -417,7 +499,8 @@ class ExpertChoiceRouter(nn.Module):
         """Gates and indices are (n, num_experts)."""
         scored = self.scores(x)
         affinity = scored.logits.softmax(dim=-1)
-        taken = affinity.topk(max(1, scored.indices.numel() // affinity.shape[1]), dim=0).indices
+        share = max(1, scored.indices.numel() // affinity.shape[1])
+        taken = affinity.topk(min(share, len(x)), dim=0).indices
         taken = torch.zeros_like(affinity, dtype=torch.bool).scatter(0, taken, True)
         indices = torch.arange(affinity.shape[1], device=x.device).where(taken, -1)
         return scored._replace(weights=affinity, indices=indices, load_balancing_loss=affinity.new_zeros(()))
@@ -438,6 +521,8 @@ class HashRouter(nn.Module):
 
     def __init__(self, vocab_size: int, num_experts: int, top_k: int, seed: int = 0) -> None:
         super().__init__()
+        if not 1 <= top_k <= num_experts:
+            raise ValueError(f"top_k is {top_k}, and there are {num_experts} experts")
         drawn = torch.rand(vocab_size, num_experts, generator=torch.Generator().manual_seed(seed))
         self.register_buffer("table", drawn.argsort(dim=-1)[:, :top_k].contiguous())
         self.num_experts, self.tokens = num_experts, None
@@ -484,8 +569,9 @@ class PolicyRouter(_Transient):
         if self.training:  # the k greatest of logits plus Gumbel noise are a draw without replacement
             noise = -torch.empty_like(noise).exponential_().log()
         indices = (scored.logits.detach() + noise).topk(scored.indices.shape[1], dim=-1).indices
-        self.log_probability = log_probability(scored.logits, indices)
-        return scored._replace(weights=torch.full_like(scored.weights, 1 / indices.shape[1]), indices=indices)
+        weights = torch.full_like(scored.weights, 1 / indices.shape[1])
+        weights = self.leave("log_probability", log_probability(scored.logits, indices), weights)
+        return scored._replace(weights=weights, indices=indices)
 
 
 # %%
@@ -493,8 +579,11 @@ class PolicyRouter(_Transient):
 def reinforce(log_probability: Float[Tensor, " n"], rewards: Float[Tensor, " n"]) -> Float[Tensor, ""]:
     """A loss whose gradient is an estimate of minus that of the mean reward (Williams 1992); rewards have no gradient.
 
-    Rewards are taken relative to their mean and in units of their deviation, which makes the estimate less noisy.
+    Rewards are taken relative to their mean and in units of their deviation, which makes the estimate less noisy. A single
+    one, or none, has nothing to be compared with: the loss is 0.
     """
+    if len(rewards) < 2:
+        return 0 * log_probability.sum()
     rewards = rewards.detach()
     return -(log_probability * (rewards - rewards.mean()) / (rewards.std() + 1e-6)).mean()
 
@@ -510,12 +599,18 @@ class _DenseFirst(Transformer):
     """The first ``dense_layers`` blocks have a dense network instead of a mixture."""
 
     def __init__(self, config: TransformerConfig, generator: torch.Generator | None = None) -> None:
-        super().__init__(config, generator)
-        dense = getattr(config.feed_forward, "dense_layers", 0)
+        mixture, dense = config.feed_forward, getattr(config.feed_forward, "dense_layers", 0)
+        if dense > config.num_layers:
+            raise ValueError(f"dense_layers is {dense}, and the model has {config.num_layers} blocks")
+        made = partial(make_mixture, mixture) if isinstance(mixture, MoE) else mixture
+        super().__init__(config.replace(feed_forward=made), generator)
+        self.config = config
         for block in self.decoder.blocks[:dense]:
             block.feed_forward = make_feed_forward(config.replace(feed_forward=None))
         if dense and not self.embedding.weight.is_meta:
             initialise(self, config.init_std, generator)
+        if any(isinstance(part, PolicyRouter) for part in (self.encoder or nn.Identity()).modules()):
+            raise ValueError("the reward of a policy is the next token, which an encoder lacks: take another router")
 
 
 # %%
@@ -524,22 +619,44 @@ class RoutedTransformer(_DenseFirst):
     """A Transformer for mixtures that a slot cannot serve alone: its routers may need token ids, or each token's loss.
 
     It tells a `HashRouter` the ids, adds the REINFORCE loss of each `PolicyRouter`, whose reward is the log-probability
-    of the next token, and keeps the first ``dense_layers`` blocks dense. Otherwise the same as `Transformer`.
+    of the next token, and keeps the decoder's first ``dense_layers`` blocks dense. Otherwise the same as `Transformer`.
     """
 
-    def embed(self, tokens: Int[Tensor, "batch seq"]) -> Float[Tensor, "batch seq d_model"]:
-        for part in self.modules():
-            if isinstance(part, HashRouter):
-                part.tokens = tokens
-        return super().embed(tokens)
+    def encode(self, source: Tensor, padding: Tensor | None = None) -> Float[Tensor, "batch source_seq d_model"]:
+        _tell(self.encoder, source, padding)
+        return super().encode(source, padding)
 
-    def loss(self, tokens: Tensor, targets: Tensor, **given: Any) -> Float[Tensor, ""]:
+    def hidden(
+        self, tokens: Tensor, *, padding: Tensor | None = None, **given: Any
+    ) -> Float[Tensor, "batch seq d_model"]:
+        _tell(self.decoder, tokens, padding)
+        return super().hidden(tokens, padding=padding, **given)
+
+    def loss(self, tokens: Tensor, targets: Tensor, *, source: Tensor | None = None, **given: Any) -> Float[Tensor, ""]:
         policies = [part for part in self.modules() if isinstance(part, PolicyRouter)]
         if not policies:
-            return super().loss(tokens, targets, **given)
-        each = F.cross_entropy(self(tokens, **given).flatten(0, 1).float(), targets.flatten(), reduction="none")
-        loss = each.mean() + sum(part.auxiliary_loss for part in self.modules() if hasattr(part, "auxiliary_loss"))
-        return loss + sum(policy.coefficient * reinforce(policy.log_probability, -each) for policy in policies)
+            return super().loss(tokens, targets, source=source, **given)
+        hidden = self.hidden(tokens, **self._with_context(source, given)).flatten(0, 1)
+        targets, routed = targets.flatten(), _real(tokens, given.get("padding"))
+        each = F.cross_entropy(self.output(hidden).float(), targets, reduction="none")
+        counts = targets != -100
+        slot = self.config.loss
+        loss = each[counts].mean() if slot is None else slot(hidden, self.output.weight, targets)
+        loss = loss + sum(part.auxiliary_loss for part in self.modules() if hasattr(part, "auxiliary_loss"))
+        drawn, rewards = counts[routed], -each[counts & routed]
+        return loss + sum(p.coefficient * reinforce(p.log_probability[drawn], rewards) for p in policies)
+
+
+def _real(tokens: Int[Tensor, "batch seq"], padding: Tensor | None) -> Bool[Tensor, " n"]:
+    """Which tokens are no padding; after a cache, ``padding`` begins with tokens that came before these."""
+    return (torch.ones_like(tokens) if padding is None else padding[:, -tokens.shape[1] :]).flatten().bool()
+
+
+def _tell(stack: nn.Module | None, tokens: Tensor, padding: Tensor | None) -> None:
+    """Tell the hash routers of a stack the ids that they will route."""
+    for part in stack.modules() if stack is not None else ():
+        if isinstance(part, HashRouter):
+            part.tokens = tokens.flatten()[_real(tokens, padding)]
 
 
 # %%
@@ -793,8 +910,11 @@ assert all(abs(x - balancing["nothing"][0]) < 0.1 for x, _ in balancing.values()
 def with_capacity(routed: RouterOutput, num_experts: int, factor: int | float) -> RouterOutput:
     """The same with no more than ceil(factor * n * k / num_experts) tokens for an expert (GShard, 2006.16668).
 
-    Who comes later in the batch is dropped, so that no token's fate depends on those after it in its text.
+    Who comes later in the batch is dropped, so that no token's fate depends on those after it in its text. ValueError for
+    a factor that is not above 0.
     """
+    if not 0 < factor < math.inf:
+        raise ValueError(f"capacity is {factor}: give a number above 0, or None to drop nobody")
     flat = routed.indices.flatten()
     limit = math.ceil(factor * len(flat) / num_experts)
     order, counts = sort_by_expert(routed.indices, num_experts)
@@ -1207,7 +1327,8 @@ assert apart < 1e-4 and halves[0][1][0].shape[1:] == whole.gate.weight.shape[1:]
 # - `ExpertParallel` has no capacity, waits for each exchange, and leaves data parallelism to you: gradients of routers and
 #   all else must be averaged over processes, those of experts must not. Each process's balancing loss is of its own tokens.
 # - `sort_by_expert` reads once a layer how many places are empty; on a GPU that is a synchronisation.
-# - The bias moves in every forward pass in training, with activation checkpointing twice.
+# - A balancing loss, a capacity, expert choice and a policy's baseline are of the tokens that pass together. With
+#   accumulation or several processes each part of a batch has its own; the bias alone is of the whole batch.
 #
 # ## Sources
 #
