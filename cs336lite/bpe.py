@@ -540,8 +540,8 @@ class Tokenizer:
     ) -> None:
         self.vocab, self.merges, self.pattern = dict(vocab), list(merges), pattern
         self.special_ids = {}
-        if pattern not in Encoder.patterns:
-            raise ValueError(f"pattern is {pattern!r}: this Encoder knows {', '.join(map(repr, Encoder.patterns))}")
+        if pattern not in known_patterns():
+            raise ValueError(f"pattern is {pattern!r}: this Encoder knows {', '.join(map(repr, known_patterns()))}")
         if isinstance(special_tokens, str):
             raise ValueError(f"special_tokens is one string, {special_tokens!r}: give a list of strings")
         id_of = {token: i for i, token in reversed(self.vocab.items())}
@@ -555,7 +555,9 @@ class Tokenizer:
         for rank, (first, second) in enumerate(self.merges):
             if first + second not in id_of:
                 raise ValueError(f"merge {rank} makes {first + second!r}, which the vocabulary lacks")
-        self.encoder = Encoder(dict(vocab), self.merges, pattern=pattern)
+        self.encoder = Encoder(dict(vocab), self.merges)
+        self._other = {} if pattern == "gpt2" else {"pattern": pattern}  # what you write need not know other patterns
+        vars(self.encoder).update(self._other)
 
     def encode(self, text: str) -> list[int]:
         """The ids of ``text``; special tokens match leftmost, then longest."""
@@ -568,7 +570,7 @@ class Tokenizer:
 
     def encode_iterable(self, iterable: Iterable[str]) -> Iterator[int]:
         """The ids of all the strings joined, one by one, without ever holding much of the text."""
-        for segment in safe_segments(iterable, list(self.special_ids), pattern=self.pattern):
+        for segment in safe_segments(iterable, list(self.special_ids), **self._other):
             yield from self.encode(segment)
 
     def decode(self, ids: Iterable[SupportsIndex]) -> str:
@@ -728,9 +730,9 @@ def find_pattern(settings: dict, merges_path: str | os.PathLike, merges: dict[tu
 
     Raises ValueError when `Encoder` does not know it, and when a merge joins what GPT-2's pattern keeps apart.
     """
-    give = f"Give pattern= one of {', '.join(map(repr, Encoder.patterns))} if it is the right one"
+    give = f"Give pattern= one of {', '.join(map(repr, known_patterns()))} if it is the right one"
     if settings:
-        names = [name for name, pattern in Encoder.patterns.items() if pattern == pattern_told(settings)]
+        names = [name for name, pattern in known_patterns().items() if pattern == pattern_told(settings)]
         if not names:
             raise ValueError(f"the tokenizer.json beside {merges_path} cuts text as no pattern known here does. {give}")
         return names[0]
@@ -744,18 +746,20 @@ def find_pattern(settings: dict, merges_path: str | os.PathLike, merges: dict[tu
     return "gpt2"
 
 
+def known_patterns() -> dict[str, str]:
+    """The ways to cut text that `Encoder` knows, by name: the course's own knows those of other models too."""
+    return getattr(Encoder, "patterns", {"gpt2": PATTERN})
+
+
 GPT2_PART = regex.compile(r" ?\p{L}*| ?\p{N}*| ?[^\s\p{L}\p{N}]*|'(?:[sdmt]|ll?|ve?|re?)|\s*")
 
 
 class Encoder:
     """Encodes text in which nothing is special: each pre-token by itself, its pairs merged in the order of the merges."""
 
-    patterns: ClassVar = {"gpt2": PATTERN}  # the ways to cut text that it knows
-
-    def __init__(self, vocab: dict[int, bytes], merges: list[tuple[bytes, bytes]], *, pattern: str = "gpt2") -> None:
+    def __init__(self, vocab: dict[int, bytes], merges: list[tuple[bytes, bytes]]) -> None:
         self.ids = {token: i for i, token in vocab.items()}
         self.ranks = {pair: rank for rank, pair in enumerate(merges)}
-        self.pattern = pattern
 
     def encode(self, text: str) -> list[int]:
         """The ids of ``text``.
@@ -774,6 +778,7 @@ class Encoder:
         return ids
 
     patterns: ClassVar = PATTERNS
+    pattern = "gpt2"
 
     @cached_property
     def _known(self) -> "_Memo":
