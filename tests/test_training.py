@@ -466,11 +466,11 @@ def test_a_crash_while_a_checkpoint_is_written_leaves_the_old_one(data, tmp_path
     place = {"checkpoint": tmp_path / "run.pt", "checkpoint_every": 2}
     real, calls = torch.save, []
 
-    def save(content, path):
-        calls.append(path)
-        real(content, path)
+    def save(content, file):
+        calls.append(file)
+        real(content, file)
         if len(calls) == 2:
-            os.truncate(path, 100)
+            file.truncate(100)
             raise Crash
 
     monkeypatch.setattr(torch, "save", save)
