@@ -26,7 +26,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from functools import cached_property, lru_cache, partial
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -41,19 +40,24 @@ from tqdm.auto import tqdm
 
 from cs336lite.course.runs import (
     CheckpointError,
-    check_folder,
+    check_ids,
     check_places,
+    check_run,
+    check_sweep,
     differences,
+    layers,
     load_whole,
     open_ids,
     plain_names,
     real,
     save_whole,
+    sequence_length,
     usable_device,
     whole,
+    whole_blocks,
     written,
 )
-from cs336lite.model import BOUNDED, Transformer, TransformerConfig
+from cs336lite.model import Transformer, TransformerConfig
 
 Row = dict[str, int | float | None]  # what is recorded of a step; None: not finite
 Observer = Callable[[int, nn.Module], dict[str, int | float]]  # (step, model) -> what to record with this step
@@ -75,7 +79,7 @@ def write_tokens(path: str | Path, ids: Iterable[int], vocab_size: int) -> int:
 
     Raises ValueError for what is no whole number, and for an id outside 0 <= id < vocab_size; no file is written then.
     """
-    dtype, count, ids = np.dtype(f"u{id_bytes(vocab_size)}"), 0, iter(ids.tolist() if isinstance(ids, Tensor) else ids)
+    dtype, count = np.dtype(np.uint16 if vocab_size <= 2**16 else np.uint32 if vocab_size <= 2**32 else np.uint64), 0
 
     def header() -> None:  # numpy pads it, so that a larger count takes no more room
         shape = {"descr": dtype.str, "fortran_order": False, "shape": (count,)}
@@ -83,9 +87,7 @@ def write_tokens(path: str | Path, ids: Iterable[int], vocab_size: int) -> int:
 
     with written(path) as beside, open(beside, "wb") as file:
         header()
-        while (block := np.array(list(islice(ids, 2**20)))).size:
-            if block.ndim != 1 or block.dtype.kind not in "iuf" or (block != np.floor(block)).any():
-                raise ValueError(f"ids are whole numbers; of those from number {count} on, not all are")
+        for block in whole_blocks(ids):
             if block.min() < 0 or block.max() >= vocab_size:
                 raise ValueError(f"ids from {block.min()} to {block.max()}, but vocab_size is {vocab_size}")
             file.write(block.astype(dtype).tobytes())
@@ -95,22 +97,13 @@ def write_tokens(path: str | Path, ids: Iterable[int], vocab_size: int) -> int:
     return count
 
 
-def id_bytes(vocab_size: int) -> int:
-    """Bytes that hold every id of a vocabulary, at least 2."""
-    return 2 if vocab_size <= 2**16 else 4 if vocab_size <= 2**32 else 8
-
-
 class _Ids:
     """One row of token ids, from an array, or from a file that is mapped into memory and not read."""
 
     def __init__(self, source: str | Path | Sequence[int] | np.ndarray, dtype: Any = None) -> None:
         self.path = Path(source).resolve() if isinstance(source, str | Path) else None
         self.dtype = dtype  # of the numbers in a file without a header
-        if self.path is None and dtype is not None:
-            raise ValueError("dtype is for a file without a header, and these ids are no file")
-        self.ids = np.asarray(source) if self.path is None else open_ids(self.path, dtype)
-        if self.ids.ndim != 1 or self.ids.dtype.kind not in "iu":
-            raise ValueError(f"token ids are one row of integers, not {self.ids.dtype} of shape {self.ids.shape}")
+        self.ids = open_ids(self.path or source, dtype)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -125,16 +118,6 @@ class _Ids:
         for start in range(0, len(self.ids), 2**20):
             digest.update(self.ids[start : start + 2**20].astype("<i8").tobytes())
         return digest.hexdigest()[:16]
-
-    def check(self, seq: int, vocab_size: int | None = None) -> None:
-        """ValueError when there is no window of ``seq`` tokens, or when an id is outside 0 <= id < vocab_size."""
-        if len(self) <= seq:
-            raise ValueError(f"a window takes {seq + 1} tokens, and there are {len(self)}")
-        for start in range(0, 0 if vocab_size is None else len(self), 2**20):
-            part = self.ids[start : start + 2**20]
-            if part.min() < 0 or part.max() >= vocab_size:
-                bad = int(np.flatnonzero((part < 0) | (part >= vocab_size))[0])
-                raise ValueError(f"id {part[bad]} at position {start + bad}; the model knows 0 to {vocab_size - 1}")
 
 
 class Tokens(_Ids):
@@ -154,7 +137,7 @@ class Tokens(_Ids):
 
         Raises ValueError when there are not more than ``seq`` tokens.
         """
-        self.check(seq)
+        check_ids(self.ids, seq)
         starts = torch.randint(len(self) - seq, (batch_size, 1), generator=generator).numpy()
         windows = torch.from_numpy(self.ids[starts + np.arange(seq + 1)].astype(np.int64))
         return windows[:, :-1], windows[:, 1:]
@@ -226,9 +209,11 @@ class _Checked:
             if (value := getattr(self, name)) is not None or name != "clip":
                 object.__setattr__(self, name, real(name, value, most))
         if self.betas is not None:
-            object.__setattr__(self, "betas", tuple(real("a beta", x, 1) for x in self.betas))
-        if (self.betas and (len(self.betas) != 2 or max(self.betas) == 1)) or self.clip == 0 or self.decay == 0:
-            raise ValueError(f"clip and decay are above 0, and betas are two shares below 1: {self}")
+            object.__setattr__(self, "betas", tuple(real("a beta", beta, 1) for beta in self.betas))
+            if len(self.betas) != 2 or max(self.betas) == 1:
+                raise ValueError(f"betas are {self.betas}, but must be two shares below 1")
+        if self.clip == 0 or self.decay == 0:
+            raise ValueError(f"clip is {self.clip} and decay {self.decay}, but such norms and shares are above 0")
         if self.warmup > self.steps:
             raise ValueError(f"warmup takes {self.warmup} of {self.steps} steps")
         if self.batch_size % self.accumulation:
@@ -239,8 +224,6 @@ WHOLE = {"steps": 1, "batch_size": 1, "seq": 1, "warmup": 0, "accumulation": 1} 
 WHOLE |= {"eval_every": 0, "eval_batches": 1, "seed": 0}
 MOST = {"lr": math.inf, "weight_decay": math.inf, "clip": math.inf}  # the most of each; the least is 0
 MOST |= {"decay": 1, "final_lr": 1, "early_dropout": 1}
-
-
 PRECISIONS = ("float32", "bfloat16", "auto")
 
 
@@ -297,9 +280,7 @@ class World:
 
     def mean(self, value: Tensor) -> float:
         """The mean over all processes."""
-        if self.size > 1:
-            dist.all_reduce(value)
-        return value.item() / self.size
+        return self.sum(value).item() / self.size
 
     def sum(self, value: Tensor) -> Tensor:
         """The sum over all processes, which each of them gets."""
@@ -307,16 +288,17 @@ class World:
             dist.all_reduce(value := value.clone())
         return value
 
-    @contextmanager
-    def together(self) -> Iterator[None]:
-        """A block that fails on every process when it fails on one, so that none waits for another for ever."""
-        problem = None
-        try:
-            yield
-        except Exception as raised:
-            problem = raised
-        if self.sum(torch.tensor(float(problem is not None), device=self.device)) > 0:
-            raise problem or RuntimeError("another process of this run failed, and says why")
+
+@contextmanager
+def together(here: World) -> Iterator[None]:
+    """A block that fails on every process when it fails on one, so that none waits for another for ever."""
+    problem = None
+    try:
+        yield
+    except Exception as raised:
+        problem = raised
+    if here.sum(torch.tensor(float(problem is not None), device=here.device)) > 0:
+        raise problem or RuntimeError("another process of this run failed, and says why")
 
 
 @contextmanager
@@ -325,16 +307,15 @@ def world(device: str | torch.device | None = None) -> Iterator[World]:
 
     They are joined once and stay joined, since a group cannot be made a second time. ValueError: no such device here.
     """
-    if "TORCHELASTIC_RUN_ID" not in os.environ and not dist.is_initialized():  # which torchrun sets
+    joined = dist.is_available() and dist.is_initialized()
+    if not joined and "TORCHELASTIC_RUN_ID" not in os.environ:  # which torchrun sets
         yield World(0, 1, usable_device(device))
         return
-    where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    if where.type == "cuda":  # each process has its own
-        where = torch.device("cuda", int(os.environ.get("LOCAL_RANK", torch.cuda.current_device())))
-    where = usable_device(where)
-    if not dist.is_initialized():
-        both = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-        dist.init_process_group(both, device_id=where if where.type == "cuda" else None)
+    gpu = torch.cuda.is_available() if device is None else torch.device(device).type == "cuda"
+    own = f"cuda:{os.environ['LOCAL_RANK']}" if "LOCAL_RANK" in os.environ else "cuda"
+    where = usable_device(own if gpu else device or "cpu")
+    if not joined:
+        dist.init_process_group(device_id=where if gpu else None)  # gloo for CPUs, NCCL for GPUs
         atexit.register(lambda: dist.is_initialized() and dist.destroy_process_group())
     yield World(dist.get_rank(), dist.get_world_size(), where)
 
@@ -424,13 +405,23 @@ def backward(state: State, inputs: Int[Tensor, "batch seq"], targets: Int[Tensor
     return state.here.mean(total)
 
 
+def update(state: State) -> None:
+    """Change the parameters. A module with a method ``after_step(total)`` may then act, once for all parts of a batch.
+
+    ``total(tensor)`` is the sum of a tensor over all processes.
+    """
+    state.optimizer.step()
+    for module in state.model.modules():
+        if hasattr(type(module), "after_step"):
+            module.after_step(state.here.sum)
+
+
 def train_step(
     state: State, inputs: Int[Tensor, "batch seq"], targets: Int[Tensor, "batch seq"], observe: Observer | None = None
 ) -> Row:
     """One update; what there is to record of it. ``observe`` sees the model with its gradients, before the update.
 
-    Without an update when the loss or the gradient is not finite: Lion would stand still for ever, and seem well. A module with a method ``after_step(total)`` has it called once after each update, whatever the parts of the batch;
-    ``total(tensor)`` is the sum of a tensor over all processes.
+    Nothing is changed when the loss or the norm of the gradient is not finite.
     """
     lr = set_step(state)
     loss = backward(state, inputs, targets)
@@ -439,10 +430,7 @@ def train_step(
     row = {"step": state.step + 1, "loss": loss, "lr": lr, "grad_norm": norm}
     row |= {} if observe is None else observe(state.step + 1, state.model)
     if math.isfinite(loss) and math.isfinite(norm):
-        state.optimizer.step()
-        for module in state.model.modules():
-            if hasattr(type(module), "after_step"):
-                module.after_step(state.here.sum)
+        update(state)
     state.step += 1
     return {name: finite(x) for name, x in row.items()} | {"step": state.step}
 
@@ -525,7 +513,7 @@ def save_checkpoint(path: str | Path, state: State, run: dict[str, Any]) -> None
     """
     content = {"format": FORMAT, "run": run, "step": state.step, "metrics": state.metrics}
     content |= {"model": plain_names(state.model.state_dict()), "optimizer": state.optimizer.state_dict()}
-    with state.here.together():
+    with together(state.here):
         if state.here.rank == 0:
             save_whole(path, content)
 
@@ -636,53 +624,19 @@ def identity(model: TransformerConfig | nn.Module, config: TrainingConfig, data:
 
     A module that is given is told by its configuration, if that is a dataclass, by its layers, and by their shapes.
     """
-    shape = getattr(model, "config", None) if isinstance(model, nn.Module) else model
-    flat = {"data": data.fingerprint}
-    for prefix, said in (("model", shape if is_dataclass(shape) else None), ("training", config)):
-        changed = describe(said)[type(said).__qualname__] if said is not None else {}
+    flat = {"data": data.fingerprint} | (layers(model) if isinstance(model, nn.Module) else {})
+    for prefix, said in (("model", getattr(model, "config", model)), ("training", config)):
+        changed = describe(said)[type(said).__qualname__] if is_dataclass(said) else {}
         flat |= {f"{prefix}.{name}": x for name, x in changed.items()}
-    if isinstance(model, nn.Module):
-        layers = {name: m for name, m in model.named_modules() if not hasattr(m, "_orig_mod")}
-        for name, layer in plain_names(layers).items():
-            flat[f"module.{name or 'class'}"] = f"{type(layer).__qualname__}({layer.extra_repr()})"
-        flat |= {f"module.{name}": list(p.shape) for name, p in plain_names(model.state_dict()).items()}
     return flat
 
 
-def sequence_length(model: TransformerConfig | nn.Module, config: TrainingConfig) -> int:
-    """Tokens in a sequence of this run. ValueError when nothing says it, or it is more than the model's positions."""
-    shape = getattr(model, "config", model)
-    limit = getattr(shape, "context_length", None)
-    if config.seq is None and limit is None:
-        raise ValueError("the model has no context_length: say how long a sequence is, TrainingConfig(seq=...)")
-    if config.seq is not None and getattr(shape, "positions", None) in BOUNDED and config.seq > limit:
-        raise ValueError(f"seq is {config.seq}, and the model's context_length is {limit}")
-    return config.seq or limit
-
-
-def check_run(
-    model: TransformerConfig | nn.Module, config: TrainingConfig, data: Tokens, validation: Tokens | None
-) -> None:
-    """ValueError for what would end a run later: text shorter than a window, ids that the model does not know."""
-    seq, vocab_size = sequence_length(model, config), getattr(getattr(model, "config", model), "vocab_size", None)
-    for name, tokens in (("data", data), ("validation", validation)):
-        if tokens is None and name == "validation":
-            continue
-        if not isinstance(tokens, Tokens):
-            raise ValueError(f"{name} is a {type(tokens).__name__}: give cs336lite.training.Tokens")
-        try:
-            tokens.check(seq, vocab_size)
-        except ValueError as problem:
-            raise ValueError(f"{name}: {problem}") from None
-
-
-def resume(path: str | Path, state: State, run: dict[str, Any]) -> None:
-    """`load_checkpoint` if there is one. CheckpointError when the processes do not see the same."""
-    with state.here.together():
-        with suppress(FileNotFoundError):
+def resume(path: str | Path | None, state: State, run: dict[str, Any]) -> None:
+    """`load_checkpoint` where there is one. CheckpointError when the processes do not see the same."""
+    with together(state.here), suppress(FileNotFoundError):
+        if path:
             load_checkpoint(path, state, run)
-    steps = torch.tensor(float(state.step), device=state.here.device)
-    if state.here.sum(steps).item() != state.step * state.here.size:
+    if state.here.mean(torch.tensor(float(state.step), device=state.here.device)) != state.step:
         raise CheckpointError(f"not every process sees the same {path}: it must lie on a disk that all of them share")
 
 
@@ -695,23 +649,19 @@ def train(
 
     ``validation`` is scored by ``score(model, inputs, targets)``, and ``observe(step, model)`` gives more numbers to
     record, with the gradients in place. A run goes on from the file ``checkpoint`` if there is one; it is written every
-    ``checkpoint_every`` steps and at the end. ``log`` gets the metrics as JSON lines. ``device``: None takes a GPU if
-    there is one. Under torchrun all processes train together. A loss or gradient that is not finite ends the run.
-
-    Raises ValueError, CheckpointError or OSError before the first step for data, places and devices that will not do.
+    ``checkpoint_every`` steps and at the end. ``log`` gets the metrics as JSON lines. Under torchrun all processes train
+    together. A loss or gradient that is not finite ends the run. Unfit data and paths raise before the first step.
     """
     start = time.perf_counter()
     with world(device) as here, torch.random.fork_rng([here.device] if here.device.type == "cuda" else []):
-        with here.together():
+        with together(here):
             check_run(model, config, data, validation)
             if here.rank == 0:
                 check_places(checkpoint, checkpoint_every, log)
-        state, run = begin(model, config, here), {}
-        if checkpoint:
-            resume(checkpoint, state, run := identity(model, config, data))
+        state, run = begin(model, config, here), identity(model, config, data) if checkpoint else {}
+        resume(checkpoint, state, run)
         rows = steps(state, data, sequence_length(model, config), validation, observe, score)
-        hidden = not progress or here.rank > 0
-        bar = tqdm(total=config.steps, initial=state.step, disable=hidden, unit="step")
+        bar = tqdm(total=config.steps, initial=state.step, disable=not progress or here.rank > 0, unit="step")
         follow(state, rows, run, bar, checkpoint, checkpoint_every, log)
     return Run("", state.metrics, time.perf_counter() - start, state.model)
 
@@ -754,9 +704,7 @@ def start_worker() -> None:
 def executor(jobs: int, dask: Any) -> Iterator[concurrent.futures.Executor | None]:
     """Where a sweep runs: None for this process, several processes with one thread each, or the workers of dask."""
     if "TORCHELASTIC_RUN_ID" in os.environ and (dask is not None or jobs > 1):
-        raise ValueError(
-            "the processes of torchrun train each run together: a sweep under it takes neither jobs nor dask"
-        )
+        raise ValueError("under torchrun all processes train each run together: jobs and dask are for one process")
     if dask is not None:
         from distributed import Client  # the package has no need of dask otherwise
 
@@ -807,10 +755,7 @@ def sweep(
     stopped and runs only what is new. They do not depend on ``jobs``, where each process has one thread. With several
     processes, ``observe`` and ``score`` must be functions of a module, not of a notebook.
     """
-    for experiment in experiments:
-        check_run(experiment.model, experiment.training, data, validation)
-    if cache:
-        check_folder(cache, "*.json")
+    check_sweep(experiments, data, validation, cache)
     keys = [experiment.key(data, validation) for experiment in experiments]
     found = {key: cache and read_run(Path(cache) / f"{key}.json") for key in keys}
     waiting = {key: experiment for key, experiment in zip(keys, experiments) if found[key] is None}

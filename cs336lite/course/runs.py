@@ -9,21 +9,26 @@ import os
 import pickle
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import islice
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 import torch
+from torch import nn
+
+from cs336lite.model import BOUNDED
 
 try:
     import fcntl
 except ImportError:  # Windows, which does not let a file be removed that another process has open
     fcntl = None
 
-NPY, ZIP = b"\x93NUMPY", b"PK"
+NPY, ZIP = b"\x93NUMPY", b"PK"  # how such files begin
+BLOCK = 2**20  # ids that are looked at together
 
 
 class CheckpointError(ValueError):
@@ -84,12 +89,6 @@ def written(path: str | Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
-def check_folder(folder: str | Path, names: str) -> None:
-    """`check_writable` for a folder of files with such names (a glob pattern), without what killed processes left."""
-    check_writable(Path(folder) / "new")
-    discard_parts(folder, names)
-
-
 def check_writable(path: str | Path) -> None:
     """Whether `written` will be able to write ``path``: OSError, which says why not, now and not after hours of work."""
     handle, part = _new_part(Path(path))
@@ -148,19 +147,29 @@ def _new_part(path: Path) -> tuple[int, Path]:
         raise type(problem)(f"{path} cannot be written: {problem.strerror}") from None
 
 
-def open_ids(path: str | Path, dtype: Any = None) -> np.ndarray:
-    """The row of integers in an .npy file, mapped into memory; with a dtype, of a file that holds nothing but ids.
+def open_ids(source: Any, dtype: Any = None) -> np.ndarray:
+    """A row of integers: of an array, or of an .npy file, which is mapped into memory and not read.
 
-    ValueError for another kind of file, or one that is cut short; each says what to do.
+    A file that holds nothing but ids needs their ``dtype``. ValueError, in words, for what holds no such row.
     """
+    if isinstance(source, Path):
+        ids = _mapped(source) if dtype is None else _headerless(source, np.dtype(dtype))
+    elif dtype is not None:
+        raise ValueError("dtype is for a file without a header, and these ids are no file")
+    else:
+        ids = np.asarray(source)
+    if ids.ndim != 1 or ids.dtype.kind not in "iu":
+        raise ValueError(f"token ids are one row of integers, not {ids.dtype} of shape {ids.shape}")
+    return ids
+
+
+def _mapped(path: Path) -> np.ndarray:
     with open(path, "rb") as file:
         size, begin = os.fstat(file.fileno()).st_size, file.read(len(NPY))
-        if dtype is not None:
-            return _headerless(Path(path), begin, size, np.dtype(dtype))
         if begin.startswith(ZIP):
             raise ValueError(f"{path} is an archive (.npz or .pt): take its one array of ids out, and use write_tokens")
-        if begin != NPY[: len(begin)] or not begin:
-            what = "is empty" if not begin else "is no .npy file"
+        if begin != NPY:
+            what = "is no .npy file" if begin else "is empty"
             raise ValueError(f"{path} {what}; ids without a header (nanoGPT's .bin) need Tokens(path, dtype=np.uint16)")
         try:
             file.seek(0)
@@ -169,23 +178,77 @@ def open_ids(path: str | Path, dtype: Any = None) -> np.ndarray:
             shape, _, dtype = read(file)
         except ValueError as problem:
             raise ValueError(f"{path} has a damaged header: write it again ({problem})") from None
-        promised = file.tell() + dtype.itemsize * int(np.prod(shape, dtype=object))
-    if len(shape) != 1 or dtype.kind not in "iu":
-        what = "Python objects" if dtype.hasobject else dtype
-        raise ValueError(f"{path} holds {what} of shape {shape}: token ids are one row of integers")
+        promised = file.tell() + dtype.itemsize * math.prod(shape)
+    if dtype.hasobject:
+        raise ValueError(f"{path} holds Python objects: token ids are one row of integers")
     if size < promised:
         raise ValueError(f"{path} is cut short: it has {size:,} bytes of {promised:,}; write it again")
     return np.load(path, mmap_mode="r")
 
 
-def _headerless(path: Path, begin: bytes, size: int, dtype: np.dtype) -> np.ndarray:
-    if dtype.kind not in "iu":
-        raise ValueError(f"token ids are integers, not {dtype}")
+def _headerless(path: Path, dtype: np.dtype) -> np.ndarray:
+    with open(path, "rb") as file:
+        size, begin = os.fstat(file.fileno()).st_size, file.read(len(NPY))
     if begin == NPY:
         raise ValueError(f"{path} is an .npy file, which says its dtype itself: leave dtype out")
     if size == 0 or size % dtype.itemsize:
         raise ValueError(f"{path} has {size:,} bytes, which are no ids of {dtype.itemsize} bytes each ({dtype})")
     return np.memmap(path, dtype, mode="r")
+
+
+def check_ids(ids: np.ndarray, seq: int, vocab_size: int | None = None) -> None:
+    """ValueError when there is no window of ``seq`` tokens and the next, or an id outside 0 <= id < vocab_size."""
+    if len(ids) <= seq:
+        raise ValueError(f"a window takes {seq + 1} tokens, and there are {len(ids)}")
+    for start in range(0, 0 if vocab_size is None else len(ids), BLOCK):
+        part = ids[start : start + BLOCK]
+        if part.min() < 0 or part.max() >= vocab_size:
+            bad = int(np.flatnonzero((part < 0) | (part >= vocab_size))[0])
+            raise ValueError(f"id {part[bad]} at position {start + bad}, and the vocabulary is 0 to {vocab_size - 1}")
+
+
+def sequence_length(model: Any, config: Any) -> int:
+    """Tokens in a sequence of this run. ValueError when nothing says it, or it is more than the model's positions."""
+    shape = getattr(model, "config", model)
+    limit = getattr(shape, "context_length", None)
+    if config.seq is None and limit is None:
+        raise ValueError("the model has no context_length: say how long a sequence is, TrainingConfig(seq=...)")
+    if config.seq is not None and getattr(shape, "positions", None) in BOUNDED and config.seq > limit:
+        raise ValueError(f"seq is {config.seq}, and the model's context_length is {limit}")
+    return config.seq or limit
+
+
+def check_run(model: Any, config: Any, data: Any, validation: Any) -> None:
+    """ValueError for what would end a run later: text shorter than a window, ids that the model does not know."""
+    seq, vocab_size = sequence_length(model, config), getattr(getattr(model, "config", model), "vocab_size", None)
+    for name, tokens in {"data": data, "validation": validation}.items():
+        if tokens is None and name == "validation":
+            continue
+        if not isinstance(getattr(tokens, "ids", None), np.ndarray):
+            raise ValueError(f"{name} is a {type(tokens).__name__}: give cs336lite.training.Tokens")
+        try:
+            check_ids(tokens.ids, seq, vocab_size)
+        except ValueError as problem:
+            raise ValueError(f"{name}: {problem}") from None
+
+
+def check_sweep(experiments: Iterable[Any], data: Any, validation: Any, cache: str | Path | None) -> None:
+    """`check_run` for each, and whether their results can be kept."""
+    for experiment in experiments:
+        check_run(experiment.model, experiment.training, data, validation)
+    if cache:
+        check_writable(Path(cache) / "run.json")
+        discard_parts(cache, "*.json")
+
+
+def whole_blocks(ids: Iterable[int]) -> Iterator[np.ndarray]:
+    """Whole numbers, as they come, in arrays. ValueError for one that is not whole."""
+    ids, done = iter(ids.tolist() if isinstance(ids, torch.Tensor) else ids), 0
+    while (block := np.array(list(islice(ids, BLOCK)))).size:
+        if block.ndim != 1 or block.dtype.kind not in "iuf" or (block != np.floor(block)).any():
+            raise ValueError(f"token ids are whole numbers, and not all of them from position {done} on are")
+        yield block
+        done += block.size
 
 
 def load_whole(path: str | Path) -> Any:
@@ -206,7 +269,7 @@ def load_whole(path: str | Path) -> Any:
     except OSError as problem:
         raise CheckpointError(f"{path} cannot be read now: {problem.strerror or problem}") from None
     except (RuntimeError, pickle.UnpicklingError, EOFError, LookupError, TypeError, AttributeError) as problem:
-        if "not enough memory" in str(problem):
+        if "you tried to allocate" in str(problem):
             raise CheckpointError(f"{path} does not fit into the memory of this machine") from None
     raise CheckpointError(f"{path} holds something else than plain values and tensors of torch.save: give another path")
 
@@ -245,3 +308,11 @@ def differences(before: dict[str, Any], now: dict[str, Any]) -> str:
     pairs = {name: (before.get(name, x), now.get(name, x)) for name, x in usual.items()}
     told = [f"{name} was {was} and is {other}" for name, (was, other) in pairs.items() if was != other]
     return "; ".join(told[:5]) + (f"; and {len(told) - 5} more" if len(told) > 5 else "")
+
+
+def layers(module: nn.Module) -> dict[str, Any]:
+    """What a module is made of, as a flat dict: its layers, with what they say of themselves, and their shapes."""
+    found = {name: layer for name, layer in module.named_modules() if not hasattr(layer, "_orig_mod")}
+    flat = {name: f"{type(layer).__qualname__}({layer.extra_repr()})" for name, layer in found.items()}
+    flat |= {name: list(getattr(x, "shape", ())) for name, x in module.state_dict().items()}
+    return {f"module.{name or 'class'}": x for name, x in plain_names(flat).items()}
