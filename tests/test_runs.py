@@ -51,7 +51,7 @@ def test_what_a_killed_writer_leaves_is_removed_by_the_next_and_a_living_one_is_
 
 
 def test_a_living_writer_finishes_whatever_others_do(writer, tmp_path):
-    process, part = writer
+    process, _ = writer
     runs.discard_parts(tmp_path, "*")
     process.communicate("")
     assert process.returncode == 0 and os.listdir(tmp_path) == ["run.pt"]
@@ -119,7 +119,7 @@ def test_a_full_disk_is_told_by_name_though_pytorch_hides_it(tmp_path, monkeypat
 
     save = torch.save
     monkeypatch.setattr(torch, "save", lambda content, file: save(content, Full(file)))
-    with pytest.raises(CheckpointError, match="a.pt could not be saved, and is as it was: No space left on device"):
+    with pytest.raises(CheckpointError, match=r"a\.pt could not be saved, and is as it was: No space left on device"):
         runs.save_whole(tmp_path / "a.pt", {"a": torch.zeros(10_000)})
     assert not os.listdir(tmp_path)
 
