@@ -627,4 +627,5 @@ def train_mup(
         state.optimizer = mup(state.model, config, base_width)
         for _ in steps(state, data, config.seq or model.context_length, validation, None, cross_entropy):
             pass
-    return math.inf if state.metrics[-1]["loss"] is None else state.metrics[-1]["validation"]
+    final = state.metrics[-1].get("validation")  # a run that diverged has none
+    return math.inf if final is None else final

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
 
 import numpy as np
@@ -138,6 +138,80 @@ def test_data_that_cannot_be_tokens_is_refused():
             Tokens(wrong)
 
 
+def test_ids_without_a_header_are_read_with_their_dtype(tmp_path, job):
+    ids = np.arange(3_000, dtype=np.uint16) % 50
+    ids.tofile(tmp_path / "nano.bin")
+    tokens = Tokens(tmp_path / "nano.bin", dtype=np.uint16)
+    assert isinstance(tokens.ids, np.memmap) and np.array_equal(tokens.ids, ids)
+    assert tokens.fingerprint == Tokens(ids).fingerprint == pickle.loads(pickle.dumps(tokens)).fingerprint
+    training.main([job("bin", data=str(tmp_path / "nano.bin"), validation=str(tmp_path / "nano.bin"), dtype="uint16")])
+    assert len(read_log(tmp_path, "bin")) == 6
+
+
+def test_what_is_no_whole_number_is_no_id(tmp_path):
+    with pytest.raises(ValueError, match="token ids are whole numbers"):
+        write_tokens(tmp_path / "a.npy", (n / 4 for n in (4, 8, 9)), vocab_size=50)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_large_vocabulary_has_large_ids(tmp_path):
+    write_tokens(tmp_path / "a.npy", [2**32 + 5], vocab_size=2**33)
+    assert Tokens(tmp_path / "a.npy").ids.tolist() == [2**32 + 5]
+
+
+# before the first step
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"data": Tokens(range(100))}, "data: id 50 at position 50, and the vocabulary is 0 to 49"),
+        ({"data": Tokens([1, 2, -1] * 20)}, "data: id -1 at position 2"),
+        ({"validation": Tokens(range(100))}, "validation: id 50 at position 50"),
+        ({"data": Tokens(range(16))}, "data: a window takes 17 tokens, and there are 16"),
+        ({"validation": Tokens(range(5))}, "validation: a window takes 17 tokens, and there are 5"),
+        ({"config": replace(SHORT, seq=17)}, "seq is 17, and the model's context_length is 16"),
+        ({"checkpoint": "folder"}, "folder is no file"),
+        ({"checkpoint": "file/run.pt"}, "file is no folder"),
+        ({"log": "folder"}, "folder is no file"),
+        ({"log": "file/log.jsonl"}, "file is no folder"),
+        ({"checkpoint": "same", "log": "same"}, "the same file"),
+        ({"checkpoint_every": 2}, "there is no path"),
+        ({"checkpoint": "run.pt", "checkpoint_every": -2}, "checkpoint_every is -2"),
+        ({"device": "gpu"}, "device 'gpu' cannot be used here; there is 'cpu'"),
+        ({"device": "meta"}, "device 'meta' cannot be used here"),
+    ],
+)
+def test_what_can_be_known_is_told_before_the_first_step(changes, message, data, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("mine")
+    given = {"config": SHORT, "data": data, "observe": lambda step, model: pytest.fail("trained")} | changes
+    with pytest.raises((ValueError, OSError), match=message):
+        train(TINY, given.pop("config"), given.pop("data"), **given)
+    assert sorted(os.listdir(tmp_path)) == ["file", "folder"] and (tmp_path / "file").read_text() == "mine"
+
+
+def test_positions_without_a_limit_may_be_longer_than_the_context(data):
+    longer = train(TINY.replace(positions="alibi"), replace(SHORT, steps=2, seq=24), data)
+    assert math.isfinite(longer.values()[0])
+
+
+def test_a_module_that_names_no_length_needs_one(data):
+    with pytest.raises(ValueError, match=r"TrainingConfig\(seq=...\)"):
+        train(OneBadGradient(bad=0), SHORT, data)
+
+
+def test_a_sweep_looks_at_all_its_experiments_first(counted, data, tmp_path):
+    wrong = replace(GRID[0], model=TINY.replace(vocab_size=20))
+    with pytest.raises(ValueError, match="the vocabulary is 0 to 19"):
+        sweep([*GRID, wrong], data, progress=False)
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(OSError, match="is no folder"):
+        sweep(GRID, data, cache=tmp_path / "file", progress=False)
+    assert counted.count == 0
+
+
 # schedules and optimizers
 
 
@@ -231,11 +305,32 @@ def test_without_assignment_a4_adamw_works_and_lion_says_what_is_missing(monkeyp
         ({"accumulation": 3}, "4 sequences do not divide into 3"),
         ({"decay": 0.0}, "shares"),
         ({"final_lr": 1.5}, "shares"),
+        ({"early_dropout": math.nan}, "early_dropout is nan"),
+        ({"steps": True}, "steps is True"),
+        ({"seq": 0}, "seq is 0, but must be at least 1"),
+        ({"seed": -1}, "seed is -1"),
+        ({"eval_every": -1}, "eval_every is -1"),
+        ({"eval_batches": 0}, "eval_batches is 0"),
+        ({"lr": -1.0}, "lr is -1.0, but must be at least 0"),
+        ({"lr": math.nan}, "lr is nan, but must be a finite number"),
+        ({"lr": math.inf}, "lr is inf"),
+        ({"weight_decay": -1.0}, "weight_decay is -1.0"),
+        ({"clip": 0.0}, "clip is 0.0"),
+        ({"clip": -1.0}, "clip is -1.0"),
+        ({"betas": (0.9, 1.0)}, "two shares below 1"),
+        ({"betas": (-0.1, 0.9)}, "a beta is -0.1"),
     ],
 )
 def test_a_configuration_that_makes_no_sense_is_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         replace(SHORT, **changes)
+
+
+def test_every_number_of_a_configuration_is_looked_at():
+    numbers = {f.name for f in fields(TrainingConfig)} - {"optimizer", "schedule", "precision", "betas"}
+    assert numbers == {*training.WHOLE, *training.MOST}
+    config = replace(SHORT, lr=np.float64(0.5), clip=None)
+    assert config == replace(SHORT, lr=0.5, clip=None) and replace(SHORT, lr=0.0).lr == 0
 
 
 # a step
@@ -370,10 +465,45 @@ def test_metrics_are_json_lines(data, heldout, tmp_path):
 
 def test_a_loss_that_is_not_finite_ends_the_run(data, heldout, tmp_path):
     run = train(TINY, replace(SHORT, optimizer="sgd", lr=1e30, clip=None), data, validation=heldout, log=tmp_path / "l")
-    assert run.diverged and run.final == math.inf and len(run.metrics) < 6 and np.isnan(run.values()[-1])
-    assert json.loads((tmp_path / "l").read_text().splitlines()[-1])["loss"] is None
+    assert run.diverged and run.final == math.inf and len(run.metrics) < 6
+    assert json.loads((tmp_path / "l").read_text().splitlines()[-1])["grad_norm"] is None
     with pytest.raises(ValueError, match="no validation loss"):
         train(TINY, SHORT, data).final  # noqa: B018
+
+
+class OneBadGradient(nn.Module):
+    """Its loss is always finite. The gradient of step ``bad`` is not: the root of 0 has none."""
+
+    def __init__(self, bad: int, loss: float = 1.0):
+        super().__init__()
+        self.weight, self.bad, self.passes = nn.Parameter(torch.full((4, 2), loss)), bad, 0
+
+    def loss(self, tokens, targets):
+        self.passes += 1
+        root = (self.weight * (0 if self.passes == self.bad else 1)).abs().sqrt()
+        return torch.where(self.weight > 1e9, root, self.weight.square()).mean()
+
+    def forward(self, tokens):
+        return torch.zeros(*tokens.shape, 50)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("clip", [1.0, None])
+@pytest.mark.parametrize("optimizer", training.OPTIMIZERS)
+def test_a_gradient_that_is_not_finite_ends_the_run_with_any_optimizer(optimizer, clip, precision, data, tmp_path):
+    config = replace(SHORT, seq=4, optimizer=optimizer, clip=clip, precision=precision)
+    place = {"checkpoint": tmp_path / "run.pt", "checkpoint_every": 1, "validation": data}
+    run = train(OneBadGradient(bad=3), config, data, **place)
+    assert run.diverged and run.final == math.inf and [row["grad_norm"] is None for row in run.metrics] == [0, 0, 1]
+    assert np.isfinite(run.values()).all() and all(torch.isfinite(p).all() for p in run.model.parameters())
+    again = train(OneBadGradient(bad=0), config, data, **place)  # the checkpoint knows
+    assert again.metrics == run.metrics and again.diverged and same(weights(again.model), weights(run.model))
+    assert not train(OneBadGradient(bad=0), config, data, validation=data).diverged
+
+
+def test_a_validation_loss_that_is_not_finite_ends_the_run(data):
+    run = train(TINY, replace(SHORT, eval_every=2), data, validation=data, score=lambda *_: torch.tensor(math.nan))
+    assert run.diverged and run.final == math.inf and len(run.metrics) == 2
 
 
 def test_any_module_with_a_loss_can_be_trained(data):
@@ -462,15 +592,79 @@ def test_a_checkpoint_of_another_run_is_told(change, message, data, tmp_path):
         train(model, config, other, checkpoint=tmp_path / "run.pt")
 
 
+def given_module(**changes) -> Transformer:
+    return Transformer(TINY.replace(**changes), generator=generator(0, 0))
+
+
+class Plain(nn.Module):
+    """A module without a configuration: told by its layers."""
+
+    def __init__(self, activation: nn.Module):
+        super().__init__()
+        self.table, self.activation, self.output = nn.Embedding(50, 8), activation, nn.Linear(8, 50)
+
+    def loss(self, tokens, targets):
+        logits = self.output(self.activation(self.table(tokens)))
+        return nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
+
+
+@pytest.mark.parametrize(
+    ("make", "other", "message"),
+    [
+        (given_module, partial(given_module, positions="alibi"), "positions was the default and is alibi"),
+        (given_module, partial(given_module, norm="layernorm"), "norm was the default and is layernorm"),
+        (given_module, partial(given_module, d_model=24), "d_model was 16 and is 24"),
+        (partial(Plain, nn.ReLU()), partial(Plain, nn.GELU()), r"module.activation was ReLU\(\) and is GELU"),
+        (partial(Plain, nn.Dropout(0.1)), partial(Plain, nn.Dropout(0.2)), "p=0.1.* and is .*p=0.2"),
+        (partial(Plain, nn.Identity()), given_module, "; and [0-9]+ more$"),
+    ],
+)
+def test_a_module_that_is_given_is_told_by_what_it_is(make, other, message, data, tmp_path):
+    config = replace(SHORT, seq=8)
+    whole = train(make(), config, data, checkpoint=tmp_path / "run.pt")
+    assert train(make(), config, data, checkpoint=tmp_path / "run.pt").metrics == whole.metrics
+    with pytest.raises(CheckpointError, match=message) as told:
+        train(other(), config, data, checkpoint=tmp_path / "run.pt")
+    assert len(str(told.value)) < 1_000
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_run_of_torch_compile_goes_on_without_it_and_the_other_way_round(first, data, tmp_path):
+    def module(compiled: bool) -> nn.Module:
+        return torch.compile(given_module(), backend="eager") if compiled else given_module()
+
+    place = {"checkpoint": tmp_path / "run.pt", "checkpoint_every": 2}
+    with pytest.raises(Crash):
+        train(module(first), SHORT, data, observe=partial(crash_at, 4), **place)
+    assert not any("_orig_mod" in name for name in read_checkpoint(tmp_path / "run.pt")["model"])
+    rest = train(module(not first), SHORT, data, **place)
+    assert rest.metrics == train(given_module(), SHORT, data).metrics
+
+
+def test_a_checkpoint_that_cannot_be_saved_says_why_and_leaves_the_old_one(data, tmp_path, monkeypatch):
+    path = tmp_path / "run.pt"
+    train(TINY, SHORT, data, checkpoint=path)
+    before = path.read_bytes()
+
+    def full(content, file):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    state = begin(TINY, SHORT, HERE)
+    with pytest.raises(CheckpointError, match=r"run\.pt could not be saved, and is as it was: No space left on device"):
+        training.save_checkpoint(path, state, {})
+    assert path.read_bytes() == before and os.listdir(tmp_path) == ["run.pt"]
+
+
 def test_a_crash_while_a_checkpoint_is_written_leaves_the_old_one(data, tmp_path, monkeypatch):
     place = {"checkpoint": tmp_path / "run.pt", "checkpoint_every": 2}
     real, calls = torch.save, []
 
-    def save(content, path):
-        calls.append(path)
-        real(content, path)
+    def save(content, file):
+        calls.append(file)
+        real(content, file)
         if len(calls) == 2:
-            os.truncate(path, 100)
+            file.truncate(100)
             raise Crash
 
     monkeypatch.setattr(torch, "save", save)
@@ -678,6 +872,67 @@ def test_two_processes_have_the_losses_of_one(job, tmp_path):
         assert a == pytest.approx(b, abs=2e-5)
     training.main([job("two", **place)])  # and their checkpoint is as good for one process
     assert read_log(tmp_path, "two") == two
+
+
+TOGETHER = """
+import os, sys, torch
+import torch.distributed as dist
+from cs336lite.model import TransformerConfig
+from cs336lite.training import *
+
+folder, own = sys.argv[1], sys.argv[2] == "own"
+if own:  # a group that the user made, as without torchrun
+    dist.init_process_group("gloo")
+    del os.environ["TORCHELASTIC_RUN_ID"]
+rank = dist.get_rank() if own else int(os.environ["RANK"])
+torch.set_num_threads(1)
+
+class Counting(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.model = Transformer(model, generator=generator(0, 0, 1))
+    def loss(self, tokens, targets):
+        self.rows = len(tokens)
+        return self.model.loss(tokens, targets)
+    def after_step(self, total):
+        self.seen = total(torch.tensor([self.rows])).item()
+
+model = TransformerConfig(vocab_size=50, context_length=16, d_model=16, num_layers=1, num_heads=2, d_ff=24)
+config = TrainingConfig(steps=3, batch_size=4, seq=16)
+data = Tokens([i * 7 % 50 for i in range(4000)])
+for seed in (0, 1):
+    train(model, replace(config, seed=seed), data, device="cpu")
+counting = Counting()
+train(counting, config, data, device="cpu")
+assert counting.seen == 4, counting.seen
+try:
+    train(model, config, data, device="cpu", checkpoint=os.devnull)
+except (CheckpointError, RuntimeError) as problem:
+    assert rank or "no file" in str(problem), problem
+else:
+    raise AssertionError("only one process was told")
+if not own:
+    try:
+        sweep([Experiment(model, config)], data, jobs=2, device="cpu")
+    except ValueError as problem:
+        assert "under torchrun" in str(problem)
+runs = sweep([Experiment(model, config)], data, device="cpu", cache=folder, progress=False)
+place = {"checkpoint": folder + "/run.pt", "checkpoint_every": 1}
+last = train(model, config, data, device="cpu", **place)
+again = train(model, config, data, device="cpu", **place)
+assert again.metrics == last.metrics == runs[0].metrics
+print("rank", rank, "of", dist.get_world_size(), "is done", flush=True)
+"""
+
+
+@pytest.mark.parametrize("group", ["torchrun", pytest.param("own", marks=pytest.mark.slow)])
+def test_processes_train_together_as_often_as_they_like(group, tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(TOGETHER)
+    torchrun = ["python", "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    done = run_command(*torchrun, str(script), str(tmp_path), group, cwd=tmp_path, OMP_NUM_THREADS="1", timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("of 2 is done") == 2 and not list(tmp_path.glob("*.part"))
 
 
 def test_a_batch_that_cannot_be_shared_is_told(data):

@@ -29,7 +29,7 @@ from cs336lite.course.paths import EDITION_MARKER, CourseError, is_student_editi
 from cs336lite.course.text import CODE_STUB, skeleton, solution_lines, solved
 
 ROOT_FILES = ("pyproject.toml", "Makefile", "environment.yml", "requirements.lock", "LICENSE")
-TOP = ("__init__.py", "cli.py", "keys.py", "sources.py")
+TOP = ("__init__.py", "cli.py", "keys.py", "runs.py", "sources.py")
 """The modules of the package that are written by hand."""
 INSTRUCTOR_TOOLS = ("demo.py",)
 INSTRUCTOR_LINES = r"(?s)# >>> not in the student edition\n.*?# <<< not in the student edition\n"

@@ -426,7 +426,9 @@ class T5Attention(nn.Module):
         super().__init__()
         exact = num_buckets // (4 if bidirectional else 2)
         if num_buckets and max_distance <= exact:
-            raise ValueError(f"max_distance is {max_distance}, and must be above {exact}, the distances with a bucket each")
+            raise ValueError(
+                f"max_distance is {max_distance}, and must be above {exact}, the distances with a bucket each"
+            )
         self.bidirectional, self.num_buckets, self.max_distance = bidirectional, num_buckets, max_distance
         self.bias = nn.Embedding(num_buckets, num_heads) if num_buckets else None
 
@@ -1037,7 +1039,9 @@ class _Layers(nn.Module):
         if context is not None:
             check_shape("context", context, batch, *context.shape[1:])
         if positions is not None and tuple(positions.shape) not in ((seq,), rows, (1, *rows), (batch, *rows)):
-            raise ValueError(f"token_positions have the shape {tuple(positions.shape)}: give {(seq,)} or {(batch, *rows)}")
+            raise ValueError(
+                f"token_positions have the shape {tuple(positions.shape)}: give {(seq,)} or {(batch, *rows)}"
+            )
         if prefix is not None and self.mask_kind != "prefix":
             raise ValueError(f"a prefix is given, and the configuration's mask is {self.mask_kind!r}")
         if cache is not None and len(cache.layers) != len(self.blocks):
@@ -1781,10 +1785,14 @@ def next_tokens(
     """
     whole = top_k is None or (isinstance(top_k, int) and top_k >= 1)
     if not 0 <= temperature < math.inf or not whole or (top_p is not None and not 0 < top_p <= 1):
-        raise ValueError(f"0 <= temperature {temperature} < inf, whole top_k {top_k} >= 1, 0 < top_p {top_p} <= 1 must hold")
+        raise ValueError(
+            f"0 <= temperature {temperature} < inf, whole top_k {top_k} >= 1, 0 < top_p {top_p} <= 1 must hold"
+        )
     broken = ~logits.amax(dim=-1).isfinite()
     if broken.any():
-        raise ValueError(f"the greatest logit of row {int(broken.nonzero()[0])} is NaN or infinite: nothing can be drawn")
+        raise ValueError(
+            f"the greatest logit of row {int(broken.nonzero()[0])} is NaN or infinite: nothing can be drawn"
+        )
     if temperature == 0:
         return logits.argmax(dim=-1)
     ordered, order = (logits.float() / temperature).sort(dim=-1, descending=True, stable=True)

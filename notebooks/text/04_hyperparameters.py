@@ -53,24 +53,22 @@ Built in notebooks/04_hyperparameters.ipynb.
 """
 
 import argparse
+import atexit
 import concurrent.futures
 import hashlib
 import json
 import math
 import multiprocessing
 import os
-import pickle
-import tempfile
 import threading
 import time
 
 # %%
 #| export
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field, replace
-from functools import cached_property, lru_cache
-from itertools import islice
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass, field, is_dataclass, replace
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -83,8 +81,29 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from tqdm.auto import tqdm
 
+# %%
+#| export
 from cs336lite.keys import describe, fingerprint
 from cs336lite.model import Transformer, TransformerConfig
+from cs336lite.runs import (
+    CheckpointError,
+    check_ids,
+    check_places,
+    check_run,
+    check_sweep,
+    differences,
+    layers,
+    load_whole,
+    open_ids,
+    plain_names,
+    real,
+    save_whole,
+    sequence_length,
+    usable_device,
+    whole,
+    whole_blocks,
+    written,
+)
 
 Row = dict[str, int | float | None]  # what is recorded of a step; None: not finite
 Observer = Callable[[int, nn.Module], dict[str, int | float]]  # (step, model) -> what to record with this step
@@ -113,26 +132,7 @@ def seed_of(*numbers: int) -> int:
 #
 # A training set does not fit into memory, and need not. Token ids lie in a file; the operating system maps it into
 # memory (*memory mapping*, 内存映射) and reads the pages that are touched. Two bytes a token are enough for a vocabulary
-# up to 65,536. A file is written beside its place and then renamed, so that there is never half of one.
-
-
-# %%
-#| export
-@contextmanager
-def written(path: str | Path) -> Iterator[Path]:
-    """A path to write to, which takes the place of ``path`` at the end of the block: nobody ever sees half a file."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    try:
-        yield Path(beside)
-        with open(beside, "rb+") as file:
-            os.fsync(file.fileno())  # the bytes reach the disk before the name does
-        os.chmod(beside, 0o644)
-        os.replace(beside, path)
-    finally:
-        Path(beside).unlink(missing_ok=True)
+# up to 65,536. A file is written beside its place and then renamed (`written`), so that there is never half of one.
 
 
 # %%
@@ -140,9 +140,9 @@ def written(path: str | Path) -> Iterator[Path]:
 def write_tokens(path: str | Path, ids: Iterable[int], vocab_size: int) -> int:
     """Write ids as they come to an .npy file, as uint16 where the vocabulary allows; returns how many there were.
 
-    Raises ValueError for an id outside 0 <= id < vocab_size; no file is written then.
+    Raises ValueError for what is no whole number, and for an id outside 0 <= id < vocab_size; no file is written then.
     """
-    dtype, count, ids = np.dtype(np.uint16 if vocab_size <= 2**16 else np.uint32), 0, iter(ids)
+    dtype, count = np.dtype(np.uint16 if vocab_size <= 2**16 else np.uint32 if vocab_size <= 2**32 else np.uint64), 0
 
     def header() -> None:  # numpy pads it, so that a larger count takes no more room
         shape = {"descr": dtype.str, "fortran_order": False, "shape": (count,)}
@@ -150,7 +150,7 @@ def write_tokens(path: str | Path, ids: Iterable[int], vocab_size: int) -> int:
 
     with written(path) as beside, open(beside, "wb") as file:
         header()
-        while (block := np.fromiter(islice(ids, 2**20), np.int64)).size:
+        for block in whole_blocks(ids):
             if block.min() < 0 or block.max() >= vocab_size:
                 raise ValueError(f"ids from {block.min()} to {block.max()}, but vocab_size is {vocab_size}")
             file.write(block.astype(dtype).tobytes())
@@ -163,19 +163,18 @@ def write_tokens(path: str | Path, ids: Iterable[int], vocab_size: int) -> int:
 # %%
 #| export
 class _Ids:
-    """One row of token ids, from an array, or from an .npy file that is mapped into memory and not read."""
+    """One row of token ids, from an array, or from a file that is mapped into memory and not read."""
 
-    def __init__(self, source: str | Path | Sequence[int] | np.ndarray) -> None:
+    def __init__(self, source: str | Path | Sequence[int] | np.ndarray, dtype: Any = None) -> None:
         self.path = Path(source).resolve() if isinstance(source, str | Path) else None
-        self.ids = np.asarray(source) if self.path is None else np.load(self.path, mmap_mode="r")
-        if self.ids.ndim != 1 or self.ids.dtype.kind not in "iu":
-            raise ValueError(f"token ids are one row of integers, not {self.ids.dtype} of shape {self.ids.shape}")
+        self.dtype = dtype  # of the numbers in a file without a header
+        self.ids = open_ids(self.path or source, dtype)
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def __reduce__(self) -> tuple[type, tuple]:  # another process maps the same file
-        return type(self), (self.ids if self.path is None else self.path,)
+        return type(self), (self.ids,) if self.path is None else (self.path, self.dtype)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -191,6 +190,8 @@ class _Ids:
 class Tokens(_Ids):
     """Token ids to train on: ``Tokens("train.npy")``, mapped into memory, or ``Tokens(ids)``.
 
+    A file that holds ids and nothing else, as nanoGPT's do, needs their type: ``Tokens("train.bin", dtype=np.uint16)``.
+
     >>> inputs, targets = Tokens(range(100)).batch(2, 3, torch.Generator().manual_seed(0))
     >>> (targets - inputs).tolist()
     [[1, 1, 1], [1, 1, 1]]
@@ -203,8 +204,7 @@ class Tokens(_Ids):
 
         Raises ValueError when there are not more than ``seq`` tokens.
         """
-        if len(self) <= seq:
-            raise ValueError(f"a window takes {seq + 1} tokens, and there are {len(self)}")
+        check_ids(self.ids, seq)
         starts = torch.randint(len(self) - seq, (batch_size, 1), generator=generator).numpy()
         windows = torch.from_numpy(self.ids[starts + np.arange(seq + 1)].astype(np.int64))
         return windows[:, :-1], windows[:, 1:]
@@ -293,23 +293,36 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, An
 # %%
 #| export
 class _Checked:
-    """Whether the numbers of a TrainingConfig make sense."""
+    """Whether the numbers of a TrainingConfig make sense; those of numpy become Python's."""
 
     def __post_init__(self) -> None:
         for name, known in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES), ("precision", PRECISIONS)):
-            if getattr(self, name) not in known:
+            if getattr(self, name) not in list(known):
                 raise ValueError(f"{name} is {getattr(self, name)!r}, not one of {', '.join(known)}")
-        for name, least in (("steps", 1), ("batch_size", 1), ("accumulation", 1), ("warmup", 0), ("seed", 0)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} is {getattr(self, name)}, but must be at least {least}")
+        for name, least in WHOLE.items():
+            if (value := getattr(self, name)) is not None or name != "seq":
+                object.__setattr__(self, name, whole(name, value, least))
+        for name, most in MOST.items():
+            if (value := getattr(self, name)) is not None or name != "clip":
+                object.__setattr__(self, name, real(name, value, most))
+        if self.betas is not None:
+            object.__setattr__(self, "betas", tuple(real("a beta", beta, 1) for beta in self.betas))
+            if len(self.betas) != 2 or max(self.betas) == 1:
+                raise ValueError(f"betas are {self.betas}, but must be two shares below 1")
+        if self.clip == 0 or self.decay == 0:
+            raise ValueError(f"clip is {self.clip} and decay {self.decay}, but such norms and shares are above 0")
         if self.warmup > self.steps:
             raise ValueError(f"warmup takes {self.warmup} of {self.steps} steps")
         if self.batch_size % self.accumulation:
             raise ValueError(f"{self.batch_size} sequences do not divide into {self.accumulation} equal parts")
-        if not 0 < self.decay <= 1 or not 0 <= self.final_lr <= 1 or not 0 <= self.early_dropout <= 1:
-            raise ValueError(f"decay, final_lr and early_dropout are shares, decay above 0: {self}")
 
 
+# %%
+#| export
+WHOLE = {"steps": 1, "batch_size": 1, "seq": 1, "warmup": 0, "accumulation": 1}  # the least of each
+WHOLE |= {"eval_every": 0, "eval_batches": 1, "seed": 0}
+MOST = {"lr": math.inf, "weight_decay": math.inf, "clip": math.inf}  # the most of each; the least is 0
+MOST |= {"decay": 1, "final_lr": 1, "early_dropout": 1}
 PRECISIONS = ("float32", "bfloat16", "auto")
 
 
@@ -378,9 +391,7 @@ class World:
 
     def mean(self, value: Tensor) -> float:
         """The mean over all processes."""
-        if self.size > 1:
-            dist.all_reduce(value)
-        return value.item() / self.size
+        return self.sum(value).item() / self.size
 
     def sum(self, value: Tensor) -> Tensor:
         """The sum over all processes, which each of them gets."""
@@ -392,21 +403,36 @@ class World:
 # %%
 #| export
 @contextmanager
-def world(device: str | torch.device | None = None) -> Iterator[World]:
-    """The processes that torchrun started, joined for as long as the block lasts; else this process alone."""
-    gpu = torch.cuda.is_available() if device is None else torch.device(device).type == "cuda"
-    if "TORCHELASTIC_RUN_ID" not in os.environ:  # which torchrun sets
-        yield World(0, 1, torch.device(device or ("cuda" if gpu else "cpu")))
-        return
-    where = torch.device("cuda", int(os.environ["LOCAL_RANK"])) if gpu else torch.device("cpu")
-    started = not dist.is_initialized()
-    if started:
-        dist.init_process_group("nccl" if gpu else "gloo", device_id=where if gpu else None)
+def together(here: World) -> Iterator[None]:
+    """A block that fails on every process when it fails on one, so that none waits for another for ever."""
+    problem = None
     try:
-        yield World(dist.get_rank(), dist.get_world_size(), where)
-    finally:
-        if started:
-            dist.destroy_process_group()
+        yield
+    except Exception as raised:
+        problem = raised
+    if here.sum(torch.tensor(float(problem is not None), device=here.device)) > 0:
+        raise problem or RuntimeError("another process of this run failed, and says why")
+
+
+# %%
+#| export
+@contextmanager
+def world(device: str | torch.device | None = None) -> Iterator[World]:
+    """The processes that torchrun started, or that are a process group already; else this process alone.
+
+    They are joined once and stay joined, since a group cannot be made a second time. ValueError: no such device here.
+    """
+    joined = dist.is_available() and dist.is_initialized()
+    if not joined and "TORCHELASTIC_RUN_ID" not in os.environ:  # which torchrun sets
+        yield World(0, 1, usable_device(device))
+        return
+    gpu = torch.cuda.is_available() if device is None else torch.device(device).type == "cuda"
+    own = f"cuda:{os.environ['LOCAL_RANK']}" if "LOCAL_RANK" in os.environ else "cuda"
+    where = usable_device(own if gpu else device or "cpu")
+    if not joined:
+        dist.init_process_group(device_id=where if gpu else None)  # gloo for CPUs, NCCL for GPUs
+        atexit.register(lambda: dist.is_initialized() and dist.destroy_process_group())
+    yield World(dist.get_rank(), dist.get_world_size(), where)
 
 
 # %%
@@ -506,13 +532,30 @@ def backward(state: State, inputs: Int[Tensor, "batch seq"], targets: Int[Tensor
 
 # %%
 #| export
+def update(state: State) -> None:
+    """Change the parameters. A module with a method ``after_step(total)`` may then act, once for all parts of a batch.
+
+    ``total(tensor)`` is the sum of a tensor over all processes.
+    """
+    state.optimizer.step()
+    for module in state.model.modules():
+        if hasattr(type(module), "after_step"):
+            module.after_step(state.here.sum)
+
+
+# %% [markdown]
+# A gradient that is not finite ends a run. Most optimizers would show it in the next loss, but Lion takes signs, and NaN
+# has none: its averages would be NaN for ever, its weights would never move again, and its losses would look well.
+
+
+# %%
+#| export
 def train_step(
     state: State, inputs: Int[Tensor, "batch seq"], targets: Int[Tensor, "batch seq"], observe: Observer | None = None
 ) -> Row:
     """One update; what there is to record of it. ``observe`` sees the model with its gradients, before the update.
 
-    A module with a method ``after_step(total)`` has it called once after each update, whatever the parts of the batch;
-    ``total(tensor)`` is the sum of a tensor over all processes.
+    Nothing is changed when the loss or the norm of the gradient is not finite.
     """
     lr = set_step(state)
     loss = backward(state, inputs, targets)
@@ -520,17 +563,22 @@ def train_step(
     norm = nn.utils.clip_grad_norm_(state.model.parameters(), most).item()
     row = {"step": state.step + 1, "loss": loss, "lr": lr, "grad_norm": norm}
     row |= {} if observe is None else observe(state.step + 1, state.model)
-    state.optimizer.step()
-    for module in state.model.modules():
-        if hasattr(type(module), "after_step"):
-            module.after_step(state.here.sum)
+    if math.isfinite(loss) and math.isfinite(norm):
+        update(state)
     state.step += 1
     return {name: finite(x) for name, x in row.items()} | {"step": state.step}
 
 
+# %%
+#| export
 def finite(x: int | float) -> float | None:
     """The number, or None for one that JSON cannot write."""
     return float(x) if math.isfinite(x) else None
+
+
+def broken(row: Row) -> bool:
+    """Whether the run ended with this step: its loss, gradient or validation loss is not finite."""
+    return any(row.get(name, 0) is None for name in ("loss", "grad_norm", "validation"))
 
 
 # %%
@@ -566,20 +614,19 @@ def evaluate(state: State, data: Tokens, seq: int, score: Score = cross_entropy)
 
 # %%
 #| export
-class CheckpointError(ValueError):
-    """A file that training cannot go on from; the text says why."""
-
-
 FORMAT = "cs336lite checkpoint 1"
 
 
 def save_checkpoint(path: str | Path, state: State, run: dict[str, Any]) -> None:
-    """Write all that is needed to go on; ``run`` says of which run it is. The old file stays until the new is whole."""
+    """Write all that is needed to go on; ``run`` says of which run it is. The old file stays until the new is whole.
+
+    Raises CheckpointError when it cannot be written.
+    """
     content = {"format": FORMAT, "run": run, "step": state.step, "metrics": state.metrics}
-    content |= {"model": state.model.state_dict(), "optimizer": state.optimizer.state_dict()}
-    if state.here.rank == 0:
-        with written(path) as beside:
-            torch.save(content, beside)
+    content |= {"model": plain_names(state.model.state_dict()), "optimizer": state.optimizer.state_dict()}
+    with together(state.here):
+        if state.here.rank == 0:
+            save_whole(path, content)
 
 
 # %%
@@ -587,17 +634,9 @@ def save_checkpoint(path: str | Path, state: State, run: dict[str, Any]) -> None
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """The content of a checkpoint, loaded as plain values and tensors only, on the CPU.
 
-    Raises CheckpointError for a file that is cut short, damaged, or no checkpoint of this kind.
+    Raises CheckpointError for a file that cannot be read, is cut short or damaged, or no checkpoint of this kind.
     """
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError) as problem:
-        why = str(problem).splitlines()[0][:120] if str(problem) else type(problem).__name__
-        raise CheckpointError(
-            f"{path} is cut short, damaged, or no checkpoint ({why}): delete it to start again"
-        ) from None
+    content = load_whole(path)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise CheckpointError(f"{path} holds something else than a {FORMAT!r}: give another path")
     return content
@@ -611,13 +650,15 @@ def load_checkpoint(path: str | Path, state: State, run: dict[str, Any]) -> None
     Raises CheckpointError, also when the checkpoint is of another run than ``run``, with what is different.
     """
     content = read_checkpoint(path)
-    other, usual = content["run"], "the default"
-    pairs = {name: (other.get(name, usual), run.get(name, usual)) for name in sorted({*run, *other})}
-    told = "; ".join(f"{name} was {was} and is {now}" for name, (was, now) in pairs.items() if was != now)
-    if told:
+    if told := differences(content["run"], run):
         raise CheckpointError(f"{path} is of another run: {told}")
-    state.model.load_state_dict(content["model"])
-    state.optimizer.load_state_dict(content["optimizer"])
+    names = state.model.state_dict()
+    here = dict(zip(plain_names(names), names))
+    try:
+        state.model.load_state_dict({here.get(name, name): x for name, x in plain_names(content["model"]).items()})
+        state.optimizer.load_state_dict(content["optimizer"])
+    except (RuntimeError, ValueError) as problem:
+        raise CheckpointError(f"{path} holds other parameters than this model's: {problem}") from None
     state.step, state.metrics = content["step"], content["metrics"]
 
 
@@ -637,8 +678,8 @@ class _Recorded:
 
     @property
     def diverged(self) -> bool:
-        """Whether it stopped because the loss was not finite."""
-        return self.metrics[-1]["loss"] is None
+        """Whether it stopped because the loss, the gradient or the validation loss was not finite."""
+        return any(map(broken, self.metrics))
 
     @property
     def final(self) -> float:
@@ -681,13 +722,13 @@ def json_lines(path: str | Path | None, rows: list[Row]) -> Iterator[Callable[[R
 def steps(
     state: State, data: Tokens, seq: int, validation: Tokens | None, observe: Observer | None, score: Score
 ) -> Iterator[Row]:
-    """Train step by step until the end, or until the loss is not finite; each step's row of numbers."""
+    """Train step by step until the end, or until a step is `broken`; each step's row of numbers."""
     config = state.config
-    while state.step < config.steps and (not state.metrics or state.metrics[-1]["loss"] is not None):
+    while state.step < config.steps and not (state.metrics and broken(state.metrics[-1])):
         batch = data.batch(config.batch_size, seq, generator(config.seed, state.step))
         row = train_step(state, *batch, observe)
         due = state.step == config.steps or (config.eval_every and state.step % config.eval_every == 0)
-        if validation is not None and due and row["loss"] is not None:
+        if validation is not None and due and not broken(row):
             row["validation"] = finite(evaluate(state, validation, seq, score))
         state.metrics.append(row)
         yield row
@@ -707,15 +748,27 @@ def follow(
                 save_checkpoint(checkpoint, state, run)
 
 
+# %%
+#| export
 def identity(model: TransformerConfig | nn.Module, config: TrainingConfig, data: Tokens) -> dict[str, Any]:
-    """What makes a run the run it is, as a flat dict: a checkpoint belongs to no other."""
-    if isinstance(model, nn.Module):  # given as it is: told by its shapes
-        said = {name: list(p.shape) for name, p in model.state_dict().items()}
-    else:
-        said = describe(model)[type(model).__qualname__]
-    training = describe(config)["TrainingConfig"]
-    flat = {f"model.{name}": x for name, x in said.items()} | {f"training.{name}": x for name, x in training.items()}
-    return flat | {"data": data.fingerprint}
+    """What makes a run the run it is, as a flat dict: a checkpoint belongs to no other.
+
+    A module that is given is told by its configuration, if that is a dataclass, by its layers, and by their shapes.
+    """
+    flat = {"data": data.fingerprint} | (layers(model) if isinstance(model, nn.Module) else {})
+    for prefix, said in (("model", getattr(model, "config", model)), ("training", config)):
+        changed = next(iter(describe(said, code=True).values())) if is_dataclass(said) else {}
+        flat |= {f"{prefix}.{name}": x for name, x in changed.items()}
+    return flat
+
+
+def resume(path: str | Path | None, state: State, run: dict[str, Any]) -> None:
+    """`load_checkpoint` where there is one. CheckpointError when the processes do not see the same."""
+    with together(state.here), suppress(FileNotFoundError):
+        if path:
+            load_checkpoint(path, state, run)
+    if state.here.mean(torch.tensor(float(state.step), device=state.here.device)) != state.step:
+        raise CheckpointError(f"not every process sees the same {path}: it must lie on a disk that all of them share")
 
 
 # %%
@@ -729,18 +782,19 @@ def train(
 
     ``validation`` is scored by ``score(model, inputs, targets)``, and ``observe(step, model)`` gives more numbers to
     record, with the gradients in place. A run goes on from the file ``checkpoint`` if there is one; it is written every
-    ``checkpoint_every`` steps and at the end. ``log`` gets the metrics as JSON lines. ``device``: None takes a GPU if
-    there is one. Under torchrun all processes train together. A loss that is not finite ends the run.
+    ``checkpoint_every`` steps and at the end. ``log`` gets the metrics as JSON lines. Under torchrun all processes train
+    together. A loss or gradient that is not finite ends the run. Unfit data and paths raise before the first step.
     """
     start = time.perf_counter()
     with world(device) as here, torch.random.fork_rng([here.device] if here.device.type == "cuda" else []):
-        state, run = begin(model, config, here), identity(model, config, data)
-        if checkpoint and Path(checkpoint).exists():
-            load_checkpoint(checkpoint, state, run)
-        seq = config.seq or getattr(model, "config", model).context_length
-        rows = steps(state, data, seq, validation, observe, score)
-        hidden = not progress or here.rank > 0
-        bar = tqdm(total=config.steps, initial=state.step, disable=hidden, unit="step")
+        with together(here):
+            check_run(model, config, data, validation)
+            if here.rank == 0:
+                check_places(checkpoint, checkpoint_every, log)
+        state, run = begin(model, config, here), identity(model, config, data) if checkpoint else {}
+        resume(checkpoint, state, run)
+        rows = steps(state, data, sequence_length(model, config), validation, observe, score)
+        bar = tqdm(total=config.steps, initial=state.step, disable=not progress or here.rank > 0, unit="step")
         follow(state, rows, run, bar, checkpoint, checkpoint_every, log)
     return Run("", state.metrics, time.perf_counter() - start, state.model)
 
@@ -796,6 +850,8 @@ def start_worker() -> None:
 @contextmanager
 def executor(jobs: int, dask: Any) -> Iterator[concurrent.futures.Executor | None]:
     """Where a sweep runs: None for this process, several processes with one thread each, or the workers of dask."""
+    if "TORCHELASTIC_RUN_ID" in os.environ and (dask is not None or jobs > 1):
+        raise ValueError("under torchrun all processes train each run together: jobs and dask are for one process")
     if dask is not None:
         from distributed import Client  # the package has no need of dask otherwise
 
@@ -850,6 +906,7 @@ def sweep(
     stopped and runs only what is new. They do not depend on ``jobs``, where each process has one thread. With several
     processes, ``observe`` and ``score`` must be functions of a module, not of a notebook.
     """
+    check_sweep(experiments, data, validation, cache)
     keys = [experiment.key(data, validation) for experiment in experiments]
     found = {key: cache and read_run(Path(cache) / f"{key}.json") for key in keys}
     waiting = {key: experiment for key, experiment in zip(keys, experiments) if found[key] is None}
@@ -911,14 +968,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Train what a JSON file says; alone, or one of the processes of torchrun.
 
     {"model": {"vocab_size": 256, …}, "training": {"steps": 100, …}, "data": "train.npy", "validation": "valid.npy",
-     "checkpoint": "run.pt", "checkpoint_every": 50, "log": "run.jsonl"}; the last four may be missing.
+     "checkpoint": "run.pt", "checkpoint_every": 50, "log": "run.jsonl"}; the last four may be missing. "dtype": "uint16"
+    is for data without a header.
     """
     parser = argparse.ArgumentParser(prog="python -m cs336lite.training", description="Train a model.")
     parser.add_argument("file", type=Path, help="JSON: model, training, data, and the arguments of train()")
     said = json.loads(parser.parse_args(arguments).file.read_text())
     model, training = TransformerConfig(**said.pop("model")), TrainingConfig(**said.pop("training"))
-    data, validation = Tokens(said.pop("data")), said.pop("validation", None)
-    run = train(model, training, data, validation=validation and Tokens(validation), progress=True, **said)
+    read = partial(Tokens, dtype=said.pop("dtype", None))
+    data, validation = read(said.pop("data")), said.pop("validation", None)
+    run = train(model, training, data, validation=validation and read(validation), progress=True, **said)
     if int(os.environ.get("RANK", 0)) == 0:
         print(f"step {run.metrics[-1]['step']}, loss {run.metrics[-1]['loss']}", f"in {run.seconds:.0f} s")
 
@@ -936,6 +995,7 @@ if __name__ == "__main__" and __spec__ is not None:  # started by python -m; a n
 # %%
 import subprocess
 import sys
+import tempfile
 
 from scipy import stats
 from scipy.optimize import curve_fit
