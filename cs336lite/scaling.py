@@ -25,6 +25,7 @@ from cs336lite.model import Transformer, TransformerConfig
 from cs336lite.training import Experiment, Tokens, TrainingConfig, begin, cross_entropy, steps, world
 
 Numbers = Sequence[int | float] | np.ndarray
+LARGEST = math.log(np.finfo(float).max)
 
 
 class FitError(ValueError):
@@ -90,7 +91,7 @@ def fit_power_law(x: Numbers, y: Numbers, *, huber: float | None = None) -> Powe
     if huber is not None:
         line = _huber(lambda p: p[0] * (u - middle) + p[1] - v, line, huber).x
     slope, height = line.tolist()
-    if abs(height - slope * middle) > 700:
+    if abs(height - slope * middle) > LARGEST:
         raise FitError(f"the exponent would be {slope:.3g}, and the coefficient no float: are x and y what you meant?")
     return PowerLaw(math.exp(height - slope * middle), slope)
 
@@ -224,6 +225,8 @@ def fit_profiles(
     flops, *rest = _columns(4, flops=flops, sizes=sizes, tokens=tokens, losses=losses)
     flops = _budgets(flops)
     budgets = np.unique(flops)
+    if len(budgets) < 3:
+        raise FitError(f"too few points: {len(budgets)} different budgets, and a law needs at least 3")
     profiles = tuple(fit_profile(c, *(column[flops == c] for column in rest), level=level) for c in budgets)
     size = fit_power_law(budgets, [profile.size for profile in profiles])
     return IsoFlops(profiles, size, fit_power_law(budgets, [profile.tokens for profile in profiles]))
@@ -412,7 +415,7 @@ def _unpacked(p: np.ndarray, u: float, v: float) -> Surface:
         if not 1e-3 < exponent < 4.9:
             raise FitError(f"the losses do not fall with {name} as a power law: the exponent would be {exponent:.2g}")
     logs = np.array([p[2], p[0] + p[3] * u, p[1] + p[4] * v])
-    if logs.max() > 700:
+    if logs.max() > LARGEST:
         raise FitError("a constant would be no float: are the sizes and tokens what you meant?")
     return Surface(*np.exp(logs).tolist(), float(p[3]), float(p[4]))
 
@@ -616,8 +619,10 @@ def plan(
         raise KeyError(f"no hardware {hardware!r}: there is {', '.join(HARDWARE)}, or give a Hardware of your own")
     device = HARDWARE[hardware] if isinstance(hardware, str) else hardware
     _positive(flops=flops, devices=devices, mfu=mfu, peak_flops=device.peak_flops, memory=device.memory)
-    if mfu > 1 or devices != round(devices):
-        raise ValueError(f"devices is {devices} and mfu {mfu}: a whole number, and a share, such as 0.4 for 40 %")
+    if mfu > 1:
+        raise ValueError(f"mfu is {mfu}, but is a share of the peak: 0.4 for 40 %")
+    if devices % 1:
+        raise ValueError(f"devices is {devices}, but must be a whole number")
     surface = law.surface if isinstance(law, Estimate) else law
     best = compute_optimal(surface, flops)
     if inference_tokens:
