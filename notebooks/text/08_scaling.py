@@ -182,7 +182,7 @@ def _huber(
     return least_squares(errors, start, slopes, loss="huber", f_scale=delta, x_scale="jac", **exact, **options)
 
 
-def interval(values: Numbers, level: float = 0.95) -> tuple[float, float]:
+def interval(values: Numbers, level: int | float = 0.95) -> tuple[float, float]:
     """The middle ``level`` of the values, a percentile interval. FitError: no values, or one that is not finite.
 
     >>> interval(range(101), level=0.5)
@@ -309,7 +309,7 @@ class Profile:
 # %%
 #| export
 def fit_profile(
-    flops: int | float, sizes: Numbers, tokens: Numbers, losses: Numbers, *, level: float = 0.95
+    flops: int | float, sizes: Numbers, tokens: Numbers, losses: Numbers, *, level: int | float = 0.95
 ) -> Profile:  # fmt: skip
     """The parabola through the losses of one budget (Hoffmann et al. 2022, approach 2).
 
@@ -358,7 +358,7 @@ def _budgets(flops: np.ndarray) -> np.ndarray:
 
 
 def fit_profiles(
-    flops: Numbers, sizes: Numbers, tokens: Numbers, losses: Numbers, *, level: float = 0.95
+    flops: Numbers, sizes: Numbers, tokens: Numbers, losses: Numbers, *, level: int | float = 0.95
 ) -> IsoFlops:  # fmt: skip
     """Parabolas for runs grouped by ``flops``, to 1 %, and power laws through the minima; FitError as `fit_profile`."""
     flops, *rest = _columns(4, flops=flops, sizes=sizes, tokens=tokens, losses=losses)
@@ -737,11 +737,11 @@ class Estimate:
     samples: tuple[Surface, ...]
     errors: tuple[float, ...]
 
-    def interval(self, of: Callable[[Surface], float], level: float = 0.95) -> tuple[float, float]:
+    def interval(self, of: Callable[[Surface], float], level: int | float = 0.95) -> tuple[float, float]:
         """Between which values ``of(surface)`` lies: an exponent, a size, a loss."""
         return interval([of(sample) for sample in self.samples], level)
 
-    def run_interval(self, size: int | float, tokens: int | float, level: float = 0.95) -> tuple[float, float]:
+    def run_interval(self, size: int | float, tokens: int | float, level: int | float = 0.95) -> tuple[float, float]:
         """Between which losses one more run of this size lies: doubt about the law, and the scatter of runs."""
         noise = np.resize(np.exp(self.errors), len(self.samples))
         return interval([sample(size, tokens) * factor for sample, factor in zip(self.samples, noise)], level)
