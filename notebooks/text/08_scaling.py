@@ -95,6 +95,13 @@ def _positive(**numbers: Any) -> None:
             raise ValueError(f"{name} is {number}, but must be finite and above 0")
 
 
+def _array(name: str, values: Numbers) -> np.ndarray:
+    try:
+        return np.asarray(values, dtype=float)
+    except (TypeError, ValueError) as problem:
+        raise FitError(f"{name} must be numbers: {problem}") from None
+
+
 # %%
 torch.set_num_threads(1)  # small models: several threads wait for each other more than they help
 
@@ -112,13 +119,6 @@ torch.set_num_threads(1)  # small models: several threads wait for each other mo
 
 # %%
 #| export
-def _array(name: str, values: Numbers) -> np.ndarray:
-    try:
-        return np.asarray(values, dtype=float)
-    except (TypeError, ValueError) as problem:
-        raise FitError(f"{name} must be numbers: {problem}") from None
-
-
 def _columns(least: int, **columns: Numbers) -> list[np.ndarray]:
     """The columns as float arrays: of one length, at least ``least``, every number finite and above 0."""
     arrays = {name: _array(name, values) for name, values in columns.items()}
