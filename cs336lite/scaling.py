@@ -171,19 +171,8 @@ class Profile:
         return self.loss + self.curvature * np.log(sizes / self.size) ** 2
 
 
-def fit_profile(
-    flops: int | float, sizes: Numbers, tokens: Numbers, losses: Numbers, *, level: int | float = 0.95
-) -> Profile:  # fmt: skip
-    """The parabola through the losses of one budget (Hoffmann et al. 2022, approach 2).
-
-    FitError: fewer than 4 runs or 3 sizes, no minimum, or one that is a guess: not between the sizes tried, or with a
-    curvature that scatter alone would give more often than in 1 - ``level`` of all cases.
-    """
-    _positive(flops=flops)
-    sizes, tokens, losses = _columns(4, sizes=sizes, tokens=tokens, losses=losses)
-    u, where = np.log(sizes), f"at {flops:.3g} FLOPs"
-    if len(np.unique(sizes)) < 3:
-        raise FitError(f"{where} there are {len(np.unique(sizes))} sizes: a parabola needs 3")
+def _parabola(u: np.ndarray, losses: np.ndarray, level: int | float, where: str) -> tuple[float, float, float]:
+    """(u, loss) of the minimum, and the curvature. FitError as `fit_profile`."""
     middle = u.mean()
     (c2, c1, c0), spread = np.polyfit(u - middle, losses, 2, cov="unscaled")
     scatter = np.std(losses - np.polyval([c2, c1, c0], u - middle)) * math.sqrt(len(u) / (len(u) - 3))
@@ -197,8 +186,25 @@ def fit_profile(
         raise FitError(
             f"{where} the minimum is at the edge or outside the sizes tried: add {'larger' if best > 0 else 'smaller'} ones"
         )
-    at_best = np.polyval(np.polyfit(u - middle, np.log(tokens), 2), best)
-    return Profile(float(flops), math.exp(best + middle), math.exp(at_best), float(c0 - c2 * best**2), float(c2))
+    return float(best + middle), float(c0 - c2 * best**2), float(c2)
+
+
+def fit_profile(
+    flops: int | float, sizes: Numbers, tokens: Numbers, losses: Numbers, *, level: int | float = 0.95
+) -> Profile:  # fmt: skip
+    """The parabola through the losses of one budget (Hoffmann et al. 2022, approach 2).
+
+    FitError: fewer than 4 runs or 3 sizes, no minimum, or one that is a guess: not between the sizes tried, or with a
+    curvature that scatter alone would give more often than in 1 - ``level`` of all cases.
+    """
+    _positive(flops=flops)
+    sizes, tokens, losses = _columns(4, sizes=sizes, tokens=tokens, losses=losses)
+    u, where = np.log(sizes), f"at {flops:.3g} FLOPs"
+    if len(np.unique(sizes)) < 3:
+        raise FitError(f"{where} there are {len(np.unique(sizes))} sizes: a parabola needs 3")
+    best, loss, curvature = _parabola(u, losses, level, where)
+    at_best = np.polyval(np.polyfit(u - u.mean(), np.log(tokens), 2), best - u.mean())
+    return Profile(float(flops), math.exp(best), math.exp(at_best), loss, curvature)
 
 
 @dataclass(frozen=True)
@@ -334,11 +340,7 @@ def fit_surface(
     _positive(huber=huber, starts=starts)
     sizes, tokens, losses = _columns(6, sizes=sizes, tokens=tokens, losses=losses)
     u, v = np.log(sizes), np.log(tokens)
-    for name, column in (("sizes", sizes), ("tokens", tokens)):
-        if len(np.unique(column)) < 3:
-            raise FitError(f"{len(np.unique(column))} different {name}: the law needs at least 3")
-    if abs(np.corrcoef(u, v)[0, 1]) > 0.9999:
-        raise FitError("sizes and tokens lie on one line: what each of them does cannot be told apart")
+    _check_apart(u, v)
     middle = u.mean(), v.mean()
     u, v, target = u - middle[0], v - middle[1], np.log(losses)
     first = _starts(u, v, losses, starts) if near is None else [_packed(near, *middle)]
@@ -365,6 +367,15 @@ def _best(
 
 def _without(term: int, starts: list[np.ndarray]) -> list[np.ndarray]:
     return [np.where(np.arange(5) == term, -49.0, p) for p in starts]
+
+
+def _check_apart(u: np.ndarray, v: np.ndarray) -> None:
+    """FitError when what sizes and tokens do cannot be told apart; these are their logarithms."""
+    for name, column in (("sizes", u), ("tokens", v)):
+        if len(np.unique(column)) < 3:
+            raise FitError(f"{len(np.unique(column))} different {name}: the law needs at least 3")
+    if abs(np.corrcoef(u, v)[0, 1]) > 0.9999:
+        raise FitError("sizes and tokens lie on one line: what each of them does cannot be told apart")
 
 
 def _check_terms(best: Any, without: Callable[[int], Any]) -> None:
@@ -553,10 +564,10 @@ def shape_near(
         off = abs(math.log((vocab_size * d + layers * block) / size))
         found.append((20 * max(off - 0.02, 0) + abs(math.log(d / layers / aspect)), off, d, layers, d // head, d_ff))
     _, off, d, layers, heads, d_ff = min(found)
-    if off > 0.5:
-        raise ValueError(f"no shape has about {size:.3g} weights with a vocabulary of {vocab_size}")
-    if d == 32_640 and layers > 4 * d / aspect:
-        raise ValueError(f"{size:.3g} weights are more than a d_model of {d:,} can hold at an aspect of {aspect}")
+    if off > 0.5 or (d == 32_640 and layers > 4 * d / aspect):
+        raise ValueError(
+            f"no shape has about {size:.3g} weights, a vocabulary of {vocab_size} and an aspect of {aspect}"
+        )
     return ModelShape(vocab_size, context_length, d, layers, heads, d_ff, glu=True, tied_embeddings=True)
 
 
@@ -600,6 +611,19 @@ def _rows(p: Plan) -> list[tuple[str, str]]:
     ]  # fmt: skip
 
 
+def _device(hardware: str | Hardware, devices: int | float, mfu: int | float) -> Hardware:
+    """The hardware of that name. KeyError, ValueError as `plan`."""
+    if isinstance(hardware, str) and hardware not in HARDWARE:
+        raise KeyError(f"no hardware {hardware!r}: there is {', '.join(HARDWARE)}, or give a Hardware of your own")
+    device = HARDWARE[hardware] if isinstance(hardware, str) else hardware
+    _positive(devices=devices, mfu=mfu, peak_flops=device.peak_flops, memory=device.memory)
+    if mfu > 1:
+        raise ValueError(f"mfu is {mfu}, but is a share of the peak: 0.4 for 40 %")
+    if devices % 1:
+        raise ValueError(f"devices is {devices}, but must be a whole number")
+    return device
+
+
 def plan(
     flops: int | float, law: Surface | Estimate = REPLICATION, *, hardware: str | Hardware = "H100", devices: int = 8,
     mfu: int | float = 0.4, vocab_size: int = 32_000, context_length: int = 2_048, aspect: int | float = 128,
@@ -615,14 +639,7 @@ def plan(
     >>> plan(1e21).shape.num_layers, round(plan(1e21).tokens / 1e9), round(plan(1e21).days, 1)
     (24, 53, 3.7)
     """
-    if isinstance(hardware, str) and hardware not in HARDWARE:
-        raise KeyError(f"no hardware {hardware!r}: there is {', '.join(HARDWARE)}, or give a Hardware of your own")
-    device = HARDWARE[hardware] if isinstance(hardware, str) else hardware
-    _positive(flops=flops, devices=devices, mfu=mfu, peak_flops=device.peak_flops, memory=device.memory)
-    if mfu > 1:
-        raise ValueError(f"mfu is {mfu}, but is a share of the peak: 0.4 for 40 %")
-    if devices % 1:
-        raise ValueError(f"devices is {devices}, but must be a whole number")
+    device = _device(hardware, devices, mfu)
     surface = law.surface if isinstance(law, Estimate) else law
     best = compute_optimal(surface, flops)
     if inference_tokens:

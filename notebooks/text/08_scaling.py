@@ -308,19 +308,8 @@ class Profile:
 
 # %%
 #| export
-def fit_profile(
-    flops: int | float, sizes: Numbers, tokens: Numbers, losses: Numbers, *, level: int | float = 0.95
-) -> Profile:  # fmt: skip
-    """The parabola through the losses of one budget (Hoffmann et al. 2022, approach 2).
-
-    FitError: fewer than 4 runs or 3 sizes, no minimum, or one that is a guess: not between the sizes tried, or with a
-    curvature that scatter alone would give more often than in 1 - ``level`` of all cases.
-    """
-    _positive(flops=flops)
-    sizes, tokens, losses = _columns(4, sizes=sizes, tokens=tokens, losses=losses)
-    u, where = np.log(sizes), f"at {flops:.3g} FLOPs"
-    if len(np.unique(sizes)) < 3:
-        raise FitError(f"{where} there are {len(np.unique(sizes))} sizes: a parabola needs 3")
+def _parabola(u: np.ndarray, losses: np.ndarray, level: int | float, where: str) -> tuple[float, float, float]:
+    """(u, loss) of the minimum, and the curvature. FitError as `fit_profile`."""
     middle = u.mean()
     (c2, c1, c0), spread = np.polyfit(u - middle, losses, 2, cov="unscaled")
     scatter = np.std(losses - np.polyval([c2, c1, c0], u - middle)) * math.sqrt(len(u) / (len(u) - 3))
@@ -334,8 +323,27 @@ def fit_profile(
         raise FitError(
             f"{where} the minimum is at the edge or outside the sizes tried: add {'larger' if best > 0 else 'smaller'} ones"
         )
-    at_best = np.polyval(np.polyfit(u - middle, np.log(tokens), 2), best)
-    return Profile(float(flops), math.exp(best + middle), math.exp(at_best), float(c0 - c2 * best**2), float(c2))
+    return float(best + middle), float(c0 - c2 * best**2), float(c2)
+
+
+# %%
+#| export
+def fit_profile(
+    flops: int | float, sizes: Numbers, tokens: Numbers, losses: Numbers, *, level: int | float = 0.95
+) -> Profile:  # fmt: skip
+    """The parabola through the losses of one budget (Hoffmann et al. 2022, approach 2).
+
+    FitError: fewer than 4 runs or 3 sizes, no minimum, or one that is a guess: not between the sizes tried, or with a
+    curvature that scatter alone would give more often than in 1 - ``level`` of all cases.
+    """
+    _positive(flops=flops)
+    sizes, tokens, losses = _columns(4, sizes=sizes, tokens=tokens, losses=losses)
+    u, where = np.log(sizes), f"at {flops:.3g} FLOPs"
+    if len(np.unique(sizes)) < 3:
+        raise FitError(f"{where} there are {len(np.unique(sizes))} sizes: a parabola needs 3")
+    best, loss, curvature = _parabola(u, losses, level, where)
+    at_best = np.polyval(np.polyfit(u - u.mean(), np.log(tokens), 2), best - u.mean())
+    return Profile(float(flops), math.exp(best), math.exp(at_best), loss, curvature)
 
 
 # %%
@@ -355,6 +363,10 @@ def _budgets(flops: np.ndarray) -> np.ndarray:
     for c in np.unique(flops):
         least += [] if least and c <= 1.01 * least[-1] else [c]
     return np.array(least)[np.searchsorted(least, flops, side="right") - 1]
+
+
+# %%
+#| export
 
 
 def fit_profiles(
@@ -405,6 +417,8 @@ def isoflop_model(width: int, vocab_size: int = 256, context_length: int = 64) -
     )  # fmt: skip
 
 
+# %%
+#| export
 def isoflop_run(width: int, flops: int | float, seed: int = 0, *, lr_times_width: float = 0.24) -> Experiment:
     """The experiment that trains this width until 6 N D = flops, in batches of 16 sequences."""
     _positive(width=width, flops=flops, lr_times_width=lr_times_width)
@@ -635,11 +649,7 @@ def fit_surface(
     _positive(huber=huber, starts=starts)
     sizes, tokens, losses = _columns(6, sizes=sizes, tokens=tokens, losses=losses)
     u, v = np.log(sizes), np.log(tokens)
-    for name, column in (("sizes", sizes), ("tokens", tokens)):
-        if len(np.unique(column)) < 3:
-            raise FitError(f"{len(np.unique(column))} different {name}: the law needs at least 3")
-    if abs(np.corrcoef(u, v)[0, 1]) > 0.9999:
-        raise FitError("sizes and tokens lie on one line: what each of them does cannot be told apart")
+    _check_apart(u, v)
     middle = u.mean(), v.mean()
     u, v, target = u - middle[0], v - middle[1], np.log(losses)
     first = _starts(u, v, losses, starts) if near is None else [_packed(near, *middle)]
@@ -672,6 +682,15 @@ def _without(term: int, starts: list[np.ndarray]) -> list[np.ndarray]:
 
 # %%
 #| export
+def _check_apart(u: np.ndarray, v: np.ndarray) -> None:
+    """FitError when what sizes and tokens do cannot be told apart; these are their logarithms."""
+    for name, column in (("sizes", u), ("tokens", v)):
+        if len(np.unique(column)) < 3:
+            raise FitError(f"{len(np.unique(column))} different {name}: the law needs at least 3")
+    if abs(np.corrcoef(u, v)[0, 1]) > 0.9999:
+        raise FitError("sizes and tokens lie on one line: what each of them does cannot be told apart")
+
+
 def _check_terms(best: Any, without: Callable[[int], Any]) -> None:
     """FitError when the losses are told about as well without one of the two terms, as an F test has it."""
     size, free = np.abs(best.fun).sum(), len(best.fun) - 5
@@ -681,6 +700,8 @@ def _check_terms(best: Any, without: Callable[[int], Any]) -> None:
             raise FitError(f"the losses do not fall clearly with {name}: they scatter as much as that term explains")
 
 
+# %%
+#| export
 def _terms(p: np.ndarray, u: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
     """The three terms of the loss; p = (ln A, ln B, ln E, alpha, beta), with A and B taken at the middle of the runs."""
     return np.exp(p[0] - p[3] * u), np.exp(p[1] - p[4] * v), np.exp(p[2])
@@ -1124,10 +1145,10 @@ def shape_near(
         off = abs(math.log((vocab_size * d + layers * block) / size))
         found.append((20 * max(off - 0.02, 0) + abs(math.log(d / layers / aspect)), off, d, layers, d // head, d_ff))
     _, off, d, layers, heads, d_ff = min(found)
-    if off > 0.5:
-        raise ValueError(f"no shape has about {size:.3g} weights with a vocabulary of {vocab_size}")
-    if d == 32_640 and layers > 4 * d / aspect:
-        raise ValueError(f"{size:.3g} weights are more than a d_model of {d:,} can hold at an aspect of {aspect}")
+    if off > 0.5 or (d == 32_640 and layers > 4 * d / aspect):
+        raise ValueError(
+            f"no shape has about {size:.3g} weights, a vocabulary of {vocab_size} and an aspect of {aspect}"
+        )
     return ModelShape(vocab_size, context_length, d, layers, heads, d_ff, glu=True, tied_embeddings=True)
 
 
@@ -1177,6 +1198,21 @@ def _rows(p: Plan) -> list[tuple[str, str]]:
 
 # %%
 #| export
+def _device(hardware: str | Hardware, devices: int | float, mfu: int | float) -> Hardware:
+    """The hardware of that name. KeyError, ValueError as `plan`."""
+    if isinstance(hardware, str) and hardware not in HARDWARE:
+        raise KeyError(f"no hardware {hardware!r}: there is {', '.join(HARDWARE)}, or give a Hardware of your own")
+    device = HARDWARE[hardware] if isinstance(hardware, str) else hardware
+    _positive(devices=devices, mfu=mfu, peak_flops=device.peak_flops, memory=device.memory)
+    if mfu > 1:
+        raise ValueError(f"mfu is {mfu}, but is a share of the peak: 0.4 for 40 %")
+    if devices % 1:
+        raise ValueError(f"devices is {devices}, but must be a whole number")
+    return device
+
+
+# %%
+#| export
 def plan(
     flops: int | float, law: Surface | Estimate = REPLICATION, *, hardware: str | Hardware = "H100", devices: int = 8,
     mfu: int | float = 0.4, vocab_size: int = 32_000, context_length: int = 2_048, aspect: int | float = 128,
@@ -1192,14 +1228,7 @@ def plan(
     >>> plan(1e21).shape.num_layers, round(plan(1e21).tokens / 1e9), round(plan(1e21).days, 1)
     (24, 53, 3.7)
     """
-    if isinstance(hardware, str) and hardware not in HARDWARE:
-        raise KeyError(f"no hardware {hardware!r}: there is {', '.join(HARDWARE)}, or give a Hardware of your own")
-    device = HARDWARE[hardware] if isinstance(hardware, str) else hardware
-    _positive(flops=flops, devices=devices, mfu=mfu, peak_flops=device.peak_flops, memory=device.memory)
-    if mfu > 1:
-        raise ValueError(f"mfu is {mfu}, but is a share of the peak: 0.4 for 40 %")
-    if devices % 1:
-        raise ValueError(f"devices is {devices}, but must be a whole number")
+    device = _device(hardware, devices, mfu)
     surface = law.surface if isinstance(law, Estimate) else law
     best = compute_optimal(surface, flops)
     if inference_tokens:
