@@ -1146,9 +1146,7 @@ def shape_near(
         found.append((20 * max(off - 0.02, 0) + abs(math.log(d / layers / aspect)), off, d, layers, d // head, d_ff))
     _, off, d, layers, heads, d_ff = min(found)
     if off > 0.5 or (d == 32_640 and layers > 4 * d / aspect):
-        raise ValueError(
-            f"no shape has about {size:.3g} weights, a vocabulary of {vocab_size} and an aspect of {aspect}"
-        )
+        raise ValueError(f"no shape has about {size:.3g} weights, a vocabulary of {vocab_size}, an aspect of {aspect}")
     return ModelShape(vocab_size, context_length, d, layers, heads, d_ff, glu=True, tied_embeddings=True)
 
 
