@@ -436,6 +436,7 @@ BAD_ANSWERS = {  # status, headers and body of an answer that is not the corpus
         {"Content-Type": "text/html", "Content-Range": f"bytes 0-299999/{len(CONTENT)}"},
         HTML.ljust(300_000),
     ),
+    "text that says it is a web page": (200, {"Content-Type": "text/html"}, CONTENT),
     "plain words": (200, {"Content-Type": "text/plain", "Content-Length": 14}, b"Please log in."),
     "plain words without a length": (200, {"Content-Type": "text/plain"}, b"Please log in."),
     "nothing": (200, {"Content-Length": 0}, b""),
@@ -488,6 +489,13 @@ def test_bad_bytes_after_good_ones_are_cut_off_again(server, tmp_path):
     server.reply = None
     assert CONTENT.startswith(get(SOURCE, tmp_path, max_bytes=300_000).read_bytes())
     assert server.requests[-1]["Range"] == f"bytes={kept}-299999"
+
+
+def test_a_web_page_is_no_whole_file_either(server, tmp_path):
+    server.reply = BAD_ANSWERS["a login page without a type"]
+    with pytest.raises(CourseError, match="a web page"):
+        get(UNKNOWN, tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("shift", [-50_000, -1, 1, 50_000])

@@ -121,6 +121,8 @@ def test_huber_is_not_dragged_by_outliers_and_least_squares_is():
         ([1, 2, 3], [1, 0, 3], r"y\[1\] is 0.0"),
         ([-1, 2, 3], [1, 2, 3], r"x\[0\] is -1.0"),
         ([1, 2, 3], [1, 2], "one length"),
+        (np.array(["a", "b", "c"]), [1, 2, 3], "x must be numbers"),
+        ([1e30, 1.1e30, 1.2e30], [1, 1e-12, 1e-24], "the coefficient no float"),
         (np.ones((1, 3)), np.ones((1, 3)), "one dimension"),
     ],
 )
@@ -192,6 +194,11 @@ def test_profiles_of_a_symmetric_law_give_its_exponent_with_a_tight_interval():
         ([5, 5, 5, 5], [2, 1, 2, 3], "1 sizes: a parabola needs 3"),
         ([1, 1, 2, 2], [2, 2, 1, 1], "2 sizes: a parabola needs 3"),
         ([1, 2, 4, 8], [1, 2, 2, 1], "opens downwards"),
+        ([1, 2, 4, 8], [1, 1, 1, 1], "scatter more than they curve"),
+        ([1, 2, 4, 8], [4, 3, 2, 1], "scatter more than they curve"),
+        ([1, 2, 4, 8], [1.00, 1.01, 1.00, 1.01], "scatter more than they curve"),
+        ([1, 2, 4, 8], [1, 1.1, 1.4, 1.9], "edge or outside the sizes tried: add smaller"),
+        ([1, 2, 4, 8], [1.9, 1.4, 1.1, 1], "edge or outside the sizes tried: add larger"),
         ([1, 2, 4, 8], [4, 2.5, 1.5, 1], "outside the sizes tried: add larger"),
         ([1, 2, 4, 8], [1, 1.5, 2.5, 4], "outside the sizes tried: add smaller"),
         ([1, 2, 4, 8], [1, 2, math.nan, 4], r"losses\[2\] is nan"),
@@ -206,6 +213,33 @@ def test_two_budgets_are_too_few_for_a_law():
     flops, sizes, tokens = grid(budgets=(1e20, 1e21))
     with pytest.raises(FitError, match="too few points: 2"):
         fit_profiles(flops, sizes, tokens, REPLICATION(sizes, tokens))
+
+
+@pytest.mark.parametrize("apart", [1e-15, 1e-12, 1e-6, 0.009])
+def test_budgets_that_are_equal_but_for_rounding_are_one(apart):
+    flops, sizes, tokens = grid(count=8)
+    losses = REPLICATION(sizes, tokens)
+    right = fit_profiles(flops, sizes, tokens, losses)
+    jittered = flops * (1 + apart * np.linspace(0, 1, 8)[np.arange(len(flops)) % 8])
+    found = fit_profiles(jittered, sizes, tokens, losses)
+    assert [p.size for p in found.profiles] == pytest.approx([p.size for p in right.profiles])
+    assert [p.flops for p in found.profiles] == pytest.approx([1e19, 1e20, 1e21, 1e22])
+    assert len(bootstrap_profiles(jittered, sizes, tokens, noisy(losses, 1e-4), draws=2)) == 2
+    with pytest.raises(FitError, match="too few points: 1 different budgets"):
+        fit_profiles(jittered[:8], sizes[:8], tokens[:8], losses[:8])
+
+
+def test_a_flat_profile_with_noise_is_mostly_refused_and_a_curved_one_is_not():
+    sizes, flat, curved = np.geomspace(1, 16, 6), 0, 0
+    for seed in range(200):
+        for curvature in (0, 0.1):
+            losses = 3 + curvature * np.log(sizes / 4) ** 2 + 0.01 * np.random.default_rng(seed).standard_normal(6)
+            try:
+                fit_profile(1e20, sizes, 1e20 / 6 / sizes, losses)
+            except FitError:
+                continue
+            flat, curved = flat + (curvature == 0), curved + (curvature > 0)
+    assert flat <= 12 and curved == 200  # 5 % of 200, less those with a minimum outside
 
 
 # -------------------------------------------------------------------------------------------------------------- surfaces
@@ -268,6 +302,91 @@ def test_what_determines_no_surface_is_refused():
         spoilt[4] = wrong
         with pytest.raises(FitError, match=r"losses\[4\]"):
             fit_surface(sizes, tokens, spoilt)
+
+
+def small_grid():
+    sizes, tokens = (column.ravel() for column in np.meshgrid([1e6, 3e6, 1e7, 3e7], [1e8, 3e8, 1e9]))
+    return sizes, tokens, np.random.default_rng(0).standard_normal(12)
+
+
+@pytest.mark.parametrize(
+    ("losses", "why"),
+    [
+        (lambda n, d, noise: 2 + 0.01 * noise, "do not fall"),
+        (lambda n, d, noise: 2 + 400 / n**0.35 + 0.02 * noise, "do not fall (clearly )?with tokens"),
+        (lambda n, d, noise: 2 + 400 / d**0.3 + 0.02 * noise, "do not fall (clearly )?with size"),
+    ],
+)
+def test_noise_and_a_term_that_is_not_there_give_no_surface(losses, why):
+    sizes, tokens, noise = small_grid()
+    with pytest.raises(FitError, match=why):
+        fit_surface(sizes, tokens, losses(sizes, tokens, noise))
+
+
+def test_a_law_is_found_in_few_runs_with_an_outlier():
+    sizes, tokens, noise = small_grid()
+    losses = CHINCHILLA(sizes, tokens)
+    losses[0] *= 1.5
+    assert fit_surface(sizes, tokens, losses).size_exponent == pytest.approx(CHINCHILLA.size_exponent, abs=0.01)
+    losses = CHINCHILLA(sizes, tokens) * np.exp(0.02 * noise)
+    assert fit_surface(sizes, tokens, losses).size_exponent == pytest.approx(CHINCHILLA.size_exponent, abs=0.25)
+
+
+def recorded(*names):
+    kept = [json.loads((ROOT / "notebooks" / "results" / f"{name}.json").read_text(encoding="utf-8")) for name in names]
+    runs = [run for record in kept for run in record["result"]]
+    return {key: np.array([run[key] for run in runs]) for key in runs[0]}
+
+
+@pytest.mark.parametrize("above", [4e10, 1e12])  # two budgets, and all
+def test_the_recorded_runs_determine_a_surface_at_every_budget_and_count(above):
+    runs = recorded("08_isoflop", "08_larger")
+    here = runs["flops"] < above
+    sizes, tokens, losses, embedding = (runs[key][here] for key in ("size", "tokens", "loss", "embedding"))
+    assert 0.2 < fit_surface(sizes, tokens, losses).size_exponent < 0.8
+    assert 0.2 < fit_surface(sizes - embedding, tokens, losses).size_exponent < 0.9
+
+
+def test_the_recorded_runs_determine_their_profiles():
+    runs = recorded("08_isoflop")
+    columns = [runs[key] for key in ("flops", "size", "tokens", "loss")]
+    iso, redrawn = fit_profiles(*columns), bootstrap_profiles(*columns)
+    low, high = interval([sample.size.exponent for sample in redrawn])
+    assert 0 < low < iso.size.exponent < high < 1 and len(redrawn) > 150
+
+
+@pytest.mark.parametrize(
+    ("call", "why"),
+    [
+        *((lambda c=c: compute_optimal(REPLICATION, c), "flops is") for c in (0, -1e20, math.nan, math.inf)),
+        (lambda: compute_optimal(Surface(1, -1, 1, 0.3, 0.3), 1e20), "A is -1"),
+        *((lambda c=c: plan(c), "flops is") for c in (0, -1, math.nan)),
+        *((lambda m=m: plan(1e21, mfu=m), "mfu is") for m in (0, -0.4, 40, 1.01, math.nan)),
+        *((lambda n=n: plan(1e21, devices=n), "devices is") for n in (0, -8)),
+        (lambda: plan(1e21, hardware=Hardware("none", 0.0, 1.0)), "peak_flops is 0"),
+        (lambda: plan(1e21, inference_tokens=-1), "inference_tokens -1"),
+        (lambda: plan(1e21, vocab_size=0), "vocab_size is 0"),
+        (lambda: plan(1e30), "no shape has about"),
+        *((lambda n=n: shape_near(n), "size is") for n in (0, -5, math.nan, math.inf)),
+        (lambda: shape_near(1e18), "no shape has about"),
+        (lambda: shape_near(1e9, aspect=0), "aspect is 0"),
+        *((lambda x=x: overtrained(REPLICATION, x, 0), "must be above") for x in (math.nan, math.inf, -1)),
+        (lambda: overtrained(REPLICATION, 2.0, math.inf), "inference_tokens inf"),
+        (lambda: interval([]), "needs values"),
+        (lambda: interval([1, math.nan]), "finite"),
+        *((lambda p=p: interval([1, 2], level=p), "level is") for p in (0, 1, 2, 95)),
+        (lambda: bootstrap(len, [1, 2, 3], [1, 2, 3], parameters=1, draws=0), "draws is 0"),
+        (lambda: fit_profile(0, [1, 2, 4, 8], [8, 4, 2, 1], [2, 1, 1, 2]), "flops is 0"),
+        (lambda: fit_power_law([1, 2, 3], [1, 2, 3], huber=math.inf), "huber is inf"),
+        (lambda: kaplan_view(REPLICATION, [1e6], -1), "embedding is -1"),
+        (lambda: isoflop_run(16, 0), "flops is 0"),
+        (lambda: isoflop_run(16, 1e3), "steps is 0"),
+        (lambda: mup(Transformer(SMALL), SHORT, 0), "base_width is 0"),
+    ],
+)
+def test_numbers_that_make_no_sense_are_refused_by_name(call, why):
+    with pytest.raises(ValueError, match=why):
+        call()
 
 
 @FEW
@@ -384,7 +503,7 @@ def test_a_plan_from_ones_own_runs_has_an_interval_and_its_own_hardware():
     low, high = made.loss_interval
     assert low < made.loss < high and 0.01 < high - low < 0.2
     assert "abacus" in str(made) and "95 % interval" in str(made) and "does not fit" in str(made)
-    with pytest.raises(KeyError):
+    with pytest.raises(KeyError, match=r"H1000.*H100, H200"):
         plan(1e21, hardware="H1000")
 
 

@@ -70,6 +70,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy import stats
 from scipy.optimize import least_squares, minimize_scalar
 
 from cs336lite import accounting
@@ -80,10 +81,25 @@ from cs336lite.training import Experiment, Tokens, TrainingConfig, begin, cross_
 # %%
 #| export
 Numbers = Sequence[int | float] | np.ndarray
+LARGEST = math.log(np.finfo(float).max)
 
 
 class FitError(ValueError):
     """These runs do not determine the law that was asked for."""
+
+
+def _positive(**numbers: Any) -> None:
+    """ValueError that names the first number that is not finite and above 0."""
+    for name, number in numbers.items():
+        if not (number > 0 and math.isfinite(number)):
+            raise ValueError(f"{name} is {number}, but must be finite and above 0")
+
+
+def _array(name: str, values: Numbers) -> np.ndarray:
+    try:
+        return np.asarray(values, dtype=float)
+    except (TypeError, ValueError) as problem:
+        raise FitError(f"{name} must be numbers: {problem}") from None
 
 
 # %%
@@ -105,7 +121,7 @@ torch.set_num_threads(1)  # small models: several threads wait for each other mo
 #| export
 def _columns(least: int, **columns: Numbers) -> list[np.ndarray]:
     """The columns as float arrays: of one length, at least ``least``, every number finite and above 0."""
-    arrays = {name: np.asarray(values, dtype=float) for name, values in columns.items()}
+    arrays = {name: _array(name, values) for name, values in columns.items()}
     shapes = {name: array.shape for name, array in arrays.items()}
     if len(set(shapes.values())) > 1 or any(len(shape) != 1 for shape in shapes.values()):
         raise FitError(f"the columns need one dimension and one length, not {shapes}")
@@ -135,7 +151,8 @@ def fit_power_law(x: Numbers, y: Numbers, *, huber: float | None = None) -> Powe
     """The straight line through the logarithms: ln y = ln coefficient + exponent * ln x.
 
     Least squares; with ``huber``, an error above this many natural logarithms counts by its size and not its square, so
-    that an outlier cannot drag the line away. FitError: fewer than 3 points, a single x, a value not finite or not > 0.
+    that an outlier cannot drag the line away. FitError: fewer than 3 points, a single x, a value not finite or not > 0, a
+    coefficient too large for a float.
 
     >>> law = fit_power_law([1, 10, 100], [2, 20, 200])
     >>> round(law.coefficient, 6), round(law.exponent, 6)
@@ -149,6 +166,8 @@ def fit_power_law(x: Numbers, y: Numbers, *, huber: float | None = None) -> Powe
     if huber is not None:
         line = _huber(lambda p: p[0] * (u - middle) + p[1] - v, line, huber).x
     slope, height = line.tolist()
+    if abs(height - slope * middle) > LARGEST:
+        raise FitError(f"the exponent would be {slope:.3g}, and the coefficient no float: are x and y what you meant?")
     return PowerLaw(math.exp(height - slope * middle), slope)
 
 
@@ -158,19 +177,23 @@ def _huber(
     errors: Callable, start: np.ndarray, delta: float, slopes: Callable | str = "2-point", **options: Any
 ) -> Any:
     """Parameters with the least sum of Huber losses: squares up to delta, straight lines beyond."""
-    if not delta > 0:
-        raise ValueError(f"huber is {delta}, but must be above 0")
+    _positive(huber=delta)
     exact = {"xtol": 1e-12, "ftol": 1e-12, "gtol": 1e-12, "max_nfev": 500}
     return least_squares(errors, start, slopes, loss="huber", f_scale=delta, x_scale="jac", **exact, **options)
 
 
-def interval(values: Numbers, level: float = 0.95) -> tuple[float, float]:
-    """The middle ``level`` of the values: a percentile interval.
+def interval(values: Numbers, level: int | float = 0.95) -> tuple[float, float]:
+    """The middle ``level`` of the values, a percentile interval. FitError: no values, or one that is not finite.
 
     >>> interval(range(101), level=0.5)
     (25.0, 75.0)
     """
-    low, high = np.quantile(np.asarray(values, dtype=float), [(1 - level) / 2, (1 + level) / 2])
+    values = _array("values", values)
+    if not values.size or not np.isfinite(values).all():
+        raise FitError(f"an interval needs values that are all finite, not {values}")
+    if not 0 < level < 1:
+        raise ValueError(f"level is {level}, but must be between 0 and 1: 0.95 for 95 %")
+    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
 
@@ -190,6 +213,7 @@ def bootstrap(
     Errors are ratios, drawn with replacement within a group, and made larger by sqrt(n / (n - parameters)), because a
     fit bends towards its own points. FitError when fewer than half of the sets can be fitted.
     """
+    _positive(draws=draws)
     predicted, observed = _columns(parameters + 1, predicted=predicted, observed=observed)
     errors, rng = np.log(observed / predicted), np.random.default_rng(seed)
     groups, fits = np.zeros(len(errors)) if groups is None else np.asarray(groups), []
@@ -284,26 +308,42 @@ class Profile:
 
 # %%
 #| export
-def fit_profile(flops: int | float, sizes: Numbers, tokens: Numbers, losses: Numbers) -> Profile:
+def _parabola(u: np.ndarray, losses: np.ndarray, level: int | float, where: str) -> tuple[float, float, float]:
+    """(u, loss) of the minimum, and the curvature. FitError as `fit_profile`."""
+    middle = u.mean()
+    (c2, c1, c0), spread = np.polyfit(u - middle, losses, 2, cov="unscaled")
+    scatter = np.std(losses - np.polyval([c2, c1, c0], u - middle)) * math.sqrt(len(u) / (len(u) - 3))
+    doubt = stats.t.ppf(level, len(u) - 3) * scatter + 1e-9 * losses.mean()  # rounding
+    if abs(c2) <= doubt * math.sqrt(spread[0, 0]):
+        raise FitError(f"{where} the losses scatter more than they curve: add runs, or sizes further apart")
+    if c2 < 0:
+        raise FitError(f"{where} the parabola opens downwards: there is no best size")
+    best = -c1 / (2 * c2)
+    if not u.min() + 1e-6 < best + middle < u.max() - 1e-6:
+        raise FitError(
+            f"{where} the minimum is at the edge or outside the sizes tried: add {'larger' if best > 0 else 'smaller'} ones"
+        )
+    return float(best + middle), float(c0 - c2 * best**2), float(c2)
+
+
+# %%
+#| export
+def fit_profile(
+    flops: int | float, sizes: Numbers, tokens: Numbers, losses: Numbers, *, level: int | float = 0.95
+) -> Profile:  # fmt: skip
     """The parabola through the losses of one budget (Hoffmann et al. 2022, approach 2).
 
-    FitError: fewer than 4 runs or 3 sizes, no minimum, or a minimum outside the sizes tried, which is a guess.
+    FitError: fewer than 4 runs or 3 sizes, no minimum, or one that is a guess: not between the sizes tried, or with a
+    curvature that scatter alone would give more often than in 1 - ``level`` of all cases.
     """
+    _positive(flops=flops)
     sizes, tokens, losses = _columns(4, sizes=sizes, tokens=tokens, losses=losses)
     u, where = np.log(sizes), f"at {flops:.3g} FLOPs"
     if len(np.unique(sizes)) < 3:
         raise FitError(f"{where} there are {len(np.unique(sizes))} sizes: a parabola needs 3")
-    middle = u.mean()
-    c2, c1, c0 = np.polyfit(u - middle, losses, 2)
-    if c2 <= 0:
-        raise FitError(f"{where} the parabola opens downwards: there is no best size")
-    best = -c1 / (2 * c2)
-    if not u.min() <= best + middle <= u.max():
-        raise FitError(
-            f"{where} the minimum is outside the sizes tried: add {'larger' if best > 0 else 'smaller'} ones"
-        )
-    at_best = np.polyval(np.polyfit(u - middle, np.log(tokens), 2), best)
-    return Profile(float(flops), math.exp(best + middle), math.exp(at_best), float(c0 - c2 * best**2), float(c2))
+    best, loss, curvature = _parabola(u, losses, level, where)
+    at_best = np.polyval(np.polyfit(u - u.mean(), np.log(tokens), 2), best - u.mean())
+    return Profile(float(flops), math.exp(best), math.exp(at_best), loss, curvature)
 
 
 # %%
@@ -317,11 +357,28 @@ class IsoFlops:
     tokens: PowerLaw
 
 
-def fit_profiles(flops: Numbers, sizes: Numbers, tokens: Numbers, losses: Numbers) -> IsoFlops:
-    """Parabolas for runs grouped by equal ``flops``, and power laws through the minima; FitError as `fit_profile`."""
+def _budgets(flops: np.ndarray) -> np.ndarray:
+    """For each run the smallest FLOPs within 1 %: whole steps make runs of one budget differ a little."""
+    least = []
+    for c in np.unique(flops):
+        least += [] if least and c <= 1.01 * least[-1] else [c]
+    return np.array(least)[np.searchsorted(least, flops, side="right") - 1]
+
+
+# %%
+#| export
+
+
+def fit_profiles(
+    flops: Numbers, sizes: Numbers, tokens: Numbers, losses: Numbers, *, level: int | float = 0.95
+) -> IsoFlops:  # fmt: skip
+    """Parabolas for runs grouped by ``flops``, to 1 %, and power laws through the minima; FitError as `fit_profile`."""
     flops, *rest = _columns(4, flops=flops, sizes=sizes, tokens=tokens, losses=losses)
+    flops = _budgets(flops)
     budgets = np.unique(flops)
-    profiles = tuple(fit_profile(budget, *(column[flops == budget] for column in rest)) for budget in budgets)
+    if len(budgets) < 3:
+        raise FitError(f"too few points: {len(budgets)} different budgets, and a law needs at least 3")
+    profiles = tuple(fit_profile(c, *(column[flops == c] for column in rest), level=level) for c in budgets)
     size = fit_power_law(budgets, [profile.size for profile in profiles])
     return IsoFlops(profiles, size, fit_power_law(budgets, [profile.tokens for profile in profiles]))
 
@@ -333,9 +390,10 @@ def bootstrap_profiles(
 ) -> list[IsoFlops]:
     """`fit_profiles` on redrawn losses; errors are drawn among the runs of one budget."""
     flops, sizes, tokens, losses = _columns(4, flops=flops, sizes=sizes, tokens=tokens, losses=losses)
+    flops = _budgets(flops)
     curve = {profile.flops: profile for profile in fit_profiles(flops, sizes, tokens, losses).profiles}
     predicted = [curve[budget](size) for budget, size in zip(flops, sizes)]
-    again = partial(fit_profiles, flops, sizes, tokens)
+    again = partial(fit_profiles, flops, sizes, tokens, level=0.5)  # the runs themselves have passed
     return bootstrap(again, predicted, losses, parameters=3, groups=flops, draws=draws, seed=seed)
 
 
@@ -359,10 +417,14 @@ def isoflop_model(width: int, vocab_size: int = 256, context_length: int = 64) -
     )  # fmt: skip
 
 
+# %%
+#| export
 def isoflop_run(width: int, flops: int | float, seed: int = 0, *, lr_times_width: float = 0.24) -> Experiment:
     """The experiment that trains this width until 6 N D = flops, in batches of 16 sequences."""
+    _positive(width=width, flops=flops, lr_times_width=lr_times_width)
     model = isoflop_model(width)
     steps = round(flops / (6 * active_parameters(model.shape) * 16 * model.context_length))
+    _positive(steps=steps)
     training = TrainingConfig(
         steps=steps,
         batch_size=16,
@@ -551,11 +613,14 @@ class Allocation:
 def compute_optimal(surface: Surface, flops: int | float) -> Allocation:
     """The size and tokens of least loss with 6 N D = flops: where alpha A / N^alpha = beta B / D^beta.
 
+    ValueError: a budget, or a constant but E, that is not finite and above 0.
+
     >>> best = compute_optimal(REPLICATION, 5.76e23)     # Chinchilla's budget; it had 70e9 and 1.4e12
     >>> f"{best.size:.2g} {best.tokens:.2g} {best.loss:.2f}"
     '7.2e+10 1.3e+12 1.97'
     """
     s = surface
+    _positive(flops=flops, A=s.A, B=s.B, alpha=s.alpha, beta=s.beta)
     g = (s.alpha * s.A / (s.beta * s.B)) ** (1 / (s.alpha + s.beta))
     size = float(g * (flops / 6) ** s.size_exponent)
     tokens = float(flops / 6 / size)
@@ -577,21 +642,23 @@ def fit_surface(
     """The `Surface` with the least sum of Huber losses of ln L, from the best ``starts`` of a grid, or from ``near``.
 
     FitError: fewer than 6 runs, 3 sizes or 3 numbers of tokens; sizes and tokens on one line, so that the two cannot
-    be told apart; losses that do not fall with size or with tokens.
+    be told apart; losses that do not fall with size or with tokens, or not clearly: a law without that term must have
+    errors so much larger that scatter alone would do it in 5 % of all cases (F test). ``near``, for redrawn losses, trusts
+    that.
     """
+    _positive(huber=huber, starts=starts)
     sizes, tokens, losses = _columns(6, sizes=sizes, tokens=tokens, losses=losses)
     u, v = np.log(sizes), np.log(tokens)
-    for name, column in (("sizes", sizes), ("tokens", tokens)):
-        if len(np.unique(column)) < 3:
-            raise FitError(f"{len(np.unique(column))} different {name}: the law needs at least 3")
-    if abs(np.corrcoef(u, v)[0, 1]) > 0.9999:
-        raise FitError("sizes and tokens lie on one line: what each of them does cannot be told apart")
+    _check_apart(u, v)
     middle = u.mean(), v.mean()
     u, v, target = u - middle[0], v - middle[1], np.log(losses)
     first = _starts(u, v, losses, starts) if near is None else [_packed(near, *middle)]
     errors, slopes = lambda p: _log_loss(p, u, v) - target, lambda p: _slopes(p, u, v)
-    fits = [_huber(errors, p, huber, slopes, bounds=BOUNDS) for p in first]
-    return _unpacked(min(fits, key=lambda fit: fit.cost).x, *middle)
+    best = _best(errors, first, huber, slopes)
+    surface = _unpacked(best.x, *middle)
+    if near is None:
+        _check_terms(best, lambda i: _best(errors, _without(i, [best.x, *first[:2]]), huber, slopes, without=i))
+    return surface
 
 
 # %%
@@ -599,6 +666,42 @@ def fit_surface(
 BOUNDS = ([-50, -50, -50, 0, 0], [50, 50, 50, 5, 5])  # of (ln A, ln B, ln E, alpha, beta); exponents end well inside
 
 
+def _best(
+    errors: Callable, starts: list[np.ndarray], huber: float, slopes: Callable, without: int | None = None
+) -> Any:  # fmt: skip
+    """The fit of least cost from these starts; ``without`` a term: 0 for that of the size, 1 for that of the tokens."""
+    low, high = map(list, BOUNDS)
+    if without is not None:
+        high[without] = -48  # its logarithm: nothing
+    return min((_huber(errors, p, huber, slopes, bounds=(low, high)) for p in starts), key=lambda fit: fit.cost)
+
+
+def _without(term: int, starts: list[np.ndarray]) -> list[np.ndarray]:
+    return [np.where(np.arange(5) == term, -49.0, p) for p in starts]
+
+
+# %%
+#| export
+def _check_apart(u: np.ndarray, v: np.ndarray) -> None:
+    """FitError when what sizes and tokens do cannot be told apart; these are their logarithms."""
+    for name, column in (("sizes", u), ("tokens", v)):
+        if len(np.unique(column)) < 3:
+            raise FitError(f"{len(np.unique(column))} different {name}: the law needs at least 3")
+    if abs(np.corrcoef(u, v)[0, 1]) > 0.9999:
+        raise FitError("sizes and tokens lie on one line: what each of them does cannot be told apart")
+
+
+def _check_terms(best: Any, without: Callable[[int], Any]) -> None:
+    """FitError when the losses are told about as well without one of the two terms, as an F test has it."""
+    size, free = np.abs(best.fun).sum(), len(best.fun) - 5
+    for term, name in enumerate(("size", "tokens")):
+        gain = (np.abs(without(term).fun).sum() - size) / 2
+        if gain <= stats.f.ppf(0.95, 2, free) * size / free:
+            raise FitError(f"the losses do not fall clearly with {name}: they scatter as much as that term explains")
+
+
+# %%
+#| export
 def _terms(p: np.ndarray, u: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
     """The three terms of the loss; p = (ln A, ln B, ln E, alpha, beta), with A and B taken at the middle of the runs."""
     return np.exp(p[0] - p[3] * u), np.exp(p[1] - p[4] * v), np.exp(p[2])
@@ -639,7 +742,10 @@ def _unpacked(p: np.ndarray, u: float, v: float) -> Surface:
     for name, exponent in (("size", p[3]), ("tokens", p[4])):
         if not 1e-3 < exponent < 4.9:
             raise FitError(f"the losses do not fall with {name} as a power law: the exponent would be {exponent:.2g}")
-    return Surface(*map(float, (np.exp(p[2]), np.exp(p[0] + p[3] * u), np.exp(p[1] + p[4] * v), p[3], p[4])))
+    logs = np.array([p[2], p[0] + p[3] * u, p[1] + p[4] * v])
+    if logs.max() > LARGEST:
+        raise FitError("a constant would be no float: are the sizes and tokens what you meant?")
+    return Surface(*np.exp(logs).tolist(), float(p[3]), float(p[4]))
 
 
 # %%
@@ -652,11 +758,11 @@ class Estimate:
     samples: tuple[Surface, ...]
     errors: tuple[float, ...]
 
-    def interval(self, of: Callable[[Surface], float], level: float = 0.95) -> tuple[float, float]:
+    def interval(self, of: Callable[[Surface], float], level: int | float = 0.95) -> tuple[float, float]:
         """Between which values ``of(surface)`` lies: an exponent, a size, a loss."""
         return interval([of(sample) for sample in self.samples], level)
 
-    def run_interval(self, size: int | float, tokens: int | float, level: float = 0.95) -> tuple[float, float]:
+    def run_interval(self, size: int | float, tokens: int | float, level: int | float = 0.95) -> tuple[float, float]:
         """Between which losses one more run of this size lies: doubt about the law, and the scatter of runs."""
         noise = np.resize(np.exp(self.errors), len(self.samples))
         return interval([sample(size, tokens) * factor for sample, factor in zip(self.samples, noise)], level)
@@ -791,6 +897,8 @@ def kaplan_view(surface: Surface, sizes: Numbers, embedding: int | float) -> tup
     The whole model has N + embedding * N ** (1/3) weights, since an embedding grows with the width (arXiv 2406.12907).
     """
     (n,) = _columns(1, sizes=sizes)
+    if not 0 <= embedding < math.inf:
+        raise ValueError(f"embedding is {embedding}, but must be finite and not negative")
     whole = n + embedding * n ** (1 / 3)
     growth = (n + embedding / 3 * n ** (1 / 3)) / whole  # d ln whole / d ln n
     s = surface
@@ -1021,12 +1129,13 @@ def shape_near(
 ) -> ModelShape:
     """A Llama-like shape (SwiGLU, tied embeddings) of about this many weights, with d_model / num_layers about aspect.
 
-    ValueError when the vocabulary alone takes more.
+    ValueError when the vocabulary alone takes more, or no width up to 32,640 is near the aspect.
 
     >>> shape = shape_near(7e9)
     >>> shape.d_model, shape.num_layers, shape.num_heads, round(active_parameters(shape) / 1e9, 1)
     (4224, 32, 33, 7.0)
     """
+    _positive(size=size, vocab_size=vocab_size, context_length=context_length, aspect=aspect)
     found = []
     for d in [*range(8, 128, 8), *range(128, 1_024, 64), *range(1_024, 32_768, 128)]:
         head = 8 if d < 128 else 64 if d < 1_024 else 128
@@ -1036,8 +1145,8 @@ def shape_near(
         off = abs(math.log((vocab_size * d + layers * block) / size))
         found.append((20 * max(off - 0.02, 0) + abs(math.log(d / layers / aspect)), off, d, layers, d // head, d_ff))
     _, off, d, layers, heads, d_ff = min(found)
-    if off > 0.5:
-        raise ValueError(f"no shape has about {size:.3g} weights with a vocabulary of {vocab_size}")
+    if off > 0.5 or (d == 32_640 and layers > 4 * d / aspect):
+        raise ValueError(f"no shape has about {size:.3g} weights, a vocabulary of {vocab_size}, an aspect of {aspect}")
     return ModelShape(vocab_size, context_length, d, layers, heads, d_ff, glu=True, tied_embeddings=True)
 
 
@@ -1087,6 +1196,21 @@ def _rows(p: Plan) -> list[tuple[str, str]]:
 
 # %%
 #| export
+def _device(hardware: str | Hardware, devices: int | float, mfu: int | float) -> Hardware:
+    """The hardware of that name. KeyError, ValueError as `plan`."""
+    if isinstance(hardware, str) and hardware not in HARDWARE:
+        raise KeyError(f"no hardware {hardware!r}: there is {', '.join(HARDWARE)}, or give a Hardware of your own")
+    device = HARDWARE[hardware] if isinstance(hardware, str) else hardware
+    _positive(devices=devices, mfu=mfu, peak_flops=device.peak_flops, memory=device.memory)
+    if mfu > 1:
+        raise ValueError(f"mfu is {mfu}, but is a share of the peak: 0.4 for 40 %")
+    if devices % 1:
+        raise ValueError(f"devices is {devices}, but must be a whole number")
+    return device
+
+
+# %%
+#| export
 def plan(
     flops: int | float, law: Surface | Estimate = REPLICATION, *, hardware: str | Hardware = "H100", devices: int = 8,
     mfu: int | float = 0.4, vocab_size: int = 32_000, context_length: int = 2_048, aspect: int | float = 128,
@@ -1096,12 +1220,13 @@ def plan(
 
     With ``inference_tokens`` the budget only says how good the model must be: as the best one for it. Size and tokens
     are then those of least cost over training and use. State is split evenly over the devices (ZeRO, FSDP), blocks are
-    computed again in the backward pass, in bfloat16 with float32 masters. KeyError for hardware that has no name here.
+    computed again in the backward pass, in bfloat16 with float32 masters. KeyError for hardware that has no name here,
+    ValueError for numbers that make no sense; ``mfu`` is a share, 0.4 for 40 %.
 
     >>> plan(1e21).shape.num_layers, round(plan(1e21).tokens / 1e9), round(plan(1e21).days, 1)
     (24, 53, 3.7)
     """
-    device = HARDWARE[hardware] if isinstance(hardware, str) else hardware
+    device = _device(hardware, devices, mfu)
     surface = law.surface if isinstance(law, Estimate) else law
     best = compute_optimal(surface, flops)
     if inference_tokens:
@@ -1199,8 +1324,10 @@ def overtrained(surface: Surface, loss: int | float, inference_tokens: int | flo
     should be (Sardana et al. 2024, arXiv 2401.00448). ValueError: a loss that the surface never reaches.
     """
     s = surface
-    if not loss > s.E or inference_tokens < 0:
-        raise ValueError(f"the loss {loss} must be above {s.E}, and inference_tokens {inference_tokens} not negative")
+    if not s.E < loss < math.inf or not 0 <= inference_tokens < math.inf:
+        raise ValueError(
+            f"the loss {loss} must be above {s.E}, and inference_tokens {inference_tokens} not negative, both finite"
+        )
     least = math.log(s.A / (loss - s.E)) / s.alpha  # the size that would need endless data
 
     def tokens(size: float) -> float:
@@ -1275,6 +1402,7 @@ def mup(model: Transformer, config: TrainingConfig, base_width: int) -> ScaledAd
     output layer smaller by r, and learns both at 1 / r of the learning rate; embeddings and norms stay as they are.
     ValueError for tied embeddings, which cannot be both. Heads should keep their size.
     """
+    _positive(base_width=base_width)
     if model.config.tied_embeddings:
         raise ValueError("with tied embeddings one matrix would have to be scaled in two ways")
     ratio = model.config.d_model / base_width
