@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-from cs336lite.course.spec import StudentError
+from cs336lite.course.paths import GRADED_MODULES
+from cs336lite.course.spec import StudentError, load_spec
 from cs336lite.grading.client import Budget, Needs, Worker
 from cs336lite.grading.doctor import layers
+from cs336lite.grading.verdicts import needs_of
 
 HOLDS = {layer.name for layer in layers() if layer.holds} if sys.platform == "linux" else set()
 seccomp = pytest.mark.skipif("seccomp" not in HOLDS, reason="seccomp does not hold on this machine")
@@ -285,3 +287,16 @@ def test_more_threads_than_allowed_end_the_submission_and_not_the_next(worker):
     )
     assert attempt(worker, body) in ("ThreadLimit", "RuntimeError", "Died")
     assert attempt(worker, "t = threading.Thread(target=len, args=('',)); t.start(); t.join(); return 'next'") == "next"
+
+
+@pytest.mark.parametrize("name", GRADED_MODULES)
+def test_every_assignment_has_torch_before_the_jail_closes(name):
+    """Inside, its CUDA build needs more address space than a submission has, and a temporary file."""
+    assert "torch" in needs_of(load_spec(ROOT / "assignments" / "hidden" / f"{name}.py")).warm
+
+
+def test_a_spec_has_torch_unless_it_says_otherwise(tmp_path):
+    (tmp_path / "silent.py").write_text("")
+    (tmp_path / "without.py").write_text("WARM = ()")
+    assert needs_of(load_spec(tmp_path / "silent.py")).warm == ("torch",)
+    assert needs_of(load_spec(tmp_path / "without.py")).warm == ()

@@ -32,14 +32,14 @@ def place(tmp_path, monkeypatch):
     return folder
 
 
-def killed(script, *arguments, **environment):
+def killed(script, *arguments):
     """Run Python code until it prints a line, then kill it; the line."""
     command = [sys.executable, "-c", textwrap.dedent(script), *map(str, arguments)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | environment)
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     line = process.stdout.readline().strip()
     process.kill()
     process.wait()
-    process.stdout.close()
+    process.stdin.close(), process.stdout.close()
     return line
 
 
