@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import RIGHT, small_notebook, submit
+from conftest import RIGHT, ROOT, small_notebook, submit
 
 from cs336lite.course import paths, scratch
 from cs336lite.course.paths import write_atomic
@@ -79,14 +79,18 @@ def test_what_a_killed_process_left_is_swept_and_what_lives_is_not(place):
 
 @posix
 def test_a_fork_neither_removes_nor_frees_the_folder_of_its_parent(place):
-    with Scratch("check") as folder:
+    script = """
+        import os, sys
+        from cs336lite.course.scratch import Scratch, sweep
+        made = Scratch("check")
         child = os.fork()
-        if child == 0:
-            scratch.weakref.finalize._exitfunc()  # what an ordinary end of the process runs
-            os._exit(0)
-        os.waitpid(child, 0)
-        sweep()
-        assert folder.is_dir()
+        if child:
+            os.waitpid(child, 0)
+            sweep()
+            print(made.path.is_dir())
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=True)
+    assert done.stdout == "True\n" and names(place) == []
 
 
 @pytest.mark.parametrize(
@@ -238,3 +242,8 @@ def test_a_killed_check_is_swept_by_the_next_and_a_whole_one_leaves_nothing(smal
     assert len(names(place)) == 1
     assert start(small_course, "check", "a1", "--file", quick).wait() == 0
     assert names(place) == []
+
+
+def test_no_text_makes_a_folder_that_nobody_removes():
+    texts = [*ROOT.glob("notebooks/text/**/*.py"), *ROOT.glob("assignments/text/*.py")]
+    assert texts and not [path.name for path in texts if "mkdtemp" in path.read_text(encoding="utf-8")]
