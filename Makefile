@@ -5,6 +5,15 @@ JOBS ?= 2
 VENV ?= .venv
 BIN := $(VENV)/bin
 
+# an environment fits when its Python runs, is new enough, and is of the version asked for, if one is (make PYTHON=python3.13)
+WANTED = $(if $(filter file,$(origin PYTHON)),sys.version_info[:2],$(shell $(PYTHON) -c 'import sys; print(sys.version_info[:2])'))
+FITS = $(BIN)/python -c 'import pip, sys; sys.exit(not (3, 11) <= sys.version_info[:2] == $(WANTED))' 2>/dev/null
+ifneq ($(wildcard $(VENV)/ready),)
+ifneq ($(shell $(FITS) && echo yes),yes)
+.PHONY: $(VENV)/ready
+endif
+endif
+
 .PHONY: lab help demo test test-all sample build bench lock clean
 
 help:  ## what there is to make
@@ -52,8 +61,8 @@ bench: $(VENV)/ready  ## ours and its peers, in turn, as ratios
 
 # torch goes first and by its exact version: whatever else asks for it is then content
 $(VENV)/ready: requirements.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if v >= (3, 11) else f"cs336lite needs Python 3.11 or newer, and $(PYTHON) is {v[0]}.{v[1]}: run make PYTHON=python3.11 ...")'
-	$(PYTHON) -m venv $(VENV)
+	@$(FITS) || $(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if v >= (3, 11) else f"cs336lite needs Python 3.11 or newer, and $(PYTHON) is {v[0]}.{v[1]}: run make PYTHON=python3.11 ...")'
+	@$(FITS) || $(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --disable-pip-version-check "$$(grep '^torch==' requirements.lock)"
 	$(BIN)/python -m pip install --disable-pip-version-check -r requirements.lock
 	$(BIN)/python -m pip install --disable-pip-version-check --no-deps -e .

@@ -7,14 +7,61 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import textwrap
 from pathlib import Path
 
 import pytest
 
+from cs336lite.course import scratch
+
 ROOT = Path(__file__).resolve().parents[1]
+RUN = pytest.StashKey[scratch.Scratch]()
+LEFT = pytest.StashKey[list[str]]()
+OURS = ("cs336lite-*", "tmp*", "pymp-*", "input-*")
+"""Names in the temporary directory that only this course, or the standard library on its behalf, gives."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Give a run, and each of its processes, a temporary directory and a data folder that go when it ends."""
+    if hasattr(config, "workerinput"):  # a process of pytest-xdist, below the folder of the run
+        folder = Path(tempfile.gettempdir(), config.workerinput["workerid"])
+        folder.mkdir()
+    else:
+        scratch.sweep()  # of runs that were killed
+        config.stash[RUN] = scratch.Scratch("tests")
+        folder = config.stash[RUN].path
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder / "torchinductor"))  # the processes share it
+    folder.chmod(0o711)  # a grader's worker is another user, and passes through
+    os.environ |= {"TMPDIR": str(folder), "CS336LITE_DATA": str(folder / "data")}
+    tempfile.tempdir = None  # as at the start: to be looked up
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail a run that left something of ours in the temporary directory."""
+    run = session.config.stash.get(RUN, None)
+    if run is not None:
+        folders = [run.path, *run.path.glob("gw*")]
+        left = sorted(str(p.relative_to(run.path)) for f in folders for name in OURS for p in f.glob(name))
+        session.config.stash[LEFT] = left
+        if left and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    for name in config.stash.get(LEFT, []):
+        terminalreporter.write_line(f"LEFT in the temporary directory: {name}", red=True)
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if RUN in config.stash:
+        config.stash[RUN].close()
+
 
 SMALL_SPEC = """
+WARM = ()  # torch takes two seconds
 from cs336lite.course.spec import check, expect
 
 def call(student, *args):

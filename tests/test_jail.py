@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-from cs336lite.course.spec import StudentError
+from cs336lite.course.paths import GRADED_MODULES
+from cs336lite.course.spec import StudentError, load_spec
 from cs336lite.grading.client import Budget, Needs, Worker
 from cs336lite.grading.doctor import layers
+from cs336lite.grading.verdicts import needs_of
 
 HOLDS = {layer.name for layer in layers() if layer.holds} if sys.platform == "linux" else set()
 seccomp = pytest.mark.skipif("seccomp" not in HOLDS, reason="seccomp does not hold on this machine")
@@ -30,7 +32,7 @@ def worker(request):
     if missing := set(request.param) - HOLDS:
         pytest.skip(f"on this machine {' and '.join(sorted(missing))} does not hold")
     budget = Budget(load_seconds=20, memory_bytes=1 << 30)
-    with Worker(Needs(warm=("regex",)), budget, layers=request.param) as worker:
+    with Worker(Needs(warm=("regex", "torch")), budget, layers=request.param) as worker:
         yield worker
 
 
@@ -184,8 +186,7 @@ def test_a_submission_does_not_outlive_a_grader_that_is_killed():
     while any(alive(pid) for pid in pids) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not any(alive(pid) for pid in pids)
-    os.utime(Path(left, "lock"), (0, 0))  # the next grader clears what an older one left
-    with Worker(layers=()):
+    with Worker(layers=()):  # the next grader clears what an older one left
         assert not os.path.exists(left)
 
 
@@ -231,8 +232,7 @@ def test_torch_knows_the_processor_in_the_jail(worker):
 
     body = "import torch\nhalf = torch.ones(4).half() * torch.ones(4)\n"
     body += "return [torch.backends.cpu.get_cpu_capability(), half.sum().item()]"
-    with Worker(Needs(warm=("torch",)), layers=worker.layers()) as warmed:
-        assert attempt(warmed, body) == [torch.backends.cpu.get_cpu_capability(), 4.0]
+    assert attempt(worker, body) == [torch.backends.cpu.get_cpu_capability(), 4.0]
 
 
 OF_ANOTHER_PROCESS = [  # each takes the number of a process, and would work on one of the same user
@@ -287,3 +287,16 @@ def test_more_threads_than_allowed_end_the_submission_and_not_the_next(worker):
     )
     assert attempt(worker, body) in ("ThreadLimit", "RuntimeError", "Died")
     assert attempt(worker, "t = threading.Thread(target=len, args=('',)); t.start(); t.join(); return 'next'") == "next"
+
+
+@pytest.mark.parametrize("name", GRADED_MODULES)
+def test_every_assignment_has_torch_before_the_jail_closes(name):
+    """Inside, its CUDA build needs more address space than a submission has, and a temporary file."""
+    assert "torch" in needs_of(load_spec(ROOT / "assignments" / "hidden" / f"{name}.py")).warm
+
+
+def test_a_spec_has_torch_unless_it_says_otherwise(tmp_path):
+    (tmp_path / "silent.py").write_text("")
+    (tmp_path / "without.py").write_text("WARM = ()")
+    assert needs_of(load_spec(tmp_path / "silent.py")).warm == ("torch",)
+    assert needs_of(load_spec(tmp_path / "without.py")).warm == ()

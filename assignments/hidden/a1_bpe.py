@@ -22,7 +22,7 @@ import regex
 
 from cs336lite.course.spec import Fail, StudentError, check, drawn, expect
 
-WARM = ("regex", "numpy")  # what a worker imports once, before it forks
+WARM = ("regex", "numpy", "torch")  # imported once, before a worker forks; torch for those who use it all the same
 LECTURE = "notebooks/01_tokenizer.ipynb"
 READ = {  # where to read on, by exercise
     "pretokenize": ("Lecture 01, section 3, Where does a word end?", LECTURE),

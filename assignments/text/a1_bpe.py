@@ -749,11 +749,10 @@ import tempfile
 
 from cs336lite.course.data import chinese_passage, technical_text
 
-folder = tempfile.TemporaryDirectory()
-corpus = Path(folder.name) / "manual.txt"
-corpus.write_text(technical_text()[:300_000], "utf-8", newline="")
-vocab, merges = train_bpe(corpus, 1_000, ["<|endoftext|>"])
-folder.cleanup()
+with tempfile.TemporaryDirectory() as folder:
+    corpus = Path(folder) / "manual.txt"
+    corpus.write_text(technical_text()[:300_000], "utf-8", newline="")
+    vocab, merges = train_bpe(corpus, 1_000, ["<|endoftext|>"])
 print("first  ", [(a + b).decode(errors="replace") for a, b in merges[:14]])
 print("longest", sorted((token.decode(errors="replace") for token in vocab.values()), key=len)[-9:])
 

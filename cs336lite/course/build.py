@@ -17,7 +17,6 @@ import re
 import shutil
 import struct
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -28,6 +27,7 @@ from typing import Any
 import nbformat
 from nbformat import NotebookNode
 
+from cs336lite.course import scratch
 from cs336lite.course.export import BUILT_LINE, defined_names, text_modules
 from cs336lite.course.paths import CourseError, is_student_edition, write_atomic
 from cs336lite.course.text import Text, first_line, read_text
@@ -575,8 +575,8 @@ def build(
     reports = [Report(name, "failed", (str(problem),)) for name, problem in broken.items() if name in chosen]
     states = [look(root, item, items) for item in order if item.name in chosen]
     total = sum(len(s.item.code) for s in states if (execute if check else _will_run(s, force)))
-    with _bar(total, progress) as bar, tempfile.TemporaryDirectory(prefix="cs336lite-build-") as temporary:
-        staged = Path(temporary)
+    scratch.sweep()
+    with _bar(total, progress) as bar, scratch.Scratch("build") as staged:
         if total:
             stage(root, items, staged)
         failed: set[str] = set()

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cs336lite.course import progress
+from cs336lite.course import progress, scratch
 from cs336lite.course.paths import CourseError, assignment_name, assignment_notebook, find_root
 from cs336lite.course.spec import CheckResult, LocalStudent, Spec, StudentError, load_spec
 
@@ -81,6 +81,7 @@ def check(
     Raises:
         CourseError: no such assignment, exercise or file.
     """
+    scratch.sweep()
     root = root or find_root()
     name = assignment_name(root, assignment)
     spec = public_spec(root, name)

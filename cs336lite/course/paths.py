@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
+from contextlib import suppress
 from pathlib import Path
+
+from cs336lite.course.scratch import part_of
 
 EDITION_MARKER = ".cs336lite-edition"
 """A file at the root of a student edition; the full repository has none."""
@@ -113,19 +115,20 @@ def make_folder(folder: str | Path | None) -> Path:
     return folder
 
 
-def write_atomic(path: Path, data: str | bytes, mode: int | None = None) -> None:
-    """Write beside, then rename: a reader sees the old file or the new one, never half of either."""
+def write_atomic(path: Path, data: str | bytes, mode: int = 0o644, *, replace: bool = True) -> None:
+    """Write beside, then rename: a reader sees the old file or the new one, never half of either.
+
+    With ``replace=False`` a file that is there stays as it is: of several writers the first one's holds.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data.encode() if isinstance(data, str) else data)
-        os.chmod(temporary, mode if mode is not None else 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        if os.path.exists(temporary):
-            os.unlink(temporary)
-        raise
+    with part_of(path) as part:
+        part.write_bytes(data.encode() if isinstance(data, str) else data)
+        part.chmod(mode)
+        if replace:
+            os.replace(part, path)
+        else:
+            with suppress(FileExistsError):
+                os.link(part, path)
 
 
 def read_json(path: Path, default):

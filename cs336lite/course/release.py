@@ -15,7 +15,6 @@ import shutil
 import subprocess
 import sys
 import tarfile
-import tempfile
 import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -23,6 +22,7 @@ from typing import Any
 
 import nbformat
 
+from cs336lite.course import scratch
 from cs336lite.course.build import PACKAGE, Item, build, plan
 from cs336lite.course.export import split_directive, text_modules
 from cs336lite.course.paths import EDITION_MARKER, CourseError, is_student_edition, write_atomic
@@ -74,8 +74,9 @@ def release(root: Path, destination: Path, *, archive: bool = False) -> Path:
     if behind:
         raise CourseError("the course is not in step: run `cs336lite build` first\n" + "\n".join(map(str, behind)))
     destination.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=destination.parent, prefix=f".{destination.name}.") as temporary:
-        edition = Path(temporary) / "edition"
+    scratch.sweep(destination.parent)
+    with scratch.Scratch("release", destination.parent) as temporary:
+        edition = temporary / "edition"
         _write_edition(root, plan(root), edition)
         if found := leaks(root, edition):
             raise CourseError(
@@ -83,8 +84,8 @@ def release(root: Path, destination: Path, *, archive: bool = False) -> Path:
             )
         _import_all(edition)
         if archive:
-            _zip(edition, Path(temporary) / "edition.zip", destination.name)
-            os.replace(Path(temporary) / "edition.zip", zipped)
+            _zip(edition, temporary / "edition.zip", destination.name)
+            os.replace(temporary / "edition.zip", zipped)
         if destination.exists():
             destination.rmdir()
         os.replace(edition, destination)
@@ -145,20 +146,20 @@ def generate(root: Path, names: Iterable[str], destination: Path) -> dict[str, P
     from traitlets.config import Config
 
     written = {}
-    with tempfile.TemporaryDirectory(prefix="cs336lite-release-") as temporary:
+    with scratch.Scratch("release") as temporary:
         config = Config()
-        config.CourseDirectory.root = temporary
+        config.CourseDirectory.root = str(temporary)
         config.CourseDirectory.db_url = "sqlite://"
         config.ClearSolutions.code_stub = {"python": CODE_STUB}
         config.SaveCells.enabled = False
         for name in names:
-            shutil.copytree(root / "assignments" / "source" / name, Path(temporary) / "source" / name)
+            shutil.copytree(root / "assignments" / "source" / name, temporary / "source" / name)
             config.CourseDirectory.assignment_id = name
             converter = GenerateAssignment(coursedir=CourseDirectory(config=config), no_database=True, config=config)
             converter.log.setLevel("CRITICAL")
             converter.start()
             written[name] = destination / name
-            shutil.copytree(Path(temporary) / "release" / name, written[name])
+            shutil.copytree(temporary / "release" / name, written[name])
     return written
 
 

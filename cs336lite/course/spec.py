@@ -20,15 +20,15 @@ import importlib.util
 import linecache
 import pickle
 import random
-import shutil
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache, wraps
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
+
+from cs336lite.course.scratch import Scratch
 
 __all__ = [
     "Check",
@@ -211,7 +211,7 @@ class LocalStudent:
 
     def __init__(self, namespace: dict[str, Any]) -> None:
         self.namespace = Namespace(namespace)
-        self._folder: Path | None = None
+        self._scratch: Scratch | None = None
         self._files = 0
 
     def run(self, driver: Callable, *args: Any) -> Any:
@@ -230,17 +230,18 @@ class LocalStudent:
         return time.process_time() - start
 
     def file(self, data: bytes) -> str:
-        if self._folder is None:
-            self._folder = Path(tempfile.mkdtemp(prefix="cs336lite-"))
+        if self._scratch is None:
+            self._scratch = Scratch("check")
         self._files += 1
-        path = self._folder / f"input-{self._files}"
+        path = self._scratch.path / f"input-{self._files}"
         path.write_bytes(data)
         return str(path)
 
     def close(self) -> None:
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
-            self._folder = None
+        """Remove the files; they also go with the student itself."""
+        if self._scratch is not None:
+            self._scratch.close()
+            self._scratch = None
 
 
 class Namespace:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import array
-import fcntl
 import functools
 import inspect
 import json
@@ -23,10 +22,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cs336lite.course.scratch import Scratch, sweep
 from cs336lite.course.spec import StudentError
 from cs336lite.grading import bubblewrap, jail, surroundings, wire
 
-PREFIX = "cs336lite-worker-"
 CREDENTIALS = struct.Struct("3i")  # process, user, group
 
 
@@ -76,10 +75,9 @@ class Worker:
     def __init__(self, needs: Needs = Needs(), budget: Budget = Budget(), layers: tuple[str, ...] = LAYERS) -> None:
         self.needs = needs
         self.budget = budget
-        remove_abandoned_folders()
-        self.folder = Path(tempfile.mkdtemp(prefix=PREFIX))
-        self.lock = os.open(self.folder / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        fcntl.flock(self.lock, fcntl.LOCK_EX)  # held as long as this process lives: the folder is in use
+        sweep()
+        self.scratch = Scratch("worker")
+        self.folder = self.scratch.path
         self.wrapped = "bubblewrap" in layers and bubblewrap.way() is not None
         root = os.geteuid() == 0
         user = surroundings.stranger() if root and not (self.wrapped and bubblewrap.changes_user()) else None
@@ -180,9 +178,7 @@ class Worker:
             self.process.kill()
             self.process.wait()
         self.process.stderr.close()
-        shutil.rmtree(self.folder, ignore_errors=True)
-        with suppress(OSError):
-            os.close(self.lock)
+        self.scratch.close()
 
     def __enter__(self) -> Worker:
         return self
@@ -221,23 +217,6 @@ def receive_first(channel: socket.socket, seconds: float) -> tuple[int, dict[str
         return handles[0], wire.unpack(data, rest)
     except (OSError, IndexError, struct.error, wire.WireError) as error:
         raise WorkerFailure(f"the grading worker could not start a submission ({type(error).__name__})") from None
-
-
-def remove_abandoned_folders() -> None:
-    """Delete the folders of workers whose graders were killed: those that no process holds locked."""
-    for folder in Path(tempfile.gettempdir()).glob(PREFIX + "*"):
-        try:
-            lock = os.open(folder / "lock", os.O_RDWR | os.O_CLOEXEC)
-        except OSError:  # just made, or somebody else's
-            continue
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if time.time() - os.fstat(lock).st_mtime > 60:  # younger ones may be about to be locked
-                shutil.rmtree(folder, ignore_errors=True)
-        except OSError:
-            pass
-        finally:
-            os.close(lock)
 
 
 class RemoteStudent:

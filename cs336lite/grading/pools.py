@@ -73,9 +73,8 @@ class Processes:
     def __init__(self, judge: Judge, jobs: int, *, strict: bool) -> None:
         self.jobs = jobs
         self.arguments = (judge.course, judge.spec.name, judge.trust, strict)
-        # started from a server that knows nothing of this process: no database, no channel is inherited
-        self.context = multiprocessing.get_context("forkserver")
-        self.context.set_forkserver_preload([__name__])
+        # started afresh: no database, no channel is inherited; and a fork server would leave its socket when killed
+        self.context = multiprocessing.get_context("spawn")
         os.environ["PYTHONSAFEPATH"] = "1"  # nor is anything imported from the folder in which the grader was started
         self.idle: list[Member] = []
         self.busy: dict[Connection, tuple[Member, Item]] = {}

@@ -190,8 +190,7 @@ def open_up(folder: Path) -> None:
     """Let every user read a worker's folder, whatever this process's umask: the worker may be another user."""
     folder.chmod(0o755)
     for path in folder.rglob("*"):
-        if path.name != "lock":
-            path.chmod(0o755 if path.is_dir() else 0o644)
+        path.chmod(0o755 if path.is_dir() else 0o644)
 
 
 def open_to_others(path: str) -> bool:

@@ -7,10 +7,8 @@ import functools
 import hashlib
 import importlib.metadata
 import json
-import os
 import platform
 import secrets
-import tempfile
 import time
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -19,6 +17,7 @@ from typing import Any
 from cs336lite import __version__
 from cs336lite.course import spec as spec_module
 from cs336lite.course.paths import CourseError, read_json, write_atomic
+from cs336lite.course.scratch import Scratch, sweep
 from cs336lite.course.spec import CheckResult, Spec, load_spec
 from cs336lite.grading import client, jail, protection, surroundings, wire, worker
 from cs336lite.grading.client import Needs, Worker, WorkerFailure
@@ -71,6 +70,7 @@ class Judge:
     def __init__(
         self, course: Path, assignment: str, keep: bool = True, *, trust: bool = False, strict: bool = False
     ) -> None:
+        sweep()
         self.course = course
         self.spec = hidden_spec(course, assignment)
         self.seed = course_seed(course)
@@ -195,8 +195,12 @@ class Judge:
 
 
 def needs_of(spec: Spec) -> Needs:
-    """What a spec asks of the worker, by its ``WARM`` modules and ``REFUSED`` library functions."""
-    return Needs(tuple(getattr(spec.module, "WARM", ())), tuple(getattr(spec.module, "REFUSED", ())))
+    """What a spec asks of the worker, by its ``WARM`` modules and ``REFUSED`` library functions.
+
+    torch is warmed unless the spec says otherwise: its CUDA build takes 3 GiB of address space and a temporary file to
+    import, which a submission does not have.
+    """
+    return Needs(tuple(getattr(spec.module, "WARM", ("torch",))), tuple(getattr(spec.module, "REFUSED", ())))
 
 
 @functools.cache
@@ -240,10 +244,10 @@ def read_verdict(path: Path) -> Verdict | None:
 
 def judge_of(assignment: str, spec: str, seed: str, *, trust: bool = False, strict: bool = False) -> Judge:
     """A judge by given checks (their source) and a given seed, which keeps no verdicts."""
-    with tempfile.TemporaryDirectory(prefix="cs336lite-course-") as folder:
-        write_atomic(Path(folder, "hidden", f"{assignment}.py"), spec, mode=0o600)
-        write_atomic(Path(folder, ".secret", "seed"), seed, mode=0o600)
-        return Judge(Path(folder), assignment, keep=False, trust=trust, strict=strict)
+    with Scratch("course") as folder:
+        write_atomic(folder / "hidden" / f"{assignment}.py", spec, mode=0o600)
+        write_atomic(folder / ".secret" / "seed", seed, mode=0o600)
+        return Judge(folder, assignment, keep=False, trust=trust, strict=strict)
 
 
 def replay(path: Path, *, trust: bool = False) -> tuple[Verdict, Verdict]:
@@ -282,9 +286,5 @@ def course_seed(course: Path) -> str:
     path = course / ".secret" / "seed"
     if not path.exists():
         path.parent.mkdir(mode=0o700, exist_ok=True)
-        draft = path.with_name(f"seed-{secrets.token_hex(8)}")
-        write_atomic(draft, secrets.token_hex(16), mode=0o600)
-        with contextlib.suppress(FileExistsError):
-            os.link(draft, path)  # of several graders that start at once, the first one's seed holds
-        draft.unlink()
+        write_atomic(path, secrets.token_hex(16), mode=0o600, replace=False)  # several graders may start at once
     return path.read_text().strip()
