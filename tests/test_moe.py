@@ -303,7 +303,7 @@ def checkpointed(model, reentrant):
 
 
 def after_a_batch(model, at_once):
-    """Losses of two unequal parts of a batch, all gradients, and all buffers after a step."""
+    """Losses of two unequal parts of a batch, all gradients, what was counted, and all buffers after a step."""
     torch.manual_seed(0)
     losses = []
     for part in tokens(4).split([3, 1]):
@@ -312,10 +312,11 @@ def after_a_batch(model, at_once):
             losses[-1].backward()
     if at_once:
         sum(losses).backward()
-    for layer in mixtures(model):
-        if isinstance(layer.router, BiasedRouter):
-            layer.router.after_step()
-    return [loss.detach() for loss in losses], [p.grad for p in model.parameters()], list(model.buffers())
+    routers = [layer.router for layer in mixtures(model) if isinstance(layer.router, BiasedRouter)]
+    counts = [router.counts for router in routers]
+    for router in routers:
+        router.after_step()
+    return [loss.detach() for loss in losses], [p.grad for p in model.parameters()], counts, list(model.buffers())
 
 
 @pytest.mark.parametrize(("reentrant", "at_once"), [(False, False), (False, True), (True, False)])
