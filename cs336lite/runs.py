@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import errno
-import glob
 import math
 import os
 import pickle
-import tempfile
 import zipfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from itertools import islice
 from numbers import Integral, Real
 from pathlib import Path
@@ -21,11 +19,7 @@ import torch
 from torch import nn
 
 from cs336lite.model import BOUNDED
-
-try:
-    import fcntl
-except ImportError:  # Windows, which does not let a file be removed that another process has open
-    fcntl = None
+from cs336lite.scratch import part_of, sweep_parts
 
 NPY, ZIP = b"\x93NUMPY", b"PK"  # how such files begin
 BLOCK = 2**20  # ids that are looked at together
@@ -72,28 +66,38 @@ def usable_device(name: str | torch.device | None) -> torch.device:
 def written(path: str | Path) -> Iterator[Path]:
     """A path to write to, which takes the place of ``path`` at the end of the block: nobody ever sees half a file.
 
-    It is ``NAME.XXXXXXXX.part``, beside ``path``, and locked for as long as this process lives. What a killed process
-    leaves behind is removed by the next one that writes to ``path``.
+    What a killed process leaves of it is removed by the next one that writes to ``path``: see `scratch.part_of`.
     """
-    handle, part = _new_part(Path(path))
-    try:
+    with _part(Path(path)) as part:
         yield part
-        os.fsync(handle)  # the bytes reach the disk before the name does
+        with open(part, "rb+") as file:
+            os.fsync(file.fileno())  # the bytes reach the disk before the name does
         os.chmod(part, 0o644)
-        if fcntl is None:
-            os.close(handle)
         os.replace(part, path)
-    finally:
-        with suppress(OSError):  # closed already
-            os.close(handle)
-        part.unlink(missing_ok=True)
 
 
 def check_writable(path: str | Path) -> None:
     """Whether `written` will be able to write ``path``: OSError, which says why not, now and not after hours of work."""
-    handle, part = _new_part(Path(path))
-    os.close(handle)
-    part.unlink()
+    with _part(Path(path)):
+        pass
+
+
+@contextmanager
+def _part(path: Path) -> Iterator[Path]:
+    """`part_of` a file. OSError, in words, when ``path`` cannot be written."""
+    with ExitStack() as stack:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if path.exists() and not path.is_file():
+                raise IsADirectoryError(f"{path} is no file, but a folder or a device: give the path of a file")
+            part = stack.enter_context(part_of(path))
+        except FileExistsError:
+            raise NotADirectoryError(f"{path} cannot be written: {path.parent} is no folder") from None
+        except OSError as problem:
+            if problem.errno is None:
+                raise
+            raise type(problem)(f"{path} cannot be written: {problem.strerror}") from None
+        yield part
 
 
 def check_places(checkpoint: str | Path | None, every: int, log: str | Path | None) -> None:
@@ -110,41 +114,6 @@ def check_places(checkpoint: str | Path | None, every: int, log: str | Path | No
             check_writable(checkpoint)
     except OSError as problem:
         raise CheckpointError(str(problem)) from None
-
-
-def discard_parts(folder: str | Path, names: str) -> None:
-    """Remove what killed processes left of files with such names (a glob pattern); what is being written stays."""
-    for part in Path(folder).glob(f"{names}.????????.part"):
-        with suppress(OSError):  # its writer lives, or it is not ours
-            if fcntl is None:
-                part.unlink()
-                continue
-            with open(part, "rb+") as file:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                part.unlink()
-
-
-def _new_part(path: Path) -> tuple[int, Path]:
-    """An empty file beside ``path``, opened and locked. OSError, in words, when ``path`` cannot be written."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.exists() and not path.is_file():
-            raise IsADirectoryError(f"{path} is no file, but a folder or a device: give the path of a file")
-        discard_parts(path.parent, glob.escape(path.name))
-        while True:
-            handle, name = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.", suffix=".part")
-            if fcntl is not None:
-                with suppress(OSError):  # a disk without locks
-                    fcntl.flock(handle, fcntl.LOCK_EX)
-            if os.path.exists(name):  # else another process took it for one that was left
-                return handle, Path(name)
-            os.close(handle)
-    except FileExistsError:
-        raise NotADirectoryError(f"{path} cannot be written: {path.parent} is no folder") from None
-    except OSError as problem:
-        if problem.errno is None:
-            raise
-        raise type(problem)(f"{path} cannot be written: {problem.strerror}") from None
 
 
 def open_ids(source: Any, dtype: Any = None) -> np.ndarray:
@@ -238,7 +207,7 @@ def check_sweep(experiments: Iterable[Any], data: Any, validation: Any, cache: s
         check_run(experiment.model, experiment.training, data, validation)
     if cache:
         check_writable(Path(cache) / "run.json")
-        discard_parts(cache, "*.json")
+        sweep_parts(cache, "*.json")
 
 
 def whole_blocks(ids: Iterable[int]) -> Iterator[np.ndarray]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from cs336lite.course import scratch
+from cs336lite import scratch
 
 ROOT = Path(__file__).resolve().parents[1]
 RUN = pytest.StashKey[scratch.Scratch]()

@@ -52,7 +52,7 @@ def test_what_a_killed_writer_leaves_is_removed_by_the_next_and_a_living_one_is_
 
 def test_a_living_writer_finishes_whatever_others_do(writer, tmp_path):
     process, _ = writer
-    runs.discard_parts(tmp_path, "*")
+    runs.sweep_parts(tmp_path, "*")
     process.communicate("")
     assert process.returncode == 0 and os.listdir(tmp_path) == ["run.pt"]
 

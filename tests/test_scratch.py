@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 from conftest import RIGHT, ROOT, small_notebook, submit
 
-from cs336lite.course import paths, scratch
+from cs336lite import scratch
+from cs336lite.course import paths
 from cs336lite.course.paths import write_atomic
-from cs336lite.course.scratch import Scratch, part_of, sweep
 from cs336lite.course.spec import LocalStudent
+from cs336lite.scratch import Scratch, part_of, sweep
 
 posix = pytest.mark.skipif(scratch.fcntl is None, reason="Windows has no locks of this kind")
 
@@ -59,7 +60,7 @@ def test_a_folder_goes_with_its_object_and_with_its_process(place):
     assert len(names(place)) == 1
     del made
     assert names(place) == []
-    subprocess.run([sys.executable, "-c", "from cs336lite.course.scratch import *; s = Scratch('check')"], check=True)
+    subprocess.run([sys.executable, "-c", "from cs336lite.scratch import *; s = Scratch('check')"], check=True)
     assert names(place) == []
 
 
@@ -70,7 +71,7 @@ def test_a_student_that_nobody_closes_leaves_no_files(place):
 
 @posix
 def test_what_a_killed_process_left_is_swept_and_what_lives_is_not(place):
-    left = killed("from cs336lite.course.scratch import *; s = Scratch('worker'); print(s.path, flush=True); input()")
+    left = killed("from cs336lite.scratch import *; s = Scratch('worker'); print(s.path, flush=True); input()")
     assert names(place) == [Path(left).name]
     with Scratch("build") as ours:
         sweep()
@@ -81,7 +82,7 @@ def test_what_a_killed_process_left_is_swept_and_what_lives_is_not(place):
 def test_a_fork_neither_removes_nor_frees_the_folder_of_its_parent(place):
     script = """
         import os, sys
-        from cs336lite.course.scratch import Scratch, sweep
+        from cs336lite.scratch import Scratch, sweep
         made = Scratch("check")
         child = os.fork()
         if child:
@@ -179,7 +180,7 @@ def test_the_part_of_a_killed_write_goes_with_the_next_write_and_a_living_one_st
     assert path.read_text() == "living" and names(tmp_path) == [path.name]
 
 
-@pytest.mark.parametrize("other", [".file.swp", ".file.abcdefgh", "file.part", ".other.abcdefgh.part"])
+@pytest.mark.parametrize("other", [".file.swp", ".file.abcdefgh", "file.part", "other.abcdefgh.part"])
 def test_a_write_removes_nothing_that_is_not_its_own(tmp_path, other):
     (tmp_path / other).write_text("x")
     write_atomic(tmp_path / "file", "new")

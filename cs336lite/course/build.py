@@ -27,7 +27,7 @@ from typing import Any
 import nbformat
 from nbformat import NotebookNode
 
-from cs336lite.course import scratch
+from cs336lite import scratch
 from cs336lite.course.export import BUILT_LINE, defined_names, text_modules
 from cs336lite.course.paths import CourseError, is_student_edition, write_atomic
 from cs336lite.course.text import Text, first_line, read_text

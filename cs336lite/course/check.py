@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cs336lite.course import progress, scratch
+from cs336lite import scratch
+from cs336lite.course import progress
 from cs336lite.course.paths import CourseError, assignment_name, assignment_notebook, find_root
 from cs336lite.course.spec import CheckResult, LocalStudent, Spec, StudentError, load_spec
 

@@ -7,7 +7,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from cs336lite.course.scratch import part_of
+from cs336lite.scratch import part_of
 
 EDITION_MARKER = ".cs336lite-edition"
 """A file at the root of a student edition; the full repository has none."""

@@ -22,14 +22,14 @@ from typing import Any
 
 import nbformat
 
-from cs336lite.course import scratch
+from cs336lite import scratch
 from cs336lite.course.build import PACKAGE, Item, build, plan
 from cs336lite.course.export import split_directive, text_modules
 from cs336lite.course.paths import EDITION_MARKER, CourseError, is_student_edition, write_atomic
 from cs336lite.course.text import CODE_STUB, skeleton, solution_lines, solved
 
 ROOT_FILES = ("pyproject.toml", "Makefile", "environment.yml", "requirements.lock", "LICENSE")
-TOP = ("__init__.py", "cli.py", "keys.py", "runs.py", "sources.py")
+TOP = ("__init__.py", "cli.py", "keys.py", "runs.py", "scratch.py", "sources.py")
 """The modules of the package that are written by hand."""
 INSTRUCTOR_TOOLS = ("demo.py",)
 INSTRUCTOR_LINES = r"(?s)# >>> not in the student edition\n.*?# <<< not in the student edition\n"

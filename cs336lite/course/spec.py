@@ -28,7 +28,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
 
-from cs336lite.course.scratch import Scratch
+from cs336lite.scratch import Scratch
 
 __all__ = [
     "Check",

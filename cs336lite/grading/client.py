@@ -22,9 +22,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cs336lite.course.scratch import Scratch, sweep
 from cs336lite.course.spec import StudentError
 from cs336lite.grading import bubblewrap, jail, surroundings, wire
+from cs336lite.scratch import Scratch, sweep
 
 CREDENTIALS = struct.Struct("3i")  # process, user, group
 

@@ -17,11 +17,11 @@ from typing import Any
 from cs336lite import __version__
 from cs336lite.course import spec as spec_module
 from cs336lite.course.paths import CourseError, read_json, write_atomic
-from cs336lite.course.scratch import Scratch, sweep
 from cs336lite.course.spec import CheckResult, Spec, load_spec
 from cs336lite.grading import client, jail, protection, surroundings, wire, worker
 from cs336lite.grading.client import Needs, Worker, WorkerFailure
 from cs336lite.grading.submission import Submission
+from cs336lite.scratch import Scratch, sweep
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ over and may go. This is safe beside other running processes, also where contain
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 import shutil
@@ -72,16 +73,12 @@ def sweep(parent: Path | None = None) -> None:
 def part_of(path: Path) -> Iterator[Path]:
     """A new empty file in the folder of ``path``, to be written and renamed; removed at the end where it still is.
 
-    Parts of the same file that were left by killed processes are removed first.
+    It is ``NAME.XXXXXXXX.part``. Those of the same file that were left by killed processes are removed first.
     """
-    start, end = f".{path.name}.", ".part"
-    with os.scandir(path.parent) as entries:
-        left = [entry.path for entry in entries if entry.name.startswith(start) and entry.name.endswith(end)]
-    for name in left:
-        _remove_left_over(name)
+    sweep_parts(path.parent, glob.escape(path.name))
 
     def make() -> str:
-        handle, name = tempfile.mkstemp(prefix=start, suffix=end, dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=f"{path.name}.", suffix=".part", dir=path.parent)
         os.close(handle)
         return name
 
@@ -92,6 +89,12 @@ def part_of(path: Path) -> Iterator[Path]:
         with suppress(FileNotFoundError):
             os.unlink(name)
         _let_go(handle)
+
+
+def sweep_parts(folder: str | Path, names: str) -> None:
+    """Remove what killed processes left of files with such names (a glob pattern); what is being written stays."""
+    for part in Path(folder).glob(f"{names}.????????.part"):
+        _remove_left_over(str(part))
 
 
 def _in_use(make: Callable[[], str]) -> tuple[str, int | None]:
