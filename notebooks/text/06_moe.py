@@ -21,10 +21,11 @@
 # 3. **The choice of experts has no gradient, the gates do**: the chosen experts' router rows learn from the loss.
 # 4. **Left alone, a router overloads a few experts** and starves others; a bias evens out the load (负载均衡), a loss slowly.
 # 5. **A capacity drops tokens; expert choice never overloads anybody, but looks into the future.**
-# 6. **Hash routing works**, without learning anything.
+# 6. **Hash routing works**, without learning anything: with every seed it is ahead of a router that learns.
 # 7. **Reinforcement learning can teach a router**, with a gradient that is noisy where that of the gates is exact; in our
 #    language model a hundred steps do not suffice.
-# 8. **At equal active FLOPs and this scale a hash gains over a dense network, learned routers draw level**, with intervals.
+# 8. **At equal active FLOPs and this scale nothing separates learned routers from a dense network**: three seeds are too
+#    few, and the intervals say so.
 # 9. **Experts take characters, not subjects**: what is routed where on real text.
 # 10. **Mixtures need expert parallelism (专家并行), not tensor parallelism**: two processes, no matrix divided, one result.
 #
@@ -811,7 +812,7 @@ if READY:
     for name, load in late.items():
         print(f"{name:<11} busiest {load.max():.2f}, idlest {load.min():.3f}")
     reveal("left alone", [round(float(x), 3) for x in (late["nothing"].max(), late["nothing"].min())], guess)
-    assert late["nothing"].max() > 1.3 * late["bias"].max() and late["nothing"].min() < 0.05 < late["bias"].min()
+    assert late["nothing"].max() > 1.3 * late["bias"].max() and late["nothing"].min() < 0.05
 
 
 # %% tags=["timing"]
@@ -1093,7 +1094,7 @@ every = rows + others
 pairs = [("dense, 128", "hash"), ("nothing", "hash"), ("dense, 512", "hash"), ("dense, 128", "nothing")]
 gained = gains(every, *pairs, ("dense, 128", "15 + 1 shared"), ("random", "nothing"), ("random", "policy"))
 certain = {pair for pair, (middle, half) in gained.items() if abs(middle) > half}
-assert certain == {("dense, 128", "hash"), ("nothing", "hash")} and min(gained[pair][0] for pair in certain) > 0
+assert certain == {("nothing", "hash")} and gained["nothing", "hash"][0] > 0
 
 # %%
 fig, ax = axes(xlabel="validation loss (nats per byte)", ylabel="feed-forward network", size=(6.6, 3.6))
@@ -1123,18 +1124,19 @@ found = table(longer)
 reveal("best to worst", sorted(found, key=lambda arm: found[arm][0]), guess)
 later = gains(longer, ("dense, 128", "hash"), ("nothing", "hash"), ("dense, 128", "nothing"), ("random", "nothing"))
 certain = {pair for pair, (middle, half) in later.items() if middle > half}
-assert certain == {("dense, 128", "hash"), ("nothing", "hash"), ("random", "nothing")}
+assert certain == {("nothing", "hash")}
 
 # %% [markdown]
 # What this says, of models of this size, on bytes:
 #
-# - **Hash routing works.** At equal active FLOPs it is better than the dense network, after 100 steps and more so after
-#   300; after 100 it is not distinguishable from the dense one that costs four times as much.
-# - **Gates learn**: after 300 steps the learned router is better than drawing at random, after 100 not yet. But it only
-#   draws level with the dense network. The gains of the papers are at larger sizes and longer training (2101.03961). A
-#   likely reason: a table gives every expert its tokens from the first step on, while a router is still moving.
-# - **The policy is no better than drawing at random** after 100 steps. What rewards could teach in the small task takes more
-#   tokens here. Reinforcement learning works for routers, and is the expensive way.
+# - **Hash routing works.** It is better than the router that learns, after 100 steps and after 300. After 300 it is ahead
+#   of the dense network of equal active FLOPs with every seed, by so different amounts that the interval holds zero. After
+#   100 steps nothing tells it from the dense one that costs four times as much.
+# - **What gates learn does not show yet**: the learned router is ahead of drawing at random, within the interval, after 100
+#   steps and after 300. The gains of the papers are at larger sizes and longer training (2101.03961). A likely reason: a
+#   table gives every expert its tokens from the first step on, while a router is still moving.
+# - **Nor does what rewards teach**: the policy is ahead of drawing at random by no more than the interval. Reinforcement
+#   learning works for routers, in the small task above, and is the expensive way.
 #
 # ## 5 · What experts take
 #
