@@ -710,6 +710,7 @@ def sweep(
     stopped and runs only what is new. They do not depend on ``jobs``, where each process has one thread. With several
     processes, ``observe`` and ``score`` must be functions of a module, not of a notebook.
     """
+    experiments = list(experiments)
     check_sweep(experiments, data, validation, cache)
     keys = [experiment.key(data, validation) for experiment in experiments]
     found = {key: cache and read_run(Path(cache) / f"{key}.json") for key in keys}

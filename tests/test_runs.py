@@ -71,6 +71,7 @@ def test_an_error_leaves_the_old_file_and_no_part(tmp_path):
         ("folder", "folder is no file, but a folder or a device"),
         ("file/a", "a cannot be written: .*file is no folder"),
         ("file/a/b", "b cannot be written: Not a directory"),
+        ("new/", "new/ is the name of a folder: give the path of a file"),
         (os.devnull, "null is no file, but a folder or a device"),
     ],
 )
@@ -79,8 +80,28 @@ def test_a_place_that_cannot_be_written_is_told_and_left_alone(place, message, t
     (tmp_path / "file").write_text("mine")
     for attempt in (runs.check_writable, lambda path: written(path).__enter__()):
         with pytest.raises(OSError, match=message):
-            attempt(tmp_path / place)
+            attempt(f"{tmp_path}/{place}" if place != os.devnull else place)
     assert sorted(os.listdir(tmp_path)) == ["file", "folder"] and not Path(os.devnull).is_file()
+
+
+def test_a_home_that_only_a_shell_knows_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(OSError, match=r"~/a begins with ~.*give Path\.home"):
+        runs.check_writable("~/a")
+    assert not os.listdir(tmp_path)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights there")
+@pytest.mark.parametrize("there", [True, False])
+def test_a_link_stays_and_what_it_leads_to_is_written(there, tmp_path):
+    (tmp_path / "scratch").mkdir()
+    if there:
+        (tmp_path / "scratch/a").write_text("old")
+    (tmp_path / "link").symlink_to(tmp_path / "scratch/a")
+    with written(tmp_path / "link") as part:
+        part.write_text("new")
+    assert (tmp_path / "link").is_symlink() and os.listdir(tmp_path / "scratch") == ["a"]
+    assert (tmp_path / "scratch/a").read_text() == "new"
 
 
 def failing(number: int):
