@@ -701,7 +701,7 @@ def read_run(path: Path) -> Run | None:
 
 
 def sweep(
-    experiments: Sequence[Experiment], data: Tokens, *, validation: Tokens | None = None,
+    experiments: Iterable[Experiment], data: Tokens, *, validation: Tokens | None = None,
     cache: str | Path | None = None, jobs: int = 1, dask: Any = None, device: str | None = None, progress: bool = True,
 ) -> list[Run]:  # fmt: skip
     """Train every experiment, in this process, in ``jobs`` processes, or on dask (a scheduler's address, or a Client).

@@ -1,7 +1,6 @@
 """The keys of kept results: what gives other results has another key, what is the same has the same key everywhere."""
 
 import enum
-import functools
 import importlib
 import itertools
 import json

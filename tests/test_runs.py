@@ -7,12 +7,14 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 from cs336lite import runs
+from cs336lite.model import Transformer
 from cs336lite.runs import CheckpointError, load_whole, open_ids, written
 
 KILLED = """
@@ -262,6 +264,17 @@ def test_a_device_that_is_not_here_is_told_with_what_there_is(name):
     with pytest.raises(ValueError, match=rf"device '{name}' cannot be used here; there is 'cpu'"):
         runs.usable_device(name)
     assert runs.usable_device("cpu") == torch.device("cpu")
+
+
+@pytest.mark.parametrize("model", [None, "gpt2", Transformer, {"vocab_size": 50}])
+def test_what_is_no_model_is_refused(model):
+    with pytest.raises(ValueError, match="the model is .*: give a TransformerConfig"):
+        runs.check_run(model, None, None, None)
+
+
+def test_a_sweep_takes_no_module_since_its_first_run_would_change_the_next():
+    with pytest.raises(ValueError, match="the model of 'a' is a module, which a run changes"):
+        runs.check_sweep([SimpleNamespace(name="a", model=torch.nn.Linear(2, 2))], None, None, None)
 
 
 def test_what_is_different_is_told_in_a_few_words():

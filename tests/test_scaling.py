@@ -363,7 +363,8 @@ def test_the_recorded_runs_determine_their_profiles():
     [
         *((lambda c=c: compute_optimal(REPLICATION, c), "flops is") for c in (0, -1e20, math.nan, math.inf)),
         (lambda: compute_optimal(Surface(1, -1, 1, 0.3, 0.3), 1e20), "A is -1"),
-        *((lambda c=c: plan(c), "flops is") for c in (0, -1, math.nan, "1e21", None)),
+        *((lambda c=c: plan(c), "flops is") for c in (0, -1, math.nan)),
+        *((lambda n=n: module._positive(flops=n), "flops is .*must be a number") for n in ("1e21", None, 1j)),
         *((lambda m=m: plan(1e21, mfu=m), "mfu is") for m in (0, -0.4, 40, 1.01, math.nan)),
         *((lambda n=n: plan(1e21, devices=n), "devices is") for n in (0, -8)),
         (lambda: plan(1e21, hardware=Hardware("none", 0.0, 1.0)), "peak_flops is 0"),
