@@ -16,6 +16,7 @@ import importlib.util
 import json
 import sys
 import sysconfig
+import weakref
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import MISSING, InitVar, fields, is_dataclass
@@ -397,6 +398,9 @@ class _Content:
         held = [getattr(value, name) for name in _WRAPPERS[type(value)]]
         return [type(value).__name__, *(self.tell(x) for x in held)]
 
+    def reference(self, value: weakref.ref) -> list:
+        return ["reference", self.tell(value())]
+
     # all else
 
     def member(self, value: Enum) -> list:
@@ -440,7 +444,7 @@ _WRAPPERS = {
 }
 _EXACT = {
     list: _Content.sequence, dict: _Content.mapping, OrderedDict: _Content.mapping, MappingProxyType: _Content.mapping,
-    set: _Content.elements, frozenset: _Content.elements, np.memmap: _Content.array, np.ndarray: _Content.array,
+    weakref.ref: _Content.reference, set: _Content.elements, frozenset: _Content.elements, np.memmap: _Content.array, np.ndarray: _Content.array,
 } | dict.fromkeys(_WRAPPERS, _Content.wrapper)  # fmt: skip
 _KINDS = {
     FunctionType: _Content.function, type: _Content.class_, ModuleType: _Content.module, Enum: _Content.member,

@@ -268,7 +268,7 @@ def test_a_device_that_is_not_here_is_told_with_what_there_is(name):
 
 @pytest.mark.parametrize("model", [None, "gpt2", Transformer, {"vocab_size": 50}])
 def test_what_is_no_model_is_refused(model):
-    with pytest.raises(ValueError, match="the model is .*: give a TransformerConfig"):
+    with pytest.raises(ValueError, match=r"the model is .*: give a TransformerConfig"):
         runs.check_run(model, None, None, None)
 
 
