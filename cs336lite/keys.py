@@ -310,6 +310,8 @@ class _Content:
         if value.__globals__ is vars(functools) and "registry" in vars(value):  # what else it keeps says no more
             return ["singledispatch", self.tell(value.registry)]
         code, name = value.__code__, value.__qualname__
+        if code.co_filename.startswith("<@beartype(") and "__wrapped__" in vars(value):  # checks, with names by address
+            return ["checked", self.tell(value.__wrapped__)]
         told = [self.tell(x, f"a default of {name}") for x in (value.__defaults__, value.__kwdefaults__)]
         for variable, cell in zip(code.co_freevars, value.__closure__ or ()):
             try:

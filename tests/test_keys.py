@@ -65,7 +65,7 @@ MADE = {
     "named tuple": "from typing import NamedTuple\nclass A(NamedTuple):\n    z: int\nclass B(NamedTuple):\n    z: int\nmade = lambda k: (A, B)[k - 2](0)",
     "wraps": "import functools\ndef made(k):\n    def f(x): return x\n    @functools.wraps(f)\n    def g(x): return k * f(x)\n    return g",
     "two decorators": "import functools, torch\ndef made(k):\n    def f(x): return k * x\n    return torch.no_grad()(functools.lru_cache(f))",
-    "jaxtyped": "from beartype import beartype\nfrom jaxtyping import jaxtyped\ndef made(k):\n    @jaxtyped(typechecker=beartype)\n    def f(x: int) -> int: return k * x\n    return f",
+    "jaxtyped": "import torch\nfrom beartype import beartype\nfrom jaxtyping import Float, jaxtyped\ndef made(k):\n    @jaxtyped(typechecker=beartype)\n    def f(x: Float[torch.Tensor, 'n']) -> int: return k * x\n    return f",
     "vmap": "import torch\nmade = lambda k: torch.vmap(lambda x: k * x)",
     "dataclass around its __init__": "import functools\nfrom dataclasses import dataclass\ndef made(k):\n    @dataclass\n    class A:\n        z: int = 0\n    inner = A.__init__\n    @functools.wraps(inner)\n    def init(self): self.k = k\n    A.__init__ = init\n    return A",
     "class of a function": "def made(k):\n    class A:\n        def f(self, x): return k * x\n    return A",
