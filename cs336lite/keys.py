@@ -16,17 +16,19 @@ import importlib.util
 import json
 import sys
 import sysconfig
+import weakref
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import MISSING, InitVar, fields, is_dataclass
 from enum import Enum
-from functools import cached_property, lru_cache, partial
+from functools import cached_property, lru_cache, partial, singledispatchmethod
 from pathlib import Path, PurePath
 from types import (
     BuiltinFunctionType,
     CodeType,
     FunctionType,
     GetSetDescriptorType,
+    MappingProxyType,
     MemberDescriptorType,
     MethodType,
     ModuleType,
@@ -221,6 +223,8 @@ DERIVED = frozenset(
 """Attributes of a class that say nothing more than the rest of it."""
 OF_MODULE = frozenset("__name__ __file__ __doc__ __spec__ __package__ __loader__ __builtins__ __cached__".split())
 UNTELLABLE = frozenset("eval exec globals __import__".split())
+BY_TEXT = {("importlib", "import_module"), ("import_module",), ("sys", "modules")}
+"""Reads that lead to modules which only a running program knows."""
 FIELD = ("name", "default", "default_factory", "init", "kw_only")
 PARAMS = ("init", "eq", "order", "unsafe_hash", "frozen")
 
@@ -293,7 +297,8 @@ class _Content:
             except (RuntimeError, NotImplementedError, TypeError) as problem:
                 raise self.refuse(value, "holds numbers that cannot be read") from problem
         attributes = vars(value) if isinstance(value, torch.Tensor) else {}
-        return [*self.arrays[id(value)][1], self.tell(type(value)), self.tell(attributes)]
+        trained = isinstance(value, torch.Tensor) and value.requires_grad
+        return [*self.arrays[id(value)][1], trained, self.tell(type(value)), self.tell(attributes)]
 
     # code
 
@@ -302,7 +307,11 @@ class _Content:
             return ["generated"]
         if "_torchdynamo_orig_callable" in vars(value):  # torch.compile keeps much beside it, and computes the same
             return ["compiled", self.tell(value._torchdynamo_orig_callable)]
+        if value.__globals__ is vars(functools) and "registry" in vars(value):  # what else it keeps says no more
+            return ["singledispatch", self.tell(value.registry)]
         code, name = value.__code__, value.__qualname__
+        if code.co_filename.startswith("<@beartype(") and "__wrapped__" in vars(value):  # checks, with names by address
+            return ["checked", self.tell(value.__wrapped__)]
         told = [self.tell(x, f"a default of {name}") for x in (value.__defaults__, value.__kwdefaults__)]
         for variable, cell in zip(code.co_freevars, value.__closure__ or ()):
             try:
@@ -334,9 +343,10 @@ class _Content:
 
     def named(self, read: Read, function: FunctionType) -> tuple[Any, str]:
         name, *attributes = read.names
+        if (name in UNTELLABLE and name not in function.__globals__) or BY_TEXT & {read.names[:1], read.names[:2]}:
+            shown = ".".join(read.names[:2])
+            raise self.refuse(function, f"runs code or reads names that cannot be known before ({shown})")
         if name not in function.__globals__:
-            if name in UNTELLABLE:
-                raise self.refuse(function, f"runs code or reads names that cannot be known before ({name})")
             return None if hasattr(builtins, name) else ..., name
         if name in OF_MODULE:
             return None, name
@@ -390,6 +400,9 @@ class _Content:
         held = [getattr(value, name) for name in _WRAPPERS[type(value)]]
         return [type(value).__name__, *(self.tell(x) for x in held)]
 
+    def reference(self, value: weakref.ref) -> list:
+        return ["reference", self.tell(value())]
+
     # all else
 
     def member(self, value: Enum) -> list:
@@ -429,10 +442,11 @@ _WRAPPERS = {
     staticmethod: ("__func__", "__dict__"),
     cached_property: ("func",),
     type(lru_cache(len)): ("__wrapped__", "__dict__"),
+    singledispatchmethod: ("dispatcher", "func"),
 }
 _EXACT = {
-    list: _Content.sequence, dict: _Content.mapping, OrderedDict: _Content.mapping,
-    set: _Content.elements, frozenset: _Content.elements, np.memmap: _Content.array, np.ndarray: _Content.array,
+    list: _Content.sequence, dict: _Content.mapping, OrderedDict: _Content.mapping, MappingProxyType: _Content.mapping,
+    weakref.ref: _Content.reference, set: _Content.elements, frozenset: _Content.elements, np.memmap: _Content.array, np.ndarray: _Content.array,
 } | dict.fromkeys(_WRAPPERS, _Content.wrapper)  # fmt: skip
 _KINDS = {
     FunctionType: _Content.function, type: _Content.class_, ModuleType: _Content.module, Enum: _Content.member,

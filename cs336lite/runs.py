@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from cs336lite.model import BOUNDED
+from cs336lite.model import BOUNDED, TransformerConfig
 from cs336lite.scratch import part_of, sweep_parts
 
 NPY, ZIP = b"\x93NUMPY", b"PK"  # how such files begin
@@ -68,18 +68,28 @@ def written(path: str | Path) -> Iterator[Path]:
 
     What a killed process leaves of it is removed by the next one that writes to ``path``: see `scratch.part_of`.
     """
-    with _part(Path(path)) as part:
+    place = _place(path)
+    with _part(place) as part:
         yield part
         with open(part, "rb+") as file:
             os.fsync(file.fileno())  # the bytes reach the disk before the name does
         os.chmod(part, 0o644)
-        os.replace(part, path)
+        os.replace(part, place)
 
 
 def check_writable(path: str | Path) -> None:
     """Whether `written` will be able to write ``path``: OSError, which says why not, now and not after hours of work."""
-    with _part(Path(path)):
+    with _part(_place(path)):
         pass
+
+
+def _place(path: str | Path) -> Path:
+    """Where a file will lie: where a link leads. OSError for what names no file."""
+    if os.fspath(path).endswith(("/", os.sep)):
+        raise IsADirectoryError(f"{path} is the name of a folder: give the path of a file")
+    if Path(path).parts[:1] == ("~",):
+        raise FileNotFoundError(f"{path} begins with ~, which only a shell understands: give Path.home() / ...")
+    return Path(os.path.realpath(path)) if os.path.islink(path) else Path(path)
 
 
 @contextmanager
@@ -189,6 +199,8 @@ def sequence_length(model: Any, config: Any) -> int:
 
 def check_run(model: Any, config: Any, data: Any, validation: Any) -> None:
     """ValueError for what would end a run later: text shorter than a window, ids that the model does not know."""
+    if not isinstance(model, nn.Module | TransformerConfig):
+        raise ValueError(f"the model is {model!r:.99}: give a TransformerConfig, or a module with a loss")
     seq, vocab_size = sequence_length(model, config), getattr(getattr(model, "config", model), "vocab_size", None)
     for name, tokens in {"data": data, "validation": validation}.items():
         if tokens is None and name == "validation":
@@ -202,8 +214,10 @@ def check_run(model: Any, config: Any, data: Any, validation: Any) -> None:
 
 
 def check_sweep(experiments: Iterable[Any], data: Any, validation: Any, cache: str | Path | None) -> None:
-    """`check_run` for each, and whether their results can be kept."""
+    """`check_run` for each, and whether their results can be kept. ValueError for a module: its first run changes it."""
     for experiment in experiments:
+        if isinstance(experiment.model, nn.Module):
+            raise ValueError(f"the model of {experiment.name!r} is a module, which a run changes: give its config")
         check_run(experiment.model, experiment.training, data, validation)
     if cache:
         check_writable(Path(cache) / "run.json")

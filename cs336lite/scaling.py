@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -35,14 +36,14 @@ class FitError(ValueError):
 def _positive(**numbers: Any) -> None:
     """ValueError that names the first number that is not finite and above 0."""
     for name, number in numbers.items():
-        if not (number > 0 and math.isfinite(number)):
-            raise ValueError(f"{name} is {number}, but must be finite and above 0")
+        if not (isinstance(number, Real) and 0 < number < math.inf):
+            raise ValueError(f"{name} is {number!r}, but must be a number, finite and above 0")
 
 
 def _array(name: str, values: Numbers) -> np.ndarray:
     try:
         return np.asarray(values, dtype=float)
-    except (TypeError, ValueError) as problem:
+    except (TypeError, ValueError, OverflowError) as problem:
         raise FitError(f"{name} must be numbers: {problem}") from None
 
 
@@ -105,6 +106,11 @@ def _huber(
     return least_squares(errors, start, slopes, loss="huber", f_scale=delta, x_scale="jac", **exact, **options)
 
 
+def _check_level(level: int | float) -> None:
+    if not 0 < level < 1:
+        raise ValueError(f"level is {level}, but must be between 0 and 1: 0.95 for 95 %")
+
+
 def interval(values: Numbers, level: int | float = 0.95) -> tuple[float, float]:
     """The middle ``level`` of the values, a percentile interval. FitError: no values, or one that is not finite.
 
@@ -114,8 +120,7 @@ def interval(values: Numbers, level: int | float = 0.95) -> tuple[float, float]:
     values = _array("values", values)
     if not values.size or not np.isfinite(values).all():
         raise FitError(f"an interval needs values that are all finite, not {values}")
-    if not 0 < level < 1:
-        raise ValueError(f"level is {level}, but must be between 0 and 1: 0.95 for 95 %")
+    _check_level(level)
     low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
@@ -198,6 +203,7 @@ def fit_profile(
     curvature that scatter alone would give more often than in 1 - ``level`` of all cases.
     """
     _positive(flops=flops)
+    _check_level(level)
     sizes, tokens, losses = _columns(4, sizes=sizes, tokens=tokens, losses=losses)
     u, where = np.log(sizes), f"at {flops:.3g} FLOPs"
     if len(np.unique(sizes)) < 3:
@@ -332,10 +338,10 @@ def fit_surface(
 ) -> Surface:  # fmt: skip
     """The `Surface` with the least sum of Huber losses of ln L, from the best ``starts`` of a grid, or from ``near``.
 
-    FitError: fewer than 6 runs, 3 sizes or 3 numbers of tokens; sizes and tokens on one line, so that the two cannot
-    be told apart; losses that do not fall with size or with tokens, or not clearly: a law without that term must have
-    errors so much larger that scatter alone would do it in 5 % of all cases (F test). ``near``, for redrawn losses, trusts
-    that.
+    FitError: fewer than 6 runs, 5 pairs of size and tokens, or 3 of either; sizes and tokens on one line, so that the two
+    cannot be told apart; losses that do not fall with size or with tokens, or not clearly: a law without that term must
+    have errors so much larger that scatter alone would do it in 5 % of all cases (F test). ``near``, for redrawn losses,
+    trusts that.
     """
     _positive(huber=huber, starts=starts)
     sizes, tokens, losses = _columns(6, sizes=sizes, tokens=tokens, losses=losses)
@@ -374,6 +380,8 @@ def _check_apart(u: np.ndarray, v: np.ndarray) -> None:
     for name, column in (("sizes", u), ("tokens", v)):
         if len(np.unique(column)) < 3:
             raise FitError(f"{len(np.unique(column))} different {name}: the law needs at least 3")
+    if len(pairs := np.unique(np.stack([u, v]), axis=1).T) < 5:
+        raise FitError(f"{len(pairs)} different pairs of size and tokens: the law has 5 constants")
     if abs(np.corrcoef(u, v)[0, 1]) > 0.9999:
         raise FitError("sizes and tokens lie on one line: what each of them does cannot be told apart")
 

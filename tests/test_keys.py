@@ -1,7 +1,6 @@
 """The keys of kept results: what gives other results has another key, what is the same has the same key everywhere."""
 
 import enum
-import functools
 import importlib
 import itertools
 import json
@@ -66,6 +65,7 @@ MADE = {
     "named tuple": "from typing import NamedTuple\nclass A(NamedTuple):\n    z: int\nclass B(NamedTuple):\n    z: int\nmade = lambda k: (A, B)[k - 2](0)",
     "wraps": "import functools\ndef made(k):\n    def f(x): return x\n    @functools.wraps(f)\n    def g(x): return k * f(x)\n    return g",
     "two decorators": "import functools, torch\ndef made(k):\n    def f(x): return k * x\n    return torch.no_grad()(functools.lru_cache(f))",
+    "jaxtyped": "import torch\nfrom beartype import beartype\nfrom jaxtyping import Float, jaxtyped\ndef made(k):\n    @jaxtyped(typechecker=beartype)\n    def f(x: Float[torch.Tensor, 'n']) -> int: return k * x\n    return f",
     "vmap": "import torch\nmade = lambda k: torch.vmap(lambda x: k * x)",
     "dataclass around its __init__": "import functools\nfrom dataclasses import dataclass\ndef made(k):\n    @dataclass\n    class A:\n        z: int = 0\n    inner = A.__init__\n    @functools.wraps(inner)\n    def init(self): self.k = k\n    A.__init__ = init\n    return A",
     "class of a function": "def made(k):\n    class A:\n        def f(self, x): return k * x\n    return A",
@@ -85,6 +85,10 @@ MADE = {
     "set": "def made(k):\n    which = {'a', 'b', k}\n    return lambda x: x in which",
     "tuple and list": "def made(k):\n    which = ((1, 2), [1, 2])[k - 2]\n    return lambda x: isinstance(x, type(which))",
     "module of torch": "import torch\ndef made(k): return torch.nn.LayerNorm(4, eps=k)",
+    "frozen tensor": "import torch\ndef made(k):\n    w = torch.ones(2, requires_grad=k == 2)\n    return lambda x: w * x",
+    "single dispatch": "import functools\ndef made(k):\n    f = functools.singledispatch(lambda x: x)\n    f.register(int, lambda x: k * x)\n    f(1)\n    return f",
+    "single dispatch of a method": "import functools\ndef made(k):\n    class A:\n        f = functools.singledispatchmethod(lambda self, x: k * x)\n    return A",
+    "read-only dict": "import types\ndef made(k):\n    scales = types.MappingProxyType({'k': k})\n    return lambda x: scales['k'] * x",
     "keys of a dict": "def made(k): return {(2, '2')[k - 2]: 1}",
 }  # fmt: skip
 
@@ -311,7 +315,8 @@ def locked(x):
         (Holding(), "no name"), ((x for x in "ab"), "generator.*no name"), (sys.stderr, "no name"),
         (partial(locked, 3), "LOCK in locked"), (lambda x: eval("x"), r"cannot be known before \(eval\)"),
         (lambda x: globals()["K"], "globals"), (Given(3), "k: make it a field"), ({1: 2, "1": 3}, "two keys"),
-        (torch.ones(2, device="meta"), "cannot be read"), (functools.singledispatch(len), "no name"),
+        (torch.ones(2, device="meta"), "cannot be read"), (lambda: sys.modules["x"], r"\(sys.modules\)"),
+        (lambda: importlib.import_module("x").f(), r"cannot be known before \(importlib.import_module\)"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_told_is_refused(value, problem):

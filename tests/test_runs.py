@@ -7,12 +7,14 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 from cs336lite import runs
+from cs336lite.model import Transformer
 from cs336lite.runs import CheckpointError, load_whole, open_ids, written
 
 KILLED = """
@@ -71,6 +73,7 @@ def test_an_error_leaves_the_old_file_and_no_part(tmp_path):
         ("folder", "folder is no file, but a folder or a device"),
         ("file/a", "a cannot be written: .*file is no folder"),
         ("file/a/b", "b cannot be written: Not a directory"),
+        ("new/", "new/ is the name of a folder: give the path of a file"),
         (os.devnull, "null is no file, but a folder or a device"),
     ],
 )
@@ -79,8 +82,28 @@ def test_a_place_that_cannot_be_written_is_told_and_left_alone(place, message, t
     (tmp_path / "file").write_text("mine")
     for attempt in (runs.check_writable, lambda path: written(path).__enter__()):
         with pytest.raises(OSError, match=message):
-            attempt(tmp_path / place)
+            attempt(f"{tmp_path}/{place}" if place != os.devnull else place)
     assert sorted(os.listdir(tmp_path)) == ["file", "folder"] and not Path(os.devnull).is_file()
+
+
+def test_a_home_that_only_a_shell_knows_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(OSError, match=r"~/a begins with ~.*give Path\.home"):
+        runs.check_writable("~/a")
+    assert not os.listdir(tmp_path)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights there")
+@pytest.mark.parametrize("there", [True, False])
+def test_a_link_stays_and_what_it_leads_to_is_written(there, tmp_path):
+    (tmp_path / "scratch").mkdir()
+    if there:
+        (tmp_path / "scratch/a").write_text("old")
+    (tmp_path / "link").symlink_to(tmp_path / "scratch/a")
+    with written(tmp_path / "link") as part:
+        part.write_text("new")
+    assert (tmp_path / "link").is_symlink() and os.listdir(tmp_path / "scratch") == ["a"]
+    assert (tmp_path / "scratch/a").read_text() == "new"
 
 
 def failing(number: int):
@@ -241,6 +264,17 @@ def test_a_device_that_is_not_here_is_told_with_what_there_is(name):
     with pytest.raises(ValueError, match=rf"device '{name}' cannot be used here; there is 'cpu'"):
         runs.usable_device(name)
     assert runs.usable_device("cpu") == torch.device("cpu")
+
+
+@pytest.mark.parametrize("model", [None, "gpt2", Transformer, {"vocab_size": 50}])
+def test_what_is_no_model_is_refused(model):
+    with pytest.raises(ValueError, match=r"the model is .*: give a TransformerConfig"):
+        runs.check_run(model, None, None, None)
+
+
+def test_a_sweep_takes_no_module_since_its_first_run_would_change_the_next():
+    with pytest.raises(ValueError, match="the model of 'a' is a module, which a run changes"):
+        runs.check_sweep([SimpleNamespace(name="a", model=torch.nn.Linear(2, 2))], None, None, None)
 
 
 def test_what_is_different_is_told_in_a_few_words():

@@ -297,6 +297,9 @@ def test_what_determines_no_surface_is_refused():
         fit_surface(sizes[:7], tokens[:7], losses[:7])
     with pytest.raises(FitError, match="do not fall with"):
         fit_surface(sizes, tokens, 1 / losses)
+    seeds = np.tile([0, 9, 18, 5], 3)  # four runs, each with three seeds
+    with pytest.raises(FitError, match="4 different pairs of size and tokens: the law has 5 constants"):
+        fit_surface(sizes[seeds], tokens[seeds], losses[seeds])
     for wrong in (math.nan, math.inf, 0, -1):
         spoilt = losses.copy()
         spoilt[4] = wrong
@@ -361,6 +364,7 @@ def test_the_recorded_runs_determine_their_profiles():
         *((lambda c=c: compute_optimal(REPLICATION, c), "flops is") for c in (0, -1e20, math.nan, math.inf)),
         (lambda: compute_optimal(Surface(1, -1, 1, 0.3, 0.3), 1e20), "A is -1"),
         *((lambda c=c: plan(c), "flops is") for c in (0, -1, math.nan)),
+        *((lambda n=n: module._positive(flops=n), "flops is .*must be a number") for n in ("1e21", None, 1j)),
         *((lambda m=m: plan(1e21, mfu=m), "mfu is") for m in (0, -0.4, 40, 1.01, math.nan)),
         *((lambda n=n: plan(1e21, devices=n), "devices is") for n in (0, -8)),
         (lambda: plan(1e21, hardware=Hardware("none", 0.0, 1.0)), "peak_flops is 0"),
@@ -375,6 +379,11 @@ def test_the_recorded_runs_determine_their_profiles():
         (lambda: interval([]), "needs values"),
         (lambda: interval([1, math.nan]), "finite"),
         *((lambda p=p: interval([1, 2], level=p), "level is") for p in (0, 1, 2, 95)),
+        *(
+            (lambda p=p: fit_profile(1e20, [1, 2, 4, 8], [1] * 4, [2, 1, 1, 2], level=p), "level is")
+            for p in (0, 1, 95)
+        ),
+        (lambda: fit_power_law([1, 2, 10**400], [1, 2, 3]), "x must be numbers"),
         (lambda: bootstrap(len, [1, 2, 3], [1, 2, 3], parameters=1, draws=0), "draws is 0"),
         (lambda: fit_profile(0, [1, 2, 4, 8], [8, 4, 2, 1], [2, 1, 1, 2]), "flops is 0"),
         (lambda: fit_power_law([1, 2, 3], [1, 2, 3], huber=math.inf), "huber is inf"),

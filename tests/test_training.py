@@ -212,6 +212,10 @@ def test_a_sweep_looks_at_all_its_experiments_first(counted, data, tmp_path):
     assert counted.count == 0
 
 
+def test_the_experiments_of_a_sweep_may_come_one_by_one(counted, data):
+    assert [run.name for run in sweep(iter(GRID[:2]), data, progress=False)] == ["0.001", "0.001"]
+
+
 # schedules and optimizers
 
 

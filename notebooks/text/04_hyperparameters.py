@@ -897,7 +897,7 @@ def read_run(path: Path) -> Run | None:
 # %%
 #| export
 def sweep(
-    experiments: Sequence[Experiment], data: Tokens, *, validation: Tokens | None = None,
+    experiments: Iterable[Experiment], data: Tokens, *, validation: Tokens | None = None,
     cache: str | Path | None = None, jobs: int = 1, dask: Any = None, device: str | None = None, progress: bool = True,
 ) -> list[Run]:  # fmt: skip
     """Train every experiment, in this process, in ``jobs`` processes, or on dask (a scheduler's address, or a Client).
@@ -906,6 +906,7 @@ def sweep(
     stopped and runs only what is new. They do not depend on ``jobs``, where each process has one thread. With several
     processes, ``observe`` and ``score`` must be functions of a module, not of a notebook.
     """
+    experiments = list(experiments)
     check_sweep(experiments, data, validation, cache)
     keys = [experiment.key(data, validation) for experiment in experiments]
     found = {key: cache and read_run(Path(cache) / f"{key}.json") for key in keys}
