@@ -397,7 +397,11 @@ def test_a_star_import_hides_no_helper(edition):
 
 
 def test_a_future_import_holds_for_later_cells(edition):
-    cells = ["from __future__ import annotations", *SOLVED, "#| export\nclass Node:\n    def next(self) -> Node: ..."]
+    cells = [
+        "%matplotlib inline\nfrom __future__ import annotations",
+        *SOLVED,
+        "#| export\nclass Node:\n    def next(self) -> Node: ...",
+    ]
     write_notebook(edition / "assignments/a1_bpe/a1_bpe.ipynb", cells)
     assert export_student("a1_bpe", root=edition, namespace={}).written
 

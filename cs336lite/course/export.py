@@ -164,7 +164,8 @@ def export_notebook(path: Path, assignment: str | None = None) -> dict[str, str]
             others.append(piece)
     if not pieces:
         raise CourseError(f"{path} has no cell that begins with `#| export`: put back the first line of each exercise")
-    futures = [line for piece in others for line in future_imports(piece.source)]  # they hold for all later cells
+    # they hold for all later cells
+    futures = [line for piece in others for line in future_imports(_without_commands(piece.source))]
     modules = {
         module: assemble(cells, student_header(assignment), assignment, shared=futures)
         for module, cells in pieces.items()
@@ -176,7 +177,7 @@ def export_notebook(path: Path, assignment: str | None = None) -> dict[str, str]
 
 def _check_helpers(unknown: list[str], exported: list[Piece], others: list[Piece]) -> None:
     """CourseError when an exported cell uses a name that only a cell without the directive defines."""
-    bound = [(piece, _bound(piece.source)) for piece in others]
+    bound = [(piece, global_names(_without_commands(piece.source))[0]) for piece in others]
     for name in unknown:
         for helper, names in bound:
             if name in names:
@@ -187,9 +188,13 @@ def _check_helpers(unknown: list[str], exported: list[Piece], others: list[Piece
                 )
 
 
-def _bound(source: str) -> set[str]:
-    """The names that a cell binds, notebook commands in it passed over."""
-    return global_names(source)[0] or global_names(_MAGIC_LINE.sub(r"\1None", source))[0]
+def _without_commands(source: str) -> str:
+    """A cell as it is where that is Python, else with None in the place of each notebook command."""
+    try:
+        ast.parse(source)
+    except (SyntaxError, ValueError):
+        return _MAGIC_LINE.sub(r"\1None", source)
+    return source
 
 
 def _cell_line(path: Path, number: int, source: str) -> Callable[[int], str]:
