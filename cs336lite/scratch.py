@@ -97,6 +97,20 @@ def sweep_parts(folder: str | Path, names: str) -> None:
         _remove_left_over(str(part))
 
 
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """One at a time of all who call this for a folder; the others wait. Where there are no locks nobody waits."""
+    handle = None
+    with suppress(OSError):
+        if fcntl is not None:
+            handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+            fcntl.flock(handle, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        _let_go(handle)
+
+
 def _in_use(make: Callable[[], str]) -> tuple[str, int | None]:
     """What ``make`` makes, and the lock on it; None where the file system has no locks, and nobody can sweep."""
     while True:

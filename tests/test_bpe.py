@@ -435,6 +435,8 @@ def test_arguments_of_another_type_are_told(tmp_path):
     ]:
         call = f"from cs336lite.bpe import train_bpe; train_bpe({path!r}, {arguments})"
         assert f"TypeError: {words}" in run("python", "-c", call, cwd=tmp_path).stderr
+    call = "from cs336lite.bpe import Tokenizer; Tokenizer({}, [], [b'<a>'])"
+    assert "TypeError: special_tokens holds b'<a>': give" in run("python", "-c", call, cwd=tmp_path).stderr
 
 
 def test_progress_bars_on_request(tmp_path, capsys):
@@ -588,6 +590,67 @@ def test_files_of_another_pattern_are_never_read_as_gpt2s(other, tmp_path):
     (tmp_path / "tokenizer.json").write_text(json.dumps(settings), "utf-8")
     with pytest.raises(ValueError, match="GPT-2's pattern cuts"):  # the file is of another vocabulary
         Tokenizer.from_files(vocab, merges)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("added_tokens.json", {"<|é|>": 900, "  ": 901}),
+        ("tokenizer_config.json", {"added_tokens_decoder": {"900": {"content": "<|é|>"}, "901": {"content": "  "}}}),
+    ],
+)
+def test_ids_that_the_files_of_hugging_face_add_are_kept(tmp_path, name, content):
+    ours = Tokenizer(*train_bpe(write(tmp_path, b"a    b  c    d"), 258, []))
+    ours.save(tmp_path / "vocab.json", tmp_path / "merges.txt")
+    (tmp_path / name).write_text(json.dumps(content), "utf-8")
+    plain, told = (
+        Tokenizer.from_files(tmp_path / "vocab.json", tmp_path / "merges.txt", s) for s in ([], ["<|é|>", "  "])
+    )
+    assert plain.encode("a   b") == ours.encode("a   b") and plain.decode([900]) == "<|é|>"
+    assert told.encode("a  b<|é|>") == [97, 901, 98, 900]
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ({"added_tokens_decoder": {"97": {"content": "<|end|>"}}}, r"id 97 is b'a', and in another file .*<\|end\|>"),
+        ({"added_tokens_decoder": {"one": {"content": "<|end|>"}}}, "added tokens beside .* as Hugging Face writes"),
+        ({"added_tokens_decoder": {"900": "<|end|>"}}, "added tokens beside .* as Hugging Face writes"),
+    ],
+)
+def test_added_tokens_that_do_not_fit_are_told(tmp_path, content, told):
+    Tokenizer(*train_bpe(write(tmp_path, b"aa"), 257, [])).save(tmp_path / "vocab.json", tmp_path / "merges.txt")
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(content), "utf-8")
+    with pytest.raises(ValueError, match=told):
+        Tokenizer.from_files(tmp_path / "vocab.json", tmp_path / "merges.txt")
+
+
+@pytest.mark.parametrize(
+    "cutting", [None, {"type": "Sequence", "pretokenizers": []}, {"type": "Split", "behavior": "Isolated"}]
+)
+def test_a_tokenizer_json_that_cuts_in_no_known_way_is_told(tmp_path, cutting):
+    Tokenizer(*train_bpe(write(tmp_path, b"aa"), 257, [])).save(tmp_path / "vocab.json", tmp_path / "merges.txt")
+    model = {"vocab": json.loads((tmp_path / "vocab.json").read_text("utf-8"))}
+    settings = {"model": model, "pre_tokenizer": cutting, "added_tokens": None}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(settings), "utf-8")
+    with pytest.raises(ValueError, match="cuts text as no pattern known here"):
+        Tokenizer.from_files(tmp_path / "vocab.json", tmp_path / "merges.txt")
+
+
+def test_a_file_that_cannot_be_written_leaves_the_other_as_it_was(tmp_path):
+    vocab = tmp_path / "vocab.json"
+    vocab.write_text("old")
+    with pytest.raises(FileNotFoundError):
+        Tokenizer(*train_bpe(write(tmp_path, b"aa"), 257, [])).save(vocab, tmp_path / "no folder" / "merges.txt")
+    assert vocab.read_text() == "old"
+
+
+def test_a_pointer_of_git_lfs_is_refused(tmp_path):
+    path = write(tmp_path, b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 548105171\n")
+    with pytest.raises(ValueError, match=r"is a pointer of Git LFS .*git lfs pull"):
+        train_bpe(path, 300, [])
+    with pytest.raises(ValueError, match=r"is a pointer of Git LFS"):
+        Tokenizer.from_files(path, path)
 
 
 @FAST

@@ -15,6 +15,7 @@ import pytest
 from cs336lite.course import corpus, data
 from cs336lite.course.corpus import SEPARATOR, chinese_passage, default_corpus, technical_text
 from cs336lite.course.data import documents
+from cs336lite.course.paths import CourseError
 
 
 def test_technical_text_is_the_same_bytes_everywhere(monkeypatch, tmp_path):
@@ -102,6 +103,33 @@ def test_a_damaged_default_corpus_is_made_again(tmp_path, damage):
     content = path.read_bytes()
     path.write_bytes(damage(content))
     assert default_corpus(tmp_path, size=50_000).read_bytes() == content
+
+
+def test_a_default_corpus_that_cannot_be_read_is_made_again(tmp_path):
+    path = default_corpus(tmp_path, size=20_000)
+    content = path.read_bytes()
+    path.unlink()
+    path.symlink_to(tmp_path / "nowhere")
+    assert default_corpus(tmp_path, size=20_000).read_bytes() == content
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(CourseError, match=r"cannot write default-20000-.*CS336LITE_DATA"):
+        default_corpus(tmp_path, size=20_000)
+
+
+def test_a_folder_may_begin_with_the_home_folder(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    assert default_corpus("~/corpora", size=20_000).parent == tmp_path / "corpora"
+
+
+@pytest.mark.parametrize("origin", [None, "torch.zip/torch/__init__.py", "torch/__init__.pyc"])
+def test_pytorch_without_its_sources_is_told(monkeypatch, tmp_path, origin):
+    monkeypatch.setenv("CS336LITE_DATA", str(tmp_path))
+    found = types.SimpleNamespace(origin=origin and str(tmp_path / origin))
+    monkeypatch.setattr(corpus, "find_spec", lambda name: found)
+    with pytest.raises(CourseError, match=r"PyTorch's sources, .*pip install torch==2\.13\.0"):
+        technical_text()
 
 
 def test_the_default_corpus_is_the_same_bytes_everywhere(tmp_path):

@@ -9,11 +9,13 @@ import subprocess
 import sys
 import threading
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -147,6 +149,9 @@ def test_bad_sizes_and_names_are_told(tmp_path):
     for wrong in (1e6, True, "5000", -1):
         with pytest.raises(ValueError, match="whole number of bytes"):
             load("tinystories", max_bytes=wrong, folder=tmp_path)
+        with pytest.raises(ValueError, match=r"size is .* whole number of bytes, at least 10,000"):
+            default_corpus(tmp_path, size=wrong)
+    assert load("default", max_bytes=np.int64(20_000), folder=tmp_path) == default_corpus(tmp_path, size=20_000)
     with pytest.raises(CourseError, match=r"no corpus \['tiny'\]"):
         load(["tiny"], folder=tmp_path)
     with pytest.raises(CourseError, match=r"no corpus 'tiny'; there are: default, tinystories, tinystories-valid"):
@@ -209,6 +214,7 @@ class Server:
     content: bytes = CONTENT
     etag: str = '"one"'
     ranges: bool = True
+    heeds_if_range: bool = True
     breaks: list[int] = field(default_factory=list)
     status: int = 200
     shift: int = 0  # begin a range so many bytes earlier (below 0) or later than asked
@@ -232,7 +238,7 @@ class Server:
             return
         start, stop = 0, len(self.content)
         asked = re.fullmatch(r"bytes=(\d+)-(\d*)", handler.headers.get("Range", ""))
-        fresh = handler.headers.get("If-Range", self.etag) == self.etag
+        fresh = not self.heeds_if_range or handler.headers.get("If-Range", self.etag) == self.etag
         if asked and self.ranges and fresh:
             start = int(asked[1])
             start = max(0, start + self.shift) if start else 0
@@ -333,6 +339,46 @@ def test_a_file_that_changed_meanwhile_is_fetched_afresh(server, tmp_path):
     interrupt(server, tmp_path, UNKNOWN)
     server.content, server.etag = CONTENT[::-1], '"two"'
     assert get(UNKNOWN, tmp_path).read_bytes() == CONTENT[::-1]
+
+
+@pytest.mark.parametrize("heeds", [True, False])
+def test_a_start_is_never_made_of_two_files(server, tmp_path, heeds):
+    interrupt(server, tmp_path, max_bytes=300_000)
+    server.content, server.etag, server.heeds_if_range = CONTENT.replace(b"Story", b"STORY"), '"two"', heeds
+    assert server.content.startswith(get(SOURCE, tmp_path, max_bytes=300_000).read_bytes())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no locks there")
+@pytest.mark.parametrize("options", [{}, {"max_bytes": 300_000}])
+def test_of_several_who_ask_at_once_one_downloads(server, tmp_path, options):
+    with ThreadPoolExecutor(3) as pool:
+        paths = [pool.submit(get, SOURCE, tmp_path, **options) for _ in range(3)]
+    assert all(CONTENT.startswith(path.result().read_bytes()) for path in paths)
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "told"),
+    [
+        (204, "text/plain", "HTTP status 204"),
+        (304, "text/plain", "HTTP status 304"),
+        (302, "text/plain", "HTTP status 302"),  # and says not where to
+        (200, "application/json", r"a message of its server \(application/json\)"),
+        (200, "text/plain", "with nothing"),
+    ],
+)
+def test_an_answer_that_is_no_file_is_told(server, tmp_path, status, kind, told):
+    server.reply = (status, {"Content-Type": kind, "Content-Length": "0"}, b"")
+    for source in (SOURCE, UNKNOWN):
+        with pytest.raises(CourseError, match=told):
+            get(source, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_cannot_be_written_is_told(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(download, "_record", lambda path: (tmp_path / "no" / "registry.json").write_text(""))
+    with pytest.raises(CourseError, match=r"cannot write stories\.txt into .*CS336LITE_DATA"):
+        get(UNKNOWN, tmp_path)
 
 
 def test_a_server_that_cannot_resume_is_read_from_the_start(server, tmp_path):

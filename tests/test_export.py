@@ -335,7 +335,7 @@ HELPED = "#| export\ndef count_pairs(word):\n    return helper(Counter(zip(word,
         "helper, _ = dict, 1",
         "import builtins as helper",
         "from copy import copy as helper",
-        "%matplotlib inline\n!ls\nif True:\n    def helper(x):\n        return x\nhelper?",
+        "%matplotlib inline\nfiles = !ls\nn, m = %timeit -o 1\nif True:\n    def helper(x):\n        return x\nhelper?",
         "x = 1\n#| export\ndef helper(x): return x",
     ],
 )
@@ -385,6 +385,23 @@ def test_a_name_that_no_cell_defines_is_told(edition):
 )
 def test_a_name_may_be_defined_in_any_way(edition, last):
     cells = [SOLVED[0], SOLVED[1].replace("count_pairs", "pairs") + "\n\n" + last, SOLVED[2]]
+    write_notebook(edition / "assignments/a1_bpe/a1_bpe.ipynb", cells)
+    assert export_student("a1_bpe", root=edition, namespace={}).written
+
+
+def test_a_star_import_hides_no_helper(edition):
+    cells = [SOLVED[0], "def helper(x): return x", HELPED + "\nfrom math import *\nroot = sqrt(4)", SOLVED[2]]
+    write_notebook(edition / "assignments/a1_bpe/a1_bpe.ipynb", cells)
+    with pytest.raises(CourseError, match="uses `helper`, which only"):
+        export_student("a1_bpe", root=edition, namespace={})
+
+
+def test_a_future_import_holds_for_later_cells(edition):
+    cells = [
+        "%matplotlib inline\nfrom __future__ import annotations",
+        *SOLVED,
+        "#| export\nclass Node:\n    def next(self) -> Node: ...",
+    ]
     write_notebook(edition / "assignments/a1_bpe/a1_bpe.ipynb", cells)
     assert export_student("a1_bpe", root=edition, namespace={}).written
 

@@ -5,6 +5,8 @@ import doctest
 import functools
 import json
 import re
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -527,6 +529,37 @@ def test_what_is_no_folder_is_named(folder):
         load_hugging_face("meta-llama/Llama-3.2-1B")
     (folder / "model.safetensors").rename(folder / "model.fp16.safetensors")
     with pytest.raises(FileNotFoundError, match=r"neither model.safetensors nor .* only model.fp16.safetensors"):
+        load_hugging_face(folder)
+
+
+def test_a_snapshot_of_the_hubs_cache_is_read_and_its_broken_links_are_named(folder, tmp_path_factory):
+    cache = tmp_path_factory.mktemp("hub") / "models--a--b"
+    snapshot, blobs = cache / "snapshots" / "abc", cache / "blobs"
+    snapshot.mkdir(parents=True)
+    blobs.mkdir()
+    for path in folder.iterdir():
+        shutil.copy(path, blobs / f"blob of {path.name}")
+        (snapshot / path.name).symlink_to(Path("../../blobs") / f"blob of {path.name}")
+    load_hugging_face(snapshot)
+    with pytest.raises(FileNotFoundError, match=r"cache of a model with all its versions: give one of .*abc"):
+        load_hugging_face(cache)
+    for name in ("model.safetensors", "config.json"):
+        (blobs / f"blob of {name}").unlink()
+        with pytest.raises(FileNotFoundError, match=rf"{name} is a link to .*blob of {name}, which is not there"):
+            load_hugging_face(snapshot)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 548105171\n", "pointer of Git LFS"),
+        (b"<!DOCTYPE html><html><body>Please log in</body></html>", "is a web page"),
+        (b"", "is damaged"),
+    ],
+)
+def test_another_file_in_the_place_of_weights_is_told(folder, content, told):
+    (folder / "model.safetensors").write_bytes(content)
+    with pytest.raises(ValueError, match=f"model.safetensors {told}|model.safetensors is a {told}"):
         load_hugging_face(folder)
 
 

@@ -318,11 +318,13 @@ def gpt2_byte_to_unicode() -> dict[int, str]:
 # %%
 #| export
 def refuse_other_formats(path: str | os.PathLike, start: bytes) -> None:
-    """Raises ValueError where the first bytes of a file show that it is compressed, or text in UTF-16."""
+    """Raises ValueError where the first bytes of a file show that it is compressed, in UTF-16, or a pointer of Git LFS."""
     if re.match(rb"\x1f\x8b\x08|BZh[1-9]1AY&SY|\xfd7zXZ\x00|\x28\xb5\x2f\xfd|PK\x03\x04", start):
         raise ValueError(f"{path} is compressed: decompress it first")
     if start.startswith((b"\xff\xfe", b"\xfe\xff")) and b"\0" in start:
         raise ValueError(f"{path} is text in UTF-16: save it as UTF-8 first")
+    if start.startswith(b"version https://git-lfs"):
+        raise ValueError(f"{path} is a pointer of Git LFS and not the file itself: run `git lfs pull` there")
 
 
 # %% [markdown]
@@ -410,7 +412,7 @@ def _check_arguments(vocab_size: int, special_tokens: list[str], tie_break: str,
         raise ValueError(f"vocab_size is {vocab_size}, but {needed}")
     if tie_break not in ("cs336", "huggingface", "rustbpe"):
         raise ValueError(f"tie_break is {tie_break!r}: give 'cs336', 'huggingface' or 'rustbpe'")
-    if num_processes is not None and num_processes < 1:
+    if num_processes is not None and (not hasattr(num_processes, "__index__") or num_processes < 1):
         raise ValueError(f"num_processes is {num_processes}: give at least 1, or None to let the file's size decide")
 
 
@@ -795,6 +797,8 @@ class Tokenizer:
             raise ValueError(f"special_tokens is one string, {special_tokens!r}: give a list of strings")
         id_of = {token: i for i, token in reversed(self.vocab.items())}
         for token in special_tokens or []:
+            if not isinstance(token, str):
+                raise TypeError(f"special_tokens holds {token!r}: give a list of strings")
             if not token:
                 raise ValueError("special_tokens holds an empty string, which would match everywhere: leave it out")
             if token.encode(errors="replace").decode() != token:
@@ -837,12 +841,15 @@ class Tokenizer:
     ) -> "Tokenizer":
         """A tokenizer from files in GPT-2's formats: ``vocab.json`` and ``merges.txt``.
 
-        ``pattern`` None takes what a ``tokenizer.json`` beside them tells, else GPT-2's. Raises ValueError, with file and
-        line, for what is not in these formats, and for merges that GPT-2's pattern cannot have given.
+        Ids that the files of Hugging Face beside them add count too. ``pattern`` None takes what a ``tokenizer.json``
+        there tells, else GPT-2's. Raises ValueError, with file and line, for what is not in these formats, and for
+        merges that GPT-2's pattern cannot have given.
         """
         beside, merges = settings_beside(vocab_path), read_merges(merges_path)
         vocab = read_vocab(vocab_path, merges, special_tokens or [])
-        vocab |= {added["id"]: added["content"].encode() for added in beside.get("added_tokens", [])}
+        added = added_tokens(vocab_path, beside, vocab)
+        # first, so that a special token is found there, and ordinary text in the vocabulary's own ids
+        vocab = added | {i: token for i, token in vocab.items() if i not in added}
         check_merges(merges_path, merges, vocab)
         pattern = pattern or find_pattern(beside, merges_path, merges)
         return cls(vocab, list(merges), special_tokens, pattern=pattern)
@@ -860,9 +867,9 @@ class Tokenizer:
             (Path(vocab_path), json.dumps(vocab, ensure_ascii=False)),
             (Path(merges_path), "\n".join(["#version: 0.2", *lines, ""])),
         ):
-            beside = path.with_name(path.name + ".part")
-            beside.write_text(text, "utf-8", newline="\n")
-            beside.replace(path)
+            path.with_name(path.name + ".part").write_text(text, "utf-8", newline="\n")
+        for path in (Path(vocab_path), Path(merges_path)):  # both are there: neither is replaced alone
+            path.with_name(path.name + ".part").replace(path)
 
 
 # %% [markdown]
@@ -971,6 +978,7 @@ def settings_beside(vocab_path: str | os.PathLike) -> dict:
         return {}
     told = {"normalizer": settings.get("normalizer"), "ignore_merges": model.get("ignore_merges")}
     told["add_prefix_space"] = any(step.get("add_prefix_space") for step in cutting_steps(settings))
+    told["lstrip or rstrip"] = any(t.get("lstrip") or t.get("rstrip") for t in settings.get("added_tokens") or [])
     if others := [name for name, value in told.items() if value]:
         warnings.warn(f"{path} has {', '.join(others)}, which is not followed here: some ids will differ", stacklevel=3)
     return settings
@@ -978,7 +986,7 @@ def settings_beside(vocab_path: str | os.PathLike) -> dict:
 
 def cutting_steps(settings: dict) -> list[dict]:
     cutting = settings.get("pre_tokenizer") or {}
-    return cutting.get("pretokenizers", [cutting])
+    return cutting.get("pretokenizers") or [cutting]
 
 
 def pattern_told(settings: dict) -> str | None:
@@ -988,7 +996,31 @@ def pattern_told(settings: dict) -> str | None:
         return PATTERN
     isolated = first.get("type") == "Split" and first.get("behavior") == "Isolated" and not first.get("invert")
     plain = [(step.get("type"), step.get("use_regex", True)) for step in rest] == [("ByteLevel", False)]
-    return first["pattern"].get("Regex") if isolated and plain else None
+    return first.get("pattern", {}).get("Regex") if isolated and plain else None
+
+
+# %%
+#| export
+def added_tokens(vocab_path: str | os.PathLike, settings: dict, vocab: dict[int, bytes]) -> dict[int, bytes]:
+    """The tokens that a ``tokenizer.json`` (``settings``) and other files of Hugging Face beside a ``vocab.json`` add to it.
+
+    Raises ValueError where they are not as Hugging Face writes them, or give a token another id than the vocabulary.
+    """
+    beside = (Path(vocab_path).with_name(name) for name in ("added_tokens.json", "tokenizer_config.json"))
+    plain, config = (read_json(path) if path.is_file() else {} for path in beside)
+    try:
+        added = {i: token for token, i in plain.items()}
+        added |= {int(i): entry["content"] for i, entry in (config.get("added_tokens_decoder") or {}).items()}
+        added |= {entry["id"]: entry["content"] for entry in settings.get("added_tokens") or []}
+        added = {index(i): str.encode(token) for i, token in added.items()}
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"the added tokens beside {vocab_path} are not as Hugging Face writes them: {error!r}"
+        ) from None
+    for i, token in added.items():
+        if vocab.get(i, token) not in (token, shown_bytes(token.decode())):
+            raise ValueError(f"{vocab_path}: id {i} is {vocab[i]!r}, and in another file beside it {token!r}")
+    return added
 
 
 # %%

@@ -23,7 +23,14 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
-from cs336lite.course.paths import data_folder, make_folder, write_atomic
+from cs336lite.course.paths import (
+    CourseError,
+    data_folder,
+    make_folder,
+    told_of_the_disk,
+    whole_number,
+    write_atomic,
+)
 from cs336lite.course.stories import Draw, chinese_stories, stories
 
 __all__ = ["SEPARATOR", "chinese_passage", "default_corpus", "technical_text"]
@@ -79,16 +86,25 @@ def _other_text() -> str:
 
 
 def _technical_documents() -> list[str]:
-    """The docstrings of `PARTS`, each once, in the order of the sources; short ones are mere signatures."""
+    """The docstrings of `PARTS`, each once, in the order of the sources; short ones are mere signatures.
+
+    Raises CourseError when there are no source files, as where PyTorch is in a zip file or compiled.
+    """
     found = find_spec("torch")
-    root = Path(found.origin).parent
+    root = Path(found.origin).parent if found and found.origin else Path("torch")
     texts: dict[str, None] = {}
-    for part in PARTS.split():
-        files = [root / part] if part.endswith(".py") else (root / part).rglob("*.py")
-        for file in sorted(files, key=lambda file: file.relative_to(root).parts):
-            inside = file.relative_to(root).with_suffix("").parts
-            if COPIES.isdisjoint(inside) and not any(name.startswith("_") and name != "__init__" for name in inside):
-                texts |= dict.fromkeys(_docstrings(ast.parse(file.read_bytes())))
+    try:
+        for part in PARTS.split():
+            files = [root / part] if part.endswith(".py") else (root / part).rglob("*.py")
+            for file in sorted(files, key=lambda file: file.relative_to(root).parts):
+                inside = file.relative_to(root).with_suffix("").parts
+                if COPIES.isdisjoint(inside) and not any(n.startswith("_") and n != "__init__" for n in inside):
+                    texts |= dict.fromkeys(_docstrings(ast.parse(file.read_bytes())))
+    except OSError as error:
+        raise CourseError(
+            f"the course's technical text is the documentation in PyTorch's sources, and {root} does not have them "
+            f"({error}): pip install torch=={TORCH}"
+        ) from error
     return [text for text in texts if len(text) >= 200]
 
 
@@ -115,11 +131,10 @@ def default_corpus(folder: str | Path | None = None, *, size: int = DEFAULT_SIZE
     one that does not have its sha256 is made again. That of the usual size is `DEFAULT_SHA256`.
 
     Raises:
-        ValueError: ``size`` is below 10,000 bytes.
-        CourseError: the folder cannot be made.
+        ValueError: ``size`` is no whole number from 10,000 on.
+        CourseError: the folder cannot be made, the file cannot be written, or PyTorch's sources cannot be read.
     """
-    if size < 10_000:
-        raise ValueError(f"size is {size}: ask for at least 10,000 bytes")
+    size = whole_number("size", size, 10_000, "4_000_000")
     technical = technical_text()
     # the name holds what the content depends on and its own sha256: an old or a damaged file is never taken for this one
     sources = [
@@ -127,12 +142,15 @@ def default_corpus(folder: str | Path | None = None, *, size: int = DEFAULT_SIZE
     ]
     recipe = _short(b"\0".join([*sources, technical.encode()]))
     begin = f"default-{size}-{recipe}-"
-    for path in sorted(make_folder(folder).glob(f"{begin}*.txt")):
-        if path.stem == begin + _short(path.read_bytes()):
-            return path
+    folder = make_folder(folder)
+    for path in sorted(folder.glob(f"{begin}*.txt")):
+        with suppress(OSError):  # one that cannot be read is made again
+            if path.stem == begin + _short(path.read_bytes()):
+                return path
     content = "".join(f"{text}\n{SEPARATOR}\n" for text in _mixed(technical.split(f"\n{SEPARATOR}\n"), size)).encode()
-    path = make_folder(folder) / f"{begin}{_short(content)}.txt"
-    write_atomic(path, content)
+    path = folder / f"{begin}{_short(content)}.txt"
+    with told_of_the_disk(path.name, folder):
+        write_atomic(path, content)
     return path
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from cs336lite.course.corpus import SEPARATOR, chinese_passage, default_corpus, technical_text
 from cs336lite.course.download import SOURCES, Source, fetch, fineweb
-from cs336lite.course.paths import CourseError, data_folder, make_folder
+from cs336lite.course.paths import CourseError, data_folder, make_folder, whole_number
 from cs336lite.course.stories import chinese_stories, stories
 
 __all__ = [
@@ -65,11 +65,8 @@ def load(name: str, *, max_bytes: int | None = None, folder: str | Path | None =
     """
     if name not in NAMES:
         raise CourseError(f"there is no corpus {name!r}; there are: {', '.join(NAMES)}")
-    if max_bytes is not None and (isinstance(max_bytes, bool) or not isinstance(max_bytes, int) or max_bytes <= 0):
-        raise ValueError(
-            f"max_bytes is {max_bytes!r}: ask for a whole number of bytes, at least 1, such as 50_000_000, or None for "
-            "the whole corpus"
-        )
+    if max_bytes is not None:
+        max_bytes = whole_number("max_bytes", max_bytes, 1, "50_000_000, or None for the whole corpus")
     if name == "default":
         return default_corpus(folder) if max_bytes is None else default_corpus(folder, size=max_bytes)
     if name == "fineweb-sample":

@@ -13,13 +13,14 @@ import logging
 import os
 import re
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cs336lite.course.corpus import SEPARATOR
-from cs336lite.course.paths import CourseError, read_json, write_atomic
+from cs336lite.course.paths import CourseError, read_json, told_of_the_disk, write_atomic
+from cs336lite.scratch import alone_in
 
 if TYPE_CHECKING:
     from requests import Response
@@ -68,14 +69,21 @@ WITHOUT_A_NETWORK = 'Without a network, load("default") gives text that is made 
 
 
 def fetch(source: Source, folder: Path, *, max_bytes: int | None = None, progress: bool = True) -> Path:
-    """The path of a downloaded file in ``folder``, or of its start; see `data.load`."""
-    import pooch
-    import requests
-
+    """The path of a downloaded file in ``folder``, or of its start; see `data.load`. Of several processes one downloads."""
     if max_bytes is not None and source.size is not None and max_bytes >= source.size:
         max_bytes = None
     whole = folder / source.name
     path = whole if max_bytes is None else whole.with_name(f"{whole.stem}-first-{max_bytes}{whole.suffix}")
+    with told_of_the_disk(path.name, folder), nullcontext() if path.exists() else alone_in(folder):
+        _retrieve(source, whole, path, max_bytes, progress)
+    return path
+
+
+def _retrieve(source: Source, whole: Path, path: Path, max_bytes: int | None, progress: bool) -> None:
+    import pooch
+    import requests
+
+    folder = path.parent
     published = source.sha256 if max_bytes is None else None
     if published is None:
         least = source.size or 1
@@ -92,7 +100,7 @@ def fetch(source: Source, folder: Path, *, max_bytes: int | None = None, progres
     except requests.RequestException as error:
         raise CourseError(
             f"could not download {source.url} ({_reason(error)}). {download.have:,} bytes are kept: the same call goes on "
-            f"from there once the network is back. {WITHOUT_A_NETWORK}"
+            f"from there once the network is back and the server gives it. {WITHOUT_A_NETWORK}"
         ) from error
     except ValueError as error:  # pooch's word for a wrong checksum; it has deleted the file
         registry = folder / "registry.json"
@@ -102,13 +110,8 @@ def fetch(source: Source, folder: Path, *, max_bytes: int | None = None, progres
             f"{source.url} does not have {why}, so it was thrown away: the download was damaged, or the file on the server "
             f"has changed. Try again{then}; if a mirror is set in HF_ENDPOINT, try without it. ({error})"
         ) from error
-    except OSError as error:
-        raise CourseError(
-            f"cannot write {path.name} into {folder} ({error}): make room there, or set CS336LITE_DATA to another folder"
-        ) from error
     if known is None:
         _record(path)
-    return path
 
 
 def _recorded(folder: Path) -> dict[str, str]:
@@ -264,10 +267,17 @@ class Download:
             if response.status_code == 416 and response.headers.get("Content-Range") == f"bytes */{have}":
                 self._check_size(url, have)
                 return True  # nothing is left after what we have
-            if have == 0 or (response.status_code != 416 and place(response)[0] in (0, have)):
+            goes_on = response.status_code != 416 and place(response)[0] in (0, have) and not self._is_another(response)
+            if have == 0 or goes_on:
                 return self._take(url, response, bar)
         with self._ask(url, 0) as response:  # this server cannot go on from here: once more from the start
             return self._take(url, response, bar)
+
+    def _is_another(self, response: Response) -> bool:
+        """Does an answer go on in another file than that of which ``part`` is the beginning?"""
+        etag = response.headers.get("ETag", "")
+        known = self._validator.read_text() if self._validator.exists() else etag
+        return place(response)[0] != 0 and etag.startswith('"') and etag != known
 
     def _ask(self, url: str, begin: int) -> Response:
         import requests
@@ -281,6 +291,8 @@ class Download:
 
     def _check_size(self, url: str, total: int) -> None:
         """The file on the server has ``total`` bytes: BadAnswer when it is another one than ours."""
+        if not total:
+            raise self._bad(url, "with nothing")
         if self.size is None:
             self.size = total
         if self.stop is None and total != self.size:
@@ -295,9 +307,13 @@ class Download:
         its place when they are all there, or when there are more of them and the answer said how many will come.
         """
         response.raise_for_status()
+        if response.status_code not in (200, 206):
+            raise self._bad(url, f"with HTTP status {response.status_code}")
         kind = response.headers.get("Content-Type", "").split(";")[0].strip().lower()
         if kind in ("text/html", "application/xhtml+xml"):
             raise self._bad(url, f"with a web page ({kind})")
+        if kind in ("application/json", "application/xml", "text/xml"):
+            raise self._bad(url, f"with a message of its server ({kind})")
         have, (begin, total) = self.have, place(response)
         if begin not in (0, have):
             raise self._bad(
@@ -397,22 +413,27 @@ def _cut(path: Path, stop: int) -> None:
 
 def fineweb(folder: Path, max_bytes: int, *, progress: bool = True) -> Path:
     """The start of FineWeb's sample as text; its stream cannot be resumed, so an interrupted one begins again."""
+    path = folder / f"fineweb-sample-10BT-first-{max_bytes}.txt"
+    with told_of_the_disk(path.name, folder), alone_in(folder):
+        _keep_fineweb(path, max_bytes, progress)
+    return path
+
+
+def _keep_fineweb(path: Path, max_bytes: int, progress: bool) -> None:
     import pooch
 
-    path = folder / f"fineweb-sample-10BT-first-{max_bytes}.txt"
     _forget_a_bad_first_answer(path, max_bytes - LONGEST["web"])
     if not path.exists():
         _stream_fineweb(path, max_bytes, progress)
-    known = _recorded(folder).get(path.name)
+    known = _recorded(path.parent).get(path.name)
     if known is None:
         _record(path)
     elif pooch.file_hash(str(path)) != known:
         path.unlink()
         raise CourseError(
-            f"{path.name} did not have the sha256 of its first download, in {folder / 'registry.json'}, so it was thrown "
-            "away: it was damaged, or FineWeb has changed. Call again; if that does not help, delete its entry there."
+            f"{path.name} did not have the sha256 of its first download, in {path.parent / 'registry.json'}, so it was "
+            "thrown away: it was damaged, or FineWeb has changed. Call again; if that does not help, delete its entry there."
         )
-    return path
 
 
 def _stream_fineweb(path: Path, max_bytes: int, progress: bool) -> None:

@@ -32,6 +32,7 @@ from cs336lite.course.module import (
     built_header,
     defined_names,
     definitions,
+    future_imports,
     global_names,
     is_stub,
     missing,
@@ -68,7 +69,7 @@ __all__ = [
 _DIRECTIVE = re.compile(r"\s*#\s*\|\s*export(?:\s+(?P<module>\w+))?\s*\Z")
 _OTHER_DIRECTIVE = re.compile(r"\s*(#\||#\s*\|\s*export)")
 _ABOVE = re.compile(r"\s*(#|[%!]|\Z)")
-_MAGIC_LINE = re.compile(r"(?m)^([ \t]*)(?:[%!?].*|[\w.]+\?+[ \t\r]*)$")
+_MAGIC_LINE = re.compile(r"(?m)^([ \t]*(?:[\w., ]+=[ \t]*(?=[%!]))?)(?:[%!?].*|[\w.]+\?+[ \t\r]*)$")
 
 
 # ------------------------------------------------------------------------------------------------- from cells to pieces
@@ -163,7 +164,12 @@ def export_notebook(path: Path, assignment: str | None = None) -> dict[str, str]
             others.append(piece)
     if not pieces:
         raise CourseError(f"{path} has no cell that begins with `#| export`: put back the first line of each exercise")
-    modules = {module: assemble(cells, student_header(assignment), assignment) for module, cells in pieces.items()}
+    # they hold for all later cells
+    futures = [line for piece in others for line in future_imports(_without_commands(piece.source))]
+    modules = {
+        module: assemble(cells, student_header(assignment), assignment, shared=futures)
+        for module, cells in pieces.items()
+    }
     for module, source in modules.items():
         _check_helpers(unknown_names(source), pieces[module], others)
     return modules
@@ -171,7 +177,7 @@ def export_notebook(path: Path, assignment: str | None = None) -> dict[str, str]
 
 def _check_helpers(unknown: list[str], exported: list[Piece], others: list[Piece]) -> None:
     """CourseError when an exported cell uses a name that only a cell without the directive defines."""
-    bound = [(piece, global_names(_MAGIC_LINE.sub(r"\1pass", piece.source))[0]) for piece in others]
+    bound = [(piece, global_names(_without_commands(piece.source))[0]) for piece in others]
     for name in unknown:
         for helper, names in bound:
             if name in names:
@@ -180,6 +186,15 @@ def _check_helpers(unknown: list[str], exported: list[Piece], others: list[Piece
                     f"{user.where()} uses `{name}`, which only {helper.where()} defines, and that cell is not exported: "
                     "make `#| export` its first line"
                 )
+
+
+def _without_commands(source: str) -> str:
+    """A cell as it is where that is Python, else with None in the place of each notebook command."""
+    try:
+        ast.parse(source)
+    except (SyntaxError, ValueError):
+        return _MAGIC_LINE.sub(r"\1None", source)
+    return source
 
 
 def _cell_line(path: Path, number: int, source: str) -> Callable[[int], str]:

@@ -23,6 +23,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from cs336lite.course.download import is_web_page
 from cs336lite.course.families import FAMILIES, Family, config_from_hugging_face, family_of
 from cs336lite.model import Transformer, TransformerConfig
 
@@ -245,6 +246,7 @@ def from_hugging_face(
 
 def _read_json(path: Path) -> dict[str, Any]:
     if not path.is_file():
+        _refuse_broken_link(path)
         raise FileNotFoundError(f"there is no {path.name} in {path.parent}")
     try:
         read = json.loads(path.read_text(encoding="utf-8-sig"))  # Windows puts a mark in front
@@ -253,6 +255,11 @@ def _read_json(path: Path) -> dict[str, Any]:
     if not isinstance(read, dict):
         raise ValueError(f"{path} holds {str(read)[:40]!r}, and must hold an object {{...}}")
     return read
+
+
+def _refuse_broken_link(path: Path) -> None:
+    if path.is_symlink():
+        raise FileNotFoundError(f"{path} is a link to {path.readlink()}, which is not there: download the model again")
 
 
 def _check_folder(folder: Path) -> None:
@@ -264,6 +271,9 @@ def _check_folder(folder: Path) -> None:
             f"there is no config.json in {folder}, which is no folder on this disk. Download a model of huggingface.co first, "
             "with: hf download NAME --local-dir FOLDER"
         )
+    if (folder / "snapshots").is_dir() and not (folder / "config.json").is_file():
+        snapshots = ", ".join(sorted(str(path) for path in (folder / "snapshots").iterdir()))
+        raise FileNotFoundError(f"{folder} is the cache of a model with all its versions: give one of {snapshots}")
     if (folder / "adapter_config.json").is_file():
         raise ValueError(f"{folder} has adapter_config.json, so it is an adapter or has one, {_MERGE}")
 
@@ -274,6 +284,9 @@ def _files(folder: Path) -> list[Path]:
     FileNotFoundError, with what is there, if they are not.
     """
     single, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
+    for path in (single, index):
+        if not path.exists():
+            _refuse_broken_link(path)
     if single.is_file():
         return [single]
     if index.is_file():
@@ -312,6 +325,16 @@ def _open(path: Path, opened: ExitStack) -> Any:
     try:
         return opened.enter_context(safe_open(path, framework="pt"))
     except SafetensorError as error:
+        with open(path, "rb") as file:
+            begin = file.read(1024)
+        if begin.startswith(b"version https://git-lfs"):
+            raise ValueError(
+                f"{path} is a pointer of Git LFS and not the file itself: run `git lfs pull` there"
+            ) from None
+        if is_web_page(begin):
+            raise ValueError(
+                f"{path} is a web page and not the file that it is named after: download it again"
+            ) from None
         raise ValueError(f"{path} is damaged or was not copied to its end: {error}") from None
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import importlib
 import re
 import subprocess
 import symtable
@@ -253,15 +254,29 @@ def global_names(source: str) -> tuple[set[str], set[str]]:
 
 
 def unknown_names(source: str) -> list[str]:
-    """The names that a module looks up and nothing defines, sorted; none when it has a star import, which may define any.
+    """The names that a module looks up and nothing defines, sorted; none when a star import in it cannot be followed.
 
     >>> unknown_names("import math\\ndef f(x): return helper(math.sqrt(x))")
     ['helper']
     """
-    if any(isinstance(node, ast.ImportFrom) and node.names[0].name == "*" for node in ast.walk(ast.parse(source))):
-        return []
     bound, used = global_names(source)
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and node.names[0].name == "*":
+            try:
+                module = importlib.import_module("." * node.level + (node.module or ""), "cs336lite")
+            except Exception:  # whatever its code raises
+                return []
+            bound |= set(getattr(module, "__all__", dir(module)))
     return sorted(used - bound - (set(dir(builtins)) - NOTEBOOK_NAMES) - MODULE_NAMES)
+
+
+def future_imports(source: str) -> list[str]:
+    """The ``from __future__`` lines of a source; none if it is not Python."""
+    try:
+        nodes = ast.parse(source).body
+    except (SyntaxError, ValueError):
+        return []
+    return [ast.unparse(node) for node in nodes if isinstance(node, ast.ImportFrom) and node.module == "__future__"]
 
 
 def definitions(source: str) -> dict[str, ast.stmt]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from operator import index
 from pathlib import Path
 
 from cs336lite.scratch import part_of
@@ -105,7 +107,7 @@ def make_folder(folder: str | Path | None) -> Path:
     Raises:
         CourseError: it cannot be made.
     """
-    folder = data_folder() if folder is None else Path(folder)
+    folder = data_folder() if folder is None else Path(folder).expanduser()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -113,6 +115,28 @@ def make_folder(folder: str | Path | None) -> Path:
             f"cannot make the data folder {folder}: {error}; set CS336LITE_DATA to another one"
         ) from error
     return folder
+
+
+@contextmanager
+def told_of_the_disk(name: str, folder: Path) -> Iterator[None]:
+    """A CourseError where a file cannot be written into the data folder, or what is there cannot be read."""
+    try:
+        yield
+    except OSError as error:
+        raise CourseError(
+            f"cannot write {name} into {folder} ({error}): make room there, or set CS336LITE_DATA to another folder"
+        ) from error
+
+
+def whole_number(name: str, value: object, least: int, example: str) -> int:
+    """``value`` as an int, whatever kind of whole number it is; ValueError, with an example, for anything else."""
+    try:
+        number = index(value)
+    except TypeError:
+        number = least - 1
+    if isinstance(value, bool) or number < least:
+        raise ValueError(f"{name} is {value!r}: ask for a whole number of bytes, at least {least:,}, such as {example}")
+    return number
 
 
 def write_atomic(path: Path, data: str | bytes, mode: int = 0o644, *, replace: bool = True) -> None:
