@@ -132,7 +132,8 @@ def test_a_lecture_is_fit_to_be_read(path):
     for cell in notebook.cells:
         if cell.cell_type != "code":
             continue
-        assert len(cell.source.splitlines()) <= 25, cell.source
+        whole = cell.source.startswith("#| export")  # a class that is understood whole stands whole in one cell
+        assert len(cell.source.splitlines()) <= (50 if whole else 25), cell.source
         assert cell.execution_count is not None
         for output in cell.outputs:
             assert output.output_type != "error" and output.get("name") != "stderr"

@@ -425,7 +425,7 @@ def _file_to_count(input_path: str | os.PathLike) -> Iterator[Path]:
     if not os.path.exists(path):  # also for a name that no system allows
         wrong = "no such file (train_bpe takes a path, not the text itself)"
         raise FileNotFoundError(errno.ENOENT, wrong, str(path)[:200])
-    streams = not (path.is_file() and path.stat().st_size)  # a pipe; a file of /proc, whose size reads 0
+    streams = _only_streams(path)
     with TemporaryDirectory() if streams else nullcontext() as folder:
         copy = Path(folder) / "stream" if streams else path
         if streams:
@@ -434,6 +434,14 @@ def _file_to_count(input_path: str | os.PathLike) -> Iterator[Path]:
         with open(copy, "rb") as file:
             refuse_other_formats(path, file.read(1 << 16))
         yield copy
+
+
+def _only_streams(path: Path) -> bool:
+    """Whether a file has no size to go by: a pipe, or a file of /proc, whose size reads 0 and which holds something."""
+    if path.is_file() and path.stat().st_size == 0:
+        with open(path, "rb") as file:
+            return bool(file.read(1))
+    return not path.is_file()
 
 
 _CHUNK_BYTES = 1 << 20  # counted at once; while it is counted a chunk takes about twenty times its size
