@@ -21,7 +21,7 @@
 # 3. **The choice of experts has no gradient, the gates do**: the chosen experts' router rows learn from the loss.
 # 4. **Left alone, a router overloads a few experts** and starves others; a bias evens out the load (负载均衡), a loss slowly.
 # 5. **A capacity drops tokens; expert choice never overloads anybody, but looks into the future.**
-# 6. **Hash routing works**, without learning anything: with every seed it is ahead of a router that learns.
+# 6. **Hash routing works**, without learning anything: it is ahead of a router that learns, by more than the interval.
 # 7. **Reinforcement learning can teach a router**, with a gradient that is noisy where that of the gates is exact; in our
 #    language model a hundred steps do not suffice.
 # 8. **At equal active FLOPs and this scale nothing separates learned routers from a dense network**: three seeds are too
