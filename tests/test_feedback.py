@@ -14,7 +14,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 
 from cs336lite.course.spec import CheckResult
 from cs336lite.grading import feedback, hooks
-from cs336lite.grading.verdicts import Verdict
+from cs336lite.grading.verdicts import Verdict, reading
 
 CHECKS = (
     CheckResult("double.number", "double", "doubles a number", 0.0, 3.0, False, "squared: `2 < 3` | not <doubled>"),
@@ -32,7 +32,8 @@ def known(name, **kind):
 
 def graded(*extra, checks=CHECKS, read=READ, problem="", notes=(NOTE,)):
     """A graded notebook of two exercises, and whatever a student added to it."""
-    verdict = Verdict("a1_bpe", sum(c.points for c in checks), 6.0, checks, problem, notes)
+    spec = SimpleNamespace(module=SimpleNamespace(READ=read))
+    verdict = Verdict("a1_bpe", sum(c.points for c in checks), 6.0, checks, problem, notes, read=reading(spec))
     cells = [
         new_markdown_cell("## 1 · Doubling"),
         new_code_cell(
@@ -47,7 +48,7 @@ def graded(*extra, checks=CHECKS, read=READ, problem="", notes=(NOTE,)):
     for cell in cells:
         if cell.metadata.get("nbgrader", {}).get("grade"):
             feedback.write_verdict(cell, verdict)
-    feedback.add_head(nb, verdict, SimpleNamespace(module=SimpleNamespace(READ=read)))
+    feedback.add_head(nb, verdict)
     validate(nb)
     return nb
 

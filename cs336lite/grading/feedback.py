@@ -24,7 +24,6 @@ from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 
-from cs336lite.course.spec import Spec
 from cs336lite.grading.verdicts import Verdict
 
 VERDICT_KEY = "cs336lite_verdict"
@@ -64,7 +63,7 @@ def write_verdict(cell: NotebookNode, verdict: Verdict) -> None:
     cell.execution_count = 1
 
 
-def add_head(nb: NotebookNode, verdict: Verdict, spec: Spec) -> None:
+def add_head(nb: NotebookNode, verdict: Verdict) -> None:
     """Put `summary` in front of a graded notebook, and into its metadata what the page is made of."""
     nb.metadata[VERDICT_KEY] = {
         "assignment": verdict.assignment,
@@ -73,22 +72,9 @@ def add_head(nb: NotebookNode, verdict: Verdict, spec: Spec) -> None:
         "problem": verdict.problem,
         "notes": list(verdict.notes),
         "checks": [c.as_dict() for c in verdict.checks],
-        "read": reading(spec),
+        "read": verdict.read,
     }
     nb.cells.insert(0, new_markdown_cell(summary(verdict), id=HEAD_ID))
-
-
-def reading(spec: Spec) -> dict[str, list[str]]:
-    """What to read on each exercise: ``[text, link]``, the link possibly empty, from the spec module's ``READ``.
-
-    ``READ`` maps an exercise to a text or to ``(text, link)``. A link is an ``https://`` address or a file, as seen from
-    the folder of the course: pages travel, so the page names such a file and does not link it.
-    """
-    found = {}
-    for exercise, entry in getattr(spec.module, "READ", {}).items():
-        text, link = (entry, "") if isinstance(entry, str) else entry
-        found[exercise] = [str(text), str(link)]
-    return found
 
 
 def summary(verdict: Verdict) -> str:

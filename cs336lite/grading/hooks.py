@@ -110,7 +110,7 @@ class JudgeCells(NbGraderPreprocessor):
         submission = Submission(problem=problem) if problem else submission_of(nb, carried["notes"])
         assignment = resources["nbgrader"]["assignment"]
         with Judge(Path(self.course), assignment, trust=self.trust_submissions) as judge:
-            complete(nb, judge.judge(submission), judge.spec)
+            complete(nb, judge.judge(submission))
         return nb, resources
 
 
