@@ -41,7 +41,8 @@ class Item:
     about: CheckResult | None = None  # the check that runs now
     used: dict[str, Any] = field(default_factory=dict)  # of its budget
     exceeded: int = 0  # checks at which it took the judging process beyond a limit
-    lost: int = 0  # processes that somebody else killed
+    lost: int = 0  # processes that somebody else killed while it was judged
+    unopened: int = 0  # and before
     began: float = field(default_factory=time.monotonic)
 
 
@@ -50,13 +51,14 @@ class Processes:
 
     They share no queue and no lock, so that one that is killed leaves nothing behind that another waits for. Checks whose
     answers take their process beyond a limit fail, and the checks after them go on in another process; after
-    `MOST_EXCEEDED` of them the rest fails too. An item whose processes are killed by somebody else, `MOST_LOST` times, comes
-    back with a `WorkerFailure`.
+    `MOST_EXCEEDED` of them the rest fails too. An item whose processes are killed by somebody else, `MOST_LOST` times while it
+    is judged or `MOST_UNOPENED` times before, comes back with a `WorkerFailure`.
     """
 
     LIMITS = Limits()
     MOST_EXCEEDED = 2
     MOST_LOST = 3
+    MOST_UNOPENED = 10  # the machine itself is then in trouble
     MOST_GROWN = 256 << 20  # bytes: a process that has grown by more is replaced, so that the next has all its memory
 
     def __init__(self, judge: Judge, jobs: int) -> None:
@@ -91,7 +93,7 @@ class Processes:
                 except (Exceeded, Lost) as end:
                     del self.busy[connection]
                     bench.close()
-                    if (failure := self.after(end, item)) is not None:
+                    if (failure := self.after(end, item, bench.card is not None)) is not None:
                         answers.append((item, failure))
                     continue
                 if verdict is not None:
@@ -105,17 +107,18 @@ class Processes:
                     answers.append((item, verdict))
         return answers
 
-    def after(self, end: Exceeded | Lost, item: Item) -> WorkerFailure | None:
-        """Go on with an item that ended its process; the failure when there is nothing more to try."""
+    def after(self, end: Exceeded | Lost, item: Item, opened: bool) -> WorkerFailure | None:
+        """Go on with an item whose process ended; the failure when there is nothing more to try."""
         if isinstance(end, Exceeded) and item.about is not None:
             message = f"the answer could not be judged: {TOLD[end.what]}"
             item.results.append(replace(item.about, message=message))
             item.about = None
             item.exceeded += 1
         else:
-            item.lost += 1
-            if item.lost == self.MOST_LOST:
-                return WorkerFailure(f"its grading process was lost {item.lost} times: {end}")
+            item.lost += opened
+            item.unopened += not opened
+            if item.lost == self.MOST_LOST or item.unopened == self.MOST_UNOPENED:
+                return WorkerFailure(f"its grading process was lost {item.lost + item.unopened} times: {end}")
         self.submit(item)
         return None
 
