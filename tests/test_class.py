@@ -18,6 +18,7 @@ from cs336lite.course.spec import load_spec
 from cs336lite.grading import runner
 from cs336lite.grading.bench import Bench
 from cs336lite.grading.client import Worker
+from cs336lite.grading.pools import Processes
 from cs336lite.grading.record import Recorder
 from cs336lite.grading.submission import Submission
 from cs336lite.grading.verdicts import Judge
@@ -173,13 +174,13 @@ def test_what_has_not_changed_is_neither_judged_nor_recorded_again(released, mon
     runner.grade_class(released, "a1_bpe")
     before = gradebook(released)
     with monkeypatch.context() as patch:
-        patch.setattr(Judge, "judge_anew", lambda *_: pytest.fail("judged again"))
+        patch.setattr(Processes, "submit", lambda *_: pytest.fail("judged again"))
         patch.setattr(Recorder, "record", lambda *_: pytest.fail("recorded again"))
         runner.grade_class(released, "a1_bpe")
     submit(released, "student000", small_notebook(WRONG, "raise NotImplementedError"))
     judged, recorded = [], []
-    judge_anew, record = Judge.judge_anew, Recorder.record
-    monkeypatch.setattr(Judge, "judge_anew", lambda self, s: judged.append(s) or judge_anew(self, s))
+    submit_, record = Processes.submit, Recorder.record
+    monkeypatch.setattr(Processes, "submit", lambda self, item: judged.append(item) or submit_(self, item))
     monkeypatch.setattr(Recorder, "record", lambda self, e: recorded.append(e.student) or record(self, e))
     runner.grade_class(released, "a1_bpe")
     assert len(judged) == 1 and recorded == ["student000"]
