@@ -13,7 +13,7 @@ from typing import Any
 from cs336lite.course.paths import CourseError
 from cs336lite.course.spec import Check, CheckResult, Spec, load_spec
 from cs336lite.grading import limited, protection
-from cs336lite.grading.client import RemoteStudent, Worker, WorkerFailure
+from cs336lite.grading.client import Budget, RemoteStudent, Worker, WorkerFailure
 from cs336lite.grading.submission import Submission
 from cs336lite.grading.verdicts import needs_of, reading, versions
 
@@ -26,6 +26,7 @@ class Bench:
         trust: hear even where too few layers of protection hold.
         strict: a new worker for every submission.
         layers: the layers to set; those that this machine lacks are left out.
+        budget: what a submission may use.
     """
 
     ATTEMPTS = 3
@@ -38,8 +39,10 @@ class Bench:
         trust: bool = False,
         strict: bool = False,
         layers: tuple[str, ...] = Worker.LAYERS,
+        budget: Budget | None = None,
     ) -> None:
         self.spec, self.seed, self.trust, self.strict, self.layers = spec, seed, trust, strict, layers
+        self.budget = budget or Budget()
         self.needs = needs_of(spec)
         self.worker: Worker | None = None
 
@@ -97,7 +100,7 @@ class Bench:
             if self.worker is not None:
                 break
             try:
-                self.worker = Worker(self.needs, layers=self.layers)
+                self.worker = Worker(self.needs, self.budget, self.layers)
                 layers = self.worker.layers()
             except WorkerFailure as failure:  # perhaps it was killed as it started
                 self.close()
@@ -127,7 +130,9 @@ _open: list[Bench] = []
 _begun: list[int] = []  # address space when the bench was ready
 
 
-def open_bench(path: str, source: str, seed: str, trust: bool, strict: bool, layers: list[str]) -> dict[str, Any]:
+def open_bench(
+    path: str, source: str, seed: str, trust: bool, strict: bool, layers: list[str], budget: dict
+) -> dict[str, Any]:
     """Load the checks. What a verdict says of them: points, versions, what to read.
 
     Raises CourseError for checks that cannot be loaded.
@@ -136,7 +141,7 @@ def open_bench(path: str, source: str, seed: str, trust: bool, strict: bool, lay
         spec = load_spec(path, source)
     except Exception as error:
         raise CourseError(f"the hidden checks in {path} cannot be loaded: {type(error).__name__}: {error}") from None
-    bench = Bench(spec, seed, trust=trust, strict=strict, layers=tuple(layers))
+    bench = Bench(spec, seed, trust=trust, strict=strict, layers=tuple(layers), budget=Budget(**budget))
     _open.append(bench)
     for name in bench.needs.warm:
         __import__(name)

@@ -140,9 +140,9 @@ class Limited:
         if now - self.step_began > self.limits.step_seconds or now - self.call_began > self.limits.call_seconds:
             raise self.kill("time")
 
-    def call(self, function: str, *args: Any) -> Any:
+    def call(self, function: str, *args: Any, bounded: bool = True) -> Any:
         """The value of a function. Raises Exceeded, Lost, Failed, and the function's own CourseError."""
-        self.begin(function, *args)
+        self.begin(function, *args, bounded=bounded)
         while True:
             while not self.connection.poll(self.PAUSE):
                 self.look()
@@ -196,13 +196,14 @@ class Limited:
 class Shared:
     """One limited process for many calls of one kind, started when it is needed and again when it was lost.
 
-    It may be used from several threads.
+    It may be used from several threads. ``ready`` names a function to call once at its start, without limits.
     """
 
     MOST_LOST = 3
 
-    def __init__(self, limits: Limits = Limits()) -> None:
+    def __init__(self, limits: Limits = Limits(), ready: str = "") -> None:
         self.limits = limits
+        self.ready = ready
         self.process: Limited | None = None
         self.lock = threading.Lock()
 
@@ -211,7 +212,10 @@ class Shared:
         with self.lock:
             for attempt in range(1, self.MOST_LOST + 1):
                 try:
-                    self.process = self.process or Limited(self.limits)
+                    if self.process is None:
+                        self.process = Limited(self.limits)
+                        if self.ready:
+                            self.process.call(self.ready, bounded=False)
                     return self.process.call(function, *args)
                 except Lost:
                     self.give_up()

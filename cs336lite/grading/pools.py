@@ -11,7 +11,7 @@ import atexit
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
@@ -154,7 +154,7 @@ class Bench:
         self.card: dict[str, Any] | None = None  # what the bench says of its checks, once it is open
         self.next: tuple = ()  # the call that waits until it is open
         self.grown = 0
-        judge_ = judge.source, judge.seed, judge.trust, judge.strict, list(judge.layers)
+        judge_ = judge.source, judge.seed, judge.trust, judge.strict, list(judge.layers), asdict(judge.budget)
         self.process.begin("cs336lite.grading.bench:open_bench", str(judge.source_path), *judge_, bounded=False)
 
     def hear(self, item: Item, most_exceeded: int) -> None:

@@ -69,6 +69,7 @@ class Judge:
     """
 
     LAYERS = client.Worker.LAYERS
+    BUDGET = client.Budget()
 
     def __init__(
         self, course: Path, assignment: str, keep: bool = True, *, trust: bool = False, strict: bool = False
@@ -90,7 +91,7 @@ class Judge:
         self.source_path, self.source, self.seed = path, source, seed
         self.name = path.stem
         self.trust, self.strict = trust, strict
-        self.layers = self.LAYERS
+        self.layers, self.budget = self.LAYERS, self.BUDGET
         self.code = hashlib.sha256(f"{grader_version()}/{source}/{seed}".encode()).hexdigest()
         self.pool: Any = None
 
