@@ -356,7 +356,7 @@ def test_pages_are_made_in_a_process_with_limits(monkeypatch):
     written, _ = exporter.from_notebook_node(costly(), {"nbgrader": plain})
     painter.close()
     found = BeautifulSoup(written, "html.parser")
-    assert "<svg" not in written and "the number is squared" in text(found.find(id="checks-double"))
+    assert "<svg" not in written and "squared: 2 < 3" in text(found.find(id="checks-double"))
     assert FORMULA.strip() in found.get_text()
 
 
