@@ -176,10 +176,6 @@ def rarest(counts: dict[Pair, int], merges: list[Pair]) -> Pair:
     return min(counts, key=lambda pair: (counts[pair], pair))
 
 
-def rarest_greatest(counts: dict[Pair, int], merges: list[Pair]) -> Pair:
-    return min(reversed(sorted(counts)), key=counts.__getitem__)
-
-
 def greatest_joined(counts: dict[Pair, int], merges: list[Pair]) -> Pair:
     return max(counts, key=lambda pair: (counts[pair], b"".join(pair)))
 
@@ -277,7 +273,6 @@ SMALLEST_IDS = replace(RIGHT, choose=smallest_ids)
 GREATEST_JOINED = replace(RIGHT, choose=greatest_joined)
 GREATEST_PRINTABLE = replace(RIGHT, choose=greatest_printable)
 RAREST = replace(RIGHT, choose=rarest)
-RAREST_GREATEST = replace(RIGHT, choose=rarest_greatest)
 SPECIALS_AS_TEXT = replace(RIGHT, texts=lambda text, names: [text])
 SPECIALS_REMOVED = replace(RIGHT, texts=lambda text, names: ["".join(cut(text, names)[0::2])])
 FIRST_LISTED = replace(RIGHT, texts=lambda text, names: cut_by_order(text, names)[0::2])
@@ -731,14 +726,14 @@ def expect_pairs(merges: list) -> None:
 
 
 def expect_learning(merges: Sequence[Pair], data: bytes, number: int, names: Sequence[str] = ()) -> None:
-    """Fail unless half of the first ``number`` merges are right, or all are those of a known misconception.
+    """Fail unless most of the first ``number`` merges are right, or all are those of a known misconception.
 
     What is asked beside the merges (sizes, ids, what is refused, …) says something only of who learns from the text.
     """
     task, found = (data, number, tuple(names)), tuple(merges[:number])
     right = RIGHT.merges(*task)
-    known = (trainer for trainer, _ in [*OF_TRAINING, (RAREST, ""), (RAREST_GREATEST, "")])
-    if 2 * len({*found} & {*right}) < len(right):
+    known = [RAREST, *(trainer for trainer, _ in OF_TRAINING)]
+    if 2 * len({*found} & {*right}) <= len(right):
         expect(any(found == trainer.merges(*task) for trainer in known), UNTRAINED)
 
 
@@ -1303,7 +1298,8 @@ def stops_when_no_pair_is_left(student, rng):
         ["ValueError", "IndexError", "KeyError", "StopIteration", "TypeError", "RuntimeError"], problem
     )
     data = frequent_pairs(rng)
-    expect_learning(trained(student, data, 256 + 6, [])[1], data, 6)
+    (first,) = learnt_merges(student, [(data, 256 + 6, [])])
+    expect_learning(first, data, 6)
     word = "".join(letters(rng, rng.randint(5, 9)))
     for data, number in [(word.encode(), len(word) - 1), (b"", 0), (word[0].encode(), 0)]:
         vocab, merges = trained(student, data, 256 + 40, [], problems)
@@ -1447,15 +1443,15 @@ def does_not_recount_everything(student, rng):
             len(merges) == number,
             "there are pairs to merge, but not as many merges came back as vocab_size allows",
         )
-        if 2 * frequent_choices(frequent, merges) < number:
+        if 2 * frequent_choices(frequent, merges) <= number:
             expect_learning(merges, data, few)
         least[name] = min(least[name], seconds)
 
-    recount("recount", 1)
-    recount("recount", 1)
-    learn("many", many)
-    if least["many"] / many < least["recount"] / 4:
-        return  # a merge is cheap even if it is charged with reading the file
+    for _ in range(2):
+        recount("recount", 1)
+        learn("many", many)
+        if least["many"] / many < least["recount"] / 4:
+            return  # a merge is cheap even if it is charged with reading the file
     for rounds in range(1, 6):
         recount("recount", 1)
         recount("recounts", passes)
