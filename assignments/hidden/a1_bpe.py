@@ -643,23 +643,22 @@ def drive_reading(student, vocab, merges, pieces):
     import operator
 
     class Enough(BaseException):
-        pass
+        """Goes through all handlers of the student's, with the ids that are out by now."""
 
     vocab = {int(i): token.encode("latin-1") for i, token in json.loads(vocab).items()}
-    ids, out = [], []
+    ids = []
 
     def stream():
         yield from pieces
-        out.extend(ids)
-        raise Enough
+        raise Enough(*ids)
 
     try:
         answer = student.Tokenizer(vocab, merges).encode_iterable(stream())
         for i in answer if hasattr(answer, "__iter__") else [None]:
             ids.append(operator.index(i) if hasattr(i, "__index__") else None)
-    except Enough:
-        pass
-    return out
+    except Enough as enough:
+        return list(enough.args)
+    return ids if ids == [None] else []  # more was never asked for, or the answer is nothing to iterate over
 
 
 # ---------------------------------------------------------------------------------------------------------------------
