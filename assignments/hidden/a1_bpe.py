@@ -765,7 +765,8 @@ def judge_lesson(lesson: Lesson, merges: tuple[Pair, ...]) -> None:
     for trainer, message in [*lesson.wrong, *OF_TRAINING]:
         if merges == trainer.merges(*task):
             raise Fail(message)
-    step = next((i for i, (ours, theirs) in enumerate(zip(right, merges, strict=False)) if ours != theirs), None)
+    steps = range(min(len(right), len(merges)))
+    step = next((i for i in steps if merges[i] != right[i]), None)
     expect(step is None or merges[step] not in RIGHT.candidates(*task)[step], f"ties are broken wrongly: {TIES}")
     raise Fail(lesson.otherwise)
 
@@ -1618,9 +1619,8 @@ def a_shuffled_vocabulary(rng) -> tuple[list[str], list[Pair], dict[int, bytes]]
     def make():
         merges, words = [], []
         names = letters(rng, 18)
-        for x, y, z in zip(
-            names[0::3], names[1::3], names[2::3], strict=True
-        ):  # the pair on the left has the lower rank
+        for x, y, z in zip(names[0::3], names[1::3], names[2::3], strict=True):
+            # the pair on the left has the lower rank
             merges += [(x.encode(), y.encode()), (y.encode(), z.encode())]
             words += [x + y + z, y + z, x + y]
         rng.shuffle(words)
