@@ -4,6 +4,7 @@ Every attack stands beside an honest twin that does the same without the trick: 
 it deserves.
 """
 
+import ast
 import sys
 
 import catalogue
@@ -22,6 +23,7 @@ SLOW = KNOWN["wrong_recounts_everything"]
 
 # takes the place of what runs the drivers; a driver that has an entry in FORGED is answered by it
 FORGE = """
+import ast
 import sys
 
 FORGED = {}
@@ -243,7 +245,7 @@ def test_the_honest_twin_gets_what_its_work_deserves(graded, source, most):
 
 @pytest.mark.parametrize("name", [name for name in KNOWN if name.startswith("hollow")])
 def test_hollow_solutions_get_little(graded, name):
-    said = catalogue.field(catalogue.ast.get_docstring(catalogue.ast.parse(KNOWN[name])) or "", "most")
+    said = catalogue.field(ast.get_docstring(ast.parse(KNOWN[name])), "most")
     assert points(graded(KNOWN[name])) <= int(said)
 
 
