@@ -3,11 +3,12 @@
 import os
 import signal
 import sys
+import time
 
 import pytest
 
 from cs336lite.course.spec import StudentError
-from cs336lite.grading.client import Budget, Needs, Worker, WorkerFailure
+from cs336lite.grading.client import Budget, Meter, Needs, Worker, WorkerFailure
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="grading runs on Linux")
 
@@ -211,6 +212,55 @@ def test_processor_time_is_measured_from_outside(worker):
         student.begin(10)
         short, long = student.cpu_seconds(call, 1_000), student.cpu_seconds(call, 5_000_000)
     assert long > 10 * short
+
+
+def add_up(student, n):
+    return sum(range(n))
+
+
+def test_a_yardstick_is_measured_where_no_submission_ran(worker):
+    source = "import builtins\nfast = builtins.sum\nbuiltins.sum = lambda x: [fast(x) for _ in range(30)][0]"
+    with worker.student((("1", source),)) as student:
+        student.begin(10)
+        answer, seconds = student.timed(add_up, 300_000)
+        assert answer == sum(range(300_000))
+        assert seconds > 5 * min(student.yardstick(add_up, 300_000) for _ in range(3))
+        student.stop()
+        assert seconds > 5 * min(student.yardstick(add_up, 300_000) for _ in range(3))
+
+
+def test_a_yardstick_costs_the_submission_nothing(worker):
+    with worker.student((("1", ""),)) as student:
+        student.begin(1)
+        student.yardstick(add_up, 3_000_000)
+        assert student.spent == student.check_spent == 0
+
+
+def test_a_submission_stands_still_while_a_yardstick_is_measured(worker):
+    source = (
+        "import threading\ndef work():\n    while True: pass\n"
+        "def f(): threading.Thread(target=work, daemon=True).start()"
+    )
+    with worker.student((("1", source),)) as student:
+        student.begin(10)
+        student.run(call)
+        meter = Meter(student.child.pid, 10, 10, 128)
+        with worker.halted(student.child.number):
+            before = meter.used()
+            worker.yardstick(add_up, 10_000_000)
+            during = meter.used() - before
+        while meter.used() == before:  # it goes on
+            meter.look()
+        start, used = time.monotonic(), meter.used()
+        worker.yardstick(add_up, 10_000_000)
+        time.sleep(max(0.0, 0.3 - (time.monotonic() - start)))
+        assert during < (meter.used() - used) / 3
+
+
+def test_a_yardstick_that_fails_is_no_fault_of_the_submission(worker):
+    with worker.student((("1", ""),)) as student, pytest.raises(WorkerFailure):
+        student.yardstick(call)
+    assert answer(worker, "def f(): return 1") == 1
 
 
 def test_the_environment_tells_nothing(worker):

@@ -77,6 +77,7 @@ class Worker:
         self.budget = budget
         sweep()
         self.scratch = Scratch("worker")
+        self.bare: RemoteStudent | None = None  # without cells, for yardsticks
         self.folder = self.scratch.path
         self.wrapped = "bubblewrap" in layers and bubblewrap.way() is not None
         root = os.geteuid() == 0
@@ -170,6 +171,30 @@ class Worker:
         self.kill(child.number)
         return child.layers
 
+    @contextmanager
+    def halted(self, number: int) -> Iterator[None]:
+        """Let a child stand still. Raises WorkerFailure when the worker is gone."""
+        self.signal(b"halt", number)
+        yield
+        self.signal(b"wake", number)
+
+    def signal(self, what: bytes, number: int) -> None:
+        if self.ask(b"%s %d" % (what, number), 60) != b"0":
+            raise WorkerFailure("the grading worker was lost")
+
+    def yardstick(self, driver: Callable, *args: Any) -> float:
+        """The processor seconds of a driver in a child in which no submission ever ran. Raises WorkerFailure."""
+        if self.bare is not None and self.bare.spent + self.bare.idle > self.budget.idle_seconds / 2:
+            self.bare.close()  # before it meets its own limits
+            self.bare = None
+        if self.bare is None:
+            self.bare = RemoteStudent(self, (), "yardstick")
+        self.bare.begin(self.budget.submission_seconds)
+        try:
+            return self.bare.cpu_seconds(driver, *args)
+        except StudentError as error:
+            raise WorkerFailure(f"a yardstick could not be measured: {error}") from None
+
     def close(self) -> None:
         self.control.close()  # at which a worker that is well ends by itself
         try:
@@ -256,6 +281,15 @@ class RemoteStudent:
 
     def cpu_seconds(self, driver: Callable, *args: Any) -> float:
         return self.measure(driver, args)[1]
+
+    def timed(self, driver: Callable, *args: Any) -> tuple[Any, float]:
+        return self.measure(driver, args)
+
+    def yardstick(self, driver: Callable, *args: Any) -> float:
+        if self.child is None:
+            return self.worker.yardstick(driver, *args)
+        with self.worker.halted(self.child.number):  # a thread of the submission's could slow it down
+            return self.worker.yardstick(driver, *args)
 
     def file(self, data: bytes) -> str:
         self.files += 1

@@ -8,7 +8,7 @@ Over the control socket the client sends ``spawn FOLDER`` with one end of a sock
 ``reap PID`` for a child that has closed its end. A spawned child
 sets its limits and its jail, in which of all inputs FOLDER alone can be read, says which layers hold, and then answers
 frames on its socket (see `wire`): ``load`` runs the submission's cells, ``run`` runs a driver beside them. Nothing in
-this process knows an expected answer.
+this process knows an expected answer. ``halt PID`` and ``wake PID`` let a child stand still and go on.
 
 ``options.json`` beside this file says:
     path, warm          folders to import from; modules to import before any fork
@@ -24,6 +24,7 @@ this process knows an expected answer.
 from __future__ import annotations
 
 import array
+import contextlib
 import ctypes
 import importlib
 import json
@@ -106,6 +107,10 @@ def main() -> None:
                 os._exit(0)
             channel.close()
             control.send(str(pid).encode())
+        elif message.startswith((b"halt ", b"wake ")):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(int(message[5:]), signal.SIGSTOP if message.startswith(b"halt ") else signal.SIGCONT)
+            control.send(b"0")
         elif message.startswith((b"kill ", b"reap ")):
             control.send(end(int(message[5:]), patience=2.0 if message.startswith(b"reap ") else 0.0))
 
