@@ -88,6 +88,7 @@ class Worker:
         # whether the kernel counts the threads of this worker and its children by themselves
         self.counted_alone = surroundings.counts_by_namespace() if changed else user not in (None, surroundings.NOBODY)
         surroundings.prepare(self.folder)
+        surroundings.open_up(self.folder)
         self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         library, packages = str(self.folder / "library"), surroundings.site_folders()
         readable = surroundings.readable_paths()
@@ -106,8 +107,9 @@ class Worker:
             "roots": [*surroundings.roots(), *surroundings.DEVICES, library, str(self.folder / "matplotlib")],
             "seconds": int(budget.load_seconds + budget.submission_seconds) + 10,  # the client's own limits come first
         }
-        (self.folder / "worker" / "options.json").write_text(json.dumps(options))  # too long for a command line
-        surroundings.open_up(self.folder)
+        path = self.folder / "worker" / "options.json"  # too long for a command line
+        path.write_text(json.dumps(options))
+        path.chmod(0o644)
         program = [surroundings.interpreter(), "-s", "-P", "-S", str(self.folder / "worker" / "worker.py")]
         wrapper = bubblewrap.command(self.folder) if self.wrapped else []
         self.control.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)

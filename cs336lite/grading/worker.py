@@ -35,6 +35,7 @@ import sys
 import time
 import traceback
 import types
+from collections.abc import Callable
 
 CELL = "<cell {}>"
 PR_SET_PDEATHSIG = 1
@@ -65,8 +66,7 @@ def main() -> None:
     sys.argv[1:] = []
     held = options["held"]
     jail.hold(held)
-    for folders in [sys.path, *(module.__path__ for module in sys.modules.values() if hasattr(module, "__path__"))]:
-        folders[:] = [jail.reach(folder, held) for folder in folders]
+    name_by_handle(held, jail.reach)
     roots, readable, listable = ([jail.reach(p, held) for p in options[k]] for k in ("roots", "readable", "listable"))
     if options["user"] is not None:
         jail.become(options["user"])
@@ -114,6 +114,21 @@ def main() -> None:
             control.send(str(pid).encode())
         elif message.startswith((b"kill ", b"reap ")):
             control.send(end(int(message[5:]), patience=2.0 if message.startswith(b"reap ") else 0.0))
+
+
+def name_by_handle(held: list[str], reach: Callable[[str, list[str]], str]) -> None:
+    """Let imports and the standard library name what is held as it can be reached."""
+    for folders in [sys.path, *(module.__path__ for module in sys.modules.values() if hasattr(module, "__path__"))]:
+        folders[:] = [reach(folder, held) for folder in folders]
+    os.environ["MPLCONFIGDIR"] = reach(os.environ["MPLCONFIGDIR"], held)
+    realpath = os.path.realpath
+
+    def real(path: object, **more: object) -> object:
+        found = realpath(path, **more)
+        return reach(found, held) if isinstance(found, str) else found
+
+    if held:
+        os.path.realpath = real
 
 
 def pretend_writable(folder: str) -> None:
