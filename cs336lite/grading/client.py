@@ -229,6 +229,9 @@ class Worker:
         try:
             self.process.wait(2)
         except subprocess.TimeoutExpired:
+            if self.pid:  # bubblewrap, which waits for it, may have no right to take it with it
+                with suppress(ProcessLookupError):
+                    os.kill(self.pid, signal.SIGKILL)
             self.process.kill()
             self.process.wait()
         self.process.stderr.close()

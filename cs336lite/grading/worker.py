@@ -70,8 +70,6 @@ def main() -> None:
     roots, readable, listable = ([jail.reach(p, held) for p in options[k]] for k in ("roots", "readable", "listable"))
     if options["user"] is not None:
         jail.become(options["user"])
-    if os.getpid() == 1:  # of a namespace of its own; becoming another has undone what bubblewrap set
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     pretend_writable(os.environ["MPLCONFIGDIR"])
     for name in options["warm"]:
         importlib.import_module(name)
