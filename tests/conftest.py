@@ -9,9 +9,7 @@ import subprocess
 import sys
 import tempfile
 import textwrap
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -162,24 +160,6 @@ def small_course(tmp_path: Path) -> Path:
     source.parent.mkdir(parents=True)
     source.write_text(json.dumps(small_notebook(*marked)))
     return course
-
-
-@pytest.fixture
-def older_kernel(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """Lets workers of this process find an older Landlock than the kernel's, or none (0)."""
-    from cs336lite.grading import surroundings
-
-    prepare = surroundings.prepare
-
-    def has(version: int) -> None:
-        def prepared(folder: Path, *more: Any) -> None:
-            prepare(folder, *more)
-            with (folder / "worker" / "jail.py").open("a") as file:
-                file.write(f"\n\ndef landlock_version():\n    return {version}\n")
-
-        monkeypatch.setattr(surroundings, "prepare", prepared)
-
-    return has
 
 
 def submit(course: Path, student: str, content: dict | bytes | str) -> Path:

@@ -176,10 +176,9 @@ def landlock_version() -> int:
     return max(0, ctypes.CDLL(None, use_errno=True).syscall(LANDLOCK_CREATE, None, 0, 1))
 
 
-def set_landlock(readable: list[str], listable: list[str]) -> None:
+def set_landlock(readable: list[str], listable: list[str], version: int) -> None:
     """Allow reading below ``readable`` and listing below ``listable``; no other access to files, and no TCP."""
     libc = ctypes.CDLL(None, use_errno=True)
-    version = landlock_version()
     if version < 1:
         raise JailError("Landlock: this kernel has none")
     rights = (1 << {1: 13, 2: 14}.get(version, 15 if version < 5 else 16)) - 1
@@ -244,16 +243,24 @@ def limit(memory: int, seconds: int, threads: int) -> None:
 
 
 def confine(readable: list[str], listable: list[str] = (), layers: list[str] | tuple[str, ...] = LAYERS) -> list[str]:
-    """Set the named layers; the names of those that hold here. Raises nothing for one that is missing."""
+    """Set the named layers; the names of those that hold here. Raises nothing for one that is missing.
+
+    "Landlock 2" stands for what a kernel of that ABI version has of Landlock, whatever this one has.
+    """
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
     done = []
-    for name, layer in zip(LAYERS, (lambda: set_landlock(readable, listable), set_seccomp)):
-        if name in layers:
-            try:
-                layer()
-                done.append(WEAK_LANDLOCK if name == "Landlock" and landlock_version() < 3 else name)
-            except (JailError, KeyError, OSError):
-                continue
+    for layer in sorted(layers):  # in the order of LAYERS
+        name, _, most = layer.partition(" ")
+        try:
+            if name == "Landlock":
+                version = min(landlock_version(), int(most or 99))
+                set_landlock(readable, listable, version)
+                done.append(name if version >= 3 else WEAK_LANDLOCK)
+            elif name == "seccomp":
+                set_seccomp()
+                done.append(name)
+        except (JailError, KeyError, OSError):
+            continue
     return done

@@ -424,24 +424,15 @@ def quick_budgets() -> None:
     names = {field.name for field in dataclasses.fields(client.Budget)}
     wanted = {"load_seconds": 4.0, "submission_seconds": 15.0, "idle_seconds": 4.0}
     budget = client.Budget(**{name: value for name, value in wanted.items() if name in names})
-    verdicts.Worker = functools.partial(client.Worker, budget=budget)
+    verdicts.Judge.BUDGET = budget
 
 
 def older_kernel(landlock: int) -> None:
-    """Let the jails of this process find an older Landlock than the kernel's, or none (0)."""
-    from cs336lite.grading import surroundings
+    """Let the jails of this run find an older Landlock than the kernel's, or none (0)."""
+    from cs336lite.grading import verdicts
 
-    prepare = surroundings.prepare
-
-    def prepared(folder: Path, *more: Any) -> None:
-        prepare(folder, *more)
-        with (folder / "worker" / "jail.py").open("a") as file:
-            file.write(
-                f"\n\nversion_of_the_kernel = landlock_version\n\n\ndef landlock_version():\n"
-                f"    return min({landlock}, version_of_the_kernel())\n"
-            )
-
-    surroundings.prepare = prepared
+    layers = [f"Landlock {landlock}" if name == "Landlock" else name for name in verdicts.Judge.LAYERS]
+    verdicts.Judge.LAYERS = tuple(layers)
 
 
 def swapping(course: Path, swaps: dict[str, dict]) -> Callable:
@@ -557,9 +548,8 @@ def leaks(folder: Path, secrets: list[str]) -> list[str]:
     return [str(p.relative_to(folder)) for p in found if any(s in p.read_text(errors="replace") for s in secrets)]
 
 
-if __name__ in ("__main__", "__mp_main__"):  # also in the processes of the grader's pool, which import the main module
+if __name__ == "__main__":
     quick_budgets()
     if (landlock := json.loads(sys.argv[3])["landlock"]) is not None:
         older_kernel(landlock)
-if __name__ == "__main__":
     main()
