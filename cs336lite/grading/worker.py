@@ -29,6 +29,7 @@ import ctypes
 import importlib
 import json
 import os
+import resource
 import signal
 import socket
 import sys
