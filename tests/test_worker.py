@@ -2,7 +2,9 @@
 
 import os
 import signal
+import subprocess
 import sys
+import tempfile
 import time
 
 import pytest
@@ -320,7 +322,7 @@ def test_a_worker_that_is_killed_is_no_fault_of_the_submission(worker):
     with Worker() as victim, victim.student((("1", "def f(): return 1"),)) as student:
         student.begin(5)
         assert student.run(call) == 1
-        victim.process.kill()
+        os.kill(victim.pid, signal.SIGKILL)
         with pytest.raises(WorkerFailure):  # soon: the kernel ends its children one after another
             while True:
                 student.run(call)
@@ -341,3 +343,36 @@ def test_a_child_killed_from_outside_is_told_apart(worker):
         with pytest.raises(StudentError):
             student.run(call)
         assert not student.killed
+
+
+NAMED = """
+import ctypes, time
+def f(name):
+    ctypes.CDLL(None).prctl(15, name)
+    time.sleep(0.2)  # somebody looks meanwhile
+    return name
+"""
+
+
+@pytest.mark.parametrize("name", [b"\xff\xfe", b") R 1 1 1 1", b"\n) Z 0", b"\xed\xa0\x80 ("])
+def test_what_a_process_calls_itself_does_not_matter(worker, name):
+    with worker.student((("1", NAMED),)) as student:
+        student.begin(5)
+        for turn in (b"", b"x"):
+            assert student.run(call, name + turn) == name + turn
+        assert student.child is not None and student.idle > 0.1
+
+
+def test_a_machine_without_room_for_a_process_is_no_fault_of_a_submission(monkeypatch, tmp_path):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with monkeypatch.context() as patch:
+        patch.setattr(subprocess, "Popen", no_room)
+        with pytest.raises(WorkerFailure, match="could not be started"):
+            Worker()
+    assert not list(tmp_path.iterdir())
+    with Worker() as worker:
+        assert answer(worker, "def f(): return 1") == 1
+
+
+def no_room(*_, **__):
+    raise BlockingIOError(11, "Resource temporarily unavailable")
