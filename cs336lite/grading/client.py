@@ -48,10 +48,12 @@ class Budget:
 
 @dataclass(frozen=True)
 class Needs:
-    """What an assignment asks of a worker: modules to import once, and library functions that must raise."""
+    """What an assignment asks of a worker: modules to import once, library functions that must raise (see `refusal`),
+    and modules of the course that may be imported."""
 
     warm: tuple[str, ...] = ()
     refused: tuple[str, ...] = ()
+    modules: tuple[str, ...] = ()
 
 
 class WorkerFailure(BaseException):
@@ -78,10 +80,11 @@ class Worker:
         sweep()
         self.scratch = Scratch("worker")
         self.folder = self.scratch.path
+        self.absent = surroundings.course_modules() - {f"cs336lite.{name}" for name in needs.modules}
         self.wrapped = "bubblewrap" in layers and bubblewrap.way() is not None
         root = os.geteuid() == 0
         user = surroundings.stranger() if root and not (self.wrapped and bubblewrap.changes_user()) else None
-        surroundings.prepare(self.folder, user)
+        surroundings.prepare(self.folder, user, needs.modules)
         self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         library, packages = str(self.folder / "library"), surroundings.site_folders()
         readable = surroundings.readable_paths()
@@ -90,10 +93,12 @@ class Worker:
             "path": [library, *packages],
             "warm": needs.warm,
             "refused": needs.refused,
+            "packages": packages,
             "user": user,
             "keep_reading": closed and not self.wrapped,
             "layers": layers,
             "shut": surroundings.shut_modules(),
+            "absent": sorted(self.absent),
             "readable": [*readable, *surroundings.DEVICES, str(self.folder)],
             "listable": sorted({os.path.dirname(path) for path in readable if path not in surroundings.roots()}),
             "roots": [*surroundings.roots(), *surroundings.DEVICES, library, str(self.folder / "matplotlib")],
@@ -403,8 +408,9 @@ class RemoteStudent:
     def advice(self, kind: str, detail: Any) -> str:
         """What to do about an exception. A name that the child tells is repeated only if this side knows it too."""
         if kind == "LibraryCall" and detail in self.worker.needs.refused:
-            return f": `{detail}` is what this exercise asks you to write"
-        if kind == "ModuleNotFoundError" and isinstance(detail, str) and detail in surroundings.shut_modules():
+            return f": `{detail.strip('*_')}` is what this exercise asks you to write"
+        shut = (*surroundings.shut_modules(), *self.worker.absent)
+        if kind == "ModuleNotFoundError" and isinstance(detail, str) and detail in shut:
             return f": `{detail}` is not there when work is graded; write what you need of it"
         return ""
 

@@ -12,10 +12,12 @@ this process knows an expected answer.
 
 ``options.json`` beside this file says:
     path, warm          folders to import from; modules to import before any fork
-    refused             dotted names of library functions that raise, because an exercise is to write them
+    refused             library functions that raise, because an exercise is to write them (see `refusal`)
+    packages            folders of installed packages
     user, keep_reading  the user to become when started as root, and whether it may read what root may (see `jail.become`)
     layers              the layers of `jail` to set
     shut                modules that are installed and may not be imported
+    absent              modules of the course that are not there when work is graded
     readable, listable  files and folders that may be read; folders of which the names may be seen
     roots               the few folders in which all of these lie
     memory, seconds, threads    limits of a child
@@ -58,6 +60,7 @@ def main() -> None:
         options = json.load(file)
     sys.path.insert(0, here)
     import jail  # beside this file, loaded without the package
+    import refusal
     import wire
 
     sys.path.remove(here)
@@ -75,8 +78,9 @@ def main() -> None:
         for method in vars(torch.optim.Optimizer).values():
             if hasattr(method, "__wrapped__"):
                 method.__wrapped__.__dynamo_disable = method.__wrapped__
-    for name in options["refused"]:
-        refuse(name)
+    if options["refused"]:
+        refusal.refuse(options["refused"], options["packages"])
+    sys.modules.update(dict.fromkeys(options["absent"]))  # None: an import fails, and says which module is missing
     sys.meta_path.insert(0, Shut(frozenset(options["shut"])))
     memory = address_space() + options["memory"]
     jail.confine(options["readable"], options["listable"], [name for name in options["layers"] if name == "Landlock"])
@@ -123,24 +127,6 @@ class Shut:
     def find_spec(self, name: str, path: object = None, target: object = None) -> None:
         if name.partition(".")[0] in self.names:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-
-
-class LibraryCall(Exception):
-    """Raised in place of a library function that does what the exercise asks for."""
-
-
-def refuse(name: str) -> None:
-    """Let a function of a library, given by its dotted name, raise `LibraryCall`. Raises when there is none."""
-    path, _, last = name.rpartition(".")
-    owner = importlib.import_module(path.split(".")[0])
-    for part in path.split(".")[1:]:
-        owner = getattr(owner, part)
-    getattr(owner, last)  # a name that does not exist is a mistake in the spec
-
-    def refused(*args: object, **kwargs: object) -> None:
-        raise LibraryCall(name)
-
-    setattr(owner, last, refused)
 
 
 def receive(control: socket.socket) -> tuple[bytes, list[int]]:
@@ -229,9 +215,9 @@ class Child:
 
 def detail(error: BaseException) -> str:
     """What may be said of an exception beside its type: the name that was missing or refused."""
-    if isinstance(error, LibraryCall):
-        return str(error)
     name = getattr(error, "name", "") if isinstance(error, (MissingName, ModuleNotFoundError)) else ""
+    if type(error).__name__ == "LibraryCall":
+        name = getattr(error, "entry", "")
     return name if isinstance(name, str) else ""
 
 
