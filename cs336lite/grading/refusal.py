@@ -19,6 +19,7 @@ import importlib
 import importlib.machinery
 import inspect
 import re
+import sys
 import types
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -74,15 +75,16 @@ def refuse_name(name: str, codes: dict[tuple[str, str], str], operations: dict[s
     owner = importlib.import_module(path.split(".")[0])
     for part in path.split(".")[1:]:
         owner = getattr(owner, part)
-    thing = getattr(owner, last)  # a name that does not exist is a mistake in the spec
-    functions = list(functions_of(thing))
+    thing = sys.modules.get(name)  # some packages do not keep their modules as attributes
+    thing = getattr(owner, last) if thing is None else thing  # a name that does not exist is a mistake in the spec
+    functions = [f for f in functions_of(thing) if place(f.__code__) not in codes]  # the first name is the one told
     for function in functions:
         if function.__code__.co_qualname == function.__qualname__:  # not a decorator's, which others have too
             codes[place(function.__code__)] = name
         function.__code__ = raising(function.__code__, name)
     if hasattr(thing, "_qualified_op_name"):  # a packet of operations: autograd needs the packet itself
         operations[thing._qualified_op_name] = name
-    elif not functions:
+    elif not isinstance(thing, (type, types.ModuleType, types.FunctionType)):
         setattr(owner, last, raiser(name))
 
 

@@ -26,8 +26,9 @@ this process knows an expected answer.
 from __future__ import annotations
 
 import array
+import contextlib
 import ctypes
-import importlib
+import importlib.machinery
 import json
 import os
 import resource
@@ -78,10 +79,14 @@ def main() -> None:
         for method in vars(torch.optim.Optimizer).values():
             if hasattr(method, "__wrapped__"):
                 method.__wrapped__.__dynamo_disable = method.__wrapped__
+        if "torch._dynamo" not in sys.modules:  # and so would torch.func, for this alone
+            off = types.SimpleNamespace(_disable=contextlib.nullcontext)
+            torch._dynamo = types.SimpleNamespace(compiled_autograd=off)
     if options["refused"]:
         refusal.refuse(options["refused"], options["packages"])
     sys.modules.update(dict.fromkeys(options["absent"]))  # None: an import fails, and says which module is missing
-    sys.meta_path.insert(0, Shut(frozenset(options["shut"])))
+    shut = frozenset(options["shut"])
+    sys.meta_path[:] = [Shut(shut, f) if f is importlib.machinery.PathFinder else f for f in sys.meta_path]
     memory = address_space() + options["memory"]
     jail.confine(options["readable"], options["listable"], [name for name in options["layers"] if name == "Landlock"])
     control.send(b"ready")
@@ -119,14 +124,13 @@ def address_space() -> int:
 
 
 class Shut:
-    """Import of a module that the course does not have fails as if it were not installed."""
+    """Finds modules in folders as Python does, but for those that the course does not have: as if not installed."""
 
-    def __init__(self, names: frozenset[str]) -> None:
-        self.names = names
+    def __init__(self, names: frozenset[str], finder: type) -> None:
+        self.names, self.finder = names, finder
 
-    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
-        if name.partition(".")[0] in self.names:
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+    def find_spec(self, name: str, path: object = None, target: object = None) -> object:
+        return None if name.partition(".")[0] in self.names else self.finder.find_spec(name, path, target)
 
 
 def receive(control: socket.socket) -> tuple[bytes, list[int]]:
