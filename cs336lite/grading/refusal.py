@@ -84,7 +84,7 @@ def refuse_name(name: str, codes: dict[tuple[str, str], str], operations: dict[s
         function.__code__ = raising(function.__code__, name)
     if hasattr(thing, "_qualified_op_name"):  # a packet of operations: autograd needs the packet itself
         operations[thing._qualified_op_name] = name
-    elif not isinstance(thing, (type, types.ModuleType, types.FunctionType)):
+    elif not any(functions_of(thing)):  # not written in Python
         setattr(owner, last, raiser(name))
 
 
@@ -148,21 +148,22 @@ def _raise() -> None:
     raise "an exception"  # noqa: B016, the constant is exchanged for one
 
 
+TEMPLATE = _raise.__code__
+HAS_DOCSTRING = 0x4000000
+NO_FLAGS = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR | HAS_DOCSTRING
+
+
 def raising(code: types.CodeType, entry: str) -> types.CodeType:
-    """Code that raises `LibraryCall`, to be had in place of another's; whatever the arguments are."""
-    exchanged = tuple(refused(entry) if constant == "an exception" else constant for constant in TEMPLATE.co_consts)
-    return TEMPLATE.replace(
-        co_consts=exchanged,
-        co_freevars=code.co_freevars,
-        co_name=code.co_name,
-        co_qualname=code.co_qualname,
-        co_filename=code.co_filename,
+    """Code with the same signature that raises `LibraryCall`."""
+    return code.replace(
+        co_code=TEMPLATE.co_code,
+        co_consts=tuple(refused(entry) if c == "an exception" else c for c in TEMPLATE.co_consts),
+        co_exceptiontable=TEMPLATE.co_exceptiontable,
+        co_linetable=TEMPLATE.co_linetable,
+        co_stacksize=TEMPLATE.co_stacksize,
+        co_flags=code.co_flags & ~NO_FLAGS,
+        co_names=(),
     )
-
-
-TEMPLATE = _raise.__code__.replace(
-    co_varnames=("args", "kwargs"), co_nlocals=2, co_flags=inspect.CO_VARARGS | inspect.CO_VARKEYWORDS | 3
-)
 
 
 class Rule:

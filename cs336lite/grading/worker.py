@@ -31,6 +31,7 @@ import ctypes
 import importlib.machinery
 import json
 import os
+import re
 import resource
 import signal
 import socket
@@ -40,6 +41,7 @@ import traceback
 import types
 
 CELL = "<cell {}>"
+REFUSED_IN_SCRIPT = re.compile(r"^RuntimeError: LibraryCall: (\S+)", re.MULTILINE)  # how TorchScript passes it on
 PR_SET_PDEATHSIG = 1
 SKIPPED_CELL_MAGICS = (
     "%%bash",
@@ -196,7 +198,10 @@ class Child:
             return pack("error", kind=kind, detail="", cell="", line=0)
         except BaseException as error:
             cell, line = place(error)
-            return pack("error", kind=type(error).__name__, detail=detail(error), cell=cell, line=line)
+            kind, said = type(error).__name__, detail(error)
+            if type(error) is RuntimeError and (found := REFUSED_IN_SCRIPT.search(str(error))):
+                kind, said = "LibraryCall", found[1]
+            return pack("error", kind=kind, detail=said, cell=cell, line=line)
 
     def load(self, cells: list, name: str) -> None:
         """Run every cell in order; one that fails does not stop those after it, as in a notebook."""
