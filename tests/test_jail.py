@@ -361,10 +361,10 @@ def test_an_older_kernel_is_known_and_is_not_enough(version):
         assert held == (("Landlock (before ABI 3)", "seccomp") if version else ("seccomp",))
         assert protection.missing(held) and not protection.missing([*held, "bubblewrap"])
         for flags in ("os.O_TRUNC", "os.O_TRUNC | 3", "os.O_TRUNC | os.O_WRONLY" if version else "3"):
-            body = f"os.open(sys.path[0] + '/cs336lite/course.py', {flags})"
+            body = f"os.open(sys.path[0] + '/cs336lite/course/__init__.py', {flags})"
             assert attempt(worker, body) == "PermissionError", flags
-        assert attempt(worker, "os.truncate(sys.path[0] + '/cs336lite/course.py', 0)") == "PermissionError"
-        assert (worker.folder / "library" / "cs336lite" / "course.py").stat().st_size > 0
+        assert attempt(worker, "os.truncate(sys.path[0] + '/cs336lite/course/__init__.py', 0)") == "PermissionError"
+        assert (worker.folder / "library" / "cs336lite" / "course" / "__init__.py").stat().st_size > 0
         assert attempt(worker, "print('x', file=open(os.devnull, 'w')); return 1") == 1
 
 

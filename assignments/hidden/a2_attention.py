@@ -47,6 +47,16 @@ REFUSED = (  # an exercise is to write them
     "torch._native_multi_head_attention",
     "torch.nn.MultiheadAttention",
     "torch.nn.modules.activation.MultiheadAttention",
+    *("torch._C._te.lower", "torch._C._te.TensorExprKernel"),  # these compile any operation
+    *(
+        "*softmax*",
+        "*scaled_dot_product*",
+        "*multi_head_attention*",
+        "*math_attention*",
+        "flex_attention*",
+        "attention*",
+    ),
+    *("sdpa_dense*", "*transformer_encoder_layer*"),  # under whatever other name the library has them
 )
 ATTENTION = ("Vaswani et al. 2017, Attention Is All You Need, section 3.2.1", "https://arxiv.org/abs/1706.03762")
 HEADS = ("Vaswani et al. 2017, Attention Is All You Need, section 3.2.2", "https://arxiv.org/abs/1706.03762")

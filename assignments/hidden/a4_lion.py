@@ -23,7 +23,11 @@ OPTIMIZERS = (
     *("ASGD", "Adadelta", "Adafactor", "Adagrad", "Adam", "AdamW", "Adamax", "LBFGS", "Muon", "NAdam", "RAdam"),
     *("RMSprop", "Rprop", "SGD", "SparseAdam"),
 )
-REFUSED = tuple(f"torch.optim.{name}.step" for name in OPTIMIZERS)  # another optimizer by the name of Lion
+REFUSED = (  # another optimizer by the name of Lion
+    *(f"torch.optim.{name}.step" for name in OPTIMIZERS),
+    *sorted({getattr(torch.optim, name).__module__ for name in OPTIMIZERS}),  # the functions that do the work
+    *("torch.optim._functional", "*_fused_adam*", "*_fused_sgd*", "*_fused_adagrad*"),
+)
 PAPER = "https://arxiv.org/abs/2302.06675"
 READ = {  # where to read on, by exercise
     "direction": ("Chen et al. 2023, Symbolic Discovery of Optimization Algorithms, algorithm 2", PAPER),

@@ -50,10 +50,12 @@ class Budget:
 
 @dataclass(frozen=True)
 class Needs:
-    """What an assignment asks of a worker: modules to import once, and library functions that must raise."""
+    """What an assignment asks of a worker: modules to import once, library functions that must raise (see `refusal`),
+    and modules of the course that may be imported."""
 
     warm: tuple[str, ...] = ()
     refused: tuple[str, ...] = ()
+    modules: tuple[str, ...] = ()
 
 
 class WorkerFailure(BaseException):
@@ -81,6 +83,7 @@ class Worker:
         self.scratch = Scratch("worker")
         self.bare: RemoteStudent | None = None  # without cells, for yardsticks
         self.folder = self.scratch.path
+        self.absent = surroundings.course_modules() - {f"cs336lite.{name}" for name in needs.modules}
         self.wrapped = "bubblewrap" in layers and bubblewrap.way() is not None
         root = os.geteuid() == 0
         changed = self.wrapped and bubblewrap.changes_user()  # it is in a user namespace
@@ -88,7 +91,7 @@ class Worker:
         self.user = os.geteuid() if user is None else user
         # whether the kernel counts the threads of this worker and its children by themselves
         self.counted_alone = surroundings.counts_by_namespace() if changed else user not in (None, surroundings.NOBODY)
-        surroundings.prepare(self.folder)
+        surroundings.prepare(self.folder, needs.modules)
         surroundings.open_up(self.folder)
         self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         library, packages = str(self.folder / "library"), surroundings.site_folders()
@@ -99,10 +102,12 @@ class Worker:
             "path": [library, *packages],
             "warm": needs.warm,
             "refused": needs.refused,
+            "packages": packages,
             "user": user,
             "held": self.held,
             "layers": layers,
             "shut": surroundings.shut_modules(),
+            "absent": sorted(self.absent),
             "readable": [*readable, *surroundings.DEVICES, str(self.folder)],
             "listable": sorted({os.path.dirname(path) for path in readable if path not in surroundings.roots()}),
             "roots": [*surroundings.roots(), *surroundings.DEVICES, library, str(self.folder / "matplotlib")],
@@ -510,8 +515,9 @@ class RemoteStudent:
     def advice(self, kind: str, detail: Any) -> str:
         """What to do about an exception. A name that the child tells is repeated only if this side knows it too."""
         if kind == "LibraryCall" and detail in self.worker.needs.refused:
-            return f": `{detail}` is what this exercise asks you to write"
-        if kind == "ModuleNotFoundError" and isinstance(detail, str) and detail in surroundings.shut_modules():
+            return f": `{detail.strip('*_')}` is what this exercise asks you to write"
+        shut = (*surroundings.shut_modules(), *self.worker.absent)
+        if kind == "ModuleNotFoundError" and isinstance(detail, str) and detail in shut:
             return f": `{detail}` is not there when work is graded; write what you need of it"
         return ""
 

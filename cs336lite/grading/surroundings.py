@@ -16,17 +16,25 @@ import re
 import shutil
 import sys
 import sysconfig
+from collections.abc import Iterable
 from pathlib import Path
 
 from packaging.requirements import Requirement
 
-from cs336lite.course.paths import GRADED_MODULES
-
 NOBODY = 65534
 FIRST_STRANGER, STRANGERS = 1_900_000_000, 64  # no user of any machine has such a number; so many for a process
 PACKAGE_FOLDERS = ("site-packages", "dist-packages")
-SHUT_PACKAGES = frozenset({"scipy"})  # the course needs it and no assignment does: scipy.special.softmax is an answer
-PROGRAMS = ("worker.py", "jail.py", "wire.py")  # the untrusted side; each loads without the package
+SHUT_PACKAGES = frozenset({"scipy", "triton"})  # lectures need them and no assignment does: each has a softmax
+PROGRAMS = ("worker.py", "jail.py", "refusal.py", "wire.py")  # the untrusted side; each loads without the package
+
+LECTURE_MODULES = {
+    "a2_attention": ("tokenizer", "accounting"),
+    "a3_rope": ("tokenizer", "accounting"),
+    "a4_lion": ("tokenizer", "accounting", "layers"),
+    "a5_moe_router": ("tokenizer", "accounting", "layers"),
+}
+"""Which modules of the course a submission may import: those that lectures before the assignment build, unless they hold
+an answer to it or need a module that an assignment builds. a1 has none: lecture 01's `tokenizer` learns merges."""
 
 
 def site_folders() -> list[str]:
@@ -151,7 +159,26 @@ def environment(home: Path) -> dict[str, str]:
     }
 
 
-QUIET_COURSE = '''"""What notebooks import from the course, with nothing behind it: the grader does the judging."""
+QUIET = {
+    "__init__": '''"""What notebooks import from the course, with nothing behind it: the grader does the judging."""
+
+
+class Nothing:
+    """Whatever a notebook asks of a picture: it can be called, and has every attribute and item; all are nothing too."""
+
+    def __call__(self, *args, **kwargs):
+        return self
+
+    def __getattr__(self, name):
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return self
+
+    def __getitem__(self, key):
+        return self
+
+    def __iter__(self):
+        return iter(())
 
 
 def check(*args, **kwargs):
@@ -159,28 +186,73 @@ def check(*args, **kwargs):
 
 
 hint = status = export_solution = have = check
-'''
+''',
+    "plot": '''"""Pictures that are not drawn."""
+
+from cs336lite.course import Nothing
+
+COLORS = Nothing()
 
 
-def lecture_modules() -> list[Path]:
-    """The modules that lectures built; a submission may import them."""
-    graded = set(GRADED_MODULES.values())
+def axes(*args, **kwargs):
+    return Nothing(), Nothing()
+
+
+def finish(*args, **kwargs):
+    return None
+''',
+    "measure": '''"""Measurements that are not made: what is told here would be read by nobody."""
+
+
+def reveal(*args, **kwargs):
+    return None
+
+
+def best_seconds(*functions, **kwargs):
+    return [1.0 for _ in functions]
+''',
+    "data": '''"""Texts to try things out with; short ones, for trying out is not judged."""
+
+SEPARATOR = "<|endoftext|>"
+
+
+def technical_text():
+    return "A tensor holds numbers of one type. Returns a new tensor with the same data, but of another shape.\\n" * 8
+
+
+def chinese_passage():
+    return "语言模型读一段文字，再猜下一个词。读得多了，它就猜得准一些。\\n" * 8
+''',
+}
+"""The modules of ``cs336lite.course`` that notebooks of assignments import, as they are when work is graded."""
+
+
+def lecture_modules(names: Iterable[str]) -> list[Path]:
+    """The files of modules that submissions may import, and that of the package."""
     package = Path(__file__).resolve().parents[1]
-    return sorted(m for m in package.glob("*.py") if m.stem not in graded and m.stem != "cli")
+    return [package / f"{name}.py" for name in ("__init__", *names)]
 
 
-def prepare(folder: Path) -> None:
-    """Fill a worker's folder: its programs, a `cs336lite` of the lectures' modules, quiet tools, no graded module."""
+@functools.cache
+def course_modules() -> frozenset[str]:
+    """The full names of all modules that lie in the package beside its folders."""
+    package = Path(__file__).resolve().parents[1]
+    return frozenset(f"cs336lite.{file.stem}" for file in package.glob("*.py")) - {"cs336lite.__init__"}
+
+
+def prepare(folder: Path, modules: Iterable[str] = ()) -> None:
+    """Fill a worker's folder: its programs, a `cs336lite` of quiet tools and of these modules, and of nothing else."""
     for name in ("inputs", "matplotlib", "empty"):
         (folder / name).mkdir()
     (folder / "worker").mkdir()
     for name in PROGRAMS:
         shutil.copy(Path(__file__).with_name(name), folder / "worker" / name)
     package = folder / "library" / "cs336lite"
-    package.mkdir(parents=True)
-    for module in lecture_modules():
+    (package / "course").mkdir(parents=True)
+    for module in lecture_modules(modules):
         shutil.copy(module, package / module.name)
-    (package / "course.py").write_text(QUIET_COURSE)
+    for name, text in QUIET.items():
+        (package / "course" / f"{name}.py").write_text(text, encoding="utf-8")
 
 
 def open_up(folder: Path) -> None:

@@ -19,7 +19,7 @@ from cs336lite.course import answers
 from cs336lite.course import spec as spec_module
 from cs336lite.course.paths import CourseError, read_json, write_atomic
 from cs336lite.course.spec import CheckResult, Spec, load_spec
-from cs336lite.grading import client, jail, protection, surroundings, wire, worker
+from cs336lite.grading import client, jail, protection, refusal, surroundings, wire, worker
 from cs336lite.grading.client import Needs, WorkerFailure
 from cs336lite.grading.submission import Submission
 from cs336lite.scratch import sweep
@@ -183,20 +183,22 @@ def verdict_of(
 
 
 def needs_of(spec: Spec) -> Needs:
-    """What a spec asks of the worker, by its ``WARM`` modules and ``REFUSED`` library functions.
+    """What a spec asks of the worker, by its ``WARM`` modules and ``REFUSED`` library functions; and what it may have.
 
     torch is warmed unless the spec says otherwise: its CUDA build takes 3 GiB of address space and a temporary file to
     import, which a submission does not have.
     """
-    return Needs(tuple(getattr(spec.module, "WARM", ("torch",))), tuple(getattr(spec.module, "REFUSED", ())))
+    warm, refused = getattr(spec.module, "WARM", ("torch",)), getattr(spec.module, "REFUSED", ())
+    return Needs(tuple(warm), tuple(refused), surroundings.LECTURE_MODULES.get(spec.name, ()))
 
 
 @functools.cache
 def grader_version() -> str:
-    """A hash of what a verdict depends on beside submission, spec and seed: this grader, and the lectures' modules."""
-    modules = (answers, client, jail, spec_module, surroundings, wire, worker)
+    """A hash of what a verdict depends on beside submission, spec and seed: this grader, and the modules it hands out."""
+    modules = (answers, client, jail, refusal, spec_module, surroundings, wire, worker)
+    lectures = sorted({name for names in surroundings.LECTURE_MODULES.values() for name in names})
     files = [Path(m.__file__) for m in modules] + [Path(__file__).with_name("bench.py")]
-    files += surroundings.lecture_modules()
+    files += surroundings.lecture_modules(lectures)
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 

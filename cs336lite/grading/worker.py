@@ -12,11 +12,13 @@ this process knows an expected answer. ``halt PID`` and ``wake PID`` let a child
 
 ``options.json`` beside this file says:
     path, warm          folders to import from; modules to import before any fork
-    refused             dotted names of library functions that raise, because an exercise is to write them
+    refused             library functions that raise, because an exercise is to write them (see `refusal`)
+    packages            folders of installed packages
     user                the user to become when started as root
     held                files and folders that this user could not reach by their names (see `jail.hold`)
     layers              the layers of `jail` to set
     shut                modules that are installed and may not be imported
+    absent              modules of the course that are not there when work is graded
     readable, listable  files and folders that may be read; folders of which the names may be seen
     roots               the few folders in which all of these lie
     seconds             of processor time, a child's limit
@@ -27,9 +29,10 @@ from __future__ import annotations
 import array
 import contextlib
 import ctypes
-import importlib
+import importlib.machinery
 import json
 import os
+import re
 import resource
 import signal
 import socket
@@ -40,6 +43,7 @@ import types
 from collections.abc import Callable
 
 CELL = "<cell {}>"
+REFUSED_IN_SCRIPT = re.compile(r"^RuntimeError: LibraryCall: (\S+)", re.MULTILINE)  # how TorchScript passes it on
 PR_SET_PDEATHSIG = 1
 SKIPPED_CELL_MAGICS = (
     "%%bash",
@@ -63,6 +67,7 @@ def main() -> None:
         options = json.load(file)
     sys.path.insert(0, here)
     import jail  # beside this file, loaded without the package
+    import refusal
     import wire
 
     sys.path.remove(here)
@@ -85,9 +90,14 @@ def main() -> None:
         for method in vars(torch.optim.Optimizer).values():
             if hasattr(method, "__wrapped__"):
                 method.__wrapped__.__dynamo_disable = method.__wrapped__
-    for name in options["refused"]:
-        refuse(name)
-    sys.meta_path.insert(0, Shut(frozenset(options["shut"])))
+        if "torch._dynamo" not in sys.modules:  # and so would torch.func, for this alone
+            off = types.SimpleNamespace(_disable=contextlib.nullcontext)
+            torch._dynamo = types.SimpleNamespace(compiled_autograd=off)
+    if options["refused"]:
+        refusal.refuse(options["refused"], options["packages"])
+    sys.modules.update(dict.fromkeys(options["absent"]))  # None: an import fails, and says which module is missing
+    shut = frozenset(options["shut"])
+    sys.meta_path[:] = [Shut(shut, f) if f is importlib.machinery.PathFinder else f for f in sys.meta_path]
     jail.confine(readable, listable, [name for name in options["layers"] if name.startswith("Landlock")])
     control.send(b"ready")
     while True:
@@ -151,32 +161,13 @@ def pretend_writable(folder: str) -> None:
 
 
 class Shut:
-    """Import of a module that the course does not have fails as if it were not installed."""
+    """Finds modules in folders as Python does, but for those that the course does not have: as if not installed."""
 
-    def __init__(self, names: frozenset[str]) -> None:
-        self.names = names
+    def __init__(self, names: frozenset[str], finder: type) -> None:
+        self.names, self.finder = names, finder
 
-    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
-        if name.partition(".")[0] in self.names:
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-
-
-class LibraryCall(Exception):
-    """Raised in place of a library function that does what the exercise asks for."""
-
-
-def refuse(name: str) -> None:
-    """Let a function of a library, given by its dotted name, raise `LibraryCall`. Raises when there is none."""
-    path, _, last = name.rpartition(".")
-    owner = importlib.import_module(path.split(".")[0])
-    for part in path.split(".")[1:]:
-        owner = getattr(owner, part)
-    getattr(owner, last)  # a name that does not exist is a mistake in the spec
-
-    def refused(*args: object, **kwargs: object) -> None:
-        raise LibraryCall(name)
-
-    setattr(owner, last, refused)
+    def find_spec(self, name: str, path: object = None, target: object = None) -> object:
+        return None if name.partition(".")[0] in self.names else self.finder.find_spec(name, path, target)
 
 
 def receive(control: socket.socket) -> tuple[bytes, list[int]]:
@@ -242,7 +233,10 @@ class Child:
             return pack("error", kind=kind, detail="", cell="", line=0)
         except BaseException as error:
             cell, line = place(error)
-            return pack("error", kind=type(error).__name__, detail=detail(error), cell=cell, line=line)
+            kind, said = type(error).__name__, detail(error)
+            if type(error) is RuntimeError and (found := REFUSED_IN_SCRIPT.search(str(error))):
+                kind, said = "LibraryCall", found[1]
+            return pack("error", kind=kind, detail=said, cell=cell, line=line)
 
     def load(self, cells: list, name: str) -> None:
         """Run every cell in order; one that fails does not stop those after it, as in a notebook."""
@@ -265,9 +259,9 @@ class Child:
 
 def detail(error: BaseException) -> str:
     """What may be said of an exception beside its type: the name that was missing or refused."""
-    if isinstance(error, LibraryCall):
-        return str(error)
     name = getattr(error, "name", "") if isinstance(error, (MissingName, ModuleNotFoundError)) else ""
+    if type(error).__name__ == "LibraryCall":
+        name = getattr(error, "entry", "")
     return name if isinstance(name, str) else ""
 
 

@@ -69,7 +69,7 @@ CASES = [
     act("processor", "return open('/proc/cpuinfo', 'r+b')", "return 'processor' in open('/proc/cpuinfo').read()"),
     # how the answer would be got out, or kept
     act("worker-folder", "return open(os.path.dirname(sys.path[0]) + '/worker/worker.py', 'r+b')"),
-    act("library", "return open(sys.path[0] + '/cs336lite/course.py', 'r+b')", "import cs336lite.course; return True"),
+    act("library", "return open(sys.path[0] + '/cs336lite/course/__init__.py', 'r+b')", "import cs336lite.course; return True"),
     act("lock-kept", "import cs336lite\nfd = os.open(os.path.dirname(sys.path[0]), os.O_RDONLY)\nfcntl.lockf(fd, fcntl.LOCK_EX); return True"),
     Case("torch", wrong(before=("import torch",)), right(before=("import torch\nassert torch.backends.cpu.get_cpu_capability()",))),
 ]  # fmt: skip

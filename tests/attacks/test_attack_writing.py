@@ -51,7 +51,7 @@ CASES = [
     leaving("library-of-the-worker", f"for d in {LIBRARY}:\n    try: open(d + '/planted.py', 'w'); return d\n    except OSError: pass",
             "return sys.path"),
     leaving("course-of-the-worker",
-        "import cs336lite; path = cs336lite.__path__[0]\nopen(path + '/course.py', 'a').write('x'); return True"),
+        "import cs336lite; path = cs336lite.__path__[0]\nopen(path + '/course/__init__.py', 'a').write('x'); return True"),
     leaving("input-file", "for p in glob.glob(HOME + '/tmp/*/*'):\n    try: open(p + '/input-1', 'a'); return p\n    except OSError: pass"),
     leaving("bytecode", "import json; os.makedirs(os.path.dirname(json.__file__) + '/__pycache__', exist_ok=True)\n"
             "open(os.path.dirname(json.__file__) + '/__pycache__/planted.pyc', 'wb'); return True"),
