@@ -20,7 +20,7 @@ from torch import Tensor
 from cs336lite.course.spec import Fail, StudentError, check, drawn, expect
 
 WARM = ("torch", "einops", "jaxtyping")  # what a worker imports once, before it forks
-REFUSED = ("torch.onnx.ops.rotary_embedding",)
+REFUSED = ("torch.onnx.ops.rotary_embedding", "*rotary*")
 PAPER = "https://arxiv.org/abs/2104.09864"
 READ = {  # where to read on, by exercise
     "angles": ("RoFormer (arXiv 2104.09864), section 3.2.2, General form", PAPER),
