@@ -507,7 +507,9 @@ class Readings(NamedTuple):
     @property
     def all(self) -> list[Tensor]:
         """What has something of the loss: not the fractions alone, which need no probabilities."""
-        return [self.right, self.bare, *(value for value, message in self.wrong if message != COUNTS_ALONE)]
+        counts = [value for value, message in self.wrong if message == COUNTS_ALONE]
+        readings = [self.right, self.bare, *(value for value, _ in self.wrong)]
+        return [value for value in readings if not known(value.detach(), counts)]
 
 
 def balance_of(logits: Tensor, indices: Tensor, weights: Tensor) -> Readings:
