@@ -1,11 +1,12 @@
 r"""Hidden checks of a5_moe_router: 100 points, judged through `TopKRouter` and `dispatch` alone.
 
 With a `gate.weight` that only turns round and doubles or halves, tokens can be made for any logits, and exactly: so every
-check of the router begins with logits of its own making. Gates and losses are compared with slow definitions in float64, of the experts that the solution itself
-has chosen: a wrong choice costs the points of the choice only. `dispatch` is given experts of ours that note what they
-get. Where the order of tokens does not matter all tokens are equal, where gates do not matter all are 1, and what must
-not depend on something (on the dimensions in front, on the numbering of experts) is compared with the solution's own
-answer. A gradient is compared with that of the definition, or of the misconception that gives the solution's value.
+check of the router begins with logits of its own making. Gates and losses are compared with slow definitions in float64,
+of the experts that the solution itself has chosen: a wrong choice costs the points of the choice only. `dispatch` is given
+experts of ours that note what they get. Where the order of tokens does not matter all tokens are equal, where gates do not
+matter all are 1, and what must not depend on something (on the dimensions in front, on the numbering of experts) is
+compared with the solution's own answer. A gradient is compared with that of the definition, or of the misconception that
+gives the solution's value.
 
 All answers come from the solution's process, which may say what it likes: so no check is passed by a note, a count or an
 agreement of two answers alone. Each also asks for numbers that follow from fresh inputs: `expect_a_choice`, `known` and
