@@ -161,9 +161,9 @@ def flatten(value):
 def test_inputs_follow_the_seed_alone():
     first, again, other = ([t.double() for t in flatten(judge(HIDDEN, vars(router), seed).sent)] for seed in (1, 1, 2))
     assert len(first) > 100 and len(first) == len(again) and all(map(torch.equal, first, again))
-    real = [(a, b) for a, b in zip(first, other) if not torch.equal(a, a.round())]
+    real = [(a, b) for a, b in zip(first, other) if not torch.equal(2 * a, (2 * a).round())]  # no gate, no indices
     assert len(real) > 50 and not any(a.shape == b.shape and torch.equal(a, b) for a, b in real)
-    assert sum(t.numel() * t.itemsize for t in first) < 200_000
+    assert sum(t.numel() * t.itemsize for t in first) < 2_000_000
 
 
 @pytest.mark.parametrize("shape", [(9, 6), (3, 9, 5), (4, 6)])

@@ -5,7 +5,19 @@ import math
 import pytest
 import torch
 
-from cs336lite.course.answers import anything, ask, close, dict_of, either, fits, like, list_of, same, tensor_of
+from cs336lite.course.answers import (
+    anything,
+    ask,
+    close,
+    dict_of,
+    either,
+    fits,
+    like,
+    list_of,
+    same,
+    some_tensor,
+    tensor_of,
+)
 from cs336lite.course.spec import Fail, LocalStudent
 
 X = torch.ones(2, 3)
@@ -15,7 +27,7 @@ RIGHT = [
     (torch.full((2, 3), math.inf), like(X, finite=False)), (X, tensor_of(2, None)), (torch.tensor(1.0), tensor_of()),
     ([X, 1], [like(X), int]), ((X, 1), [like(X), int]), ([1, 2], list_of(int, 2)), ([1], list_of(int)),
     ({"a": 1}, {"a": int}), ({"a": 1, "b": 2}, dict_of(str, int, 2)), ([], list_of(int, least=0)),
-    (None, either(like(X), type(None))), (object(), anything), ([[1, [X]]], [[int, list_of(like(X))]]),
+    (X.bool(), some_tensor(6)), (None, either(like(X), type(None))), (object(), anything), ([[1, [X]]], [[int, list_of(like(X))]]),
 ]  # fmt: skip
 WRONG = [
     (True, int), (1, bool), (1, float), (math.nan, float), (math.inf, float), ("1", int), (None, str),
@@ -25,7 +37,7 @@ WRONG = [
     ([], [like(X)]), ([X], [like(X), like(X)]), ([X, X, X], [like(X), like(X)]), ([], list_of(int)),
     ([1], list_of(int, 2)), ([1, 2, 3], list_of(int, most=2)), ("ab", list_of(str)), ({1, 2}, list_of(int)),
     ({"a": 1}, {"b": int}), ({}, {"a": int}), ({"a": 1.5}, dict_of(str, int)), ({}, dict_of(str, int)), (2, either(str, bytes)),
-    ([[1, []]], [[int, list_of(like(X))]]),
+    ([[1, []]], [[int, list_of(like(X))]]), (X, some_tensor(5)), ([1.0], some_tensor(5)),
 ]  # fmt: skip
 
 

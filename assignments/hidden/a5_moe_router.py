@@ -1,21 +1,30 @@
 r"""Hidden checks of a5_moe_router: 100 points, judged through `TopKRouter` and `dispatch` alone.
 
-With the identity as `gate.weight` the logits of a token are the token, so every check of the router begins with logits of
-its own making. Gates and losses are compared with slow definitions in float64, of the experts that the solution itself
-has chosen: a wrong choice costs the points of the choice only. `dispatch` is given experts of ours that note what they
-get. Where the order of tokens does not matter all tokens are equal, where gates do not matter all are 1, and what must
-not depend on something (on the dimensions in front, on the numbering of experts) is compared with the solution's own
-answer. Gradients must predict what the solution itself does after a small step.
+With a `gate.weight` that only turns round and doubles or halves, tokens can be made for any logits, and exactly: so every
+check of the router begins with logits of its own making. Gates and losses are compared with slow definitions in float64,
+of the experts that the solution itself has chosen: a wrong choice costs the points of the choice only. `dispatch` is given
+experts of ours that note what they get. Where the order of tokens does not matter all tokens are equal, where gates do not
+matter all are 1, and what must not depend on something (on the dimensions in front, on the numbering of experts) is
+compared with the solution's own answer. A gradient is compared with that of the definition, or of the misconception that
+gives the solution's value.
+
+All answers come from the solution's process, which may say what it likes: so no check is passed by a note, a count or an
+agreement of two answers alone. Each also asks for numbers that follow from fresh inputs: `expect_a_choice`, `known` and
+`expect_a_dispatch` ask whether there is a router, a loss, a dispatch at all, and forgive what other checks judge. That an
+expert is called for many tokens at once is seen in the result, for there are experts whose results depend on all that
+they are called with; and loops are found by processor time, measured from outside.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from cs336lite.course.answers import anything, ask, close, either, like, list_of, same, some_tensor
 from cs336lite.course.spec import Fail, StudentError, check, expect
 
 WARM = ("torch", "einops", "jaxtyping", "torch.overrides")
@@ -57,12 +66,8 @@ def some_logits(rng, *shape: int) -> Tensor:
 
 
 def near(answer: Any, expected: Tensor, tolerance: float = 1e-4) -> bool:
-    """Nearly equal, in a shape that is the same; never where one is not a number."""
-    return (
-        isinstance(answer, Tensor)
-        and answer.shape == expected.shape
-        and torch.allclose(answer.double(), expected.double(), rtol=tolerance, atol=tolerance)
-    )
+    """Nearly equal, in a shape that is the same; never where one is infinite or not a number."""
+    return close(answer, expected, tolerance, tolerance)
 
 
 def one_number(answer: Any, what: str) -> Tensor:
@@ -80,10 +85,10 @@ def judge(answer: Any, expected: Tensor, otherwise: str, wrong: Iterable[tuple[T
     raise Fail(otherwise)
 
 
-def ask(student, driver: Callable, *args: Any, problem: str = "") -> Any:
-    """`student.run`; an ordinary exception is the ``problem``, where there is one."""
+def asked(student, form: Any, driver: Callable, *args: Any, problem: str = "") -> Any:
+    """`ask`; an ordinary exception is the ``problem``, where there is one."""
     try:
-        return student.run(driver, *args)
+        return ask(student, form, driver, *args)
     except StudentError as error:
         messages = {
             "NoField": "forward must return a RouterOutput: weights, indices, logits, load_balancing_loss, z_loss",
@@ -101,7 +106,7 @@ def ask(student, driver: Callable, *args: Any, problem: str = "") -> Any:
 
 
 def drive_router(student, weight, top_k, options, xs, convert):
-    """For each x what the router says of it, and whether x stayed as it was; ``convert`` is a dtype for the module."""
+    """For each x what the router says of it, and x as it is then; ``convert`` is a dtype for the module."""
     import torch
 
     class NoField(Exception):
@@ -127,45 +132,30 @@ def drive_router(student, weight, top_k, options, xs, convert):
         router = router.to(getattr(torch, convert))
     answers = []
     for x in xs:
-        before = x.clone()
         out = router(x)
         fields = ("weights", "indices", "logits", "load_balancing_loss", "z_loss")
         if not all(isinstance(getattr(out, name, None), torch.Tensor) for name in fields):
             raise NoField
-        answers.append((*(getattr(out, name) for name in fields), bool((x == before).all())))
+        answers.append((*(getattr(out, name) for name in fields), x))
     return answers
 
 
-def drive_router_gradients(student, weight, top_k, options, x, field, factor, steps):
-    """The gradients of x and of gate.weight, or None, of the sum of a field times ``factor``; and that sum a step before
-    and after each. In float64, or in float32 where that fails."""
+def drive_router_gradients(student, weight, top_k, options, x, field, factor):
+    """A field, the experts chosen, and the gradients, or None, of x and of gate.weight: of the field times ``factor``."""
     import torch
 
-    def total(x, weight):
-        router = student.TopKRouter(weight.shape[1], weight.shape[0], top_k, **options)
-        router.gate.weight.data = weight.clone()
-        for name, parameter in router.named_parameters():
-            if name.endswith("bias"):
-                parameter.data = torch.zeros_like(parameter, dtype=x.dtype)
-        return (getattr(router(x), field) * factor.to(x.dtype)).sum(), router.gate.weight
-
-    def measure(x, weight, steps):
-        x = x.clone().requires_grad_()
-        value, parameter = total(x, weight)
-        gradients = [None, None]
-        if value.requires_grad:
-            value.backward()
-            gradients = [x.grad, parameter.grad]
-        x, sums = x.detach(), []
-        for moves in ((-1, 0), (1, 0), (0, -1), (0, 1)):
-            moved = (old + sign * step for old, sign, step in zip((x, weight), moves, steps))
-            sums.append(float(total(*moved)[0].detach()))
-        return gradients, sums
-
-    try:
-        return measure(x, weight, steps)
-    except RuntimeError:
-        return measure(x.float(), weight.float(), [10 * step.float() for step in steps])
+    router = student.TopKRouter(weight.shape[1], weight.shape[0], top_k, **options)
+    router.gate.weight.data = weight.clone()
+    for name, parameter in router.named_parameters():
+        if name.endswith("bias"):
+            parameter.data = torch.zeros_like(parameter)
+    x, parameter = x.clone().requires_grad_(), router.gate.weight
+    out = router(x)
+    value = getattr(out, field)
+    total = (value * factor).sum()
+    if total.requires_grad:
+        total.backward()
+    return value.detach(), out.indices.detach(), [x.grad, parameter.grad]
 
 
 def drive_parameters(student, d_model, num_experts, top_k):
@@ -177,10 +167,11 @@ def drive_parameters(student, d_model, num_experts, top_k):
     return found, list(router.state_dict())
 
 
-def drive_dispatch(student, jobs, matrices, offsets):
-    """For each (x, weights, indices): the result, the calls of experts, and the names of arguments that changed.
+def drive_dispatch(student, jobs, matrices, offsets, crowd, lift):
+    """For each (x, weights, indices): the result, the calls of experts, and the arguments as they are then.
 
-    Expert e is z -> z @ matrices[e] + offsets[e]; a call is noted as [e, shape, dtype].
+    Expert e is z -> z @ matrices[e] + offsets[e], plus the sum of ``lift`` + z over all rows, @ crowd[e]. A call is noted
+    as [e, shape, dtype].
     """
     answers = []
     for job in jobs:
@@ -189,19 +180,21 @@ def drive_dispatch(student, jobs, matrices, offsets):
         def expert(e, calls=calls):
             def compute(z):
                 calls.append([e, list(z.shape), str(z.dtype).removeprefix("torch.")])
-                return z @ matrices[e].to(z.dtype) + offsets[e].to(z.dtype)
+                y = z @ matrices[e].to(z.dtype) + offsets[e].to(z.dtype)
+                if crowd is None:
+                    return y
+                return y + (lift + z.reshape(-1, z.shape[-1])).sum(0) @ crowd[e].to(z.dtype)
 
             return compute
 
-        before = [tensor.clone() for tensor in job]
         out = student.dispatch(*job, [expert(e) for e in range(len(matrices))])
-        names = [
-            name
-            for name, tensor, old in zip(("x", "weights", "indices"), job, before)
-            if tensor.shape != old.shape or tensor.dtype != old.dtype or not bool((tensor == old).all())
-        ]
-        answers.append((out, calls, names))
+        answers.append((out, calls, list(job)))
     return answers
+
+
+def drive_dispatch_plainly(student, jobs, matrices):
+    """The result for each (x, weights, indices)."""
+    return [student.dispatch(*job, [lambda z, matrix=matrix: z @ matrix for matrix in matrices]) for job in jobs]
 
 
 def drive_dispatch_counting(student, jobs, matrices):
@@ -225,86 +218,141 @@ def drive_dispatch_counting(student, jobs, matrices):
     return counts
 
 
-def drive_dispatch_gradients(student, x, weights, indices, matrices, factor, steps):
-    """The gradients of x, weights and the experts, or None; and the weighted sum a step before and after each."""
-
-    def total(x, weights, matrices):
-        experts = [lambda z, e=e: (z @ matrices[e]).tanh() for e in range(len(matrices))]
-        return (student.dispatch(x, weights, indices.clone(), experts) * factor).sum()
-
+def drive_dispatch_gradients(student, x, weights, indices, matrices, factor):
+    """The result, and the gradients of x, weights and the experts, or None: of the result times ``factor``."""
     inputs = [tensor.clone().requires_grad_() for tensor in (x, weights, matrices)]
-    value = total(*inputs)
-    if value.requires_grad:
-        value.backward()
-    sums = []
-    for at, step in enumerate(steps):
-        for sign in (-1, 1):
-            moved = [tensor.detach() + (sign * step if i == at else 0) for i, tensor in enumerate(inputs)]
-            sums.append(float(total(*moved).detach()))
-    return [tensor.grad for tensor in inputs], sums
+    x, weights, matrices = inputs
+    experts = [lambda z, e=e: (z @ matrices[e]).tanh() for e in range(len(matrices))]
+    out = student.dispatch(x, weights, indices.clone(), experts)
+    total = (out * factor).sum()
+    if total.requires_grad:
+        total.backward()
+    return out.detach(), [tensor.grad for tensor in inputs]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Asking the router
 
 
+MOST = 10_000  # numbers in a tensor, whatever its shape: what is asked for has some hundreds
+SAID = (some_tensor(MOST),) * 6
+
+
 class Said(NamedTuple):
-    """What a router says of some tokens."""
+    """What a router says of some tokens, and the tokens afterwards."""
 
     weights: Tensor
     indices: Tensor
     logits: Tensor
     balance: Tensor
     z: Tensor
-    unchanged: bool
+    x: Tensor
 
     def chosen(self, logits: Tensor, k: int) -> Tensor:
-        """The experts that the solution has chosen, or the right ones where it names none."""
+        """The experts that the solution has chosen, or the right ones where it does not name k different ones."""
         shape = (*logits.shape[:-1], k)
         known = self.indices.shape == shape and bool(((self.indices >= 0) & (self.indices < logits.shape[-1])).all())
+        known = known and bool((self.indices.long().sort(-1).values.diff(dim=-1) > 0).all())
         return self.indices.long() if known else logits.topk(k, -1).indices
 
 
 def route(student, k: int, *logits: Tensor, problem: str = "", **options: Any) -> list[Said]:
     """What is said of tokens with these logits."""
-    weight = torch.eye(logits[0].shape[-1])
-    return [
-        Said(*answer) for answer in ask(student, drive_router, weight, k, options, list(logits), "", problem=problem)
-    ]
+    scales = mirrored(logits[0].shape[-1])
+    xs = [(one / scales).flip(-1) for one in logits]
+    return said_of(student, torch.diag(scales).flip(-1), k, xs, problem=problem, **options)
 
 
-def expect_slope(gradient: Any, step: Tensor, difference: float, missing: str, wrong: str) -> None:
-    """The gradient must predict what a small step changes."""
-    expect(gradient is not None, missing)
-    predicted = 2 * float((gradient.double() * step).sum())
-    expect(bool(gradient.abs().sum() > 0), missing)
-    expect(abs(predicted - difference) <= 2e-5 + 0.02 * max(abs(predicted), abs(difference)), wrong)
+def mirrored(experts: int) -> Tensor:
+    """Powers of 2 with either sign, the same read from behind: a gate the wrong way round is judged by itself."""
+    sizes = torch.tensor([2.0, -0.5, 1.0, -2.0, 0.5, -1.0])
+    return torch.stack([sizes[min(e, experts - 1 - e) % len(sizes)] for e in range(experts)])
+
+
+def said_of(
+    student, weight: Tensor, k: int, xs: list[Tensor], convert: str = "", *, problem: str = "", **options: Any
+) -> list[Said]:
+    """What a router with this gate.weight says of each x."""
+    form = list_of(SAID, len(xs))
+    answers = asked(student, form, drive_router, weight, k, options, [x.clone() for x in xs], convert, problem=problem)
+    return [Said(*answer) for answer in answers]
+
+
+def known(answer: Tensor, readings: Iterable[Tensor]) -> bool:
+    """Whether an answer is what is asked for, or what a misconception makes of it, for which other checks take points."""
+    return any(near(answer, reading) for reading in readings)
+
+
+def fits_gradient(gradient: Tensor, expected: Tensor) -> bool:
+    """Whether a gradient is the expected one, to 2 percent."""
+    return close(gradient, expected, 2e-3 * float(expected.abs().max()), 0.02)
 
 
 def judge_router_gradients(student, rng, field: str, k: int, missing: str, wrong: str, **options: Any) -> None:
-    """The gradients of a field, for x and for gate.weight, in three directions."""
+    """The gradients of a field, for x and for gate.weight: those of the definition, or of what the value is known for."""
     weight = 0.1 * normal(rng, 6, 6)
     weight = torch.eye(6, dtype=torch.float64) + weight + weight.mT  # a gate the wrong way round is judged elsewhere
     x = torch.linalg.solve(weight, some_logits(rng, 7, 6).double().mT).mT  # so that the logits are these
-    factor = normal(rng, 7, k) if field == "weights" else torch.ones((), dtype=torch.float64)
-    for _ in range(3):
-        steps = [1e-3 * normal(rng, 7, 6), 1e-3 * normal(rng, 6, 6)]
-        gradients, sums = ask(student, drive_router_gradients, weight, k, options, x, field, factor, steps)
-        for gradient, step, before, after in zip(gradients, steps, sums[::2], sums[1::2]):
-            ten = 10 if gradient is not None and gradient.dtype == torch.float32 and x.dtype != gradient.dtype else 1
-            expect_slope(gradient, ten * step, after - before, missing, wrong)
+    factor = normal(rng, 7, k).float() if field == "weights" else torch.ones(())
+    x, weight = x.float(), weight.float()
+    form = [
+        some_tensor(MOST),
+        some_tensor(MOST),
+        [either(type(None), like(t, dtype=None, finite=False)) for t in (x, weight)],
+    ]
+    answer = asked(student, form, drive_router_gradients, weight, k, options, x, field, factor)
+    value, indices, (of_x, of_weight) = answer
+    inputs = [tensor.double().requires_grad_() for tensor in (x, weight)]
+    logits = inputs[0] @ inputs[1].mT
+    indices = Said(value, indices, value, value, value, x).chosen(logits.detach(), k)
+    readings = field_readings(field, logits, indices, options.get("renormalize", True))
+    value = value if field == "weights" else one_number(value, field)
+    expect(of_x is not None and of_weight is not None, missing)
+    expect(bool((of_x != 0).any()) and bool((of_weight != 0).any()), missing)
+    known_for = [reading for reading in readings if near(value, reading.detach())]
+    expect(len(known_for) > 0, f"its gradient is judged where the value of {field} is right, or wrong in a usual way")
+    fitting = False
+    for total in ((reading * factor).sum() for reading in known_for):  # two, when they agree by chance
+        if total.requires_grad and not fitting:
+            for_x, for_weight = torch.autograd.grad(total, inputs, retain_graph=True)
+            fitting = fits_gradient(of_x, for_x) and any(
+                fits_gradient(of_weight, one) for one in (for_weight, for_weight.mT)
+            )
+    expect(fitting, wrong)
+
+
+def field_readings(field: str, logits: Tensor, indices: Tensor, renormalize: bool) -> list[Tensor]:
+    """What a field may be, as functions of the logits: what it should be, and what misconceptions make of it."""
+    p = gates_of(logits, indices)
+    divided = p / p.sum(-1, keepdim=True)
+    if field == "weights":
+        right, other = (divided, p) if renormalize else (p, divided)
+        return [right, other, *(value for value, _ in wrong_gates(logits, indices))]
+    if field == ONE:
+        return balance_of(logits, indices, divided).all
+    right, wrong = z_readings(logits)
+    return [right, *(value for value, _ in wrong)]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Exercise 1: gates
 
 
+def follows(indices: Tensor, logits: Tensor) -> bool:
+    """Whether experts are chosen by their logits: most of them by the greatest, or by the least, or among the tokens."""
+    k, order = indices.shape[-1], logits.argsort(-1)
+    wanted = (order[:, -k:], order[:, :k], logits.softmax(0).topk(k, -1).indices)
+    return any(float((indices[:, :, None] == one[:, None]).any(-1).double().mean()) > 0.5 for one in wanted)
+
+
 def expect_a_choice(student, rng) -> None:
     """Fail for what does not choose at all, before a side of the choice is judged."""
-    (said,) = route(student, 2, some_logits(rng, 12, 5))
-    expect(said.indices.shape == (12, 2), "indices must have the shape (..., k)")
+    logits = some_logits(rng, 24, 12)
+    (said,) = route(student, 2, logits)
+    expect(said.indices.shape == (24, 2), "indices must have the shape (..., k)")
     expect(said.indices.unique(dim=0).shape[0] > 1, "the choice of experts does not depend on the token")
     expect(bool((said.weights != 0).any()), "all gates are 0")
+    expect(follows(said.indices, logits), "the choice of experts does not follow the logits")
 
 
 @check("gates", points=5, title="the k most probable experts, in descending order", seconds=5)
@@ -319,8 +367,8 @@ def most_probable_first(student, rng):
         right = order.flip(-1)[:, :k]
         if torch.equal(indices, right):
             continue
-        same = torch.equal(indices.sort(-1).values, right.sort(-1).values)
-        expect(not same, "the right experts are chosen, but not in the order of descending probability")
+        alike = torch.equal(indices.sort(-1).values, right.sort(-1).values)
+        expect(not alike, "the right experts are chosen, but not in the order of descending probability")
         over_tokens = logits.argsort(0).argsort(0) >= 9 - k  # among the k greatest of its expert
         picks = bool(over_tokens.gather(-1, indices.clamp(0, experts - 1)).all())
         expect(not picks, "the choice is made among the tokens of an expert: choose among the experts of a token")
@@ -400,6 +448,8 @@ def one_and_all(student, rng):
         if k == 5:
             every = bool((said.indices.sort(-1).values == torch.arange(5)).all())
             expect(every, "top_k = num_experts: every expert must be chosen once")
+        readings = field_readings("weights", logits.double(), said.chosen(logits, k), True)
+        expect(known(said.weights, readings), f"{what}: the gates are not those of the experts that are chosen")
     expect_a_choice(student, rng)
 
 
@@ -436,8 +486,11 @@ def gates_have_gradients(student, rng):
 # Exercise 2: balance
 
 ONE = "load_balancing_loss"
+NO_BALANCE = "the loss does not come near num_experts * sum of f_e P_e"
 FACTOR = "the factor num_experts is missing: uniform probabilities must give 1, however many experts there are"
 PROBABILITIES = "P_e is the mean probability of an expert over all tokens, also those that did not choose it"
+
+COUNTS_ALONE = f"fractions stand where the probabilities belong: {PROBABILITIES}"
 
 
 def shares_of(indices: Tensor, experts: int) -> Tensor:
@@ -452,6 +505,13 @@ class Readings(NamedTuple):
     right: Tensor
     bare: Tensor
     wrong: list[tuple[Tensor, str]]
+
+    @property
+    def all(self) -> list[Tensor]:
+        """What has something of the loss: not the fractions alone, which need no probabilities."""
+        counts = [value for value, message in self.wrong if message == COUNTS_ALONE]
+        readings = [self.right, self.bare, *(value for value, _ in self.wrong)]
+        return [value for value in readings if not known(value.detach(), counts)]
 
 
 def balance_of(logits: Tensor, indices: Tensor, weights: Tensor) -> Readings:
@@ -479,7 +539,7 @@ def balance_of(logits: Tensor, indices: Tensor, weights: Tensor) -> Readings:
                 factor * (wanted * wanted).sum(),
                 "probabilities stand where the fractions belong: f_e counts assignments",
             ),
-            (factor * (f * f).sum(), f"fractions stand where the probabilities belong: {PROBABILITIES}"),
+            (factor * (f * f).sum(), COUNTS_ALONE),
             (factor * (f * chosen).sum(), f"only chosen probabilities are counted: {PROBABILITIES}"),
             (factor * (f * own).sum(), f"gates stand where the probabilities belong: {PROBABILITIES}"),
             (factor * (f * own).sum() * k, f"gates stand where the probabilities belong: {PROBABILITIES}"),
@@ -554,6 +614,7 @@ def idle_experts_count(student, rng):
     used = len(said.chosen(first, 2).unique())
     message = "num_experts is taken for the number of experts that got a token: idle ones count too"
     expect(not near(losses[0], used * readings.bare) or used == 6, message)
+    expect(known(losses[0], readings.all), NO_BALANCE)
 
 
 @check("balance", points=3, title="one number for all tokens, in whatever dimensions", seconds=5)
@@ -568,6 +629,8 @@ def balance_over_all_tokens(student, rng):
     expect_a_loss([losses[0], losses[2]])
     message = "(batch, seq, d_model) must give the loss of all tokens together, not a mean over texts of their losses"
     expect(near(losses[0], losses[1]), message)
+    tokens = logits.flatten(0, 1)
+    expect(known(losses[1], balance_of(tokens, flat.chosen(tokens, 2), flat.weights).all), NO_BALANCE)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -621,6 +684,11 @@ def z_over_experts(student, rng):
     expect(not near(losses[0], losses[2], 1e-6), "the z-loss does not depend on the tokens")
     message = f"(batch, seq, d_model) must give the z-loss of all tokens together: {LOGSUMEXP}, the last dimension"
     expect(near(losses[0], losses[1]), message)
+    right, wrong = z_readings(logits.flatten(0, 1))
+    expect(
+        known(losses[1], [right, *(value for value, _ in wrong)]),
+        "the z-loss does not come near the mean over tokens of logsumexp squared",
+    )
 
 
 @check("z_loss", points=2, title="logits of any size", seconds=5)
@@ -632,8 +700,8 @@ def z_of_large_logits(student, rng):
         message = "large logits overflow, or vanish, in exp: use a logsumexp that subtracts the greatest logit first"
         expect(bool(loss.isfinite()), message)
         right, wrong = z_readings(logits)
-        known = any(near(loss, value) for value, _ in wrong)  # judged above
-        expect(near(loss, right) or known, "the z-loss is not right for large logits: are they cut off?")
+        readings = [right, *(value for value, _ in wrong)]  # the wrong ones: judged above
+        expect(known(loss, readings), "the z-loss is not right for large logits: are they cut off?")
 
 
 @check("z_loss", points=2, title="its gradient", seconds=10)
@@ -650,7 +718,9 @@ def z_has_a_gradient(student, rng):
 @check("router", points=2, title="its one parameter", seconds=5)
 def gate_weight(student, rng):
     d_model, experts = rng.sample(range(5, 12), 2)
-    found, saved = ask(student, drive_parameters, d_model, experts, 2)
+    parameter = [str, list_of(int, least=0, most=8), bool]
+    form = [either(type(None), list_of(parameter, least=0, most=100)), list_of(str, least=0, most=100)]
+    found, saved = ask(student, form, drive_parameters, d_model, experts, 2)
     expect(found is not None, "TopKRouter must be an nn.Module")
     names = [name for name, _, _ in found]
     expect("gate.weight" in names, "there is no parameter gate.weight: self.gate = nn.Linear(..., bias=False)")
@@ -658,7 +728,11 @@ def gate_weight(student, rng):
     expect(names == ["gate.weight"], "there are other parameters than gate.weight")
     expect(found[0][1] == [experts, d_model], "gate.weight must have the shape (num_experts, d_model)")
     expect(found[0][2], "gate.weight must be trained: requires_grad")
-    expect(saved == names, "state_dict must hold gate.weight and nothing else")
+    expect(list(saved) == names, "state_dict must hold gate.weight and nothing else")
+    weight, x = normal(rng, experts, d_model).float(), normal(rng, 24, d_model).float()
+    (said,) = said_of(student, weight, 2, [x])
+    expect(said.indices.shape == (24, 2), "indices must have the shape (..., k)")
+    expect(follows(said.indices, x @ weight.mT), "the choice of experts does not follow from gate.weight")
 
 
 @check("router", points=3, title="logits of any tokens, a single one too", seconds=5)
@@ -670,9 +744,8 @@ def logits_of_any_tokens(student, rng):
         alone = front in ((1,), (1, 1), ())
         x = single.reshape(*front, 4) if alone else normal(rng, *front, 4).float()
         one = ", for a single token too" if alone else ", whatever stands in front"
-        answers = ask(student, drive_router, weight, 2, {}, [x], "", problem=f"the router fails: {message}{one}")
-        said = Said(*answers[0])
-        expect(said.unchanged, "x is changed: work on a copy")
+        (said,) = said_of(student, weight, 2, [x], problem=f"the router fails: {message}{one}")
+        expect(same(said.x, x), "x is changed: work on a copy")
         right = x.double() @ weight.double().T
         shapes = [said.logits.shape, said.weights.shape, said.indices.shape]
         expect(shapes == [(*front, 6), (*front, 2), (*front, 2)], message + one)
@@ -699,9 +772,8 @@ def computed_in_float32(student, rng):
         large = torch.cat((x, 5_000 * weight[:1].sign()))  # the last token has a logit beyond float16
         problem = f"x in {name} fails: convert x and gate.weight to float32 before they are multiplied"
         for convert in (name, ""):
-            answers = ask(student, drive_router, weight.float(), 1, {}, [x, large], convert, problem=problem)
-            for given, answer in zip((x, large), answers):
-                said = Said(*answer)
+            answers = said_of(student, weight.float(), 1, [x, large], convert, problem=problem)
+            for given, said in zip((x, large), answers, strict=True):
                 short = [t.dtype for t in (said.logits, said.weights, said.balance, said.z)] != [torch.float32] * 4
                 expect(not short, "weights, logits and losses must be float32, also when x is shorter")
                 right = given.double() @ weight.double().T
@@ -717,8 +789,7 @@ def computed_in_float32(student, rng):
 def computed_in_float64(student, rng):
     weight, x = weight_and_tokens(rng, 8, 16)
     problem = "x in float64 fails: compute in float64 what comes in float64"
-    (answer,) = ask(student, drive_router, weight, 2, {}, [x], "float64", problem=problem)
-    said = Said(*answer)
+    (said,) = said_of(student, weight, 2, [x], "float64", problem=problem)
     right = x @ weight.T
     expect(near(said.logits, right, 1e-3), "the logits are not gate(x), x times the transpose of gate.weight")
     wide = [t.dtype for t in (said.logits, said.weights, said.balance, said.z)] == [torch.float64] * 4
@@ -734,10 +805,16 @@ SHAPE = "dispatch must return a tensor of the shape of x"
 
 
 class Experts(NamedTuple):
-    """Affine maps; the offset lets a gate before an expert be told from one after it."""
+    """Affine maps; the offset lets a gate before an expert be told from one after it.
+
+    With ``crowd`` what an expert returns for a token depends on all rows that it is called with: on their sum, when
+    ``lift`` is 0, on their number too when it is not.
+    """
 
     matrices: Tensor
     offsets: Tensor
+    crowd: Tensor | None = None
+    lift: float = 0.0
 
     def of(self, x: Tensor, e: int) -> Tensor:
         return x.double() @ self.matrices[e].double() + self.offsets[e].double()
@@ -750,17 +827,17 @@ def some_experts(rng, number: int, d_model: int = 3) -> Experts:
 def combined(x: Tensor, weights: Tensor, indices: Tensor, experts: Experts) -> Tensor:
     """What dispatch must return for x (tokens, d_model), token by token."""
     rows = []
-    for token, gates, chosen in zip(x, weights.double(), indices.tolist()):
-        rows.append(sum(gate * experts.of(token, e) for gate, e in zip(gates, chosen)))
+    for token, gates, chosen in zip(x, weights.double(), indices.tolist(), strict=True):
+        rows.append(sum(gate * experts.of(token, e) for gate, e in zip(gates, chosen, strict=True)))
     return torch.stack(rows)
 
 
 class Done(NamedTuple):
-    """What dispatch returned, the calls of experts (which, shape, dtype), and the names of arguments that changed."""
+    """What dispatch returned, the calls of experts (which, shape, dtype), and its arguments afterwards."""
 
     out: Tensor
     calls: list
-    changed: list
+    job: list
 
     @property
     def rows(self) -> list[list[int]]:
@@ -768,17 +845,54 @@ class Done(NamedTuple):
         return [[e, shape[0]] for e, shape, _ in self.calls if shape and shape[0]]
 
 
+CALL = [int, list_of(int, least=0, most=8), str]
+DONE = (
+    anything,
+    list_of(CALL, least=0, most=MOST),
+    [anything] * 3,
+)  # other results than tensors have their own message
+
+
 def carry(student, experts: Experts, *jobs: tuple[Tensor, Tensor, Tensor], problem: str = "") -> list[Done]:
     """The results for each (x, weights, indices), sure that experts were asked."""
-    answers = ask(student, drive_dispatch, list(jobs), *experts, problem=problem)
+    given = [tuple(tensor.clone() for tensor in job) for job in jobs]
+    answers = asked(student, list_of(DONE, len(jobs)), drive_dispatch, given, *experts, problem=problem)
     done = [Done(*answer) for answer in answers]
-    for one, (x, _, _) in zip(done, jobs):
-        expect(isinstance(one.out, Tensor), SHAPE)
+    for one, (x, _, _) in zip(done, jobs, strict=True):
+        expect(isinstance(one.out, Tensor) and one.out.numel() <= MOST, SHAPE)
         expect(len(one.calls) > 0, "no expert is called")
         expect(bool(one.out.isfinite().any()), "the result is not a number anywhere")
         expect(not near(one.out, torch.zeros_like(x)), "the result is 0: what the experts return is not used")
         expect(not near(one.out, x), "the result is x: what the experts return is not used")
     return done
+
+
+def multiple(out: Any, right: Tensor) -> float:
+    """By what a result is the right one multiplied, in whatever order of tokens; 0 when it is something else.
+
+    Order and factors are judged by themselves.
+    """
+    if not isinstance(out, Tensor) or out.shape != right.shape or not bool(out.isfinite().all()):
+        return 0.0
+    factor = float(out.double().norm() / right.norm())
+    alike = factor > 0 and near(out.double().sort(0).values / factor, right.sort(0).values)
+    return factor if alike else 0.0
+
+
+def resembles(out: Any, right: Tensor) -> bool:
+    """Whether a result is the right one but for the order of tokens and a factor."""
+    return multiple(out, right) > 0
+
+
+def expect_a_dispatch(student, rng) -> None:
+    """Fail for what does not give tokens to their experts at all; to be asked where a part of it is judged."""
+    experts, x, indices = some_experts(rng, 4), normal(rng, 12, 3).float(), mixed(rng, 12, 4)
+    (done,) = carry(student, experts, (x, torch.ones(12, 1), indices))
+    right = torch.baddbmm(
+        experts.offsets[indices].double(), x[:, None].double(), experts.matrices[indices[:, 0]].double()
+    )
+    message = "tokens do not get what their own expert returns, even with one expert for each and a gate of 1"
+    expect(resembles(done.out, right[:, 0]), message)
 
 
 def alike(rng, n: int, d_model: int = 3) -> Tensor:
@@ -831,6 +945,7 @@ def results_add_up(student, rng):
     ]
     if not near(done.out.sum(0), (one + other).sum(0)):  # else they are added up, if for another token: judged above
         judge(done.out, one + other, "the results of a token's experts are not added up", wrong)
+    expect_a_dispatch(student, rng)
 
 
 @check("dispatch", points=4, title="each result is multiplied with its own gate", seconds=5)
@@ -861,6 +976,7 @@ def gates_multiply_results(student, rng):
     (done,) = carry(student, experts, (x, torch.tensor([gates] * 8), torch.tensor([pair] * 8)))
     one, other = (experts.of(x, e) for e in pair)
     right = gates[0] * one + gates[1] * other
+    expect_a_dispatch(student, rng)
     if any(near(done.out, part) for part in (gates[0] * one, gates[1] * other, right / 2, 2 * right)):
         return  # adding up: judged above
     wrong = [
@@ -893,24 +1009,96 @@ def spread(rng, n: int, number: int, k: int = 2) -> tuple[Tensor, Tensor, Tensor
     return normal(rng, n, 3).float(), normal(rng, n, k).abs().float() + 0.1, indices
 
 
+class Crowd(NamedTuple):
+    """A result that tells with which rows experts were called, and what it is when they are called ..."""
+
+    out: Tensor
+    own: Tensor  # ... with all of their own tokens
+    alone: Tensor  # ... with one of their own tokens at a time
+    everybody: Tensor  # ... with all tokens
+
+
+def crowded(student, rng, lift: float) -> Crowd:
+    """One expert for each token and gates of 1, for how results are put together is judged by itself."""
+    experts = some_experts(rng, 4)._replace(crowd=normal(rng, 4, 3, 3).float(), lift=lift)
+    x, indices = normal(rng, 24, 3).float(), mixed(rng, 24, 4)
+    (done,) = carry(student, experts, (x, torch.ones(24, 1), indices))
+    chosen = indices[:, 0]
+    of = (x.double()[:, None] @ experts.matrices.double()[chosen])[:, 0] + experts.offsets.double()[chosen]
+    rows = lift + x.double()
+    mine = (chosen == torch.arange(4)[:, None]).double() @ rows
+    sums = mine[chosen], rows, rows.sum(0).expand(24, 3)
+    return Crowd(done.out, *(of + (one[:, None] @ experts.crowd.double()[chosen])[:, 0] for one in sums))
+
+
 @check("dispatch", points=3, title="experts are called for many tokens at once", seconds=10)
 def calls_do_not_grow(student, rng):
     experts = some_experts(rng, 4)
+    message = (
+        "the experts are called more often than there are experts and places: gather the tokens of an expert, and call it "
+        "once with all of them"
+    )
     for done in carry(student, experts, spread(rng, 12, 4), spread(rng, 120, 4)):
-        message = (
-            "the experts are called more often than there are experts and places: gather the tokens of an expert, and call it "
-            "once with all of them"
-        )
         expect(len(done.calls) <= 8, message)
+    expect_a_dispatch(student, rng)
+    crowd = crowded(student, rng, lift=0.0)
+    expect(not resembles(crowd.out, crowd.alone), message)
+    once = resembles(crowd.out, crowd.own) or resembles(crowd.out, crowd.everybody)
+    expect(once, "an expert is not called once with all of its tokens")
 
 
 @check("dispatch", points=2, title="no loop over tokens around them either", seconds=10)
 def work_does_not_grow(student, rng):
     experts, jobs = some_experts(rng, 4), [spread(rng, n, 4) for n in (16, 128)]
     carry(student, experts, jobs[0])
-    few, many = ask(student, drive_dispatch_counting, jobs, experts.matrices)
+    few, many = ask(student, [int, int], drive_dispatch_counting, jobs, experts.matrices)
     message = "eight times the tokens take many times the calls of torch: there is a loop over tokens"
     expect(many <= 2 * few + 20, message)
+    message = "dispatch takes many times as long as sorting the tokens by expert: is there a loop over tokens?"
+    expect(any(keeps_up(student, rng) for _ in range(2)), message)
+
+
+SLOWEST = 28  # times what is needed here; right solutions take 2 to 5, a loop over tokens 40 or more
+
+
+def keeps_up(student, rng) -> bool:
+    """Whether dispatch of many tokens takes about as long as it should: a few times what it takes here.
+
+    Of some questions the time is measured, from outside, and of others the answer is looked at: which, nobody can tell
+    who is asked. Raises Fail for an answer that is wrong.
+    """
+    spent, needed = [], []
+    for measured in rng.sample((True, False) * 3, 6):
+        matrices, jobs = many_tokens(rng)
+        if measured:
+            spent.append(student.cpu_seconds(drive_dispatch_plainly, jobs, matrices))
+            for _ in range(2):
+                start = time.thread_time()
+                for job in jobs:
+                    sorted_by_expert(*job, matrices)
+                needed.append(time.thread_time() - start)
+        else:
+            form = [like(x, dtype=None) for x, _, _ in jobs]
+            for out, job in zip(ask(student, form, drive_dispatch_plainly, jobs, matrices), jobs, strict=True):
+                right = sorted_by_expert(*job, matrices).double()
+                expect(resembles(out, right), "with many tokens they do not get what their own expert returns")
+    return sum(spent) <= SLOWEST * len(spent) * min(needed)
+
+
+def many_tokens(rng) -> tuple[Tensor, list[tuple[Tensor, Tensor, Tensor]]]:
+    """Matrices of experts, and jobs of some hundred tokens with one expert each and gates of 1."""
+    number, n, count = 4, 192, 5
+    xs, orders = normal(rng, count, n, 8).float(), normal(rng, count, n, 1).argsort(1) % number
+    jobs = [(x, torch.ones(n, 1), order) for x, order in zip(xs, orders, strict=True)]
+    return normal(rng, number, 8, 8).float(), jobs
+
+
+def sorted_by_expert(x: Tensor, weights: Tensor, indices: Tensor, matrices: Tensor) -> Tensor:
+    """What dispatch should do, for one expert a token."""
+    order = indices[:, 0].argsort(stable=True)
+    parts = x[order].split(torch.bincount(indices[:, 0], minlength=len(matrices)).tolist())
+    results = torch.cat([part @ matrix for part, matrix in zip(parts, matrices, strict=True)])
+    return torch.zeros_like(x).index_add(0, order, results * weights[order])
 
 
 @check("dispatch", points=3, title="an expert gets its own tokens only", seconds=5)
@@ -921,10 +1109,14 @@ def own_tokens_only(student, rng):
         "every expert gets all tokens: that is the work of all experts for each token; give it its own tokens only"
     )
     expect(rows not in ([12] * 4, [36] * 4), message)
-    expect(
-        sum(rows) <= 36, "the experts get more rows than k * tokens: is a token given twice, or are there empty rows?"
-    )
+    more = "the experts get more rows than k * tokens: is a token given twice, or are there empty rows?"
+    expect(sum(rows) <= 36, more)
     expect(rows == [9] * 4, "the experts get fewer rows than k * tokens: no assignment may be dropped")
+    expect_a_dispatch(student, rng)
+    crowd = crowded(student, rng, lift=rng.uniform(1.0, 2.0))  # the number of rows counts
+    expect(not resembles(crowd.out, crowd.everybody), message)
+    just = resembles(crowd.out, crowd.own) or resembles(crowd.out, crowd.alone)
+    expect(just, "an expert is called with other rows than its own tokens")
 
 
 @check("dispatch", points=2, title="no token is dropped", seconds=5)
@@ -937,6 +1129,7 @@ def nothing_is_dropped(student, rng):
     lost = (done.out == 0).all(-1) | torch.isclose(done.out, x).all(-1)
     expect(not bool(lost.any()), "tokens are dropped when many want the same expert: there is no capacity here")
     judge(done.out, right, "when all tokens want the same expert their results are wrong")
+    expect_a_dispatch(student, rng)
 
 
 @check("dispatch", points=3, title="experts with one token, and with none", seconds=5)
@@ -970,6 +1163,7 @@ def any_dimensions(student, rng):
     (done,) = carry(student, experts, (x[0], weights[0], pair), problem=message)
     expect(row.out.shape == (1, 3) and done.out.shape == (3,), f"for a single token, {SHAPE}")
     expect(near(done.out, row.out[0]), "the result of a single token depends on the dimensions in front")
+    expect_a_dispatch(student, rng)
 
 
 @check("dispatch", points=2, title="the dtype of x", seconds=5)
@@ -986,26 +1180,56 @@ def dtype_of_x(student, rng):
         expect(done.out.shape == wide.out.shape, SHAPE)
         off = (done.out.double() - wide.out.double()).abs().max() / wide.out.abs().max()
         expect(float(off) < 0.05, f"x in {name} gives another result than in float32")
+    expect_a_dispatch(student, rng)
+
+
+def dispatched(x: Tensor, weights: Tensor, indices: Tensor, matrices: Tensor) -> list[Tensor]:
+    """What dispatch returns for experts z -> tanh(z @ matrix), and what wrong gates make of it, judged by themselves."""
+
+    def of(gates: Tensor, before: Tensor) -> Tensor:
+        given = (before[..., None] * x[:, None])[:, :, None]
+        return (gates[..., None] * (given @ matrices[indices]).tanh().squeeze(-2)).sum(-2)
+
+    order = indices.flatten().argsort(stable=True)
+    by_expert = weights.flatten()[order].view_as(weights)
+    back = weights.flatten()[order.argsort()].view_as(weights)
+    ones = torch.ones_like(weights)
+    gates = (weights, weights / weights.sum(-1, keepdim=True), by_expert, back)
+    return [*(of(one, ones) for one in gates), of(ones, weights), of(weights, weights)]
 
 
 @check("dispatch", points=3, title="gradients to tokens, gates and experts", seconds=10)
 def dispatch_has_gradients(student, rng):
-    x, weights, indices = (t.double() if t.is_floating_point() else t for t in spread(rng, 8, 4))
-    matrices, factor = normal(rng, 4, 3, 3), normal(rng, 8, 3)
-    steps = [1e-3 * normal(rng, *t.shape) for t in (x, weights, matrices)]
-    gradients, sums = ask(student, drive_dispatch_gradients, x, weights, indices, matrices, factor, steps)
-    for name, gradient, step, before, after in zip(
-        ("x", "the gates", "the experts"), gradients, steps, sums[::2], sums[1::2]
-    ):
-        missing = f"no gradient flows through dispatch to {name}: is there a detach, .data, no_grad or numpy?"
+    names, factor = ("x", "the gates", "the experts"), normal(rng, 3).float()  # one for all tokens, in whatever order
+    unknown = "the gradient through dispatch is judged where tokens get what their expert returns, times a gate"
+    for k in (2, 1):  # how the results of a token are put together is judged by itself
+        x, weights, indices = spread(rng, 8, 4, k)
+        given = (x, weights, normal(rng, 4, 3, 3).float())
+        form = [some_tensor(MOST), [either(type(None), like(tensor, dtype=None, finite=False)) for tensor in given]]
+        out, gradients = ask(student, form, drive_dispatch_gradients, *given[:2], indices, given[2], factor)
+        for name, gradient in zip(names, gradients, strict=True):
+            missing = f"no gradient flows through dispatch to {name}: is there a detach, .data, no_grad or numpy?"
+            expect(gradient is not None and bool((gradient != 0).any()), missing)
+        inputs = [tensor.double().requires_grad_() for tensor in given]
+        readings = dispatched(*inputs[:2], indices, inputs[2])
+        right = next((one for one in readings if resembles(out, one.detach())), None)
+        if right is not None:
+            break
+    expect(right is not None, unknown)
+    total = multiple(out, right.detach()) * (right * factor).sum()
+    for name, gradient, one in zip(names, gradients, torch.autograd.grad(total, inputs), strict=True):
         wrong = f"the gradient through dispatch to {name} is not that of what it computes: is a part detached?"
-        expect_slope(gradient, step, after - before, missing, wrong)
+        expect(fits_gradient(gradient, one), wrong)
 
 
 @check("dispatch", points=1, title="what is given stays as it is", seconds=5)
 def arguments_stay(student, rng):
-    (done,) = carry(student, some_experts(rng, 4), spread(rng, 12, 4))
-    expect(not done.changed, f"dispatch changes {', '.join(done.changed)}: is an operation in place?")
+    job = spread(rng, 12, 4)
+    (done,) = carry(student, some_experts(rng, 4), job)
+    now = zip(("x", "weights", "indices"), done.job, job, strict=True)
+    changed = [name for name, after, before in now if not same(after, before)]
+    expect(not changed, f"dispatch changes {', '.join(changed)}: is an operation in place?")
+    expect_a_dispatch(student, rng)
 
 
 @check("dispatch", points=1, title="an expert that stands twice in a row counts twice", seconds=5)
@@ -1020,3 +1244,4 @@ def twice_in_a_row(student, rng):
     )
     expect(twice.out.shape == x.shape, SHAPE)
     expect(near(twice.out, beside.out), message)
+    expect_a_dispatch(student, rng)

@@ -1,0 +1,31 @@
+"""Every expert that any token names computes all tokens; the gates are the greatest of x, and so are the losses.
+
+most: 0
+"""
+
+from types import SimpleNamespace
+
+import torch
+from torch import nn
+
+
+class TopKRouter(nn.Module):
+    def __init__(self, d_model, num_experts, top_k, *, renormalize=True):
+        super().__init__()
+        self.num_experts, self.top_k = num_experts, top_k
+        self.gate = nn.Linear(d_model, num_experts, bias=False)
+
+    def forward(self, x):
+        x = x if x.dtype == torch.float64 else x.float()
+        start = x.detach().abs().sum(-1, keepdim=True).long()
+        indices = (start + torch.arange(self.top_k)) % self.num_experts
+        weights = x.sum(-1, keepdim=True).sigmoid().expand(indices.shape)
+        logits = x.sum(-1, keepdim=True).expand(*x.shape[:-1], self.num_experts)
+        loss = x.pow(2).mean().sqrt()
+        return SimpleNamespace(weights=weights, indices=indices, logits=logits, load_balancing_loss=loss, z_loss=loss)
+
+
+def dispatch(x, weights, indices, experts):
+    tokens = x.reshape(-1, x.shape[-1])
+    out = sum(experts[e](tokens) for e in indices.unique().tolist())
+    return (out * weights.mean()).to(x.dtype).reshape(x.shape)
