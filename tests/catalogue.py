@@ -13,6 +13,7 @@ the text of ``_base.py``, so that `Solution.source` is always a submission that 
 from __future__ import annotations
 
 import ast
+import functools
 import inspect
 import re
 import sys
@@ -70,6 +71,7 @@ def solutions(assignment: str, kind: str = "") -> list[Solution]:
     return [read_solution(path) for path in sorted(folder.glob(f"{kind}*_*.py")) if not path.stem.startswith("_")]
 
 
+@functools.cache  # of one file loaded twice, the first can no longer keep what it has drawn
 def spec(assignment: str, side: str) -> Spec:
     """The ``hidden`` or the ``public`` checks of an assignment."""
     return load_spec(ROOT / "assignments" / side / f"{assignment}.py")

@@ -12,7 +12,7 @@ from cs336lite import rope
 
 A3 = "a3_rope"
 HIDDEN, PUBLIC = spec(A3, "hidden"), spec(A3, "public")
-RIGHT, WRONG, TRIVIAL = (solutions(A3, kind) for kind in ("right", "wrong", "trivial"))
+RIGHT, WRONG, TRIVIAL, HOLLOW = (solutions(A3, kind) for kind in ("right", "wrong", "trivial", "hollow"))
 POINTS = {
     "angles": 15,
     "rotation": 20,
@@ -155,6 +155,51 @@ def test_trivial_solutions_score_nothing(solution):
     judgement = judge(HIDDEN, solution, "trivial")
     assert judgement.score == 0
     assert not any(NO_ANSWER in message for message in judgement.failed.values())
+
+
+@pytest.mark.parametrize("solution", by_name(HOLLOW))
+def test_every_check_fails_for_what_only_looks_like_a_solution(solution):
+    judgement = judge(HIDDEN, solution, "hollow")
+    assert {one.id for one in judgement.results if one.passed} == set()
+
+
+def paths(second, first=None, number=6):
+    """Matrices whose first column holds two numbers that change with the position m."""
+    found = torch.eye(4, dtype=torch.float64).repeat(number, 1, 1)
+    m = torch.arange(number, dtype=torch.float64)
+    found[:, 1, 0] = second(m)
+    if first:
+        found[:, 0, 0] = first(m)
+    return found
+
+
+ROUND = {
+    "one way": paths(lambda m: m.sin(), lambda m: m.cos()),
+    "the other way": paths(lambda m: -m.sin(), lambda m: m.cos()),
+    "degrees": paths(lambda m: m.deg2rad().sin(), lambda m: m.deg2rad().cos()),
+    "from one": paths(lambda m: (m + 1).sin(), lambda m: (m + 1).cos()),
+    "exchanged": paths(lambda m: m.cos(), lambda m: m.sin()),
+    "long": paths(lambda m: 3 * m.sin(), lambda m: 3 * m.cos()),
+    "beside x": paths(lambda m: m.sin(), lambda m: 1 + m.cos()),
+    "rows": paths(lambda m: m.sin(), lambda m: m.cos()).mT,
+    "rounded": paths(lambda m: m.sin(), lambda m: m.cos()).bfloat16().double(),
+}
+STRAIGHT = {
+    "nothing": paths(lambda m: 0 * m),
+    "all alike": paths(lambda m: 0 * m + 0.5, lambda m: 0 * m + 0.5),
+    "longer": paths(lambda m: 0 * m, lambda m: 1 + m / 3),
+    "longer askew": paths(lambda m: m / 7, lambda m: 1 + m / 3),
+    "there and back": paths(lambda m: 0 * m, lambda m: m.cos()),
+    "signs": paths(lambda m: (-1) ** m, lambda m: (-1) ** m),
+    "squares": paths(lambda m: m * m / 50, lambda m: m / 5),
+    "faster and faster": paths(lambda m: (m * m / 5).sin(), lambda m: (m * m / 5).cos()),
+    "a spiral": paths(lambda m: (m + 1) * m.sin(), lambda m: (m + 1) * m.cos()),
+}
+
+
+@pytest.mark.parametrize("name", [*ROUND, *STRAIGHT])
+def test_what_goes_round_is_told_from_what_does_not(name):
+    assert HIDDEN.module.goes_round({**ROUND, **STRAIGHT}[name]) is (name in ROUND)
 
 
 def test_an_unsolved_notebook_is_told_so():

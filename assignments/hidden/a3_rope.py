@@ -5,6 +5,10 @@ reads one property off these matrices (which dimensions form pairs, how fast, in
 of one solution with each other (position 7 in a batch with position 7 in a row). So a solution that turns the wrong way
 loses the points of the direction, and not those of speeds, layouts or positions. A misconception has a message of its
 own. `rotary_attention` and `rotate_part` are given a rotation of ours, so they do not suffer from a wrong class.
+
+What only agrees with itself is no rotation yet. So every check of the class first sees something turn (`Probe`): two
+dimensions that walk round a circle as the position grows, at whatever speed, in whatever direction, and random vectors
+that are turned as the unit vectors are.
 """
 
 from __future__ import annotations
@@ -17,6 +21,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from cs336lite.course import answers as given
+from cs336lite.course.answers import anything, ask, fits, like, list_of, same
 from cs336lite.course.spec import Fail, StudentError, check, drawn, expect
 
 WARM = ("torch", "einops", "jaxtyping")  # what a worker imports once, before it forks
@@ -33,6 +39,8 @@ READ = {  # where to read on, by exercise
 }
 
 INDIFFERENT = "the position makes no difference: every place is turned alike"
+NOTHING_TURNS = "nothing turns: no two dimensions go round a circle in equal steps as the position grows"
+UNEQUAL = "not every vector is turned alike: a rotation of a sum must be the sum of the rotations of its parts"
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -77,34 +85,37 @@ def vectors(rng: random.Random, *shape: int) -> Tensor:
 
 def close(a: Tensor, b: Tensor, tolerance: float = 1e-3) -> bool:
     """Are two tensors of the same shape nearly equal? Never where one is not a number."""
-    return a.shape == b.shape and bool((a.double() - b.double()).abs().max() < tolerance)
+    return given.close(a, b, tolerance)
 
 
 Call = tuple[Tensor, Tensor]
 
 
-def expect_turned(x: Tensor, answer: Tensor) -> None:
-    expect(not close(answer, x, 1e-6), "x comes back as it is: nothing is turned, though its position is not 0")
-    expect(not close(answer, torch.zeros_like(answer), 1e-6), "the result is zero")
+def expect_turned(x: Tensor, answer: object) -> Tensor:
+    """The answer, when it can be one to an x of which not all positions are 0."""
+    expect(isinstance(answer, Tensor), "forward must return a tensor")
+    expect(answer.shape == x.shape, "forward must return a tensor of the shape of x")
+    expect(answer.is_floating_point(), "forward must return floating-point numbers, as x holds")
+    answer = answer.detach()
+    wide = answer.double()
+    expect(bool(wide.isfinite().all()), "the result holds nan or infinity")
+    message = "x comes back as it is: nothing is turned, though its position is not 0"
+    expect(bool((wide - x.double()).abs().max() > 1e-6), message)
+    expect(bool(wide.abs().max() > 1e-6), "the result is zero")
+    return answer
 
 
-def ask(student, setting: Setting, calls: list[Call], layout: str | None = None, problems=None) -> list[Tensor]:
+def rotated(student, setting: Setting, calls: list[Call], layout: str | None = None, problems=None) -> list[Tensor]:
     """The answers to some (x, positions) that are in order; ``problems`` maps an exception's name to what to say of it."""
     try:
-        answers = student.run(drive_rope, *setting.arguments, layout, calls)
+        answers = ask(student, list_of(anything, len(calls)), drive_rope, *setting.arguments, layout, calls)
     except StudentError as error:
         if problems and error.kind in problems:
             raise Fail(problems[error.kind]) from None
         if error.kind == "IndexError":
             raise Fail("a position below max_seq_len raises an IndexError: a table needs max_seq_len rows") from None
         raise
-    expect(isinstance(answers, list) and len(answers) == len(calls), "forward must return a tensor")
-    for (x, _), answer in zip(calls, answers):
-        expect(isinstance(answer, Tensor), "forward must return a tensor")
-        expect(answer.shape == x.shape, "forward must return a tensor of the shape of x")
-        expect(answer.is_floating_point(), "forward must return floating-point numbers, as x holds")
-        expect_turned(x, answer)
-    return [answer.detach() for answer in answers]
+    return [expect_turned(x, answer) for (x, _), answer in zip(calls, answers, strict=True)]
 
 
 def unit_vectors(d_k: int, number: int, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -117,12 +128,78 @@ def as_matrices(answer: Tensor) -> Tensor:
     return answer.double().permute(1, 2, 0)
 
 
-def matrices(student, setting: Setting, number: int, layout: str | None = None, problems=None) -> Tensor:
-    """The matrices of the positions 0 to ``number - 1``."""
-    call = unit_vectors(setting.d_k, number), torch.arange(number)
-    found = as_matrices(ask(student, setting, [call], layout, problems)[0])
-    expect(bool(found.isfinite().all()), "the result holds nan or infinity")
-    return found
+def weighing_one(x: Tensor) -> Tensor:
+    """``x`` moved so that the numbers of each vector add up to 1, as those of a unit vector do.
+
+    Where something is wrongly added to all that is turned, it then counts once, in these as in the unit vectors.
+    """
+    return x + (1 - x.sum(dim=-1, keepdim=True)) / x.shape[-1]
+
+
+def turned_by(found: Tensor, x: Tensor) -> Tensor:
+    """Vectors ``x`` of `weighing_one`, each turned by the matrix that stands at its place."""
+    return (found @ x.double()[..., None])[..., 0]
+
+
+def goes_round(found: Tensor) -> bool:
+    """Do two numbers of some row or column walk round a circle, in equal steps, as the position grows?
+
+    Whatever the speed, the direction, the pair, the first angle, the length, and the middle of the circle are. Of a path
+    of complex numbers the steps must be alike in length, and each must be turned against the last one by the same angle.
+    """
+    for vectors in (found[:6], found[:6].mT):  # columns, then rows
+        steps = torch.complex(vectors[:, :, None].expand(-1, -1, vectors.shape[1], -1), vectors[:, None]).diff(dim=0)
+        lengths = steps.abs()
+        moves = lengths.amin(dim=0) > 1e-4
+        turns = steps[1:] / torch.where(moves, steps[:-1], 1)
+        even = (turns - turns[0]).abs().amax(dim=0) < 0.05
+        alike = (turns[0].abs() - 1).abs() < 0.03
+        bent = turns[0].imag.abs() > (lengths[0] / 10).clamp_min(1e-3)  # not along a line, nor round a vast circle
+        if bool((moves & alike & even & bent).any()):
+            return True
+    return False
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Questions that show whether something turns: all unit vectors, and others, at the positions 0, 1, 2, …"""
+
+    units: Tensor  # (d_k, places, d_k)
+    others: Tensor  # (3, places, d_k)
+
+    @property
+    def calls(self) -> list[Call]:
+        places = torch.arange(self.units.shape[1])
+        return [(self.units, places), (self.others, places)]
+
+    def read(self, answers: list) -> Tensor:
+        """The matrices of the positions, from answers that nobody has looked at; fails where nothing turns."""
+        return self.judge(*(expect_turned(x, answer) for (x, _), answer in zip(self.calls, answers, strict=True)))
+
+    def judge(self, units: Tensor, others: Tensor) -> Tensor:
+        """The same, from answers that are in order."""
+        found = as_matrices(units)
+        expect(not close(found[1], found[2]), INDIFFERENT)
+        expect(goes_round(found), NOTHING_TURNS)
+        expect(close(others, turned_by(found, self.others), 0.05), UNEQUAL)
+        return found
+
+
+def some_probe(rng: random.Random, setting: Setting, number: int = 6) -> Probe:
+    return Probe(unit_vectors(setting.d_k, number), weighing_one(vectors(rng, 3, number, setting.d_k)))
+
+
+def matrices(student, rng, setting: Setting, number: int = 6, layout: str | None = None, problems=None) -> Tensor:
+    """The matrices of the positions 0 to ``number - 1``, of which at least some pair turns."""
+    probe = some_probe(rng, setting, number)
+    return probe.judge(*rotated(student, setting, probe.calls, layout, problems))
+
+
+def matrices_and(student, rng, setting: Setting, call: Call, number: int = 6, problems=None) -> tuple[Tensor, Tensor]:
+    """The same, and what the same embedding answers to one more call."""
+    probe = some_probe(rng, setting, number)
+    *answers, answer = rotated(student, setting, [*probe.calls, call], problems=problems)
+    return probe.judge(*answers), answer
 
 
 def rotations(setting: Setting, number: int) -> Tensor:
@@ -209,7 +286,7 @@ def has_cosines(found: Tensor, angles: Tensor, tolerance: float) -> bool:
 def speeds_of_the_pairs(student, rng):
     for _ in range(2):
         setting = some_setting(rng, 32)
-        found = matrices(student, setting, 6)
+        found = matrices(student, rng, setting)
         if shows(found, setting.speeds):
             continue
         for speeds, message in wrong_speeds(setting):
@@ -220,7 +297,7 @@ def speeds_of_the_pairs(student, rng):
 @check("angles", points=4, title="position 0 is not turned", seconds=5)
 def nothing_turns_at_position_zero(student, rng):
     setting = some_setting(rng, 32)
-    found = matrices(student, setting, 4)
+    found = matrices(student, rng, setting)
     start = found[0] / found[0].norm(dim=0).clamp_min(1e-9)
     if not close(start, torch.eye(setting.d_k)):
         message = "vectors at position 0 are changed: the angle is m times the speed, and m begins at 0"
@@ -233,10 +310,11 @@ def angles_are_exact_far_away(student, rng):
     setting = some_setting(rng, 101_000, (4,))
     start = rng.randrange(100_000, 100_900)
     places = torch.arange(6)
+    probe = some_probe(rng, setting)
     kinds = [torch.float32, torch.bfloat16]
-    calls = [(unit_vectors(4, 6), places)] + [(unit_vectors(4, 6, kind), places + start) for kind in kinds]
-    near, *far = (as_matrices(answer) for answer in ask(student, setting, calls))
-    expect(not close(near[1], near[2]), INDIFFERENT)
+    calls = probe.calls + [(unit_vectors(4, 6, kind), places + start) for kind in kinds]
+    *answers, exact, rounded = rotated(student, setting, calls)
+    near, far = probe.judge(*answers), [as_matrices(exact), as_matrices(rounded)]
     message = "near position 100,000 neighbouring positions can no longer be told apart"
     reason = "compute the angles in float32, and cast the result to the dtype of x"
     right = setting.speeds * (places + start)[:, None]
@@ -257,7 +335,7 @@ def angles_are_exact_far_away(student, rng):
 @check("rotation", points=4, title="neighbouring dimensions form pairs", seconds=5)
 def neighbours_form_pairs(student, rng):
     setting = some_setting(rng, 32)
-    found = pairs_of(matrices(student, setting, 2)[1])
+    found = pairs_of(matrices(student, rng, setting)[1])
     expect(
         found != halves(setting.d_k),
         'dimension i is paired with i + d_k / 2, which is the layout "half": by default pair i is (2i, 2i + 1)',
@@ -268,10 +346,11 @@ def neighbours_form_pairs(student, rng):
 @check("rotation", points=4, title="pairs turn counter-clockwise", seconds=5)
 def pairs_turn_counter_clockwise(student, rng):
     setting = some_setting(rng, 32)
-    turn = since(matrices(student, setting, 2))[1]
+    turn = since(matrices(student, rng, setting))[1]
     pairs = pairs_of(turn) or neighbours(setting.d_k)
     sines = torch.stack([turn[second, first] for first, second in pairs])
     message = "pairs turn clockwise: the new first is x cos - y sin, and the new second x sin + y cos"
+    expect(bool(sines.abs().max() > 1e-3), "no sine stands where the first of a pair becomes a part of the second")
     expect(bool(sines[0] > -1e-3), f"the sign of the sine is wrong, so {message}")
     backwards = (sines + setting.speeds.sin()).abs() < 1e-4
     expect(not bool(backwards.any()), f"some {message}")
@@ -280,7 +359,7 @@ def pairs_turn_counter_clockwise(student, rng):
 @check("rotation", points=3, title="each pair turns at its own speed", seconds=5)
 def each_pair_has_its_own_speed(student, rng):
     setting = some_setting(rng, 32)
-    found = matrices(student, setting, 4)
+    found = matrices(student, rng, setting)
     turn = since(found)[1]
     pairs = pairs_of(turn)
     expect(pairs is not None, "dimensions are not turned in pairs: two of them, mixed with no other")
@@ -298,8 +377,9 @@ def each_pair_has_its_own_speed(student, rng):
 @check("rotation", points=5, title="lengths stay as they are", seconds=5)
 def lengths_are_kept(student, rng):
     setting = some_setting(rng, 32)
-    x = vectors(rng, 3, 7, setting.d_k)
-    (answer,) = ask(student, setting, [(x, torch.arange(7))])
+    x = weighing_one(vectors(rng, 3, 7, setting.d_k))
+    found, answer = matrices_and(student, rng, setting, (x, torch.arange(7)), 7)
+    expect(close(answer, turned_by(found, x), 0.05), UNEQUAL)
     message = "a rotation keeps the length of every vector, and yours does not"
     if not close(answer.double().norm(dim=-1), x.double().norm(dim=-1)):
         pairs = torch.stack((x[..., 0::2], x[..., 1::2]), dim=-1).double()
@@ -314,34 +394,37 @@ def lengths_are_kept(student, rng):
 @check("rotation", points=2, title="the dtype of x comes back", seconds=5)
 def dtype_is_kept(student, rng):
     setting = some_setting(rng, 32)
-    x = vectors(rng, 2, 5, setting.d_k)
+    found = matrices(student, rng, setting)
+    x = weighing_one(vectors(rng, 2, 5, setting.d_k))
     kinds = [torch.float32, torch.bfloat16, torch.float64]
     message = "x of another dtype than float32 is refused"
     problems = dict.fromkeys(["RuntimeError", "TypeError", "ValueError"], f"{message}: models compute in bfloat16 too")
-    answers = ask(student, setting, [(x.to(kind), torch.arange(5)) for kind in kinds], problems=problems)
-    for answer, kind in zip(answers, kinds):
+    answers = rotated(student, setting, [(x.to(kind), torch.arange(5)) for kind in kinds], problems=problems)
+    for answer, kind in zip(answers, kinds, strict=True):
+        expect(close(answer, turned_by(found[:5], x), 0.2), "x of another dtype than float32 is turned in another way")
         expect(answer.dtype == kind, "the result has another dtype than x: cast it back at the end")
 
 
-def drive_unchanged(student, theta, d_k, max_seq_len, x, positions):
+def drive_unchanged(student, theta, d_k, max_seq_len, calls):
     import torch
 
-    x, positions = x.clone(), positions.clone()
-    before = x.clone(), positions.clone()
-    answer = student.RotaryPositionalEmbedding(theta, d_k, max_seq_len)(x, positions)
-    same = torch.equal(x, before[0]) and x.dtype == before[0].dtype, torch.equal(positions, before[1])
-    return answer if isinstance(answer, torch.Tensor) else None, *same
+    rope = student.RotaryPositionalEmbedding(theta, d_k, max_seq_len)
+    calls = [(x.clone(), positions.clone()) for x, positions in calls]
+    answers = [rope(x, positions) for x, positions in calls]
+    answers = [answer if isinstance(answer, torch.Tensor) else None for answer in answers]
+    return [[answer, x, positions] for answer, (x, positions) in zip(answers, calls, strict=True)]
 
 
 @check("rotation", points=2, title="x and the positions stay as they are", seconds=5)
 def inputs_stay_as_they_are(student, rng):
     setting = some_setting(rng, 32)
-    x = vectors(rng, 2, 5, setting.d_k)
-    answer, x_same, positions_same = student.run(drive_unchanged, *setting.arguments, x, torch.arange(1, 6))
-    expect(isinstance(answer, Tensor) and answer.shape == x.shape, "forward must return a tensor of the shape of x")
-    expect(x_same, "x is changed in place: write the result into a new tensor")
-    expect(positions_same, "token_positions are changed in place")
-    expect_turned(x, answer)
+    probe = some_probe(rng, setting)
+    form = list_of([anything, anything, anything], len(probe.calls))
+    found = ask(student, form, drive_unchanged, *setting.arguments, probe.calls)
+    for (x, positions), (_, x_after, positions_after) in zip(probe.calls, found, strict=True):
+        expect(same(x_after, x), "x is changed in place: write the result into a new tensor")
+        expect(same(positions_after, positions), "token_positions are changed in place")
+    probe.read([answer for answer, _, _ in found])
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -354,14 +437,14 @@ NO_LAYOUT = "the keyword argument layout is not accepted: it is 'interleaved' or
 def half_is_the_same_rotation_elsewhere(student, rng):
     setting = some_setting(rng, 32)
     order = order_of_halves(setting.d_k)
-    default = matrices(student, setting, 4)
-    named = matrices(student, setting, 4, "interleaved", {"TypeError": NO_LAYOUT})
-    found = matrices(student, setting, 4, "half", {"TypeError": NO_LAYOUT})
+    default = matrices(student, rng, setting)
+    named = matrices(student, rng, setting, layout="interleaved", problems={"TypeError": NO_LAYOUT})
+    found = matrices(student, rng, setting, layout="half", problems={"TypeError": NO_LAYOUT})
     expect(close(named, default), 'layout="interleaved" is the default, and must give the same')
     moved = default[:, order][:, :, order]
     if pairs_of(default[1]) == halves(setting.d_k):  # wrong, but judged in exercise 2
         moved = default
-    if close(found, moved) or close(found, rotations(setting, 4)[:, order][:, :, order]):
+    if close(found, moved) or close(found, rotations(setting, 6)[:, order][:, :, order]):
         return
     pairs = pairs_of(found[1])
     expect(
@@ -377,13 +460,13 @@ def drive_permutations(student, name, calls):
 
 
 def judge_permutation(student, name: str, x: Tensor, right: list[int], back: list[int]) -> None:
-    (answer,) = student.run(drive_permutations, name, [(x, None)])
+    (answer,) = ask(student, [anything], drive_permutations, name, [(x, None)])
     expect(isinstance(answer, Tensor) and answer.shape == x.shape, f"{name} must return a tensor of the shape of x")
-    expect(not torch.equal(answer, x), f"{name} gives x back as it is")
-    expect(not torch.equal(answer, x[..., back]), f"{name} goes the other way: the two functions are exchanged")
+    expect(not same(answer, x), f"{name} gives x back as it is")
+    expect(not same(answer, x[..., back]), f"{name} goes the other way: the two functions are exchanged")
     first = x[..., [*range(0, len(right), 2), *range(len(right) - 1, 0, -2)]]
-    expect(not torch.equal(answer, first), "the second dimensions of the pairs come in reversed order")
-    expect(torch.equal(answer, x[..., right]), f"{name} does not put pair i where the other layout has it")
+    expect(not same(answer, first), "the second dimensions of the pairs come in reversed order")
+    expect(same(answer, x[..., right]), f"{name} does not put pair i where the other layout has it")
 
 
 def both_orders(d_k: int) -> tuple[list[int], list[int]]:
@@ -410,10 +493,10 @@ def any_dimension_can_be_permuted(student, rng):
     orders = both_orders(d_k)
     for name in ("interleaved_to_half", "half_to_interleaved"):
         calls = [(x, 2), (x, -2), (x, 0)]
-        answers = student.run(drive_permutations, name, calls)
+        answers = ask(student, list_of(anything, len(calls)), drive_permutations, name, calls)
         for answer, dim in zip(answers, (2, 2, 0), strict=True):
             expect(isinstance(answer, Tensor), f"{name} must return a tensor")
-            permuted = [torch.equal(answer, x.index_select(dim, torch.tensor(one))) for one in orders]
+            permuted = [same(answer, x.index_select(dim, torch.tensor(one))) for one in orders]
             message = (
                 "dim is ignored or misread: the rows of a weight are permuted along another dimension than the last"
             )
@@ -424,60 +507,47 @@ def any_dimension_can_be_permuted(student, rng):
 # Exercise 4: positions. What one solution says in different ways must agree: positions 0, 1, 2, … in one row are known.
 
 IGNORED = "token_positions are ignored: the places 0, 1, 2, … in the sequence are used instead"
+FIRST_ROW = "batched positions are ignored: the positions of the first row are used for the whole batch"
+LENGTH = 24
 
 
 @dataclass(frozen=True)
 class Places:
-    """Vectors, the positions they are asked at, and what the same solution says of all positions in one row."""
+    """Vectors, and the positions they are asked at."""
 
     setting: Setting
-    long: Tensor  # (batch, length, d_k), asked at 0, 1, 2, …
-    positions: Tensor  # (batch, seq), each below length
-
-    @property
-    def x(self) -> Tensor:
-        """The vectors at the positions, (batch, seq, d_k)."""
-        return self.at(self.long, self.positions)
-
-    @staticmethod
-    def at(rows: Tensor, positions: Tensor) -> Tensor:
-        return rows.gather(1, positions[..., None].expand(*positions.shape, rows.shape[-1]))
-
-    @property
-    def along(self) -> Call:
-        return self.long, torch.arange(self.long.shape[1])
-
-    @property
-    def ignoring(self) -> Call:
-        return self.x, torch.arange(self.positions.shape[1])
+    x: Tensor  # (batch, seq, d_k)
+    positions: Tensor  # (batch, seq), each below LENGTH
 
 
 def some_places(rng: random.Random, batch: int, seq: int) -> Places:
     """Positions that do not grow by one, some more than once, so drawn that the usual shortcuts give something else."""
-    length = 24
-    setting = some_setting(rng, length + 2)
+    setting = some_setting(rng, LENGTH + 2)
     rows = []
     for row in range(batch):
-        chosen = rng.sample(range(2, length - 8), seq - 1)
+        chosen = rng.sample(range(2, LENGTH - 8), seq - 1)
         rows.append([3 + row, *chosen[: seq - 2], 3 + row])
         while rows[-1] == sorted(rows[-1]):
             rng.shuffle(rows[-1])
-    return Places(setting, vectors(rng, batch, length, setting.d_k), torch.tensor(rows))
+    return Places(setting, weighing_one(vectors(rng, batch, seq, setting.d_k)), torch.tensor(rows))
+
+
+def agree(a: Tensor, b: Tensor) -> bool:
+    """Is that the same rotation? A position more or less makes far more of a difference than rounding."""
+    return close(a, b, 0.05)
 
 
 @check("positions", points=5, title="positions in any order", seconds=5)
 def positions_in_any_order(student, rng):
     places = some_places(rng, 1, 6)
     x, positions = places.x[0], places.positions[0]
-    start = int(positions[0]) + torch.arange(6)
-    calls = [(places.long[0], places.along[1]), (x, torch.arange(6)), (x, start), (x, positions)]
-    along, ignoring, from_start, answer = ask(student, places.setting, calls)
-    right = along[positions]
-    expect(not close(right, ignoring), INDIFFERENT)
-    if not close(answer, right):
-        expect(not close(answer, ignoring), IGNORED)
+    found, answer = matrices_and(student, rng, places.setting, (x, positions), LENGTH)
+    if not agree(answer, turned_by(found[positions], x)):
+        expect(not agree(answer, turned_by(found[:6], x)), IGNORED)
+        start = int(positions[0])
         reason = "only the first position is used, and the rest counted on from there"
-        expect(not close(answer, from_start), f"{reason}: positions need not grow by one")
+        from_start = turned_by(found[start : start + 6], x)
+        expect(not agree(answer, from_start), f"{reason}: positions need not grow by one")
         raise Fail("positions that do not grow by one give other rotations than the same positions in order")
 
 
@@ -487,51 +557,37 @@ NOT_ACCEPTED = "are not accepted: their shape broadcasts to that of x without d_
 @check("positions", points=5, title="each row of a batch has its own positions", seconds=5)
 def rows_have_their_own_positions(student, rng):
     places = some_places(rng, 3, 5)
+    x, positions = places.x, places.positions
+    found = matrices(student, rng, places.setting, LENGTH)
     problems = dict.fromkeys(
         ["RuntimeError", "ValueError", "EinopsError"], f"positions of shape (batch, seq) {NOT_ACCEPTED}"
     )
-    calls = [places.along, places.ignoring, (places.x, places.positions)]
-    along, ignoring, answer = ask(student, places.setting, calls, problems=problems)
-    right = places.at(along, places.positions)
-    expect(not close(right, ignoring), INDIFFERENT)
-    if not close(answer, right):
-        expect(not close(answer, ignoring), IGNORED)
-        alike = [
-            close(answer[1:], asked_as(student, places, places.positions[:1].expand(3, 5))[1:]),
-            close(answer[0], right[0]),
-        ]
-        message = "batched positions are ignored: the positions of the first row are used for the whole batch"
-        expect(not any(alike), message)
+    (answer,) = rotated(student, places.setting, [(x, positions)], problems=problems)
+    right = turned_by(found[positions], x)
+    if not agree(answer, right):
+        expect(not agree(answer, turned_by(found[:5], x)), IGNORED)
+        first = turned_by(found[positions[:1].expand(3, 5)], x)
+        expect(not agree(answer[1:], first[1:]) and not agree(answer[0], right[0]), FIRST_ROW)
         raise Fail("positions of shape (batch, seq) give other rotations than each row by itself")
-
-
-def asked_as(student, places: Places, positions: Tensor) -> Tensor:
-    """The answer when each row is asked alone, one after the other, at these positions."""
-    rows = ask(student, places.setting, [(x, where) for x, where in zip(places.x, positions)])
-    return torch.stack(rows)
 
 
 @check("positions", points=4, title="positions (batch, 1, seq) for x (batch, heads, seq, d_k)", seconds=5)
 def heads_share_the_positions_of_their_row(student, rng):
     places = some_places(rng, 3, 5)
-    heads = 2
-    long, x = (t[:, None].expand(-1, heads, -1, -1).contiguous() for t in (places.long, places.x))
-    flips = torch.tensor([1.0, -1.0])[:, None, None]  # so that heads are not alike
-    long, x = long * flips, x * flips
-    shapes = [places.positions[:, None], places.positions[:, None].expand(-1, heads, -1).contiguous()]
-    calls = [(long, places.along[1]), (x, places.ignoring[1])] + [(x, positions) for positions in shapes]
+    x = torch.stack((places.x, places.x.flip(-1)), dim=1)  # two heads that are not alike
+    found = matrices(student, rng, places.setting, LENGTH)
+    shapes = [places.positions[:, None], places.positions[:, None].expand(-1, 2, -1).contiguous()]
     kinds = ["RuntimeError", "ValueError", "EinopsError", "IndexError"]
     problems = dict.fromkeys(
         kinds, f"positions of shape (batch, 1, seq) for x of shape (batch, heads, seq, d_k) {NOT_ACCEPTED}"
     )
-    along, ignoring, *answers = ask(student, places.setting, calls, problems=problems)
-    right = torch.stack([places.at(along[:, head], places.positions) for head in range(heads)], dim=1)
-    expect(not close(right, ignoring), INDIFFERENT)
+    answers = rotated(student, places.setting, [(x, positions) for positions in shapes], problems=problems)
+    right = turned_by(found[places.positions][:, None], x)
     for answer in answers:
-        expect(close(answer, right) or not close(answer, ignoring), IGNORED)
-        first = close(answer[0], right[0]) and not close(answer, right)
-        expect(not first, "batched positions are ignored: the positions of the first row are used for the whole batch")
-        expect(close(answer, right), "heads are not turned by the positions of their own row of the batch")
+        if not agree(answer, right):
+            expect(not agree(answer, turned_by(found[:5], x)), IGNORED)
+            expect(not agree(answer[0], right[0]), FIRST_ROW)
+            raise Fail("heads are not turned by the positions of their own row of the batch")
 
 
 @check("positions", points=2, title="max_seq_len - 1 is a position", seconds=10)
@@ -543,39 +599,57 @@ def the_last_position_is_known(student, rng):
     )
     problems = dict.fromkeys(["IndexError", "ValueError", "RuntimeError"], message)
     x, last = vectors(rng, 4, 4), torch.arange(length - 4, length)
-    (answer,) = ask(student, setting, [(x, last)], problems=problems)
+    _, answer = matrices_and(student, rng, setting, (x, last), problems=problems)
     longer = Setting(setting.theta, setting.d_k, 2 * length)
-    (right,) = ask(student, longer, [(x, last)], problems=problems)
+    (right,) = rotated(student, longer, [(x, last)], problems=problems)
     expect(close(answer, right, 0.02), "the rotation at one position depends on max_seq_len, which is only a limit")
 
 
-def drive_refusals(student, theta, d_k, max_seq_len, x, asked):
+KNOWN = {kind.__name__ for kind in (AssertionError, IndexError, KeyError, RuntimeError, TypeError, ValueError)}
+
+
+def drive_refusals(student, theta, d_k, max_seq_len, calls):
+    import torch
+
     rope = student.RotaryPositionalEmbedding(theta, d_k, max_seq_len)
-    kinds = []
-    for positions in asked:
+    answers = []
+    for x, positions in calls:
         try:
-            rope(x, positions)
-            kinds.append("nothing")
+            answer = rope(x, positions)
+            answers.append(answer if isinstance(answer, torch.Tensor) else "nothing")
         except (ValueError, IndexError):
-            kinds.append("refused")
+            answers.append("refused")
         except NotImplementedError:
             raise
         except Exception as error:
-            kinds.append(type(error).__name__)
-    return kinds
+            answers.append(type(error).__name__)
+    return answers
+
+
+def expect_refused(answer: object, wanted: str, message: str) -> None:
+    """The answer is ``wanted``, and neither another exception nor a tensor."""
+    expect(isinstance(answer, str) and answer != "nothing", message)
+    expect(answer == wanted, f"{message}; it raises {answer if answer in KNOWN else 'something else'}")
 
 
 def judge_refusals(student, rng: random.Random, outside: Callable[[int], list[int]], message: str) -> None:
     length = rng.randrange(12, 40)
     setting = some_setting(rng, length)
-    x = vectors(rng, 3, setting.d_k)
-    ask(student, setting, [(x, torch.tensor([4, 1, 2]))])
-    asked = []
+    found = matrices(student, rng, setting)
+    asked = [[1, 2, 3], [3, 4, 5]]  # these are positions
     for position in outside(length):
-        asked += [torch.tensor([1, position, 2]), torch.tensor([position] * 3)]
-    for kind in student.run(drive_refusals, *setting.arguments, x, asked):
-        expect(kind != "nothing", message)
-        expect(kind == "refused", f"{message}; it raises {kind if kind.isidentifier() else 'something else'}")
+        asked += [[1, position, 2], [position] * 3]
+    rng.shuffle(asked)
+    calls = [(weighing_one(vectors(rng, 3, setting.d_k)), torch.tensor(positions)) for positions in asked]
+    answers = ask(student, list_of(anything, len(calls)), drive_refusals, *setting.arguments, calls)
+    for (x, positions), answer in zip(calls, answers, strict=True):
+        if int(positions.min()) >= 0 and int(positions.max()) < length:
+            expect(answer != "refused", "positions below max_seq_len are refused too")
+            answer = expect_turned(x, answer)
+            ignoring = agree(answer, turned_by(found[:3], x))  # is judged above
+            expect(ignoring or agree(answer, turned_by(found[positions], x)), UNEQUAL)
+        else:
+            expect_refused(answer, "refused", message)
 
 
 @check("positions", points=2, title="max_seq_len and beyond are refused", seconds=5)
@@ -613,27 +687,27 @@ def a_whole_rotation(rng) -> tuple[Setting, Call, Tensor]:
 @check("module", points=5, title="a whole rotation agrees", seconds=5)
 def whole_rotations_agree(student, rng):
     setting, call, right = a_whole_rotation(rng)
-    (answer,) = ask(student, setting, [call])
+    (answer,) = rotated(student, setting, [call])
     message = (
         "the parts together do not give the rotation of exercises 1, 2 and 4: what the other checks find is felt here"
     )
     expect(close(answer, right), message)
 
 
-def drive_state(student, theta, d_k, max_seq_len, x, positions):
+def drive_state(student, theta, d_k, max_seq_len, calls):
     rope = student.RotaryPositionalEmbedding(theta, d_k, max_seq_len)
-    answer = rope(x, positions)
+    answers = [rope(x, positions) for x, positions in calls]
     parameters = [name for name, _ in rope.named_parameters()]
     saved = [name for name in rope.state_dict() if name not in parameters]
-    return answer, len(parameters), len(saved), bool(answer.requires_grad)
+    return answers, len(parameters), len(saved), bool(answers[0].requires_grad)
 
 
 def state_of(student, rng: random.Random) -> tuple[int, int, bool]:
     setting = some_setting(rng, 32)
-    x = vectors(rng, 4, setting.d_k)
-    answer, *state = student.run(drive_state, *setting.arguments, x, torch.arange(1, 5))
-    expect(isinstance(answer, Tensor) and answer.shape == x.shape, "forward must return a tensor of the shape of x")
-    expect_turned(x, answer)
+    probe = some_probe(rng, setting)
+    form = [list_of(anything, len(probe.calls)), int, int, bool]
+    answers, *state = ask(student, form, drive_state, *setting.arguments, probe.calls)
+    probe.read(answers)
     return tuple(state)
 
 
@@ -652,7 +726,7 @@ def state_dict_is_empty(student, rng):
     )
 
 
-def drive_converted(student, theta, d_k, max_seq_len, rows):
+def drive_converted(student, theta, d_k, max_seq_len, calls, rows):
     import torch
 
     number = max(rows) + 1
@@ -662,7 +736,8 @@ def drive_converted(student, theta, d_k, max_seq_len, rows):
         if convert:
             rope = rope.to(torch.bfloat16)
         x = torch.eye(d_k)[:, None, :].expand(d_k, number, d_k)  # float32, as cosines and sines should be
-        answers.append(rope(x.contiguous(), torch.arange(number))[:, rows])
+        far = rope(x.contiguous(), torch.arange(number))[:, rows]
+        answers.append([far, *(rope(x.clone(), positions.clone()) for x, positions in calls)])
     return answers
 
 
@@ -679,12 +754,14 @@ def rounding_that_shows(rng) -> tuple[float, int]:
 @check("module", points=3, title="as exact after .to(torch.bfloat16)", seconds=10)
 def a_converted_module_is_as_exact(student, rng):
     theta, number = rounding_that_shows(rng)
+    setting = Setting(theta, 6, 2_000)
+    probe = some_probe(rng, setting)
     rows = [0, 1, number - 2, number - 1, number]
-    answers = student.run(drive_converted, theta, 6, 2_000, rows)
-    expect(len(answers) == 2 and all(isinstance(one, Tensor) for one in answers), "forward must return a tensor")
-    plain, converted = (as_matrices(one) for one in answers)
-    expect(plain.shape == converted.shape == (5, 6, 6), "forward must return a tensor of the shape of x")
-    expect(not close(plain[1], plain[0]), INDIFFERENT)
+    form = list_of(list_of(anything, 1 + len(probe.calls)), 2)
+    found = ask(student, form, drive_converted, *setting.arguments, probe.calls, rows)
+    plain, converted = (as_matrices(expect_turned(unit_vectors(6, 5), far)) for far, *_ in found)
+    near = probe.read(found[0][1:])
+    expect(close(plain[:2], near[:2], 0.05), UNEQUAL)
     message = (
         "after model.to(torch.bfloat16) the angles are wrong: that call rounds every buffer of floating-point numbers"
     )
@@ -693,42 +770,62 @@ def a_converted_module_is_as_exact(student, rng):
     )
 
 
-def drive_made(student, arguments, options):
-    kinds = []
-    for argument, option in zip(arguments, options):
+def drive_made(student, asked):
+    import torch
+
+    answers = []
+    for arguments, options, calls in asked:
         try:
-            student.RotaryPositionalEmbedding(*argument, **option)
-            kinds.append("nothing")
-        except ValueError:
-            kinds.append("ValueError")
+            rope = student.RotaryPositionalEmbedding(*arguments, **options)
         except NotImplementedError:
             raise
         except Exception as error:
-            kinds.append(type(error).__name__)
-    return kinds
+            answers.append("ValueError" if isinstance(error, ValueError) else type(error).__name__)
+            continue
+        try:
+            found = [rope(x, positions) for x, positions in calls]
+            answers.append([answer if isinstance(answer, torch.Tensor) else None for answer in found])
+        except NotImplementedError:
+            raise
+        except Exception:
+            answers.append("nothing")  # it was made, though it is of no use
+    return answers
 
 
-def judge_making(student, rng: random.Random, arguments: list, options: list, message: str, problems=None) -> None:
-    setting = some_setting(rng, 32)
+def judge_making(student, rng: random.Random, right: list, wrong: list, message: str, problems=None) -> None:
+    """Of embeddings with these (d_k, options) the ``right`` ones turn, and the ``wrong`` ones cannot be made."""
     layout = "half" if problems else None
-    ask(student, setting, [(vectors(rng, 3, setting.d_k), torch.arange(3))], layout, problems)
-    for kind in student.run(drive_made, arguments, options):
-        expect(kind != "nothing", message)
-        expect(kind == "ValueError", f"{message}; it raises {kind if kind.isidentifier() else 'something else'}")
+    matrices(student, rng, some_setting(rng, 32), layout=layout, problems=problems)
+    cases = [(True, *case) for case in right] + [(False, *case) for case in wrong]
+    rng.shuffle(cases)
+    settings = [Setting(round(rng.uniform(20, 60), 2), d_k, 16) for _, d_k, _ in cases]
+    probes = [some_probe(rng, setting) for setting in settings]
+    asked = [
+        (setting.arguments, options, probe.calls)
+        for setting, probe, (_, _, options) in zip(settings, probes, cases, strict=True)
+    ]
+    answers = ask(student, list_of(anything, len(cases)), drive_made, asked)
+    for probe, (is_right, _, _), answer in zip(probes, cases, answers, strict=True):
+        if is_right:
+            expect(answer != "ValueError", f"what is in order is refused too: {message}")
+            probe.read(fits(answer, list_of(anything, len(probe.calls))))
+        else:
+            expect_refused(answer, "ValueError", message)
 
 
 @check("module", points=2, title="an odd d_k is refused", seconds=5)
 def odd_sizes_are_refused(student, rng):
     message = "an odd d_k leaves a dimension without a partner: raise a ValueError when the module is made"
-    arguments = [(100.0, size, 16) for size in (rng.choice([5, 7, 9]), 1)]
-    judge_making(student, rng, arguments, [{}] * 2, message)
+    wrong = [(size, {}) for size in (rng.choice([5, 7, 9]), 1)]
+    judge_making(student, rng, [(rng.choice([6, 8]), {})], wrong, message)
 
 
 @check("module", points=1, title="an unknown layout is refused", seconds=5)
 def unknown_layouts_are_refused(student, rng):
     message = "a layout other than 'interleaved' and 'half' must raise a ValueError when the module is made"
-    options = [{"layout": "".join(rng.choices("bcdgjkmpqvwxz", k=6))}, {"layout": "halves"}]
-    judge_making(student, rng, [(100.0, 8, 16)] * 2, options, message, {"TypeError": NO_LAYOUT})
+    wrong = [(8, {"layout": layout}) for layout in ("".join(rng.choices("bcdgjkmpqvwxz", k=6)), "halves")]
+    right = [(8, {"layout": layout}) for layout in ("interleaved", "half")]
+    judge_making(student, rng, right, wrong, message, {"TypeError": NO_LAYOUT})
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -762,16 +859,16 @@ class Heard:
     """A question about attention, and the answers of right and wrong attention, by what is wrong."""
 
     call: tuple[Tensor, ...]
-    kinds: list[tuple[str, str, str]]
+    kinds: list[dict[str, str]]
     answers: Tensor  # one of each kind
 
     def gives(self, answer: Tensor, **wanted: str) -> bool:
-        """Is this the answer of some attention whose scale, turn or values are as wanted?"""
-        names = ("scale", "turn", "values")
+        """Is this the answer of some attention whose scale, turn, values or softmax are as wanted?"""
+        expect(answer.shape == self.answers.shape[1:], "rotary_attention must return (..., queries, d_v)")
+        is_this = ((self.answers.double() - answer.double()).abs().flatten(1).amax(dim=1) <= 1e-3).tolist()
         return any(
-            close(answer, other)
-            for kind, other in zip(self.kinds, self.answers)
-            if all(wanted.get(name, one) == one for name, one in zip(names, kind))
+            found and all(kind[name] == one for name, one in wanted.items())
+            for kind, found in zip(self.kinds, is_this, strict=True)
         )
 
 
@@ -796,18 +893,25 @@ def something_heard(rng, queries: int, keys: int) -> Heard:
     kinds, answers = [], []
     for scale, factor in scales.items():
         for turn, (q_turned, k_turned) in turns.items():
-            weights = (q_turned @ k_turned.transpose(-2, -1) * factor).softmax(dim=-1)
-            kinds += [(scale, turn, name) for name in values]
-            answers += [weights @ value for value in values.values()]
+            scores = q_turned @ k_turned.transpose(-2, -1) * factor
+            weights = {"over keys": scores.softmax(dim=-1), "over queries": scores.softmax(dim=-2)}
+            if queries == keys:
+                later = torch.ones(queries, keys, dtype=torch.bool).triu(1)
+                weights["masked"] = scores.masked_fill(later, -torch.inf).softmax(dim=-1)
+            for softmax, weight in weights.items():
+                kinds += [{"scale": scale, "turn": turn, "values": name, "softmax": softmax} for name in values]
+                answers += [weight @ value for value in values.values()]
     return Heard((q, k, v, q_at, k_at), kinds, torch.stack(answers))
 
 
 def attended(student, questions: list[Heard]) -> list[Tensor]:
-    answers = student.run(drive_attention, [question.call for question in questions])
+    calls = [question.call for question in questions]
+    answers = ask(student, list_of(anything, len(calls)), drive_attention, calls)
     for question, answer in zip(questions, answers, strict=True):
         q, v = question.call[0], question.call[2]
         expect(isinstance(answer, Tensor), "rotary_attention must return a tensor")
         expect(answer.shape == (*q.shape[:-1], v.shape[-1]), "rotary_attention must return (..., queries, d_v)")
+        expect(bool(answer.isfinite().all()), "the result of rotary_attention holds nan or infinity")
         expect(not close(answer, torch.zeros_like(answer), 1e-6), "rotary_attention returns zeros")
         expect(
             answer.shape != v.shape or v.shape[-2] == 1 or not close(answer, v, 1e-6),
@@ -825,13 +929,14 @@ def values_are_not_turned(student, rng):
     expect(not close(answers[1], turned(alone.call[2], alone.call[4])), message)
     expect(not close(answers[1], turned(alone.call[2], alone.call[3])), message)
     expect(close(answers[1], alone.call[2]), "with a single key the weight is 1, and the result must be its value")
+    expect(question.gives(answers[0]), "the result is not a sum of values, weighed by a softmax of the scores")
 
 
 @check("relative", points=2, title="queries and keys have positions of their own", seconds=5)
 def each_has_its_own_positions(student, rng):
     for question in (something_heard(rng, 3, 3), something_heard(rng, 2, 4)):
         (answer,) = attended(student, [question])
-        if question.gives(answer, turn="right"):
+        if question.gives(answer, turn="right", softmax="over keys"):
             continue
         expect(not question.gives(answer, turn="none"), "queries and keys are not turned: attention sees no distances")
         one = question.gives(answer, turn="only q") or question.gives(answer, turn="only k")
@@ -849,7 +954,7 @@ def each_has_its_own_positions(student, rng):
 def scores_are_scaled(student, rng):
     question = something_heard(rng, 3, 3)
     (answer,) = attended(student, [question])
-    if not question.gives(answer, scale="right"):
+    if not question.gives(answer, scale="right", softmax="over keys"):
         expect(not question.gives(answer, scale="none"), "scores are not scaled: divide them by the root of d_k")
         expect(not question.gives(answer, scale="d_k"), "scores are divided by d_k: divide them by its root")
         raise Fail("the result is not softmax over the keys, times the values")
@@ -870,20 +975,35 @@ def drive_part(student, x, positions, rotary_dim):
             return torch.stack((first * cos - second * sin, first * sin + second * cos), dim=-1).flatten(-2)
 
     x = x.clone()
-    before = x.clone()
     answer = student.rotate_part(Rope(), x, positions, rotary_dim)
-    return answer if isinstance(answer, torch.Tensor) else None, torch.equal(x, before)
+    return answer if isinstance(answer, torch.Tensor) else None, x
 
 
-def asked_part(student, rng: random.Random, d_head: int, rotary_dim: int) -> tuple[Tensor, Tensor, Tensor, bool]:
-    """x, its positions, the answer, and whether x is still what it was."""
+def asked_part(student, rng: random.Random, d_head: int, rotary_dim: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """x, its positions, the answer, in which something is what rope makes of a part of x, and x after that."""
     x = vectors(rng, 2, 3, 4, d_head)
     positions = torch.tensor([rng.sample(range(1, 20), 4) for _ in range(2)])[:, None]
-    answer, same = student.run(drive_part, x, positions, rotary_dim)
+    answer, after = ask(student, [anything, like(x)], drive_part, x, positions, rotary_dim)
     expect(isinstance(answer, Tensor), "rotate_part must return a tensor")
+    shapes = [(*x.shape[:-1], size) for size in (d_head, rotary_dim)]
+    expect(answer.shape in shapes, "rotate_part must return a tensor of the shape of x")
+    expect(bool(answer.isfinite().all()), "the result holds nan or infinity")
     expect(answer.shape != x.shape or not close(answer, x, 1e-6), "x comes back as it is: nothing is turned")
     expect(not close(answer, torch.zeros_like(answer), 1e-6), "the result is zero")
-    return x, positions, answer, same
+    expect(holds_a_turn(answer, x, positions, rotary_dim), "no part of the result is what rope makes of a part of x")
+    return x, positions, answer, after
+
+
+def holds_a_turn(answer: Tensor, x: Tensor, positions: Tensor, size: int) -> bool:
+    """Are some dimensions of the answer, side by side, some of the first, of the last or of all of x, turned?"""
+    parts = [turned(part, positions) for part in (x[..., :size], x[..., -size:], x)]
+    places = range(answer.shape[-1] - size + 1)
+    starts = [(part, start) for part in parts for start in range(part.shape[-1] - size + 1)]
+    return any(
+        close(answer[..., place : place + size], part[..., start : start + size])
+        for part, start in starts
+        for place in places
+    )
 
 
 def whole_head(student, rng: random.Random, d_head: int, rotary_dim: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -914,7 +1034,7 @@ def the_first_part_is_turned(student, rng):
 def the_rest_stays(student, rng):
     x, positions, answer = whole_head(student, rng, 10, 4)
     rest = answer[..., 4:]
-    if not torch.equal(rest, x[..., 4:]):
+    if not same(rest, x[..., 4:]):
         expect(not close(rest, turned(x, positions)[..., 4:]), "the whole head is turned: leave the rest as it is")
         raise Fail("the dimensions from rotary_dim on must stay as they are, at their places")
 
@@ -927,5 +1047,5 @@ def the_part_may_be_all(student, rng):
 
 @check("partial", points=1, title="x stays as it is", seconds=5)
 def x_stays_as_it_is(student, rng):
-    _, _, _, same = asked_part(student, rng, 10, 4)
-    expect(same, "x is changed in place: put the result into a new tensor")
+    x, _, _, after = asked_part(student, rng, 10, 4)
+    expect(same(after, x), "x is changed in place: put the result into a new tensor")

@@ -18,7 +18,9 @@ class RotaryPositionalEmbedding(nn.Module):
             raise ValueError(f"{layout=} is not one of {list(PAIRED)}")
         self.theta, self.d_k, self.max_seq_len, self.layout = theta, d_k, max_seq_len, layout
 
-    def forward(self, x: Float[Tensor, "... seq d_k"], token_positions: Int[Tensor, "..."]) -> Float[Tensor, "... seq d_k"]:
+    def forward(
+        self, x: Float[Tensor, "... seq d_k"], token_positions: Int[Tensor, "..."]
+    ) -> Float[Tensor, "... seq d_k"]:
         if torch.any(token_positions < 0) or torch.any(token_positions >= self.max_seq_len):
             raise IndexError(f"a position lies outside 0 to {self.max_seq_len - 1}")
         speeds = self.theta ** (torch.arange(0, self.d_k, 2, device=x.device, dtype=torch.float32) / -self.d_k)

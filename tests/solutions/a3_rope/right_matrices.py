@@ -11,8 +11,10 @@ class RotaryPositionalEmbedding(nn.Module):
         super().__init__()
         if d_k % 2 == 1:
             raise ValueError("d_k is odd")
-        pairs = {"interleaved": [(2 * i, 2 * i + 1) for i in range(d_k // 2)],
-                 "half": [(i, i + d_k // 2) for i in range(d_k // 2)]}
+        pairs = {
+            "interleaved": [(2 * i, 2 * i + 1) for i in range(d_k // 2)],
+            "half": [(i, i + d_k // 2) for i in range(d_k // 2)],
+        }
         if layout not in pairs:
             raise ValueError("layout must be one of " + ", ".join(pairs))
         self.max_seq_len = max_seq_len

@@ -9,7 +9,9 @@ from _base import *
 
 class RotaryPositionalEmbedding(RotaryPositionalEmbedding):
     def keep(self, angles, device):
-        self.register_buffer("known", torch.polar(torch.ones_like(angles), angles).to(torch.complex64), persistent=False)
+        self.register_buffer(
+            "known", torch.polar(torch.ones_like(angles), angles).to(torch.complex64), persistent=False
+        )
 
     def rows(self, x, positions):
         self.check_positions(positions)
