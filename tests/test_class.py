@@ -14,8 +14,11 @@ import psutil
 import pytest
 from conftest import RIGHT, run, small_notebook, submit
 
+from cs336lite.course.spec import load_spec
 from cs336lite.grading import runner
+from cs336lite.grading.bench import Bench
 from cs336lite.grading.client import Worker
+from cs336lite.grading.pools import Processes
 from cs336lite.grading.record import Recorder
 from cs336lite.grading.submission import Submission
 from cs336lite.grading.verdicts import Judge
@@ -148,7 +151,7 @@ def choose_victim(grader, rng, killed):
             line = " ".join(process.cmdline())
             if "worker.py" in line:
                 found["worker"].append(process)
-            elif "forkserver" in line or "multiprocessing" in line:
+            elif "grading.limited" in line:
                 found["pool"].append(process)
     except psutil.NoSuchProcess:
         return "", None
@@ -171,13 +174,13 @@ def test_what_has_not_changed_is_neither_judged_nor_recorded_again(released, mon
     runner.grade_class(released, "a1_bpe")
     before = gradebook(released)
     with monkeypatch.context() as patch:
-        patch.setattr(Judge, "judge_anew", lambda *_: pytest.fail("judged again"))
+        patch.setattr(Processes, "submit", lambda *_: pytest.fail("judged again"))
         patch.setattr(Recorder, "record", lambda *_: pytest.fail("recorded again"))
         runner.grade_class(released, "a1_bpe")
     submit(released, "student000", small_notebook(WRONG, "raise NotImplementedError"))
     judged, recorded = [], []
-    judge_anew, record = Judge.judge_anew, Recorder.record
-    monkeypatch.setattr(Judge, "judge_anew", lambda self, s: judged.append(s) or judge_anew(self, s))
+    submit_, record = Processes.submit, Recorder.record
+    monkeypatch.setattr(Processes, "submit", lambda self, item: judged.append(item) or submit_(self, item))
     monkeypatch.setattr(Recorder, "record", lambda self, e: recorded.append(e.student) or record(self, e))
     runner.grade_class(released, "a1_bpe")
     assert len(judged) == 1 and recorded == ["student000"]
@@ -238,25 +241,30 @@ def test_two_graders_do_not_record_at_once(released):
     assert result.returncode == 2 and "is recording" in result.stderr and "Traceback" not in result.stderr
 
 
+def heard(bench, cells):
+    """The points that a bench gives."""
+    return sum(note["result"]["points"] for note in bench.hear(Submission(cells)) if "result" in note)
+
+
 def test_a_worker_that_dies_under_a_submission_is_replaced(small_course, monkeypatch):
     cells = (("1", RIGHT_WAYS[0]), ("2", RIGHT[1]))
-    with Judge(small_course, "a1_bpe", keep=False) as judge:
-        judge.ready_worker()
-        os.kill(judge.worker.process.pid, signal.SIGKILL)
-        assert judge.judge(Submission(cells)).score == 6
+    with Bench(load_spec(small_course / "hidden" / "a1_bpe.py"), "seed") as bench:
+        bench.ready_worker()
+        os.kill(bench.worker.process.pid, signal.SIGKILL)
+        assert heard(bench, cells) == 6
 
-        start, started = judge.ready_worker, []
+        start, started = bench.ready_worker, []
 
         def doomed():
             started.append(start())
             os.kill(started[-1].process.pid, signal.SIGKILL)
             return started[-1]
 
-        monkeypatch.setattr(judge, "ready_worker", doomed)
+        monkeypatch.setattr(bench, "ready_worker", doomed)
         with pytest.raises(BaseException, match="worker") as caught:
-            judge.judge(Submission(cells))
+            heard(bench, cells)
         assert type(caught.value).__name__ == "WorkerFailure"
-        assert len(started) == Judge.ATTEMPTS
+        assert len(started) == Bench.ATTEMPTS
 
 
 def test_a_worker_that_dies_as_it_starts_is_started_again(small_course, monkeypatch):
@@ -271,8 +279,8 @@ def test_a_worker_that_dies_as_it_starts_is_started_again(small_course, monkeypa
         return layers(self)
 
     monkeypatch.setattr(Worker, "layers", killed_once)
-    with Judge(small_course, "a1_bpe", keep=False) as judge:
-        assert judge.judge(Submission(cells)).score == 6
+    with Bench(load_spec(small_course / "hidden" / "a1_bpe.py"), "seed") as bench:
+        assert heard(bench, cells) == 6
     assert len(started) == 2
 
 

@@ -13,8 +13,8 @@ from nbformat import validate
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output, new_raw_cell
 
 from cs336lite.course.spec import CheckResult
-from cs336lite.grading import feedback, hooks
-from cs336lite.grading.verdicts import Verdict
+from cs336lite.grading import feedback, hooks, limited
+from cs336lite.grading.verdicts import Verdict, reading
 
 CHECKS = (
     CheckResult("double.number", "double", "doubles a number", 0.0, 3.0, False, "squared: `2 < 3` | not <doubled>"),
@@ -32,7 +32,8 @@ def known(name, **kind):
 
 def graded(*extra, checks=CHECKS, read=READ, problem="", notes=(NOTE,)):
     """A graded notebook of two exercises, and whatever a student added to it."""
-    verdict = Verdict("a1_bpe", sum(c.points for c in checks), 6.0, checks, problem, notes)
+    spec = SimpleNamespace(module=SimpleNamespace(READ=read))
+    verdict = Verdict("a1_bpe", sum(c.points for c in checks), 6.0, checks, problem, notes, read=reading(spec))
     cells = [
         new_markdown_cell("## 1 · Doubling"),
         new_code_cell(
@@ -47,7 +48,7 @@ def graded(*extra, checks=CHECKS, read=READ, problem="", notes=(NOTE,)):
     for cell in cells:
         if cell.metadata.get("nbgrader", {}).get("grade"):
             feedback.write_verdict(cell, verdict)
-    feedback.add_head(nb, verdict, SimpleNamespace(module=SimpleNamespace(READ=read)))
+    feedback.add_head(nb, verdict)
     validate(nb)
     return nb
 
@@ -282,9 +283,81 @@ def test_markdown_that_is_too_long_stands_as_it_was_written(monkeypatch):
     long = "*x* " * (feedback.LONGEST_MARKDOWN // 4)
     assert markdown(long).find("em") and not markdown(long + "y").find("em")
     assert markdown(long + "<b>").pre.get_text() == long + "<b>"
-    monkeypatch.setattr(feedback, "MOST_MARKDOWN", 60)
+    monkeypatch.setattr(feedback.Allowance, "MARKDOWN", 60)
     page = shown(graded(new_markdown_cell("*one*" + " " * 40), new_markdown_cell("*two*<b>")))
     assert [em.string for em in page.find_all("em")] == ["one"] and "*two*<b>" in page.get_text()
+
+
+# -- what a page may cost ----------------------------------------------------------------------------------------------
+
+BACKTRACKING = "'" + "\\N{" * 300  # the lexer tries each of them again and again
+FORMULA = "$" + "x" * 596 + "$\n\n"
+
+
+def costly():
+    """A notebook of all that costs much to show."""
+    cells = [new_code_cell("'" + "\\N{" * 16_000) for _ in range(20)]
+    cells += [new_code_cell(f"{BACKTRACKING}\n" * 50) for _ in range(20)]
+    cells += [new_markdown_cell(FORMULA * 30) for _ in range(30)]
+    rows = " \\\\ ".join(["x" * 590] * 30)
+    cells += [new_markdown_cell(f"\\begin{{align}}{rows}\\end{{align}}") for _ in range(10)]
+    return graded(*cells)
+
+
+def test_a_page_costs_a_bounded_amount_whatever_it_shows(monkeypatch):
+    lexed, longest = [], []
+    highlight = feedback.highlight
+
+    def counted(source, *rest):
+        lexed.append(len(source))
+        longest.append(max(map(len, source.split("\n"))))
+        return highlight(source, *rest)
+
+    monkeypatch.setattr(feedback, "highlight", counted)
+    page = feedback.page(costly(), {})
+    assert sum(lexed) <= feedback.Allowance.CODE and max(longest) <= feedback.LONGEST_LINE
+    assert len(page) < 8 << 20
+    assert 0 < page.count("<svg") <= feedback.Allowance.FORMULAS
+    assert_safe(shown(costly()))
+
+
+def test_the_pages_of_the_formgrader_have_the_same_allowance_each(tmp_path, monkeypatch):
+    from nbconvert.exporters import HTMLExporter
+    from nbformat import write
+    from traitlets.config import Config
+
+    from cs336lite.grading.hooks import configure
+
+    config = Config()
+    configure(config, tmp_path)
+    exporter = HTMLExporter(config=config)
+    write(costly(), tmp_path / "costly.ipynb")
+    write(graded(new_markdown_cell("$a_1$ and *b*")), tmp_path / "plain.ipynb")
+    lexed = []
+    highlight = feedback.highlight
+    monkeypatch.setattr(
+        feedback, "highlight", lambda source, *rest: lexed.append(len(source)) or highlight(source, *rest)
+    )
+    page, _ = exporter.from_filename(str(tmp_path / "costly.ipynb"))
+    assert 0 < sum(lexed) <= feedback.Allowance.CODE and len(page) < 8 << 20
+    plain, _ = exporter.from_filename(str(tmp_path / "plain.ipynb"))
+    found = BeautifulSoup(plain, "html.parser")
+    assert found.find("svg") and found.find("em") and found.find(class_="highlight")
+
+
+def test_pages_are_made_in_a_process_with_limits(monkeypatch):
+    """What takes too long is shown as it was written, with the score and the checks; the next page is whole again."""
+    nb, plain = graded(new_markdown_cell("*mine*")), {"assignment": "a1_bpe", "score": 1.0, "max_score": 6.0}
+    exporter = feedback.FeedbackExporter()
+    whole, _ = exporter.from_notebook_node(nb, {"nbgrader": plain})
+    assert whole == feedback.page(nb, plain) and "<em>mine</em>" in whole
+    painter = limited.Shared(limited.Limits(step_seconds=0.0, call_seconds=0.0))
+    monkeypatch.setattr(feedback, "PAINTER", painter)
+    written, _ = exporter.from_notebook_node(costly(), {"nbgrader": plain})
+    painter.close()
+    found = BeautifulSoup(written, "html.parser")
+    assert "<svg" not in written and "squared: 2 < 3" in text(found.find(id="checks-double"))
+    assert FORMULA.strip() in found.get_text()
 
 
 # -- mathematics ------------------------------------------------------------------------------------------------------

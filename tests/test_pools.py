@@ -10,7 +10,8 @@ import pytest
 from conftest import RIGHT, run, small_notebook, submit
 
 from cs336lite.course.paths import CourseError
-from cs336lite.grading import bubblewrap, client, doctor, pools, runner, verdicts
+from cs336lite.grading import bubblewrap, doctor, limited, pools, runner, verdicts
+from cs336lite.grading.bench import Bench
 from cs336lite.grading.pools import Cluster, Item, Processes
 from cs336lite.grading.submission import Submission
 from cs336lite.grading.verdicts import Judge
@@ -56,7 +57,7 @@ def scores(pool, submissions=SUBMISSIONS):
 def test_too_few_layers_stop_the_grading_unless_it_is_said_to_trust(small_course, monkeypatch, layers, enough):
     if enough and (missing := set(layers) - HOLDS):
         pytest.skip(f"on this machine {' and '.join(sorted(missing))} does not hold")
-    monkeypatch.setattr(client.Worker.__init__, "__defaults__", (client.Needs(), client.Budget(), layers))
+    monkeypatch.setattr(Judge, "LAYERS", layers)
     if enough:
         with Judge(small_course, "a1_bpe") as judge:
             verdict = judge.judge(SUBMISSIONS[0])
@@ -75,7 +76,7 @@ def test_a_verdict_reached_by_trust_is_not_used_without_it_and_is_told(small_cou
     from cs336lite.grading import table
 
     with monkeypatch.context() as patch:
-        patch.setattr(client.Worker.__init__, "__defaults__", (client.Needs(), client.Budget(), ()))
+        patch.setattr(Judge, "LAYERS", ())
         with Judge(small_course, "a1_bpe", trust=True) as judge:
             weak = judge.judge(SUBMISSIONS[0])
     with Judge(small_course, "a1_bpe", trust=True) as judge:
@@ -92,11 +93,13 @@ def test_a_verdict_reached_by_trust_is_not_used_without_it_and_is_told(small_cou
 @pytest.mark.skipif(bubblewrap.way() is None, reason="bubblewrap is not installed or may not make namespaces")
 def test_strict_starts_a_worker_for_each_submission(small_course, monkeypatch):
     started = []
-    start = Judge.ready_worker
-    monkeypatch.setattr(Judge, "ready_worker", lambda self: started.append(start(self)) or started[-1])
-    with Judge(small_course, "a1_bpe", strict=True) as judge:
-        assert [judge.judge(s).score for s in SUBMISSIONS] == SCORES
-        assert judge.worker is None
+    start = Bench.ready_worker
+    monkeypatch.setattr(Bench, "ready_worker", lambda self: started.append(start(self)) or started[-1])
+    spec = verdicts.load_spec(small_course / "hidden" / "a1_bpe.py")
+    with Bench(spec, "seed", strict=True) as bench:
+        for one, score in zip(SUBMISSIONS, SCORES, strict=True):
+            assert sum(note["result"]["points"] for note in bench.hear(one) if "result" in note) == score
+            assert bench.worker is None
     assert len(set(map(id, started))) == 3 and all(worker.process.poll() is not None for worker in started)
 
 
@@ -110,14 +113,14 @@ def test_strict_without_bubblewrap_is_refused(small_course):
 
 def test_processes_judge_and_are_replaced_when_they_die(small_course):
     with Judge(small_course, "a1_bpe") as judge:
-        assert scores(Processes(judge, 2, strict=False)) == SCORES
-    with Judge(small_course, "a1_bpe", keep=False) as judge, Processes(judge, 2, strict=False) as pool:
+        assert scores(Processes(judge, 2)) == SCORES
+    with Judge(small_course, "a1_bpe", keep=False) as judge, Processes(judge, 2) as pool:
         more = [submission(f"# {n}\n{RIGHT[0]}", RIGHT[1]) for n in range(12)]
         found, members = {}, set()
         for number, one in enumerate(more):
             for item, verdict in pool.take(Item(number, one)):
                 found[item.label] = verdict.score
-            busy = [member.process.pid for member, _ in pool.busy.values()]
+            busy = [bench.process.process.pid for bench, _ in pool.busy.values()]
             members |= set(busy)
             if number in (2, 5, 9):
                 os.kill(busy[0], signal.SIGKILL)
@@ -127,19 +130,35 @@ def test_processes_judge_and_are_replaced_when_they_die(small_course):
 
 
 def test_an_item_that_loses_its_process_every_time_is_given_back(small_course, monkeypatch):
-    monkeypatch.setattr(Processes, "MOST_LOST", 3)
     start = Processes.submit
 
     def submit_and_kill(self, item):
         start(self, item)
-        for member, _ in self.busy.values():
-            os.kill(member.process.pid, signal.SIGKILL)
+        for bench, _ in self.busy.values():
+            os.kill(bench.process.process.pid, signal.SIGKILL)
 
     monkeypatch.setattr(Processes, "submit", submit_and_kill)
-    with Judge(small_course, "a1_bpe", keep=False) as judge, Processes(judge, 1, strict=False) as pool:
+    with Judge(small_course, "a1_bpe", keep=False) as judge, Processes(judge, 1) as pool:
         pool.submit(Item("lost", SUBMISSIONS[0]))
         ((item, failure),) = pool.finish()
-    assert item.label == "lost" and "killed 3 times" in str(failure)
+    assert item.label == "lost" and "lost 10 times: its process was killed" in str(failure)
+
+
+def test_an_item_that_is_lost_while_it_is_judged_is_given_back_sooner(small_course, monkeypatch):
+    advance = pools.Bench.advance
+
+    def advance_and_kill(self, item):
+        answer = advance(self, item)
+        if item.about is not None:
+            self.process.process.kill()
+            self.process.process.wait()
+        return answer
+
+    monkeypatch.setattr(pools.Bench, "advance", advance_and_kill)
+    with Judge(small_course, "a1_bpe", keep=False) as judge, Processes(judge, 1) as pool:
+        pool.submit(Item("lost", SUBMISSIONS[0]))
+        ((item, failure),) = pool.finish()
+    assert item.lost == Processes.MOST_LOST and "lost 3 times" in str(failure)
 
 
 def test_nothing_is_imported_from_the_folder_in_which_it_was_started(small_course, tmp_path):
@@ -154,9 +173,114 @@ def test_nothing_is_imported_from_the_folder_in_which_it_was_started(small_cours
 def test_a_mistake_in_the_checks_is_told_by_every_pool(small_course):
     spec = small_course / "hidden" / "a1_bpe.py"
     spec.write_text(spec.read_text() + "\nREFUSED = ('statistics.no_such',)\n")
-    for pool in (pools.ThisProcess, lambda judge, strict: Processes(judge, 2, strict=strict)):
-        with Judge(small_course, "a1_bpe") as judge, pytest.raises(CourseError, match="no_such"):
-            scores(pool(judge, strict=False))
+    with Judge(small_course, "a1_bpe") as judge, pytest.raises(CourseError, match="no_such"):
+        scores(Processes(judge, 2))
+    with Judge(small_course, "a1_bpe") as judge, pytest.raises(CourseError, match="no_such"):
+        judge.judge(SUBMISSIONS[0])
+    spec.write_text("def unfinished(")
+    with Judge(small_course, "a1_bpe") as judge, pytest.raises(CourseError, match="cannot be loaded: SyntaxError"):
+        judge.judge(SUBMISSIONS[0])
+
+
+# -- answers that cost too much ---------------------------------------------------------------------------------
+
+COSTLY = """
+import os, signal
+
+from cs336lite.course.spec import check, expect
+
+WARM = ()
+
+
+def call(student, name):
+    return getattr(student, name)
+
+
+def check_of(name, act):
+    def function(student, rng):
+        act(student.run(call, name))
+
+    function.__name__ = name
+    return check("costs", points=1, title=name)(function)
+
+
+def loop(answer):
+    while answer == "loop":
+        pass
+
+
+def add(answer):
+    if answer == "add":
+        sum(range(10**12))  # no Python code runs, no signal is heard
+
+
+def grow(answer):
+    if answer == "grow":
+        bytearray(4 << 30)
+
+
+def crash(answer):
+    if answer == "crash":
+        os.kill(os.getpid(), signal.SIGSEGV)
+
+
+def fine(answer):
+    expect(answer == "right", "wrong")
+
+
+first, second, third, fourth, fifth = map(check_of, ["a", "b", "c", "d", "e"], [add, grow, crash, loop, fine])
+"""
+ORDINARY = "a = b = c = d = 'nothing'\ne = 'right'\n"
+
+
+@pytest.fixture
+def costly_course(small_course, monkeypatch):
+    (small_course / "hidden" / "a1_bpe.py").write_text(COSTLY)
+    monkeypatch.setattr(Processes, "LIMITS", limited.Limits(step_seconds=1.0, call_seconds=10.0))
+    return small_course
+
+
+def told(verdict):
+    return [check.message or "passed" for check in verdict.checks]
+
+
+def test_an_answer_that_costs_too_much_to_judge_fails_its_check_alone(costly_course):
+    passed = ["passed"] * 5
+    with Judge(costly_course, "a1_bpe", keep=False) as judge:
+        assert told(judge.judge(submission(ORDINARY))) == passed
+        for name, value, words in (
+            ("a", "add", "more time"),
+            ("c", "crash", "ends the process"),
+            ("d", "loop", "more time"),
+        ):
+            messages = told(judge.judge(submission(f"{ORDINARY}{name} = {value!r}")))
+            place = "abcde".index(name)
+            assert words in messages[place], messages
+            assert messages[:place] + messages[place + 1 :] == ["passed"] * 4
+        messages = told(judge.judge(submission(f"{ORDINARY}b = 'grow'")))
+        assert "memory" in messages[1].lower() and messages[2:] == ["passed"] * 3
+        assert told(judge.judge(submission(ORDINARY))) == passed  # and nobody else pays
+
+
+def test_after_two_of_them_the_rest_is_not_judged_and_the_verdict_is_kept(costly_course, monkeypatch):
+    bad = submission(f"{ORDINARY}a = 'add'; c = 'crash'")
+    with Judge(costly_course, "a1_bpe") as judge:
+        verdict = judge.judge(bad)
+        assert [check.passed for check in verdict.checks] == [False, True, False, False, False]
+        assert "earlier checks" in verdict.checks[3].message
+        assert judge.kept(bad) == verdict  # it costs nothing at the next run
+    others = [submission(f"# {number}\n{ORDINARY}") for number in range(6)]
+    with Judge(costly_course, "a1_bpe", keep=False) as judge:
+        assert scores(Processes(judge, 2), [others[0], bad, *others[1:3], bad, *others[3:]]) == [5, 1, 5, 5, 1, 5, 5, 5]
+
+
+def test_a_process_that_has_grown_is_replaced(small_course, monkeypatch):
+    monkeypatch.setattr(Processes, "MOST_GROWN", -(1 << 40))
+    with Judge(small_course, "a1_bpe", keep=False) as judge, Processes(judge, 1) as pool:
+        for number, one in enumerate(SUBMISSIONS[:2]):
+            list(pool.take(Item(number, one)))
+            list(pool.finish())
+            assert pool.idle == []
 
 
 # -- a cluster --------------------------------------------------------------------------------------------------
@@ -178,7 +302,7 @@ def cluster(tmp_path_factory):
 
 def test_a_cluster_judges_as_this_machine_does(small_course, cluster):
     with Judge(small_course, "a1_bpe") as judge:
-        assert scores(Cluster(judge, cluster.scheduler_address, strict=False)) == SCORES
+        assert scores(Cluster(judge, cluster.scheduler_address)) == SCORES
         assert [judge.kept(s).score for s in SUBMISSIONS] == SCORES  # verdicts come home
 
 
@@ -194,7 +318,7 @@ def test_a_cluster_worker_that_dies_is_retried(small_course, cluster):
     more = [submission(f"# {n}\n{RIGHT[0]}", RIGHT[1]) for n in range(10)]
     slow = submission("import time\ntime.sleep(1.5)\n" + RIGHT[0], RIGHT[1])
     with Judge(small_course, "a1_bpe", keep=False) as judge:
-        pool = Cluster(judge, cluster.scheduler_address, strict=False)
+        pool = Cluster(judge, cluster.scheduler_address)
         with pool:
             found = {}
             for number, one in enumerate([slow, *more]):
@@ -223,9 +347,9 @@ def test_a_class_is_graded_on_a_cluster_by_the_command_line(small_course, cluste
 def test_a_cluster_that_does_not_answer_or_has_another_version_is_told(small_course, cluster, monkeypatch):
     with Judge(small_course, "a1_bpe") as judge:
         with pytest.raises(CourseError, match="no dask scheduler answers at"):
-            Cluster(judge, "nonsense://127.0.0.1:1", strict=False)
+            Cluster(judge, "nonsense://127.0.0.1:1")
         monkeypatch.setattr(pools, "grader_version", lambda: "another")
-        pool = Cluster(judge, cluster.scheduler_address, strict=False)
+        pool = Cluster(judge, cluster.scheduler_address)
         with pytest.raises(CourseError, match="another version of cs336lite"):
             scores(pool)
 

@@ -7,16 +7,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cs336lite.course.paths import CourseError
+from cs336lite.grading import limited, submission
 from cs336lite.grading.submission import (
     StructureCell,
     Submission,
     SubmittedCell,
     SubmittedNotebook,
+    cells_of,
+    kernel_language,
     link_above,
     normalise,
     read_notebook,
     read_submission,
-    reduce,
     submission_of,
 )
 
@@ -42,7 +45,8 @@ def notebook(cells, **metadata):
 
 
 def reduced(cells, **metadata):
-    return reduce(notebook(cells, **metadata))
+    found = cells_of(notebook(cells, **metadata))
+    return SubmittedNotebook(tuple(found), kernel_language({"metadata": metadata}))
 
 
 def write(tmp_path, content, name="a1_bpe.ipynb"):
@@ -159,12 +163,13 @@ def test_another_kernel_is_noted_and_replaced(kernel, noted):
         (b'{"cells": []}', "no code cells"),
         (b'{"cells": [{"cell_type": "markdown", "source": "hi"}]}', "no code cells"),
         (b'{"cells": [{"cell_type": "code", "source": 3}]}', "no code cells"),
-        (b'{"nbformat": 3, "worksheets": 5}', "old format"),
+        (b'{"nbformat": 3, "worksheets": 5}', "no list of cells"),
+        (b'{"nbformat": 4, "worksheets": [{"cells": []}]}', "no list of cells"),
     ],
 )
 def test_what_is_no_notebook_says_so(tmp_path, content, words):
-    submission = read_submission(write(tmp_path, content), STRUCTURE)
-    assert words in submission.problem and submission.cells == ()
+    found = read_submission(write(tmp_path, content), STRUCTURE)
+    assert words in found.problem and found.cells == ()
 
 
 def test_a_missing_file_and_a_folder_are_problems_too(tmp_path):
@@ -241,6 +246,63 @@ def test_a_notebook_of_format_3_is_read(tmp_path):
     assert cells == (("1", "def train(): return 3"),)
 
 
+def test_older_formats_are_read_cell_by_cell(tmp_path):
+    text = [
+        {"cell_type": "heading", "level": 2_000_000_000, "source": "A heading"},
+        {"cell_type": "text", "source": ["of ", "lines"]},
+        {"cell_type": "html", "source": "<b>"},
+        {"cell_type": "raw", "source": "left out"},
+    ]
+    code3 = {"cell_type": "code", "input": ["a = 1\n", "b = 2"], "metadata": {"nbgrader": {"grade_id": "train"}}}
+    code1 = {"cell_type": "code", "code": "c = 3"}
+    sheets = [{"cells": [*text, code3]}, {"cells": "none"}, 5, {"cells": [7, code1]}]
+    for format in (2, 3):
+        notebook, problem = read_notebook(write(tmp_path, {"nbformat": format, "worksheets": sheets}))
+        assert problem == ""
+        assert [c.source for c in notebook.cells] == ["A heading", "of lines", "<b>", "a = 1\nb = 2", "c = 3"]
+        assert [c.name for c in notebook.cells if c.cell_type == "code"] == ["train", None]
+    notebook, _ = read_notebook(write(tmp_path, {"nbformat": 1, "cells": [*text, code1]}))
+    assert [c.source for c in notebook.cells] == ["A heading", "of lines", "<b>", "c = 3"]
+
+
+def test_reading_costs_a_bounded_time_and_memory_and_is_told(tmp_path, monkeypatch):
+    """Whatever a file holds, the process that grades does not hold it; a file beyond the limits is that file's problem."""
+    path = write(tmp_path, notebook(honest()))
+    small = limited.Shared(limited.Limits(memory_bytes=20 << 20))
+    monkeypatch.setattr(submission, "READER", small)
+    big = write(tmp_path, notebook([*honest(), {"cell_type": "markdown", "source": "x" * (30 << 20)}]), "big.ipynb")
+    assert "more memory" in read_submission(big, STRUCTURE).problem
+    assert read_submission(path, STRUCTURE).problem == ""  # by another process
+    small.close()
+    short = limited.Shared(limited.Limits(step_seconds=0.0, call_seconds=0.0))
+    monkeypatch.setattr(submission, "READER", short)
+    slow = write(tmp_path, b"[" + b"[], " * 900_000 + b"0]", "slow.ipynb")
+    assert "more processor time" in read_submission(slow, STRUCTURE).problem
+    short.close()
+
+
+def test_a_reader_that_is_killed_is_replaced_and_at_last_no_fault_of_the_file(tmp_path, monkeypatch):
+    path = write(tmp_path, notebook(honest()))
+    reader = limited.Shared()
+    monkeypatch.setattr(submission, "READER", reader)
+    assert read_submission(path, STRUCTURE).problem == ""
+    reader.process.process.kill()
+    assert read_submission(path, STRUCTURE).problem == ""
+    begin = limited.Limited.begin
+    monkeypatch.setattr(limited.Limited, "begin", lambda self, *a, **k: (self.process.kill(), begin(self, *a, **k)))
+    reader.process.process.kill()
+    with pytest.raises(CourseError, match="could not be read: its process was killed"):
+        read_submission(path, STRUCTURE)
+    reader.close()
+
+
+def test_too_much_text_is_cut_and_costs_nothing(tmp_path):
+    text = {"cell_type": "markdown", "source": "ab " * 300_000}
+    notebook_, problem = read_notebook(write(tmp_path, notebook([text, *honest(), text, text])))
+    assert problem == "" and sum(len(c.source) for c in notebook_.cells) < submission.MAX_TEXT + 1000
+    assert notebook_.cells[-1].source.endswith("too much text)")
+
+
 def test_a_source_in_lines_is_joined(tmp_path):
     cells = honest(["def train():\n", "    return 1"])
     assert read_submission(write(tmp_path, notebook(cells)), STRUCTURE).cells == (
@@ -268,7 +330,7 @@ def test_a_submission_is_the_same_before_and_after_nbgrader_cleaned_it():
     del cells[0]
     cells.append(code("more = 1"))
     clean, _ = normalise(reduced(cells), STRUCTURE)
-    again, notes = normalise(reduce(json.loads(json.dumps(clean))), STRUCTURE)
+    again, notes = normalise(SubmittedNotebook(tuple(cells_of(json.loads(json.dumps(clean))))), STRUCTURE)
     assert notes == [] and submission_of(again).digest() == submission_of(clean).digest()
 
 

@@ -187,10 +187,14 @@ class Worker:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def admit(self, cells: tuple[tuple[str, str], ...], name: str = "__main__") -> RemoteStudent:
+        """Like `student`, to be closed by the caller."""
+        return RemoteStudent(self, cells, name)
+
     @contextmanager
     def student(self, cells: tuple[tuple[str, str], ...], name: str = "__main__") -> Iterator[RemoteStudent]:
         """A submission's cells ``(label, source)`` as a student that checks may ask."""
-        student = RemoteStudent(self, cells, name)
+        student = self.admit(cells, name)
         try:
             yield student
         finally:
@@ -266,6 +270,15 @@ class RemoteStudent:
     def begin(self, seconds: float) -> None:
         """Start a check, which may use this much processor time."""
         self.check_limit, self.check_spent, self.killed = seconds, 0.0, False
+
+    def used(self) -> dict[str, Any]:
+        """What it has used of its budget, and the layers that held around it: plain values, for `resume`."""
+        return {"spent": self.spent, "idle": self.idle, "received": self.received, "layers": list(self.layers)}
+
+    def resume(self, used: dict[str, Any]) -> None:
+        """Go on where another student with the same cells was lost."""
+        self.spent, self.idle = used.get("spent", 0.0), used.get("idle", 0.0)
+        self.received, self.layers = used.get("received", 0), tuple(used.get("layers", ()))
 
     def measure(self, driver: Callable, args: tuple) -> tuple[Any, float]:
         self.ensure_loaded()

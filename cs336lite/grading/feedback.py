@@ -7,35 +7,66 @@ by nbconvert's parser and then cut down to a few harmless tags by bleach.
 
 from __future__ import annotations
 
+import copy
 import html
 import re
 import secrets
-from itertools import accumulate
+from contextlib import suppress
 from typing import Any
 
 import bleach
 import jinja2
+import nbformat
 from markupsafe import Markup
 from nbconvert.exporters import Exporter, HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath, MathBlockParser, MathInlineParser
+from nbconvert.preprocessors import Preprocessor
 from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell, new_output
 from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 
-from cs336lite.course.spec import Spec
+from cs336lite.course.paths import CourseError
+from cs336lite.grading.limited import Exceeded, Failed, Limits, Lost, Shared
 from cs336lite.grading.verdicts import Verdict
 
 VERDICT_KEY = "cs336lite_verdict"
 """Where a graded notebook's metadata carries the verdict and what to read, from autograding to the page."""
 HEAD_ID = "verdict"
 """The id of the cell that `add_head` puts in front; the page has a better head."""
-LONGEST_CODE = 100_000  # characters of a cell that are still coloured
-LONGEST_MARKDOWN = 20_000  # characters of a cell that are still rendered: the parsers are not linear for everything
-MOST_MARKDOWN = 100_000  # characters of a notebook that are rendered
+# What is beyond is shown as it was written: the parsers are not linear for everything.
+LONGEST_CODE = 50_000  # characters of a cell that are still coloured
+LONGEST_LINE = 1000  # characters of a line of it
+LONGEST_MARKDOWN = 20_000  # characters of a cell that are still rendered
 LONGEST_MATH = 600  # characters of a formula that are still drawn
-MOST_MATH = 200  # formulas in a cell that are drawn
+
+
+class Allowance:
+    """What a page may still cost: characters of code to colour and of markdown to render, formulas and bytes to draw."""
+
+    CODE, MARKDOWN, FORMULAS, DRAWN = 200_000, 100_000, 400, 2_000_000
+
+    def __init__(self) -> None:
+        self.code, self.markdown, self.formulas, self.drawn = self.CODE, self.MARKDOWN, self.FORMULAS, self.DRAWN
+
+
+class NewPage(Preprocessor):
+    """Tells the filters of an exporter that a new page begins (nbconvert calls it once a notebook)."""
+
+    enabled = True
+
+    def preprocess(self, nb: NotebookNode, resources: dict[str, Any]) -> tuple[NotebookNode, dict[str, Any]]:
+        new_page()
+        return nb, resources
+
+
+def new_page() -> None:
+    """Let a page cost its whole allowance again."""
+    _page[0] = Allowance()
+
+
+_page = [Allowance()]
 
 # ---------------------------------------------------------------------------------------------------------------------
 # In the notebook
@@ -64,7 +95,7 @@ def write_verdict(cell: NotebookNode, verdict: Verdict) -> None:
     cell.execution_count = 1
 
 
-def add_head(nb: NotebookNode, verdict: Verdict, spec: Spec) -> None:
+def add_head(nb: NotebookNode, verdict: Verdict) -> None:
     """Put `summary` in front of a graded notebook, and into its metadata what the page is made of."""
     nb.metadata[VERDICT_KEY] = {
         "assignment": verdict.assignment,
@@ -73,22 +104,9 @@ def add_head(nb: NotebookNode, verdict: Verdict, spec: Spec) -> None:
         "problem": verdict.problem,
         "notes": list(verdict.notes),
         "checks": [c.as_dict() for c in verdict.checks],
-        "read": reading(spec),
+        "read": verdict.read,
     }
     nb.cells.insert(0, new_markdown_cell(summary(verdict), id=HEAD_ID))
-
-
-def reading(spec: Spec) -> dict[str, list[str]]:
-    """What to read on each exercise: ``[text, link]``, the link possibly empty, from the spec module's ``READ``.
-
-    ``READ`` maps an exercise to a text or to ``(text, link)``. A link is an ``https://`` address or a file, as seen from
-    the folder of the course: pages travel, so the page names such a file and does not link it.
-    """
-    found = {}
-    for exercise, entry in getattr(spec.module, "READ", {}).items():
-        text, link = (entry, "") if isinstance(entry, str) else entry
-        found[exercise] = [str(text), str(link)]
-    return found
 
 
 def summary(verdict: Verdict) -> str:
@@ -151,8 +169,7 @@ class Renderer(IPythonRenderer):
         return f"math{self.nonce}n{len(self.drawn) - 1}e"
 
     def math(self, tex: str, body: str, block: bool) -> str:
-        rows = [body] if len(self.drawn) < MOST_MATH else []
-        return self.mark(formula(tex, rows, block))
+        return self.mark(formula(tex, [body], block))
 
     def inline_math(self, body: str) -> str:
         return self.math(f"${body}$", body, block=False)
@@ -164,7 +181,7 @@ class Renderer(IPythonRenderer):
         tex = f"\\begin{{{name}}}{body}\\end{{{name}}}"
         rows = [row.replace("&", " ") for row in re.split(r"\\\\", body) if row.strip()]
         drawable = name.rstrip("*") in ("align", "aligned", "eqnarray", "equation", "gather") and "\\&" not in body
-        return self.mark(formula(tex, rows if drawable and len(self.drawn) < MOST_MATH else [], block=True))
+        return self.mark(formula(tex, rows if drawable else [], block=True))
 
     def image(self, text: str, url: str, title: str | None = None) -> str:
         return self.mark(Markup('<span class="omitted">[picture: {}]</span>').format(text or "without a description"))
@@ -181,24 +198,33 @@ class Renderer(IPythonRenderer):
 
 def safe_markdown(source: str) -> Markup:
     """Markdown as HTML without scripts, pictures, forms, styles, or anything that is loaded."""
-    if len(source) > LONGEST_MARKDOWN:
+    page = _page[0]
+    if len(source) > min(LONGEST_MARKDOWN, page.markdown):
         return Markup("<pre>{}</pre>").format(source)
+    page.markdown -= len(source)
     renderer = Renderer()
     try:
-        page = MarkdownWithMath(renderer, block=MathBlockParser(), inline=InlineParser(hard_wrap=False)).render(source)
-        page = bleach.clean(page, tags=SAFE_TAGS, attributes=is_safe, protocols={"http", "https", "mailto"})
+        shown = MarkdownWithMath(renderer, block=MathBlockParser(), inline=InlineParser(hard_wrap=False)).render(source)
+        shown = bleach.clean(shown, tags=SAFE_TAGS, attributes=is_safe, protocols={"http", "https", "mailto"})
     except Exception:  # nested too deeply, for example: then as it was written
         return Markup("<pre>{}</pre>").format(source)
-    page = page.replace("<a ", '<a rel="noopener noreferrer nofollow" ')
-    page = page.replace("<table>", '<div class="wide"><table>').replace("</table>", "</table></div>")
-    return Markup(renderer.finish(page))
+    shown = shown.replace("<a ", '<a rel="noopener noreferrer nofollow" ')
+    shown = shown.replace("<table>", '<div class="wide"><table>').replace("</table>", "</table></div>")
+    return Markup(renderer.finish(shown))
 
 
 def formula(tex: str, rows: list[str], block: bool) -> Markup:
     """Drawn rows of mathematics with ``tex``, its source, as their title; without rows or on trouble the source alone."""
     kind = "math block" if block else "math"
+    page = _page[0]
+    drawn = []
     try:
-        drawn = [svg(row, 13 if block else 11.5) for row in rows]
+        for row in rows:
+            if page.formulas <= 0 or page.drawn <= 0:
+                raise ValueError("not to be drawn")
+            page.formulas -= 1
+            drawn.append(svg(row, 13 if block else 11.5))
+            page.drawn -= len(drawn[-1])
     except Exception:  # matplotlib knows a part of TeX only
         drawn = []
     if not drawn:
@@ -242,9 +268,16 @@ def svg(body: str, size: float) -> str:
 
 def coloured(source: str) -> Markup:
     """Python code as HTML, coloured where it is not too long."""
-    if len(source) > LONGEST_CODE:
+    page = _page[0]
+    if len(source) > min(LONGEST_CODE, page.code) or max(map(len, source.split("\n"))) > LONGEST_LINE:
         return Markup("<pre>{}</pre>").format(source)
+    page.code -= len(source)
     return Markup(highlight(source, PythonLexer(), HtmlFormatter(cssclass="highlight")))
+
+
+def coloured_code(source: str, language: str | None = None, metadata: Any = None) -> Markup:
+    """`coloured`, as a filter of nbconvert's templates."""
+    return coloured(source)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -258,7 +291,38 @@ class FeedbackExporter(HTMLExporter):
         self, nb: NotebookNode, resources: dict[str, Any] | None = None, **kw: Any
     ) -> tuple[str, dict[str, Any]]:
         nb, resources = Exporter.from_notebook_node(self, nb, resources, **kw)  # nbgrader's preprocessors, no template
-        return page(nb, resources.get("nbgrader", {})), resources
+        course = resources.get("nbgrader", {})
+        known = ("assignment", "score", "max_score", "late_penalty")
+        course = {key: course[key] for key in known if key in course}
+        try:
+            return PAINTER.call(f"{__name__}:page_of", nbformat.writes(nb), course), resources
+        except Exceeded:  # whatever it is made of: its text is shown as it was written
+            return page(as_written(nb), course), resources
+        except (Lost, Failed) as error:
+            raise CourseError(f"the page could not be made: {error}") from None
+
+
+PAINTER = Shared(Limits(step_seconds=20, call_seconds=20, answer_bytes=24 << 20), ready=f"{__name__}:get_ready")
+"""The process that makes pages; one for each process that asks, started at the first page."""
+
+
+def get_ready() -> None:
+    """What takes long the first time: matplotlib looks for fonts."""
+    with suppress(Exception):
+        svg("x", 12)
+
+
+def page_of(notebook: str, course: dict[str, Any]) -> str:
+    """`page` of a notebook's text. Runs in a process with limits."""
+    return page(nbformat.reads(notebook, as_version=4), course)
+
+
+def as_written(nb: NotebookNode) -> NotebookNode:
+    """A notebook of which no text is to be rendered or coloured."""
+    shown = copy.deepcopy(nb)
+    for cell in shown.cells:
+        cell.metadata["as_written"] = True
+    return shown
 
 
 def page(nb: NotebookNode, course: dict[str, Any]) -> str:
@@ -267,24 +331,20 @@ def page(nb: NotebookNode, course: dict[str, Any]) -> str:
     A notebook that was graded without `add_head` is shown with the plain outputs of its grade cells.
     """
     verdict = nb.metadata.get(VERDICT_KEY) or {}
+    new_page()
     cells = [cell for cell in nb.cells if not (verdict and cell.get("id") == HEAD_ID)]
     exercises = exercises_of(cells, verdict)
     score, most = course.get("score", verdict.get("score", 0)), course.get("max_score", verdict.get("max_score", 0))
-    rendered = accumulate(len(cell.source) if cell.cell_type == "markdown" else 0 for cell in cells)
     shown = [
         {
             "kind": cell.cell_type,
             "name": name,
             "grade": exercises.get(exercise_of(name)) if known.get("grade") and not known.get("solution") else None,
             "mine": bool(known.get("solution")),
-            "body": coloured(cell.source)
-            if cell.cell_type == "code"
-            else safe_markdown(cell.source)
-            if so_far <= MOST_MARKDOWN
-            else Markup("<pre>{}</pre>").format(cell.source),
+            "body": body_of(cell),
             "outputs": plain_outputs(cell),
         }
-        for cell, so_far in zip(cells, rendered)
+        for cell in cells
         if cell.cell_type in ("code", "markdown")
         for known in [cell.metadata.get("nbgrader", {})]
         for name in [str(known.get("grade_id", ""))]
@@ -306,6 +366,12 @@ def page(nb: NotebookNode, course: dict[str, Any]) -> str:
         cells=shown,
         styles=STYLES + HtmlFormatter(style="xcode").get_style_defs(".highlight"),
     )
+
+
+def body_of(cell: NotebookNode) -> Markup:
+    if cell.metadata.get("as_written"):
+        return Markup("<pre>{}</pre>").format(cell.source)
+    return coloured(cell.source) if cell.cell_type == "code" else safe_markdown(cell.source)
 
 
 def exercises_of(cells: list[NotebookNode], verdict: dict[str, Any]) -> dict[str, dict[str, Any]]:

@@ -64,7 +64,12 @@ def configure(config: Any, course: Path) -> None:
     config.GenerateFeedback.exporter_class = f"{__name__}.FeedbackExporter"
     config.GenerateFeedback.post_convert_hook = f"{__name__}.remove_what_is_no_page"
     # formgrader's own pages: markdown of students is cut down to what is safe, as it is in feedback
-    config.HTMLExporter.filters = {"markdown2html": "cs336lite.grading.feedback.safe_markdown"}
+    # and each page has an allowance, since a server draws it that others wait for
+    config.HTMLExporter.preprocessors = ["cs336lite.grading.feedback.NewPage"]
+    config.HTMLExporter.filters = {
+        "markdown2html": "cs336lite.grading.feedback.safe_markdown",
+        "highlight_code": "cs336lite.grading.feedback.coloured_code",
+    }
     if "CS336LITE_EXCHANGE" not in os.environ and os.access(course, os.W_OK):
         (course / "exchange").mkdir(exist_ok=True)
 
@@ -110,7 +115,7 @@ class JudgeCells(NbGraderPreprocessor):
         submission = Submission(problem=problem) if problem else submission_of(nb, carried["notes"])
         assignment = resources["nbgrader"]["assignment"]
         with Judge(Path(self.course), assignment, trust=self.trust_submissions) as judge:
-            complete(nb, judge.judge(submission), judge.spec)
+            complete(nb, judge.judge(submission))
         return nb, resources
 
 

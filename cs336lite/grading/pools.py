@@ -1,83 +1,71 @@
-"""Where submissions are judged: in this process, in several, or on the machines of a dask cluster.
+"""Where submissions are judged: in processes of this machine, or on the machines of a dask cluster.
 
 A pool takes items one by one and gives back verdicts as they come, in any order. It holds a few at a time, so that
-the memory of the runner does not grow with the class. A process that dies is replaced, and what it was judging is judged
-again; an item that was lost too often comes back with a `WorkerFailure` in place of a verdict.
+the memory of the runner does not grow with the class. A process that dies is replaced, and what it was judging goes on
+where it was; an item that was lost too often comes back with a `WorkerFailure` in place of a verdict.
 """
 
 from __future__ import annotations
 
 import atexit
-import contextlib
-import ctypes
-import multiprocessing
-import os
-import signal
 import threading
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from multiprocessing.connection import Connection, wait
-from pathlib import Path
 from typing import Any
 
 from cs336lite.course.paths import CourseError
+from cs336lite.course.spec import CheckResult
 from cs336lite.grading.client import WorkerFailure
+from cs336lite.grading.limited import Exceeded, Failed, Limited, Limits, Lost
 from cs336lite.grading.submission import Submission
-from cs336lite.grading.verdicts import Judge, Verdict, grader_version, judge_of
+from cs336lite.grading.verdicts import Judge, Verdict, grader_version, verdict_of
+from cs336lite.scratch import sweep
 
-PR_SET_PDEATHSIG = 1
 Answer = tuple["Item", Verdict | WorkerFailure]
 
 
 @dataclass(eq=False)
 class Item:
-    """A submission to judge. ``label`` and ``carried`` are the caller's; ``lost`` counts the processes it lost."""
+    """A submission to judge, and how far it is. ``label`` and ``carried`` are the caller's.
+
+    ``failure`` says why there is no submission: it could not be read, through no fault of its own.
+    """
 
     label: Any
     submission: Submission
     carried: Any = None
-    lost: int = field(default=0)
-
-
-class ThisProcess:
-    """The pool without a pool."""
-
-    def __init__(self, judge: Judge, *, strict: bool) -> None:
-        self.judge = judge
-        judge.strict = strict
-
-    def take(self, item: Item) -> Iterator[Answer]:
-        try:
-            yield item, self.judge.judge(item.submission)
-        except WorkerFailure as failure:
-            yield item, failure
-
-    def finish(self) -> Iterator[Answer]:
-        yield from ()
-
-    def __enter__(self) -> ThisProcess:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
+    failure: WorkerFailure | None = None
+    results: list[CheckResult] = field(default_factory=list)
+    about: CheckResult | None = None  # the check that runs now
+    used: dict[str, Any] = field(default_factory=dict)  # of its budget
+    exceeded: int = 0  # checks at which it took the judging process beyond a limit
+    lost: int = 0  # processes that somebody else killed while it was judged
+    unopened: int = 0  # and before
+    began: float = field(default_factory=time.monotonic)
 
 
 class Processes:
-    """Several processes of this machine, each with a worker of its own, and a pipe of its own to this one.
+    """Processes of this machine that judge, each with limits, a worker of its own, and a pipe of its own to this one.
 
-    They share no queue and no lock, so that one that is killed leaves nothing behind that another waits for.
+    They share no queue and no lock, so that one that is killed leaves nothing behind that another waits for. Checks whose
+    answers take their process beyond a limit fail, and the checks after them go on in another process; after
+    `MOST_EXCEEDED` of them the rest fails too. An item whose processes are killed by somebody else, `MOST_LOST` times while it
+    is judged or `MOST_UNOPENED` times before, comes back with a `WorkerFailure`.
     """
 
-    MOST_LOST = 10  # of an item's processes; the machine itself is then in trouble
+    LIMITS = Limits()
+    MOST_EXCEEDED = 2
+    MOST_LOST = 3
+    MOST_UNOPENED = 10  # the machine itself is then in trouble
+    MOST_GROWN = 256 << 20  # bytes: a process that has grown by more is replaced, so that the next has all its memory
 
-    def __init__(self, judge: Judge, jobs: int, *, strict: bool) -> None:
+    def __init__(self, judge: Judge, jobs: int) -> None:
+        self.judge = judge
         self.jobs = jobs
-        self.arguments = (judge.course, judge.spec.name, judge.trust, strict)
-        # started afresh: no database, no channel is inherited; and a fork server would leave its socket when killed
-        self.context = multiprocessing.get_context("spawn")
-        os.environ["PYTHONSAFEPATH"] = "1"  # nor is anything imported from the folder in which the grader was started
-        self.idle: list[Member] = []
-        self.busy: dict[Connection, tuple[Member, Item]] = {}
+        self.idle: list[Bench] = []
+        self.busy: dict[Connection, tuple[Bench, Item]] = {}
 
     def take(self, item: Item) -> Iterator[Answer]:
         answers = self.collect() if len(self.busy) == self.jobs else []
@@ -89,77 +77,129 @@ class Processes:
             yield from self.collect()
 
     def submit(self, item: Item) -> None:
-        member = self.idle.pop() if self.idle else Member(self.context, self.arguments)
-        self.busy[member.connection] = member, item
-        with contextlib.suppress(OSError):  # it is dead: `collect` will see that
-            member.connection.send(item.submission)
+        bench = self.idle.pop() if self.idle else Bench(self.judge, self.LIMITS)
+        self.busy[bench.connection] = bench, item
+        bench.hear(item, self.MOST_EXCEEDED)
 
     def collect(self) -> list[Answer]:
-        """Wait for answers, at least one. Items whose process died are given to another."""
+        """Wait for answers, at least one."""
         answers: list[Answer] = []
         while self.busy and not answers:
-            for connection in wait(list(self.busy)):
-                member, item = self.busy.pop(connection)
+            ready = wait(list(self.busy), Limited.PAUSE)
+            for connection in list(self.busy):
+                bench, item = self.busy[connection]
                 try:
-                    answer = connection.recv()
-                except (EOFError, OSError):
-                    member.close()
-                    item.lost += 1
-                    if item.lost < self.MOST_LOST:
-                        self.submit(item)
-                    else:
-                        answers.append((item, WorkerFailure(f"its grading process was killed {item.lost} times")))
+                    verdict = bench.advance(item) if connection in ready else bench.look()
+                except (Exceeded, Lost) as end:
+                    del self.busy[connection]
+                    bench.close()
+                    if (failure := self.after(end, item, bench.card is not None)) is not None:
+                        answers.append((item, failure))
                     continue
-                self.idle.append(member)
-                if isinstance(answer, CourseError):
-                    raise answer
-                answers.append((item, answer))
+                if verdict is not None:
+                    del self.busy[connection]
+                    if bench.grown > self.MOST_GROWN or isinstance(verdict, WorkerFailure):
+                        bench.close()
+                    else:
+                        self.idle.append(bench)
+                    if isinstance(verdict, Verdict):
+                        self.judge.keep_verdict(item.submission, verdict)
+                    answers.append((item, verdict))
         return answers
+
+    def after(self, end: Exceeded | Lost, item: Item, opened: bool) -> WorkerFailure | None:
+        """Go on with an item whose process ended; the failure when there is nothing more to try."""
+        if isinstance(end, Exceeded) and item.about is not None:
+            message = f"the answer could not be judged: {TOLD[end.what]}"
+            item.results.append(replace(item.about, message=message))
+            item.about = None
+            item.exceeded += 1
+        else:
+            item.lost += opened
+            item.unopened += not opened
+            if item.lost == self.MOST_LOST or item.unopened == self.MOST_UNOPENED:
+                return WorkerFailure(f"its grading process was lost {item.lost + item.unopened} times: {end}")
+        self.submit(item)
+        return None
+
+    def close(self) -> None:
+        for bench in [*self.idle, *(bench for bench, _ in self.busy.values())]:
+            bench.close()
+        self.idle, self.busy = [], {}
+        sweep()  # what those that were killed left
 
     def __enter__(self) -> Processes:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for member in [*self.idle, *(member for member, _ in self.busy.values())]:
-            member.close()
+        self.close()
 
 
-class Member:
-    """One process of `Processes`, and this end of its pipe."""
+TOLD = {
+    "time": "looking at it takes more time than an answer may cost",
+    "memory": "looking at it takes more memory than an answer may cost",
+    "output": "looking at it takes more memory than an answer may cost",
+    "crash": "looking at it ends the process that looks",
+}
+GIVEN_UP = "not judged, because answers to earlier checks could not be judged within the limits"
 
-    def __init__(self, context: Any, arguments: tuple) -> None:
-        self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=serve, args=(theirs, *arguments), daemon=True)
-        self.process.start()
-        theirs.close()
+
+class Bench:
+    """One limited process of `Processes` in which a bench is open (see `bench`)."""
+
+    def __init__(self, judge: Judge, limits: Limits) -> None:
+        self.judge = judge
+        self.process = Limited(limits)
+        self.connection = self.process.connection
+        self.card: dict[str, Any] | None = None  # what the bench says of its checks, once it is open
+        self.next: tuple = ()  # the call that waits until it is open
+        self.grown = 0
+        judge_ = judge.source, judge.seed, judge.trust, judge.strict, list(judge.layers), asdict(judge.budget)
+        self.process.begin("cs336lite.grading.bench:open_bench", str(judge.source_path), *judge_, bounded=False)
+
+    def hear(self, item: Item, most_exceeded: int) -> None:
+        problem = f"nothing could be judged: {item.submission.problem}" if item.submission.problem else ""
+        if item.exceeded >= most_exceeded:
+            problem = GIVEN_UP
+        item.about = None
+        cells = [list(cell) for cell in item.submission.cells]
+        self.next = (cells, item.submission.name, problem, len(item.results), item.used)
+        if self.card is not None:
+            self.go_on()
+
+    def go_on(self) -> None:
+        self.process.begin("cs336lite.grading.bench:hear", *self.next)
+
+    def advance(self, item: Item) -> Verdict | WorkerFailure | None:
+        """Take what the process says; the verdict, or why there is none, when that was the end.
+
+        Raises Exceeded, Lost and CourseError.
+        """
+        try:
+            kind, value = self.process.receive()
+        except Failed as error:
+            return WorkerFailure(f"the grader failed: {error}")
+        if self.card is None:
+            self.card = value
+            self.go_on()
+        elif kind == "value":
+            self.grown = value.get("grown", 0)
+            if "failure" in value:
+                return WorkerFailure(value["failure"])
+            wall = time.monotonic() - item.began
+            return verdict_of(self.judge, item.submission, item.results, self.card, item.used, wall)
+        elif "about" in value:
+            item.about = CheckResult(**value["about"])
+        else:
+            item.results.append(CheckResult(**value["result"]))
+            item.about, item.used = None, value["used"]
+        return None
+
+    def look(self) -> None:
+        self.process.look()
 
     def close(self) -> None:
-        self.connection.close()  # at which an idle process ends by itself
-        self.process.join(10)
-        self.process.kill()
-        self.process.join()
-
-
-def serve(connection: Connection, course: Path, assignment: str, trust: bool, strict: bool) -> None:
-    """Judge what comes through the pipe, until it is closed."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)  # never outlive the grader
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is for the grader, which then closes the pipe
-    with Judge(course, assignment, trust=trust, strict=strict) as judge:
-        while True:
-            try:
-                submission = connection.recv()
-            except (EOFError, OSError):
-                return
-            answer = answer_of(judge, submission)
-            with contextlib.suppress(OSError):  # nobody is there any more, as the next `recv` will tell
-                connection.send(answer)
-
-
-def answer_of(judge: Judge, submission: Submission) -> Verdict | WorkerFailure | CourseError:
-    try:
-        return judge.judge(submission)
-    except (WorkerFailure, CourseError) as error:
-        return error
+        self.process.close()
 
 
 # -- a cluster --------------------------------------------------------------------------------------------------
@@ -185,13 +225,13 @@ class Cluster:
 
     RETRIES = 3
 
-    def __init__(self, judge: Judge, address: str, *, strict: bool) -> None:
+    def __init__(self, judge: Judge, address: str) -> None:
         try:
             from distributed import Client
         except ModuleNotFoundError:
             raise CourseError("--dask needs dask: pip install distributed") from None
         self.judge = judge
-        self.course = Course(judge.spec.name, judge.spec.source, judge.seed, judge.trust, strict, grader_version())
+        self.course = Course(judge.name, judge.source, judge.seed, judge.trust, judge.strict, grader_version())
         try:
             self.client = Client(address, timeout=20, set_as_default=False)
         except (OSError, ValueError, TimeoutError) as error:
@@ -246,7 +286,7 @@ def judge_far_away(course: Course, submission: Submission) -> Verdict:
     if getattr(_here, "course", None) != course:
         if hasattr(_here, "judge"):
             _here.judge.close()
-        _here.judge = judge_of(course.assignment, course.spec, course.seed, trust=course.trust, strict=course.strict)
+        _here.judge = Judge.of(course.assignment, course.spec, course.seed, trust=course.trust, strict=course.strict)
         _here.course = course
         atexit.register(_here.judge.close)
     try:

@@ -22,7 +22,6 @@ from nbgrader.preprocessors import AssignLatePenalties
 from nbgrader.utils import compute_checksum, determine_grade, is_grade, is_solution, parse_utc
 
 from cs336lite.course.paths import CourseError, write_atomic
-from cs336lite.course.spec import Spec
 from cs336lite.grading.feedback import add_head, write_verdict
 from cs336lite.grading.submission import StructureCell, structure_of_gradebook
 from cs336lite.grading.verdicts import Verdict
@@ -49,14 +48,14 @@ class Entry:
         return {TIMESTAMP: self.timestamp, SECRET: self.secret}
 
 
-def complete(notebook: NotebookNode, verdict: Verdict, spec: Spec) -> None:
+def complete(notebook: NotebookNode, verdict: Verdict) -> None:
     """Make a normalised notebook the graded one: verdicts in its grade cells, a summary in front."""
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
             if is_grade(cell):
                 write_verdict(cell, verdict)
-    add_head(notebook, verdict, spec)
+    add_head(notebook, verdict)
 
 
 def read_note(path: Path) -> str | None:

@@ -18,7 +18,7 @@ from typing import Any
 
 from cs336lite.course.paths import CourseError
 from cs336lite.grading.client import WorkerFailure
-from cs336lite.grading.pools import Cluster, Item, Processes, ThisProcess
+from cs336lite.grading.pools import Cluster, Item, Processes
 from cs336lite.grading.submission import (
     StructureCell,
     Submission,
@@ -87,10 +87,10 @@ def grade_files(
             raise CourseError(f"{path}: a submission is a notebook (.ipynb) or a plain Python file (.py)")
     source = course / "source" / assignment / f"{assignment}.ipynb"
     structure = structure_of_source(source) if source.exists() else []
-    items = (Item(number, read_submission(path.resolve(), structure)) for number, path in enumerate(files))
+    items = (file_item(number, path.resolve(), structure) for number, path in enumerate(files))
     graded: dict[int, Graded] = {}
     failed = []
-    with Judge(course, assignment, trust=(how or How()).trust) as judge:
+    with Judge(course, assignment, trust=(how or How()).trust, strict=(how or How()).strict) as judge:
         for item, verdict in progress(judged(judge, items, how or How(jobs)), len(files), "judging"):
             label = str(files[item.label])
             if isinstance(verdict, Verdict):
@@ -122,7 +122,7 @@ def grade_class(
     with (
         only_writer(course),
         Recorder(course, assignment, course_config(course)) as recorder,
-        Judge(course, assignment, trust=how.trust) as judge,
+        Judge(course, assignment, trust=how.trust, strict=how.strict) as judge,
     ):
         items = (item_of(folder, assignment, recorder.structure) for folder in folders)
         for item, verdict in progress(judged(judge, items, how), len(folders), "grading"):
@@ -130,7 +130,7 @@ def grade_class(
             try:
                 if not isinstance(verdict, Verdict):
                     raise CourseError(str(verdict))
-                complete(notebook, verdict, judge.spec)
+                complete(notebook, verdict)
                 entry = Entry.of(folder, notebook)
                 if not recorder.is_current(entry):
                     recorder.record(entry)
@@ -143,11 +143,22 @@ def grade_class(
     return graded
 
 
+def file_item(number: int, path: Path, structure: list[StructureCell]) -> Item:
+    """A file to judge."""
+    try:
+        return Item(number, read_submission(path, structure))
+    except CourseError as error:
+        return Item(number, Submission(), failure=WorkerFailure(str(error)))
+
+
 def item_of(folder: Path, assignment: str, structure: list[StructureCell]) -> Item:
     """A student's submission to judge, and what is needed to record it: its folder and its clean notebook."""
     path = folder / f"{assignment}.ipynb"
     problem = link_above(path, folder.parents[1])
-    notebook, problem = (SubmittedNotebook(), problem) if problem else read_notebook(path)
+    try:
+        notebook, problem = (SubmittedNotebook(), problem) if problem else read_notebook(path)
+    except CourseError as error:
+        return Item(folder.parent.name, Submission(), (folder, None), failure=WorkerFailure(str(error)))
     clean, notes = normalise(notebook, structure)
     submission = Submission(problem=problem) if problem else submission_of(clean, notes)
     return Item(folder.parent.name, submission, (folder, clean))
@@ -155,14 +166,11 @@ def item_of(folder: Path, assignment: str, structure: list[StructureCell]) -> It
 
 def judged(judge: Judge, items: Iterable[Item], how: How) -> Iterator[tuple[Item, Verdict | WorkerFailure]]:
     """Each item with its verdict, in any order: the kept verdicts at once, the others as the pool gives them."""
-    if how.dask is not None:
-        pool = Cluster(judge, how.dask, strict=how.strict)
-    elif how.jobs > 1:
-        pool = Processes(judge, how.jobs, strict=how.strict)
-    else:
-        pool = ThisProcess(judge, strict=how.strict)
-    with pool:
+    with Processes(judge, how.jobs) if how.dask is None else Cluster(judge, how.dask) as pool:
         for item in items:
+            if item.failure is not None:
+                yield item, item.failure
+                continue
             if (verdict := judge.kept(item.submission)) is not None:
                 yield item, verdict
                 continue

@@ -2,7 +2,8 @@
 
 A file is first reduced to what is looked at: kinds, sources and names of cells. These are laid against the *structure*,
 the solution and grade cells that were released: what the student may not change is restored, what is missing is added.
-Nothing a file contains can raise, and no link is followed.
+Nothing a file contains can raise, and no link is followed. Reading itself is done by `read_file`, in a process with limits
+(see `limited`): what it gives has at most `MAX_SOURCE` characters of code and `MAX_TEXT` of anything else.
 """
 
 from __future__ import annotations
@@ -20,10 +21,15 @@ from typing import Any
 import nbformat
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
+from cs336lite.course.paths import CourseError
+from cs336lite.grading.limited import Exceeded, Failed, Limits, Lost, Shared
+
 MAX_FILE = 128 << 20  # bytes; outputs are dropped, but they have to be read
 MAX_SOURCE = 1 << 20  # characters in all cells together
 MAX_CELLS = 5000
 MAX_PARTS = 3_000_000  # values in a file's JSON, about: each takes memory, however few bytes it has
+MAX_TEXT = 1 << 20  # characters of markdown in all cells together; what is beyond is cut
+MAX_NAME = 200  # characters of a cell's name
 # what begins markup in markdown, a picture, or a link that leads elsewhere than to a web page
 LIVELY = re.compile(r"<(?=[A-Za-z/!?])|!(?=\[)|\](?=\((?!https?://))|\](?=[\[:])")
 MAKE_CELL = {"code": new_code_cell, "markdown": new_markdown_cell}  # raw cells say nothing that is judged or shown
@@ -93,13 +99,15 @@ class Submission:
         return hashlib.sha256(json.dumps([self.cells, self.name, self.problem]).encode()).hexdigest()
 
 
+READER = Shared(Limits(step_seconds=20, call_seconds=20))
+"""The process that reads files; one for each process that asks, started at the first file."""
+
+
 def read_submission(path: Path, structure: Iterable[StructureCell] = ()) -> Submission:
-    """The submission in an ``.ipynb`` or a plain ``.py``."""
-    if path.suffix == ".py":
-        text, problem = read_text(path)
-        problem = problem or (f"the file holds more than {MAX_SOURCE} characters" if len(text) > MAX_SOURCE else "")
-        return Submission(problem=problem) if problem else Submission((("1", text),), "submission")
+    """The submission in an ``.ipynb`` or a plain ``.py``. Raises CourseError, see `read_notebook`."""
     notebook, problem = read_notebook(path)
+    if path.suffix == ".py":
+        return Submission(problem=problem) if problem else Submission((("1", notebook.cells[0].source),), "submission")
     if problem:
         return Submission(problem=problem)
     clean, notes = normalise(notebook, structure)
@@ -131,7 +139,7 @@ def read_text(path: Path) -> tuple[str, str]:
         if not stat.S_ISREG(about.st_mode):
             return "", "the file is no regular file"
         with open(handle, "rb", closefd=False) as file:
-            data = file.read(MAX_FILE + 1)
+            data = file.read(min(about.st_size, MAX_FILE) + 1)
     except OSError as error:
         return "", f"the file cannot be read ({error.strerror})"
     finally:
@@ -147,30 +155,85 @@ def read_text(path: Path) -> tuple[str, str]:
 
 
 def read_notebook(path: Path) -> tuple[SubmittedNotebook, str]:
-    """A notebook and what is wrong with it: with a problem, the notebook has no cells."""
+    """A notebook and what is wrong with it: with a problem, the notebook has no cells. A ``.py`` is one cell.
+
+    Raises CourseError when the process that reads was killed several times: that is no fault of the file's.
+    """
+    try:
+        found = READER.call(f"{__name__}:read_file", str(path))
+    except Exceeded as limit:
+        return SubmittedNotebook(), f"the file cannot be read: it takes {limit}"
+    except (Lost, Failed) as error:
+        raise CourseError(f"{path.name} could not be read: {error}") from None
+    return SubmittedNotebook.from_metadata(found), found["problem"]
+
+
+def read_file(name: str) -> dict[str, Any]:
+    """What is looked at in a file, as plain values: ``cells``, ``language``, ``problem``. Runs in a process with limits."""
+    path = Path(name)
+    if path.suffix == ".py":
+        text, problem = read_text(path)
+        problem = problem or (f"the file holds more than {MAX_SOURCE} characters" if len(text) > MAX_SOURCE else "")
+        notebook = SubmittedNotebook((SubmittedCell("code", text, None),))
+    else:
+        notebook, problem = parse_notebook(path)
+    return {**(SubmittedNotebook() if problem else notebook).as_metadata(), "problem": problem}
+
+
+def parse_notebook(path: Path) -> tuple[SubmittedNotebook, str]:
     data, problem = read_json(path)
-    if problem:
-        return SubmittedNotebook(), problem
-    if not isinstance(data.get("cells"), list):
+    return (SubmittedNotebook(), problem) if problem else reduce(data)
+
+
+def reduce(data: dict[str, Any]) -> tuple[SubmittedNotebook, str]:
+    """What is looked at in a notebook's JSON, and what is wrong with it (one of the two is empty)."""
+    cells = cells_of(data)
+    if cells is None:
         return SubmittedNotebook(), "the file is not a notebook (it has no list of cells)"
-    if len(data["cells"]) > MAX_CELLS:
+    if len(cells) > MAX_CELLS:
         return SubmittedNotebook(), f"the notebook has more than {MAX_CELLS} cells"
-    notebook = reduce(data)
-    if not any(cell.cell_type == "code" and cell.source.strip() for cell in notebook.cells):
+    kept, text, code = [], 0, 0
+    for cell in cells:
+        if cell.cell_type == "code":
+            code += len(cell.source)
+        else:
+            left = max(0, MAX_TEXT - text)
+            text += len(cell.source)
+            if len(cell.source) > left:
+                cell = SubmittedCell(
+                    cell.cell_type, f"{cell.source[:left]}\n\n(cut: the notebook has too much text)", cell.name
+                )
+        kept.append(cell)
+    if code > MAX_SOURCE:
+        return SubmittedNotebook(), f"the code cells hold more than {MAX_SOURCE} characters"
+    if not any(cell.cell_type == "code" and cell.source.strip() for cell in kept):
         return SubmittedNotebook(), "the notebook has no code cells"
-    return notebook, ""
+    return SubmittedNotebook(tuple(kept), kernel_language(data)), ""
 
 
-def reduce(data: dict[str, Any]) -> SubmittedNotebook:
-    """What is looked at in a notebook's JSON, format 4."""
-    cells = [cell for cell in data["cells"] if kind_of(cell) in MAKE_CELL]
-    return SubmittedNotebook(
-        tuple(SubmittedCell(kind_of(cell), source_of(cell), grade_id(cell)) for cell in cells), kernel_language(data)
+def cells_of(data: dict[str, Any]) -> list[SubmittedCell] | None:
+    """What is looked at in a notebook's JSON, of any format; None when it has no cells.
+
+    Older formats are read cell by cell, since to convert one is to believe it: a heading has a level and becomes as
+    many signs.
+    """
+    cells = data.get("cells")
+    if not isinstance(cells, list) and data.get("nbformat") in (1, 2, 3) and isinstance(data.get("worksheets"), list):
+        sheets = [sheet.get("cells") for sheet in data["worksheets"] if isinstance(sheet, dict)]
+        cells = [cell for sheet in sheets if isinstance(sheet, list) for cell in sheet]
+    if not isinstance(cells, list):
+        return None
+    old = data.get("nbformat") in (1, 2, 3)
+    found = (
+        SubmittedCell(kind_of(cell, old), source_of(cell, old), grade_id(cell))
+        for cell in cells
+        if isinstance(cell, dict)
     )
+    return [cell for cell in found if cell.cell_type in MAKE_CELL]
 
 
 def read_json(path: Path) -> tuple[dict[str, Any], str]:
-    """A notebook file's JSON in format 4 and what is wrong with it (one of the two is empty)."""
+    """The JSON object in a file and what is wrong with it (one of the two is empty)."""
     text, problem = read_text(path)
     if problem:
         return {}, problem
@@ -178,16 +241,11 @@ def read_json(path: Path) -> tuple[dict[str, Any], str]:
         return {}, "the file holds too many values for a notebook: clear its outputs and hand it in again"
     try:
         notebook = json.loads(text)
-    except (ValueError, RecursionError, MemoryError) as error:
+    except (ValueError, RecursionError) as error:
         where = f": {error.msg}, line {error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
         return {}, f"the file is not a notebook (no JSON{where})"
     if not isinstance(notebook, dict):
         return {}, "the file is not a notebook (its JSON is no object)"
-    if notebook.get("nbformat") in (1, 2, 3):
-        try:
-            notebook = nbformat.convert(nbformat.from_dict(notebook), 4)
-        except Exception as error:
-            return {}, f"the notebook's old format cannot be read ({type(error).__name__}): save it in JupyterLab"
     return notebook, ""
 
 
@@ -199,15 +257,19 @@ def link_above(path: Path, root: Path) -> str:
     return ""
 
 
-def kind_of(cell: Any) -> str:
-    """``"code"``, ``"markdown"`` or whatever else a cell says it is; empty for what is no cell."""
-    kind = cell.get("cell_type") if isinstance(cell, dict) else None
-    return kind if isinstance(kind, str) else ""
+OLD_KINDS = {"text": "markdown", "heading": "markdown", "html": "markdown"}
 
 
-def source_of(cell: dict[str, Any]) -> str:
+def kind_of(cell: dict[str, Any], old: bool = False) -> str:
+    """``"code"``, ``"markdown"`` or whatever else a cell says it is; ``old``: in the words of formats 1 to 3."""
+    kind = cell.get("cell_type")
+    return "" if not isinstance(kind, str) else OLD_KINDS.get(kind, kind) if old else kind
+
+
+def source_of(cell: dict[str, Any], old: bool = False) -> str:
     """A cell's source; an unusable one is empty. Notebooks on disk may hold it as a list of lines."""
-    source = cell.get("source", "")
+    keys = ("input", "code", "source", "text") if old else ("source",)
+    source = next((cell[key] for key in keys if key in cell), "")
     if isinstance(source, list) and all(isinstance(line, str) for line in source):
         source = "".join(source)
     return source.encode("utf-8", "replace").decode() if isinstance(source, str) else ""
@@ -217,7 +279,7 @@ def grade_id(cell: dict[str, Any]) -> str | None:
     metadata = cell.get("metadata")
     nbgrader = metadata.get("nbgrader") if isinstance(metadata, dict) else None
     name = nbgrader.get("grade_id") if isinstance(nbgrader, dict) else None
-    return name if isinstance(name, str) else None
+    return name if isinstance(name, str) and len(name) <= MAX_NAME else None
 
 
 def normalise(

@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from cs336lite import __version__
+from cs336lite.course import answers
 from cs336lite.course import spec as spec_module
 from cs336lite.course.paths import CourseError, read_json, write_atomic
 from cs336lite.course.spec import CheckResult, Spec, load_spec
 from cs336lite.grading import client, jail, protection, surroundings, wire, worker
-from cs336lite.grading.client import Needs, Worker, WorkerFailure
+from cs336lite.grading.client import Needs, WorkerFailure
 from cs336lite.grading.submission import Submission
-from cs336lite.scratch import Scratch, sweep
+from cs336lite.scratch import sweep
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Verdict:
     problem: str = ""
     notes: tuple[str, ...] = ()
     provenance: dict[str, Any] = field(default_factory=dict)
+    read: dict[str, list[str]] = field(default_factory=dict)  # what to read on each exercise: see `reading`
 
     def exercise(self, name: str) -> list[CheckResult]:
         return [c for c in self.checks if c.exercise == name]
@@ -51,7 +53,9 @@ class Verdict:
 
 
 class Judge:
-    """Judges submissions of one assignment, with one worker, keeping every verdict as a file.
+    """Judges submissions of one assignment, keeping every verdict as a file.
+
+    The judging happens in a process with limits, whatever its caller is (see `pools`): this one reads no answers.
 
     Args:
         course: the folder of the nbgrader course; holds ``hidden/`` and gets ``verdicts/`` and ``.secret/``.
@@ -62,36 +66,64 @@ class Judge:
 
     Raises:
         CourseError: there are no hidden checks, or too few layers hold (unless ``trust``).
-        WorkerFailure: the worker was lost `ATTEMPTS` times over one submission.
     """
 
-    ATTEMPTS = 3
+    LAYERS = client.Worker.LAYERS
+    BUDGET = client.Budget()
 
     def __init__(
         self, course: Path, assignment: str, keep: bool = True, *, trust: bool = False, strict: bool = False
     ) -> None:
+        path, source = hidden_source(course, assignment)
+        self.open(path, source, course_seed(course), trust=trust, strict=strict)
+        self.course, self.keep = course, keep
+
+    @classmethod
+    def of(cls, assignment: str, source: str, seed: str, *, trust: bool = False, strict: bool = False) -> Judge:
+        """A judge by given checks (their text) and a given seed, which keeps no verdicts."""
+        self = cls.__new__(cls)
+        self.open(Path("hidden") / f"{assignment}.py", source, seed, trust=trust, strict=strict)
+        self.course, self.keep = Path(), False
+        return self
+
+    def open(self, path: Path, source: str, seed: str, *, trust: bool, strict: bool) -> None:
         sweep()
-        self.course = course
-        self.spec = hidden_spec(course, assignment)
-        self.seed = course_seed(course)
-        self.keep = keep
-        self.trust = trust
-        self.strict = strict
-        self.needs = needs_of(self.spec)
-        self.worker: Worker | None = None
-        self.code = hashlib.sha256(f"{grader_version()}/{self.spec.source}/{self.seed}".encode()).hexdigest()
+        self.source_path, self.source, self.seed = path, source, seed
+        self.name = path.stem
+        self.trust, self.strict = trust, strict
+        self.layers, self.budget = self.LAYERS, self.BUDGET
+        self.code = hashlib.sha256(f"{grader_version()}/{source}/{seed}".encode()).hexdigest()
+        self.pool: Any = None
+
+    @functools.cached_property
+    def spec(self) -> Spec:
+        """The checks, loaded into this process."""
+        return load_spec(self.source_path, self.source)
 
     def path(self, submission: Submission) -> Path:
         """Where this submission's verdict is kept: the name is a hash of its cells, the spec and the grader."""
         key = hashlib.sha256(f"{submission.digest()}/{self.code}".encode()).hexdigest()[:32]
-        return self.course / "verdicts" / self.spec.name / f"{key}.json"
+        return self.course / "verdicts" / self.name / f"{key}.json"
 
     def judge(self, submission: Submission) -> Verdict:
-        """The verdict on a submission: the kept one, or a new one that is then kept."""
-        verdict = self.kept(submission)
-        if verdict is None:
-            verdict = self.judge_anew(submission)
-            self.keep_verdict(submission, verdict)
+        """The verdict on a submission: the kept one, or a new one that is then kept.
+
+        Raises WorkerFailure when the process that judges was lost several times.
+        """
+        return self.kept(submission) or self.judge_anew(submission)
+
+    def judge_anew(self, submission: Submission) -> Verdict:
+        from cs336lite.grading.pools import Item, Processes
+
+        if self.pool is None:
+            self.pool = Processes(self, 1)
+        try:
+            ((_, verdict),) = [*self.pool.take(Item("", submission)), *self.pool.finish()]
+        except BaseException:
+            self.close()
+            raise
+        if isinstance(verdict, WorkerFailure):
+            raise verdict
         return verdict
 
     def kept(self, submission: Submission) -> Verdict | None:
@@ -104,7 +136,7 @@ class Judge:
     def keep_verdict(self, submission: Submission, verdict: Verdict) -> None:
         if self.keep:
             path = self.path(submission)
-            keep_spec(path.parent, self.spec)
+            keep_spec(path.parent, self.source)
             kept = {**asdict(verdict), "submission": {"cells": submission.cells, "name": submission.name}}
             write_atomic(path, json.dumps(kept, indent=1), mode=0o600)
 
@@ -113,85 +145,41 @@ class Judge:
         layers = kept.provenance.get("layers", ())
         return bool(kept.problem) or self.trust or not protection.missing(layers)
 
-    def judge_anew(self, submission: Submission) -> Verdict:
-        for attempt in range(1, self.ATTEMPTS + 1):
-            try:
-                return self.judge_once(submission)
-            except WorkerFailure:  # killed, or out of memory: no fault of the submission's
-                self.close()
-                if attempt == self.ATTEMPTS:
-                    raise
-            finally:
-                if self.strict:
-                    self.close()
-        raise AssertionError("unreachable")
-
-    def judge_once(self, submission: Submission) -> Verdict:
-        started = time.time()
-        results, spent, layers = [], 0.0, ()
-        if submission.problem:
-            message = f"nothing could be judged: {submission.problem}"
-            results = [CheckResult(c.id, c.exercise, c.title, 0.0, c.points, False, message) for c in self.spec]
-        else:
-            with self.ready_worker().student(submission.cells, submission.name) as student:
-                for check in self.spec:
-                    student.begin(check.seconds)
-                    result = check.run(student, self.seed)
-                    if student.killed:  # by somebody else, perhaps for want of memory on this machine: once more
-                        student.begin(check.seconds)
-                        result = check.run(student, self.seed)
-                    results.append(result)
-                spent, layers = student.spent, student.layers
-        provenance = {
-            "cs336lite": __version__,
-            "python": platform.python_version(),
-            "packages": versions(self.needs.warm),
-            "spec": spec_hash(self.spec),
-            "seed": self.seed,
-            "layers": ["rlimits", *layers],
-            "judged": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
-            "wall_seconds": round(time.time() - started, 3),
-            "cpu_seconds": round(spent, 3),
-        }
-        score = sum(r.points for r in results)
-        return Verdict(
-            self.spec.name,
-            score,
-            self.spec.max_points,
-            tuple(results),
-            submission.problem,
-            submission.notes,
-            provenance,
-        )
-
-    def ready_worker(self) -> Worker:
-        """The worker, started when there is none. Raises CourseError when it cannot hold untrusted code."""
-        for attempt in range(1, self.ATTEMPTS + 1):
-            if self.worker is not None:
-                break
-            try:
-                self.worker = Worker(self.needs)
-                layers = self.worker.layers()
-            except WorkerFailure as failure:  # perhaps it was killed as it started
-                self.close()
-                if attempt == self.ATTEMPTS:
-                    raise CourseError(f"{failure}\nTry `cs336lite doctor`.") from None
-                continue
-            if not self.trust and (missing := protection.missing(layers)):
-                self.close()
-                raise CourseError(missing)
-        return self.worker
-
     def close(self) -> None:
-        if self.worker is not None:
-            self.worker.close()
-            self.worker = None
+        if self.pool is not None:
+            self.pool.close()
+            self.pool = None
 
     def __enter__(self) -> Judge:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def verdict_of(
+    judge: Judge,
+    submission: Submission,
+    results: list[CheckResult],
+    card: dict[str, Any],
+    used: dict[str, Any],
+    wall: float,
+) -> Verdict:
+    """The verdict that results make; ``card`` is what the bench said of its checks, ``used`` what it said last."""
+    provenance = {
+        "cs336lite": __version__,
+        "python": platform.python_version(),
+        "packages": card["packages"],
+        "spec": spec_hash(judge.source),
+        "seed": judge.seed,
+        "layers": ["rlimits", *used.get("layers", ())],
+        "judged": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - wall)),
+        "wall_seconds": round(wall, 3),
+        "cpu_seconds": round(used.get("spent", 0.0), 3),
+    }
+    score = sum(r.points for r in results)
+    problem, notes = submission.problem, submission.notes
+    return Verdict(judge.name, score, card["max_points"], tuple(results), problem, notes, provenance, card["read"])
 
 
 def needs_of(spec: Spec) -> Needs:
@@ -206,13 +194,27 @@ def needs_of(spec: Spec) -> Needs:
 @functools.cache
 def grader_version() -> str:
     """A hash of what a verdict depends on beside submission, spec and seed: this grader, and the lectures' modules."""
-    modules = (client, jail, spec_module, surroundings, wire, worker)
-    files = [Path(m.__file__) for m in modules] + surroundings.lecture_modules()
+    modules = (answers, client, jail, spec_module, surroundings, wire, worker)
+    files = [Path(m.__file__) for m in modules] + [Path(__file__).with_name("bench.py")]
+    files += surroundings.lecture_modules()
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
-def spec_hash(spec: Spec) -> str:
-    return hashlib.sha256(spec.source.encode()).hexdigest()[:16]
+def spec_hash(source: str) -> str:
+    return hashlib.sha256(source.encode()).hexdigest()[:16]
+
+
+def reading(spec: Spec) -> dict[str, list[str]]:
+    """What to read on each exercise: ``[text, link]``, the link possibly empty, from the spec module's ``READ``.
+
+    ``READ`` maps an exercise to a text or to ``(text, link)``. A link is an ``https://`` address or a file, as seen from
+    the folder of the course: pages travel, so the page names such a file and does not link it.
+    """
+    found = {}
+    for exercise, entry in getattr(spec.module, "READ", {}).items():
+        text, link = (entry, "") if isinstance(entry, str) else entry
+        found[exercise] = [str(text), str(link)]
+    return found
 
 
 def versions(modules: tuple[str, ...]) -> dict[str, str]:
@@ -224,11 +226,11 @@ def versions(modules: tuple[str, ...]) -> dict[str, str]:
     return found
 
 
-def keep_spec(folder: Path, spec: Spec) -> None:
+def keep_spec(folder: Path, source: str) -> None:
     """Keep a copy of the checks beside the verdicts that they gave, so that these can be replayed."""
-    path = folder / "specs" / f"{spec_hash(spec)}.py"
+    path = folder / "specs" / f"{spec_hash(source)}.py"
     if not path.exists():
-        write_atomic(path, spec.source, mode=0o600)
+        write_atomic(path, source, mode=0o600)
 
 
 def read_verdict(path: Path) -> Verdict | None:
@@ -240,14 +242,6 @@ def read_verdict(path: Path) -> Verdict | None:
         return Verdict(**{**data, "checks": checks, "notes": tuple(data["notes"])})
     except (TypeError, KeyError):
         return None
-
-
-def judge_of(assignment: str, spec: str, seed: str, *, trust: bool = False, strict: bool = False) -> Judge:
-    """A judge by given checks (their source) and a given seed, which keeps no verdicts."""
-    with Scratch("course") as folder:
-        write_atomic(folder / "hidden" / f"{assignment}.py", spec, mode=0o600)
-        write_atomic(folder / ".secret" / "seed", seed, mode=0o600)
-        return Judge(folder, assignment, keep=False, trust=trust, strict=strict)
 
 
 def replay(path: Path, *, trust: bool = False) -> tuple[Verdict, Verdict]:
@@ -266,19 +260,22 @@ def replay(path: Path, *, trust: bool = False) -> tuple[Verdict, Verdict]:
         raise CourseError(f"{spec} is missing: it holds the checks that gave the verdict")
     cells = tuple((str(label), str(source)) for label, source in data["submission"]["cells"])
     submission = Submission(cells, data["submission"]["name"], notes=kept.notes)
-    with judge_of(kept.assignment, spec.read_text(encoding="utf-8"), kept.provenance["seed"], trust=trust) as judge:
+    with Judge.of(kept.assignment, spec.read_text(encoding="utf-8"), kept.provenance["seed"], trust=trust) as judge:
         return kept, judge.judge(submission)
 
 
-def hidden_spec(course: Path, assignment: str) -> Spec:
-    """The hidden checks of an assignment. Raises CourseError when this copy of the course has none."""
+def hidden_source(course: Path, assignment: str) -> tuple[Path, str]:
+    """The file of an assignment's hidden checks, and its text. Raises CourseError when this copy of the course has none."""
     path = course / "hidden" / f"{assignment}.py"
-    if not path.exists():
+    try:
+        return path, path.read_text(encoding="utf-8")
+    except FileNotFoundError:
         raise CourseError(
             f"no hidden checks for {assignment!r}: {path} does not exist. Grading needs the full repository; "
             "in a student edition use `cs336lite check`."
-        )
-    return load_spec(path)
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise CourseError(f"the hidden checks in {path} cannot be read: {error}") from None
 
 
 def course_seed(course: Path) -> str:

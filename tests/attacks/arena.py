@@ -403,7 +403,7 @@ def quick_budgets() -> None:
     names = {field.name for field in dataclasses.fields(client.Budget)}
     wanted = {"load_seconds": 4.0, "submission_seconds": 15.0, "idle_seconds": 4.0}
     budget = client.Budget(**{name: value for name, value in wanted.items() if name in names})
-    verdicts.Worker = functools.partial(client.Worker, budget=budget)
+    verdicts.Judge.BUDGET = budget
 
 
 def swapping(course: Path, swaps: dict[str, dict]) -> Callable:
@@ -514,7 +514,6 @@ def leaks(folder: Path, secrets: list[str]) -> list[str]:
     return [str(p.relative_to(folder)) for p in found if any(s in p.read_text(errors="replace") for s in secrets)]
 
 
-if __name__ in ("__main__", "__mp_main__"):  # also in the processes of the grader's pool, which import the main module
-    quick_budgets()
 if __name__ == "__main__":
+    quick_budgets()
     main()
