@@ -74,8 +74,18 @@ def markdown(text: object, limit: int = LONGEST) -> str:
     return "".join(f"<code>{escaped(part)}</code>" if i % 2 else prose(part) for i, part in enumerate(parts))
 
 
+HARMLESS = r"(?<=\w)(?:[-_](?=\w)|:(?= ))"  # snake_case, well-known, and a colon that ends a word
+ALIVE = r"[!#$&*+./:<>@\[\]\\^_`{|}~-]"
+
+
 def escaped(text: str) -> str:
-    return re.sub(r"[!-/:-@\[-`{-~]", lambda sign: f"&#{ord(sign[0])};", text)
+    def sign(found: re.Match) -> str:
+        return NAMED.get(found[0]) or (f"&#{ord(found[1])};" if found[1] else found[0])
+
+    return re.sub(f"{HARMLESS}|({ALIVE})", sign, text)
+
+
+NAMED = {"<": "&lt;", ">": "&gt;", "&": "&amp;"}
 
 
 def prose(text: str) -> str:
