@@ -64,6 +64,13 @@ def shown_as(letter: str) -> str:
     return "" if letter in INVISIBLE else BROKEN
 
 
+def harmless(text: str) -> str:
+    """A text with its lines as they are, and without what a terminal would obey."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(letter if letter in "\n\t" else shown_as(letter) for letter in text)
+
+
 def markdown(text: object, limit: int = LONGEST) -> str:
     """`plain` text in markdown that shows it letter for letter, with what stands in backticks as code.
 
@@ -130,31 +137,34 @@ def known_kind(name: object) -> str:
 
 LEAST_RUN = 12  # letters in a row that the source holds, from which on they count as a sentence of its own
 MOST_RUNS = 12  # such runs in a message
-MOST_LOOSE = 80  # letters between them: names, short numbers
+MOST_LOOSE = 60  # letters between them: names, short numbers
 DIGITS = 3  # of a number that the source does not hold
+ATOM = r"\w+"
+TOKEN = re.compile(rf"""[(\["'`]{{0,3}}{ATOM}(?:[./=-]{ATOM}){{0,3}}[)\]"'`.,:;?!]{{0,4}}""")
 
 
 def own(message: str, source: str, also: Iterable[str] = ()) -> str:
     """A message as `plain` text in which nothing stands but what the ``source`` of a check says by itself.
 
-    A word that occurs neither in the source nor in ``also``, and is no known exception and no short number, becomes
-    ``…``. The message must be made of a few strings of the source, with little between them; what comes after that is
-    cut off. So a check that repeats what it was answered, by mistake or in good faith, gives nothing away.
+    What stands between blanks and is neither in a string of the source nor made of its words, of names of known
+    exceptions and of short numbers, becomes ``…``; ``also`` are further strings. The message must be made of a few strings
+    of the source with little between them; what comes after that is cut off. So a check that repeats what it was
+    answered, by mistake or in good faith, gives nothing away.
     """
     return _own(message if len(message) <= 4 * LONGEST else message[: 4 * LONGEST] + CUT, source, tuple(also))
 
 
 @lru_cache(maxsize=512)
 def _own(message: str, source: str, also: tuple[str, ...]) -> str:
-    words, strings, signs = said_by(source, also)
+    words, strings = said_by(source, also)
 
-    def word(found: re.Match) -> str:
-        said = found[0]
-        short = said.isascii() and said.isdigit() and len(said) <= DIGITS
-        return said if short or said in words or said in KNOWN_KINDS else CUT
+    def is_ours(token: str) -> bool:
+        if token in strings:
+            return True
+        atoms = re.findall(ATOM, token) if TOKEN.fullmatch(token) else [""]
+        return all(atom in words or atom in KNOWN_KINDS or is_short_number(atom) for atom in atoms)
 
-    message = re.sub(r"\w+", word, plain(message))
-    message = "".join(c if c.isalnum() or c in signs else CUT for c in message)
+    message = " ".join(token if is_ours(token) else CUT for token in plain(message).split(" "))
     place, runs, loose, kept = 0, 0, 0, []
     while place < len(message):
         run = longest_run(message, place, strings)
@@ -164,19 +174,22 @@ def _own(message: str, source: str, also: tuple[str, ...]) -> str:
             break
         kept.append(message[place : place + max(run, 1)])
         place += max(run, 1)
-    return re.sub(f"{CUT}{CUT}+", CUT, "".join(kept))
+    return re.sub(f"(?:{CUT} ?)+{CUT}", CUT, "".join(kept))
+
+
+def is_short_number(atom: str) -> bool:
+    return atom.isascii() and atom.isdigit() and len(atom) <= DIGITS
 
 
 @lru_cache(maxsize=32)
-def said_by(source: str, also: tuple[str, ...]) -> tuple[frozenset[str], str, frozenset[str]]:
-    """The words of a source, all its strings one after another, and its signs."""
+def said_by(source: str, also: tuple[str, ...]) -> tuple[frozenset[str], str]:
+    """The words of a source, and all its strings one after another."""
     try:
         tree = ast.parse(source)
     except (SyntaxError, ValueError):
         tree = ast.Module([], [])
     strings = [YOUR_OWN, *also, *(n.value for n in ast.walk(tree) if is_text(n))]
-    text = "\n".join([source, *strings])
-    return frozenset(re.findall(r"\w+", text)), "\n".join(map(cleaned, strings)), frozenset(text) | {CUT, " ", "_"}
+    return frozenset(re.findall(ATOM, "\n".join([source, *strings]))), "\n".join(map(cleaned, strings))
 
 
 def is_text(node: ast.AST) -> bool:
