@@ -81,7 +81,7 @@ def markdown(text: object, limit: int = LONGEST) -> str:
     return "".join(f"<code>{escaped(part)}</code>" if i % 2 else prose(part) for i, part in enumerate(parts))
 
 
-HARMLESS = r"(?<=\w)(?:[-_](?=\w)|:(?= ))"  # snake_case, well-known, and a colon that ends a word
+HARMLESS = r"(?<=[^\W_])(?:[-_](?=[^\W_])|:(?= ))"  # snake_case, well-known, and a colon that ends a word
 ALIVE = r"[!#$&*+./:<>@\[\]\\^_`{|}~-]"
 
 
@@ -138,7 +138,8 @@ def known_kind(name: object) -> str:
 LEAST_RUN = 12  # letters in a row that the source holds, from which on they count as a sentence of its own
 MOST_RUNS = 12  # such runs in a message
 MOST_LOOSE = 60  # letters between them: names, short numbers
-DIGITS = 3  # of a number that the source does not hold
+MOST_DIGITS = 6  # of all these numbers together
+DIGITS = 3  # of one that the source does not hold
 ATOM = r"\w+"
 TOKEN = re.compile(rf"""[(\["'`]{{0,3}}{ATOM}(?:[./=-]{ATOM}){{0,3}}[)\]"'`.,:;?!]{{0,4}}""")
 
@@ -165,15 +166,16 @@ def _own(message: str, source: str, also: tuple[str, ...]) -> str:
         return all(atom in words or atom in KNOWN_KINDS or is_short_number(atom) for atom in atoms)
 
     message = " ".join(token if is_ours(token) else CUT for token in plain(message).split(" "))
-    place, runs, loose, kept = 0, 0, 0, []
+    place, runs, loose, kept = 0, 0, "", []
     while place < len(message):
-        run = longest_run(message, place, strings)
-        runs, loose = (runs + 1, loose) if run >= LEAST_RUN else (runs, loose + max(run, 1))
-        if runs > MOST_RUNS or loose > MOST_LOOSE:
+        length = longest_run(message, place, strings)
+        piece = message[place : place + max(length, 1)]
+        runs, loose = (runs + 1, loose) if length >= LEAST_RUN else (runs, loose + piece)
+        if runs > MOST_RUNS or len(loose) > MOST_LOOSE or sum(map(str.isdigit, loose)) > MOST_DIGITS:
             kept.append(CUT)
             break
-        kept.append(message[place : place + max(run, 1)])
-        place += max(run, 1)
+        kept.append(piece)
+        place += len(piece)
     return re.sub(f"(?:{CUT} ?)+{CUT}", CUT, "".join(kept))
 
 

@@ -280,6 +280,8 @@ def is_whole(data: dict[str, Any], submission: Any) -> bool:
         all(isinstance(text, str) for text in texts)
         and all(type(number) in (int, float) and abs(number) < 1e9 for number in numbers)
         and all(type(check["passed"]) is bool for check in data["checks"])
+        and isinstance(data["checks"], list)
+        and isinstance(data["notes"], list)
         and isinstance(provenance, dict)
         and isinstance(provenance.get("layers", []), list)
         and all(isinstance(layer, str) for layer in provenance.get("layers", []))

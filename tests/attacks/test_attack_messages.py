@@ -10,7 +10,7 @@ import sys
 import pytest
 from arena import RIGHT, Case, book, family, wrong
 
-from cs336lite.course.border import KNOWN_KINDS, LONGEST
+from cs336lite.course.border import CUT, KNOWN_KINDS, LONGEST
 from cs336lite.course.paths import GRADED_MODULES, find_root
 from cs336lite.course.spec import Check, StudentError
 from cs336lite.grading import client
@@ -51,7 +51,7 @@ class Meta(type):
 class Teller(metaclass=Meta): pass
 for name in NAMES: globals()[name] = Teller
 """,
-    # the names of the exceptions of a name that is not there
+    # frames that tell of an error: kinds, names, cells and lines
     "missing": """
 me = child()
 old = type(me).answer
@@ -65,26 +65,18 @@ def answer(self, frame):
     return old(self, frame)
 type(me).answer = answer
 """,
-    # answers: the whole of what was seen as a text, in lists, pairs, dicts and bytes
+    # answers: the whole of what was seen as a text, in lists, pairs, dicts and bytes; and words of the drivers in an order
+    # that says something
     "answers": """
+import random, re
 me = child()
 def run(self, source, function, args):
     SEEN.append((source, repr(args)))
     kind = said()
-    forms = [kind, [kind] * 8, [(kind, kind)] * 8, {"kind": kind, kind: kind}, kind.encode(), (kind, [ESCAPES]),
+    told = " ".join(random.Random(len(SEEN)).choices(re.findall(r"\\w+", source), k=300)) + " Zqx"
+    forms = [kind, told, [told] * 4, [(told, told)] * 4, [kind] * 8, [(kind, kind)] * 8, {"kind": kind, kind: kind}, kind.encode(), (kind, [ESCAPES]),
              ESCAPES, [10 ** 17, 123456789], "\\ud800", ["Zqx", "nothing"], [["Zqx", "Zqx"]]]
     return forms[len(SEEN) % len(forms)]
-type(me).run = run
-""",
-    # each check is asked first what it asks; then its own words come back, in an order that says something
-    "words": """
-import random, re
-me = child()
-def run(self, source, function, args):
-    words = re.findall(r"\\w+", source)
-    SEEN.append(source)
-    told = " ".join(random.Random(len(SEEN)).choices(words, k=300)) + " Zqx"
-    return [told, [told] * 4, [(told, told)] * 4][len(SEEN) % 3]
 type(me).run = run
 """,
 }
@@ -120,7 +112,58 @@ def source_of(module):
         return file.read()
 
 
-ESCAPES = "\x1b]0;OWNED\x07\x1b[31m\x1b[2A\x1b[K\u202e\n\n# 10 of 10\n\n![x](https://evil.example/x.png) <img src=x> | x |"
+ESCAPES = (
+    "\x1b]0;OWNED\x07\x1b[31m\x1b[2A\x1b[K\u202e\n\n# 10 of 10\n\n![x](https://evil.example/x.png) <img src=x> | x |"
+)
+
+LEAKY = """
+WARM = ()
+from cs336lite.course.spec import check, expect
+
+def drive(student, given):
+    try:
+        return student.f(given)
+    except Exception as error:
+        return type(error).__name__
+
+@check("double", points=1, title="kinds")
+def kinds(student, rng):
+    kind = student.run(drive, "".join(rng.choices("bcdfgh", k=30)))
+    expect(kind == "ValueError", f"a bad argument raised {kind}: raise a ValueError that says what is wrong")
+
+@check("halve", points=1, title="values")
+def values(student, rng):
+    expect(False, "the answer is {}, not what was asked for".format(student.run(drive, rng.randrange(10**8, 10**9))))
+"""
+TOLD = "a bad argument raised {} raise a ValueError that says what is wrong"
+
+
+@linux
+@pytest.mark.parametrize(
+    "answer, told",
+    [
+        ("raise ValueError", ""),
+        ("raise TypeError", TOLD.format("TypeError:")),
+        ("raise type('x' + given.encode().hex(), (Exception,), {})", TOLD.format(CUT)),
+        ("return given", TOLD.format(CUT)),
+        ("return given.encode()", TOLD.format(CUT)),
+        ("return [given, given]", TOLD.format(CUT)),
+        ("return '.'.join(str(ord(c)) for c in given)", TOLD.format(CUT)),
+        ("import base64; return base64.b85encode(given.encode()).decode()", TOLD.format(CUT)),
+        ("return given * 1000", TOLD.partition("{")[0] + CUT),
+        (f"return {ESCAPES!r} + given", None),
+        ("return [ord(c) for c in given]", None),
+    ],
+)
+def test_a_check_that_repeats_an_answer_gives_nothing_away(answer, told):
+    """These checks are careless, and say what they were told: what leaves holds no letter of it."""
+    with Judge.of("a1_bpe", LEAKY, "0" * 32, trust=True) as judge:
+        code = f"def f(given):\n    if isinstance(given, int): return given\n    {answer}"
+        kinds, values = judge.judge(Submission((("1", code),), "submission")).checks
+    assert values.message == f"the answer is {CUT} not what was asked for"
+    assert told is None or kinds.message == told
+    assert kinds.message.isprintable() and len(kinds.message) <= 150
+    assert not re.search(r"[bcdfgh]{6}|OWNED", kinds.message) and sum(map(str.isdigit, kinds.message)) <= 8
 
 
 def raising(name):
