@@ -14,7 +14,7 @@ ifneq ($(shell $(FITS) && echo yes),yes)
 endif
 endif
 
-.PHONY: lab help demo test test-all sample build bench lock clean
+.PHONY: lab help demo test test-all attacks attacks-sample sample build bench lock clean
 
 help:  ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
@@ -34,6 +34,14 @@ test: $(VENV)/ready  ## the tests, with a sample of the slow ones
 
 test-all: $(VENV)/ready  ## every test
 	$(BIN)/pytest -n $(JOBS) --dist worksteal
+
+attacks: $(VENV)/ready  ## every attack, graded as root and not, with bubblewrap and without
+	$(BIN)/python tests/attacks/modes.py -n $(JOBS) --dist worksteal tests/attacks
+
+# the families that ask most of the jail, in the modes in which `make test` has not graded them
+SHARP := no_landlock old_landlock escape secrets writing
+attacks-sample: $(VENV)/ready  ## a sample of the attacks in the other modes
+	$(BIN)/python tests/attacks/modes.py --other -q -n $(JOBS) --dist loadfile $(SHARP:%=tests/attacks/test_attack_%.py)
 
 # what depends on the version of Python and on the machine: make sample VENV=.venv-3.12 PYTHON=python3.12
 SAMPLE := tests/test_corpus.py tests/test_export.py tests/test_jail.py tests/test_pools.py tests/test_results.py tests/test_tools.py tests/test_worker.py \

@@ -240,13 +240,14 @@ def unlock(
 
 @app.command()
 def doctor() -> None:
-    """Try each layer of protection on this machine."""
+    """Try each layer of protection on this machine, and what all of them guarantee."""
     if sys.platform == "win32":
         needs_linux()
     from cs336lite.grading import doctor as medic
     from cs336lite.grading import table
 
     console.print(table.of_layers(medic.layers()))
+    console.print(table.of_guarantees(medic.guarantees()))
 
 
 @app.command()

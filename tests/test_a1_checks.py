@@ -207,22 +207,39 @@ def test_verdicts_are_the_same_in_the_worker(name):
 
 
 class Timed:
-    """Answers with fixed times instead of measured ones; the student's answer is a list of the right length."""
+    """Answers rightly, with fixed times instead of measured ones."""
 
-    def __init__(self, per_recount, per_merge, noise=()):
+    def __init__(self, per_recount, per_merge, noise=(), reading=0.05, slow_few=0.0):
         self.per_recount, self.per_merge, self.noise = per_recount, per_merge, list(noise)
+        self.reading, self.slow_few = reading, slow_few
+        self.files = []
+        self.train = catalogue.namespace(RIGHT[0].source, RIGHT[0].name)["train_bpe"]
+        self.local = LocalStudent({})
 
     def file(self, data):
-        return "unused"
+        assert data not in self.files, "the same file is timed twice"
+        self.files.append(data)
+        return self.local.file(data)
 
-    def run(self, driver, path, vocab_size, special_tokens):
-        return vocab_size - 256
+    def yardstick(self, driver, *args):
+        assert driver.__name__ == "drive_recount"
+        return 0.05 + args[1] * self.per_recount + self.extra()
 
-    def cpu_seconds(self, driver, *args):
-        extra = self.noise.pop(0) if self.noise else 0.0
-        if driver.__name__ == "drive_recount":
-            return 0.05 + args[1] * self.per_recount + extra
-        return 0.05 + (args[1] - 256) * self.per_merge + extra
+    def timed(self, driver, sizes, special_tokens, path):
+        ((size,), (names,)) = sizes, special_tokens
+        seconds = self.reading + (size - 256) * self.per_merge + (self.slow_few if size < 290 else 0)
+        return [self.train(path, size, names)[1]], seconds + self.extra()
+
+    def extra(self):
+        return self.noise.pop(0) if self.noise else 0.0
+
+
+def growth_of(student):
+    growth = next(one for one in HIDDEN if one.id == "train.does_not_recount_everything")
+    try:
+        growth.function(student, random.Random(0))
+    finally:
+        student.local.close()
 
 
 @pytest.mark.parametrize(
@@ -239,13 +256,34 @@ class Timed:
     ],
 )
 def test_growth_is_judged_by_the_ratio(per_merge, noise, passes):
-    growth = next(one for one in HIDDEN if one.id == "train.does_not_recount_everything")
     student = Timed(1.0, per_merge, noise)
     if passes:
-        growth.function(student, random.Random(0))
+        growth_of(student)
     else:
         with pytest.raises(Fail, match="counting all pairs again"):
-            growth.function(student, random.Random(0))
+            growth_of(student)
+
+
+def test_a_slow_start_does_not_count_and_a_slowed_one_does_not_help():
+    growth_of(Timed(1.0, 0.1, reading=20))
+    with pytest.raises(Fail, match="counting all pairs again"):
+        growth_of(Timed(1.0, 1.2, slow_few=40))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda merges: merges[::-1], "not those of the most frequent pairs"),
+        (lambda merges: [(b"a", b"b")] * len(merges), "not those of the most frequent pairs"),
+        (lambda merges: merges[:-1], "not as many merges"),
+    ],
+)
+def test_a_time_is_believed_only_with_the_merges_of_its_file(change, message):
+    student = Timed(1.0, 0.1)
+    right = student.train
+    student.train = lambda *args: (None, change(right(*args)[1]))
+    with pytest.raises(Fail, match=message):
+        growth_of(student)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -250,14 +250,14 @@ def test_a_worker_that_dies_under_a_submission_is_replaced(small_course, monkeyp
     cells = (("1", RIGHT_WAYS[0]), ("2", RIGHT[1]))
     with Bench(load_spec(small_course / "hidden" / "a1_bpe.py"), "seed") as bench:
         bench.ready_worker()
-        os.kill(bench.worker.process.pid, signal.SIGKILL)
+        os.kill(bench.worker.pid, signal.SIGKILL)
         assert heard(bench, cells) == 6
 
         start, started = bench.ready_worker, []
 
         def doomed():
             started.append(start())
-            os.kill(started[-1].process.pid, signal.SIGKILL)
+            os.kill(started[-1].pid, signal.SIGKILL)
             return started[-1]
 
         monkeypatch.setattr(bench, "ready_worker", doomed)
@@ -274,7 +274,7 @@ def test_a_worker_that_dies_as_it_starts_is_started_again(small_course, monkeypa
     def killed_once(self):
         started.append(self)
         if len(started) == 1:
-            self.process.kill()
+            os.kill(self.pid, signal.SIGKILL)
             self.process.wait()
         return layers(self)
 

@@ -14,7 +14,8 @@ from conftest import ROOT
 
 from cs336lite.course.paths import GRADED_MODULES
 from cs336lite.course.spec import StudentError, load_spec
-from cs336lite.grading.client import Budget, Needs, Worker
+from cs336lite.grading import protection
+from cs336lite.grading.client import Budget, Meter, Needs, Worker
 from cs336lite.grading.doctor import layers
 from cs336lite.grading.verdicts import needs_of
 
@@ -263,8 +264,7 @@ def test_it_is_never_root_and_holds_no_capability(worker):
     body += "ctypes.CDLL(None).capget(header, data)\nreturn [os.getuid(), os.geteuid(), os.getgid(), *struct.unpack('6I', data.raw)]"
     user, effective, group, *capabilities = attempt(worker, body)
     assert user == effective != 0 and (group != 0 or os.getegid() != 0)
-    may_read = os.geteuid() == 0 and "bubblewrap" not in worker.layers()
-    assert set(capabilities) <= {0, 1 << 2 if may_read else 0}
+    assert set(capabilities) == {0}
 
 
 def test_packages_of_the_course_are_there_and_others_are_not(worker):
@@ -287,6 +287,85 @@ def test_more_threads_than_allowed_end_the_submission_and_not_the_next(worker):
     )
     assert attempt(worker, body) in ("ThreadLimit", "RuntimeError", "Died")
     assert attempt(worker, "t = threading.Thread(target=len, args=('',)); t.start(); t.join(); return 'next'") == "next"
+
+
+UNTIL_REFUSED = (
+    "threading.stack_size(65536)\nevent = threading.Event()\nn = 0\n"
+    "try:\n    while n < 3000: threading.Thread(target=event.wait, daemon=True).start(); n += 1\nexcept RuntimeError: pass\nreturn n"
+)
+
+
+def test_the_kernel_limits_threads_before_anybody_looks(worker, monkeypatch):
+    monkeypatch.setattr(Meter, "look", lambda self: None)
+    started = attempt(worker, UNTIL_REFUSED)
+    assert 16 < started <= worker.budget.threads * (1.1 if worker.counted_alone else 4)
+
+
+def test_threads_of_one_submission_leave_enough_to_its_neighbours(worker):
+    source = "import threading\nfrom concurrent.futures import ThreadPoolExecutor\nevent = threading.Event()\nthreading.stack_size(1 << 18)\n"
+    source += "def hold(): [threading.Thread(target=event.wait, daemon=True).start() for _ in range(120)]\n"
+    source += "def work():\n    with ThreadPoolExecutor(16) as pool: return sum(pool.map(abs, range(100)))\n"
+    with Worker(layers=worker.layers()) as other, worker.student((("1", source),)) as first:
+        with other.student((("1", source),)) as second:
+            first.begin(5), second.begin(5)
+            second.ensure_loaded()
+            first.run(call_hold)
+            assert second.run(call_work) == 4950
+
+
+def call_hold(student):
+    return student.hold()
+
+
+def call_work(student):
+    return student.work()
+
+
+def test_the_kernel_ends_submissions_first_when_memory_runs_out(worker):
+    def score(pid):
+        return int(Path(f"/proc/{pid}/oom_score_adj").read_text())
+
+    with worker.student((("1", "def f(): return 1"),)) as student:
+        student.begin(5)
+        student.run(call)
+        assert score(student.child.pid) >= score(worker.pid) >= 500 > score(os.getpid())
+        if os.geteuid() == 0:
+            assert score(student.child.pid) == 1000
+
+
+def test_plots_are_drawn_with_text_and_nothing_is_printed(worker):
+    """matplotlib asks for a folder that can be written; there is none, and it must not mind."""
+    body = (
+        "import io, logging, warnings\nprinted = sys.stdout = sys.stderr = io.StringIO()\nwarnings.simplefilter('error')\n"
+        "import matplotlib.pyplot as plt\nfig, ax = plt.subplots()\nax.plot([1, 2]); ax.set_title('title'); ax.text(0, 1, '$x^2$')\n"
+        "page = io.BytesIO(); fig.savefig(page); plt.show()\n"
+        "return [len(page.getvalue()) > 1000, 'Traceback' in printed.getvalue(), os.listdir(os.environ['MPLCONFIGDIR'])]"
+    )
+    if "Landlock" in worker.layers():
+        body = body.replace("os.listdir(os.environ['MPLCONFIGDIR'])", "[]")
+    assert attempt(worker, body) == [True, False, []]
+
+
+def test_the_first_process_of_the_jail_is_the_worker_and_there_is_no_other(worker):
+    if not worker.wrapped:
+        pytest.skip("without bubblewrap a submission shares the numbers of processes with the machine")
+    body = "return [os.getppid(), os.path.exists('/proc/1'), os.path.exists('/proc/self')]"
+    assert attempt(worker, body) == [1, False, False]
+
+
+@pytest.mark.skipif("Landlock" not in HOLDS, reason="Landlock does not hold on this machine")
+@pytest.mark.parametrize("version", [0, 1, 2])
+def test_an_older_kernel_is_known_and_is_not_enough(version):
+    with Worker(layers=(f"Landlock {version}", "seccomp")) as worker:
+        held = worker.layers()
+        assert held == (("Landlock (before ABI 3)", "seccomp") if version else ("seccomp",))
+        assert protection.missing(held) and not protection.missing([*held, "bubblewrap"])
+        for flags in ("os.O_TRUNC", "os.O_TRUNC | 3", "os.O_TRUNC | os.O_WRONLY" if version else "3"):
+            body = f"os.open(sys.path[0] + '/cs336lite/course.py', {flags})"
+            assert attempt(worker, body) == "PermissionError", flags
+        assert attempt(worker, "os.truncate(sys.path[0] + '/cs336lite/course.py', 0)") == "PermissionError"
+        assert (worker.folder / "library" / "cs336lite" / "course.py").stat().st_size > 0
+        assert attempt(worker, "print('x', file=open(os.devnull, 'w')); return 1") == 1
 
 
 @pytest.mark.parametrize("name", GRADED_MODULES)

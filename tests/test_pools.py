@@ -10,7 +10,7 @@ import pytest
 from conftest import RIGHT, run, small_notebook, submit
 
 from cs336lite.course.paths import CourseError
-from cs336lite.grading import bubblewrap, doctor, limited, pools, runner, verdicts
+from cs336lite.grading import bubblewrap, doctor, jail, limited, pools, runner, verdicts
 from cs336lite.grading.bench import Bench
 from cs336lite.grading.pools import Cluster, Item, Processes
 from cs336lite.grading.submission import Submission
@@ -68,6 +68,17 @@ def test_too_few_layers_stop_the_grading_unless_it_is_said_to_trust(small_course
     assert "cs336lite doctor" in str(caught.value) and not list((small_course / "verdicts").rglob("*.json"))
     with Judge(small_course, "a1_bpe", trust=True) as judge:
         assert judge.judge(SUBMISSIONS[0]).score == 6
+
+
+@pytest.mark.skipif("Landlock" not in HOLDS, reason="Landlock does not hold on this machine")
+def test_a_landlock_that_is_too_old_is_not_enough_and_its_verdicts_are_not_used(small_course, monkeypatch):
+    monkeypatch.setattr(Judge, "LAYERS", ("Landlock 2", "seccomp"))
+    with Judge(small_course, "a1_bpe") as judge, pytest.raises(CourseError, match="before ABI 3"):
+        judge.judge(SUBMISSIONS[0])
+    with Judge(small_course, "a1_bpe", trust=True) as judge:
+        assert jail.WEAK_LANDLOCK in judge.judge(SUBMISSIONS[0]).provenance["layers"]
+    with Judge(small_course, "a1_bpe") as judge:
+        assert judge.kept(SUBMISSIONS[0]) is None
 
 
 def test_a_verdict_reached_by_trust_is_not_used_without_it_and_is_told(small_course, monkeypatch):

@@ -137,6 +137,8 @@ def test_doctor_lists_every_layer(root):
     assert result.returncode == 0
     for name in ("own process", "rlimits", "seccomp", "Landlock", "bubblewrap"):
         assert name in result.stdout
+    for promise in ("process with limits", "write nowhere", "emptied", "threads", "our words"):
+        assert promise in result.stdout
 
 
 def test_the_root_is_found_from_inside_and_else_is_the_packages_own(root, tmp_path_factory):

@@ -2,12 +2,15 @@
 
 import os
 import signal
+import subprocess
 import sys
+import tempfile
+import time
 
 import pytest
 
 from cs336lite.course.spec import StudentError
-from cs336lite.grading.client import Budget, Needs, Worker, WorkerFailure
+from cs336lite.grading.client import Budget, Meter, Needs, Worker, WorkerFailure
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="grading runs on Linux")
 
@@ -213,6 +216,55 @@ def test_processor_time_is_measured_from_outside(worker):
     assert long > 10 * short
 
 
+def add_up(student, n):
+    return sum(range(n))
+
+
+def test_a_yardstick_is_measured_where_no_submission_ran(worker):
+    source = "import builtins\nfast = builtins.sum\nbuiltins.sum = lambda x: [fast(x) for _ in range(30)][0]"
+    with worker.student((("1", source),)) as student:
+        student.begin(10)
+        answer, seconds = student.timed(add_up, 300_000)
+        assert answer == sum(range(300_000))
+        assert seconds > 5 * min(student.yardstick(add_up, 300_000) for _ in range(3))
+        student.stop()
+        assert seconds > 5 * min(student.yardstick(add_up, 300_000) for _ in range(3))
+
+
+def test_a_yardstick_costs_the_submission_nothing(worker):
+    with worker.student((("1", ""),)) as student:
+        student.begin(1)
+        student.yardstick(add_up, 3_000_000)
+        assert student.spent == student.check_spent == 0
+
+
+def test_a_submission_stands_still_while_a_yardstick_is_measured(worker):
+    source = (
+        "import threading\ndef work():\n    while True: pass\n"
+        "def f(): threading.Thread(target=work, daemon=True).start()"
+    )
+    with worker.student((("1", source),)) as student:
+        student.begin(10)
+        student.run(call)
+        meter = Meter(student.child.pid, 10, 10, 128)
+        with worker.halted(student.child.number):
+            before = meter.used()
+            worker.yardstick(add_up, 10_000_000)
+            during = meter.used() - before
+        while meter.used() == before:  # it goes on
+            meter.look()
+        start, used = time.monotonic(), meter.used()
+        worker.yardstick(add_up, 10_000_000)
+        time.sleep(max(0.0, 0.3 - (time.monotonic() - start)))
+        assert during < (meter.used() - used) / 3
+
+
+def test_a_yardstick_that_fails_is_no_fault_of_the_submission(worker):
+    with worker.student((("1", ""),)) as student, pytest.raises(WorkerFailure):
+        student.yardstick(call)
+    assert answer(worker, "def f(): return 1") == 1
+
+
 def test_the_environment_tells_nothing(worker):
     source = "import os\ndef f(): return sorted(os.environ)"
     names = answer(worker, source)
@@ -270,7 +322,7 @@ def test_a_worker_that_is_killed_is_no_fault_of_the_submission(worker):
     with Worker() as victim, victim.student((("1", "def f(): return 1"),)) as student:
         student.begin(5)
         assert student.run(call) == 1
-        victim.process.kill()
+        os.kill(victim.pid, signal.SIGKILL)
         with pytest.raises(WorkerFailure):  # soon: the kernel ends its children one after another
             while True:
                 student.run(call)
@@ -291,3 +343,36 @@ def test_a_child_killed_from_outside_is_told_apart(worker):
         with pytest.raises(StudentError):
             student.run(call)
         assert not student.killed
+
+
+NAMED = """
+import ctypes, time
+def f(name):
+    ctypes.CDLL(None).prctl(15, name)
+    time.sleep(0.2)  # somebody looks meanwhile
+    return name
+"""
+
+
+@pytest.mark.parametrize("name", [b"\xff\xfe", b") R 1 1 1 1", b"\n) Z 0", b"\xed\xa0\x80 ("])
+def test_what_a_process_calls_itself_does_not_matter(worker, name):
+    with worker.student((("1", NAMED),)) as student:
+        student.begin(5)
+        for turn in (b"", b"x"):
+            assert student.run(call, name + turn) == name + turn
+        assert student.child is not None and student.idle > 0.1
+
+
+def test_a_machine_without_room_for_a_process_is_no_fault_of_a_submission(monkeypatch, tmp_path):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with monkeypatch.context() as patch:
+        patch.setattr(subprocess, "Popen", no_room)
+        with pytest.raises(WorkerFailure, match="could not be started"):
+            Worker()
+    assert not list(tmp_path.iterdir())
+    with Worker() as worker:
+        assert answer(worker, "def f(): return 1") == 1
+
+
+def no_room(*_, **__):
+    raise BlockingIOError(11, "Resource temporarily unavailable")

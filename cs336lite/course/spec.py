@@ -20,6 +20,7 @@ import linecache
 import pickle
 import random
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache, wraps
@@ -76,6 +77,12 @@ class Student(Protocol):
 
     def cpu_seconds(self, driver: Callable, *args: Any) -> float:
         """The processor time of ``run(driver, *args)``, measured from outside the student's code."""
+
+    def timed(self, driver: Callable, *args: Any) -> tuple[Any, float]:
+        """The value of ``run(driver, *args)`` and the processor time that this very answer took."""
+
+    def yardstick(self, driver: Callable, *args: Any) -> float:
+        """The processor time of a driver that needs nothing of the student, where no code of the student ever ran."""
 
     def file(self, data: bytes) -> str:
         """The path of a file with these bytes that the student's code can read."""
@@ -247,10 +254,16 @@ class LocalStudent:
             raise explain(error) from error
 
     def cpu_seconds(self, driver: Callable, *args: Any) -> float:
-        import time
+        return self.timed(driver, *args)[1]
 
+    def timed(self, driver: Callable, *args: Any) -> tuple[Any, float]:
         start = time.process_time()
-        self.run(driver, *args)
+        answer = self.run(driver, *args)
+        return answer, time.process_time() - start
+
+    def yardstick(self, driver: Callable, *args: Any) -> float:
+        start = time.process_time()
+        driver(Namespace({}), *args)
         return time.process_time() - start
 
     def file(self, data: bytes) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import array
 import functools
 import inspect
 import json
 import os
 import re
+import resource
 import select
 import shutil
 import signal
@@ -28,6 +28,8 @@ from cs336lite.grading import bubblewrap, jail, surroundings, wire
 from cs336lite.scratch import Scratch, sweep
 
 CREDENTIALS = struct.Struct("3i")  # process, user, group
+# What stands before a command that is to be killed early when the machine's memory runs out (children even earlier).
+FIRST_TO_GO = ("/bin/sh", "-c", '{ echo 500 >/proc/self/oom_score_adj; } 2>/dev/null; exec "$@"', "sh")
 
 
 @dataclass(frozen=True)
@@ -78,47 +80,61 @@ class Worker:
         self.budget = budget
         sweep()
         self.scratch = Scratch("worker")
+        self.bare: RemoteStudent | None = None  # without cells, for yardsticks
         self.folder = self.scratch.path
         self.wrapped = "bubblewrap" in layers and bubblewrap.way() is not None
         root = os.geteuid() == 0
-        user = surroundings.stranger() if root and not (self.wrapped and bubblewrap.changes_user()) else None
-        surroundings.prepare(self.folder, user)
+        changed = self.wrapped and bubblewrap.changes_user()  # it is in a user namespace
+        user = surroundings.stranger() if root and not changed else None
+        self.user = os.geteuid() if user is None else user
+        # whether the kernel counts the threads of this worker and its children by themselves
+        self.counted_alone = surroundings.counts_by_namespace() if changed else user not in (None, surroundings.NOBODY)
+        surroundings.prepare(self.folder)
+        surroundings.open_up(self.folder)
         self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         library, packages = str(self.folder / "library"), surroundings.site_folders()
         readable = surroundings.readable_paths()
-        closed = not all(map(surroundings.open_to_others, [*surroundings.roots(), str(self.folder)]))
+        needed = [] if user is None or self.wrapped else [*surroundings.roots(), str(self.folder)]
+        self.held = [path for path in needed if not surroundings.open_to_others(path)]
         options = {
             "path": [library, *packages],
             "warm": needs.warm,
             "refused": needs.refused,
             "user": user,
-            "keep_reading": closed and not self.wrapped,
+            "held": self.held,
             "layers": layers,
             "shut": surroundings.shut_modules(),
             "readable": [*readable, *surroundings.DEVICES, str(self.folder)],
             "listable": sorted({os.path.dirname(path) for path in readable if path not in surroundings.roots()}),
             "roots": [*surroundings.roots(), *surroundings.DEVICES, library, str(self.folder / "matplotlib")],
-            "memory": budget.memory_bytes,
             "seconds": int(budget.load_seconds + budget.submission_seconds) + 10,  # the client's own limits come first
-            # the client watches the number of a child's threads; this bounds how many it could start meanwhile
-            "threads": (0 if root else surroundings.threads_of(os.geteuid())) + 32 * budget.threads,
         }
-        (self.folder / "worker" / "options.json").write_text(json.dumps(options))  # too long for a command line
-        surroundings.open_up(self.folder)
+        path = self.folder / "worker" / "options.json"  # too long for a command line
+        path.write_text(json.dumps(options))
+        path.chmod(0o644)
         program = [surroundings.interpreter(), "-s", "-P", "-S", str(self.folder / "worker" / "worker.py")]
         wrapper = bubblewrap.command(self.folder) if self.wrapped else []
-        self.process = subprocess.Popen(
-            [*wrapper, *program, str(theirs.fileno())],
-            pass_fds=[theirs.fileno()],
-            env=surroundings.environment(self.folder),
-            cwd=self.folder,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-        )
-        theirs.close()
-        if self.ask(b"", 120) != b"ready":
+        self.control.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        try:
+            self.process = subprocess.Popen(
+                [*FIRST_TO_GO, *wrapper, *program, str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                env=surroundings.environment(self.folder),
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                start_new_session=True,
+            )
+        except OSError as error:  # no more processes or memory for now
+            self.control.close()
+            self.scratch.close()
+            raise WorkerFailure(f"the grading worker could not be started: {error.strerror}") from None
+        finally:
+            theirs.close()
+        self.children: dict[int, int] = {}  # those that live: their numbers for the worker, and their processes here
+        self.pid, said = self.receive_ready(120)
+        if said != b"ready":
             self.process.kill()
             reason = self.process.stderr.read().decode(errors="replace").strip().splitlines()[-1:]
             self.close()
@@ -126,11 +142,21 @@ class Worker:
         # nothing that the worker prints later is read; a closed pipe cannot fill up and stall it
         self.process.stderr.close()
 
+    def receive_ready(self, seconds: float) -> tuple[int, bytes]:
+        """The worker's process, as one of this namespace, and the first that it says."""
+        try:
+            ready, _, _ = select.select([self.control], [], [], seconds)
+            if not ready:
+                return 0, b""
+            said, ancillary, _, _ = self.control.recvmsg(64, socket.CMSG_LEN(CREDENTIALS.size))
+            return sender(ancillary), said
+        except (OSError, IndexError, struct.error):
+            return 0, b""
+
     def ask(self, message: bytes, seconds: float, handles: tuple[int, ...] = ()) -> bytes:
         """The worker's answer to a control message; empty when there is none."""
         try:
-            if message:
-                socket.send_fds(self.control, [message], handles)
+            socket.send_fds(self.control, [message], handles)
             ready, _, _ = select.select([self.control], [], [], seconds)
             return self.control.recv(64) if ready else b""
         except OSError:
@@ -140,7 +166,8 @@ class Worker:
         """A fresh child that can read ``folder``. Raises WorkerFailure when the worker is gone."""
         ours, theirs = socket.socketpair()
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
-        answer = self.ask(b"spawn " + os.fsencode(folder), 60, (theirs.fileno(),))
+        limits = f"{self.address_space() + self.budget.memory_bytes} {self.most_threads()} "
+        answer = self.ask(b"spawn " + limits.encode() + os.fsencode(folder), 60, (theirs.fileno(),))
         theirs.close()
         try:
             if not answer.isdigit():
@@ -151,14 +178,42 @@ class Worker:
             ours.close()
             raise
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 0)
+        self.children[int(answer)] = pid
+        with suppress(OSError):  # root may; else it stays with what the worker has
+            Path(f"/proc/{pid}/oom_score_adj").write_text("1000")
         layers = (["bubblewrap"] if self.wrapped else []) + list(frame["value"])
         return Child(ours, int(answer), pid, tuple(layers))
+
+    def address_space(self) -> int:
+        """The bytes of address space that the worker uses, and with it each child from its start."""
+        try:
+            return int(Path(f"/proc/{self.pid}/statm").read_text().split()[0]) * resource.getpagesize()
+        except (OSError, IndexError):
+            raise WorkerFailure("the grading worker was lost") from None
+
+    def most_threads(self) -> int:
+        """The kernel's limit for the threads of a child's user, all that there are now among them.
+
+        Where it counts other processes too, there is room for what these may start meanwhile, and for a few more that
+        the submission cannot take: they are for this grader.
+        """
+        if self.counted_alone:
+            now = sum(map(surroundings.threads_of, [self.pid, *self.children.values()]))
+            return now + self.budget.threads + 8  # the client sees that its own limit is passed, and says so
+        most = surroundings.threads_of_user(self.user) + 4 * self.budget.threads
+        allowed = resource.getrlimit(resource.RLIMIT_NPROC)[0]
+        return most if allowed == resource.RLIM_INFINITY else max(1, min(most, allowed - 64))
+
+    def reach(self, path: Path) -> str:
+        """A path as a child must name it."""
+        return jail.reach(str(path), self.held)
 
     def kill(self, number: int, gone: bool = False) -> int:
         """End a child; the signal that had already ended it, or 0. Raises WorkerFailure when the worker is gone.
 
         One that is ``gone`` has closed its channel, and gets a moment to end by itself.
         """
+        self.children.pop(number, None)
         answer = self.ask(b"%s %d" % (b"reap" if gone else b"kill", number), 60)
         if not answer.isdigit():
             raise WorkerFailure("the grading worker was lost")
@@ -171,11 +226,38 @@ class Worker:
         self.kill(child.number)
         return child.layers
 
+    @contextmanager
+    def halted(self, number: int) -> Iterator[None]:
+        """Let a child stand still. Raises WorkerFailure when the worker is gone."""
+        self.signal(b"halt", number)
+        yield
+        self.signal(b"wake", number)
+
+    def signal(self, what: bytes, number: int) -> None:
+        if self.ask(b"%s %d" % (what, number), 60) != b"0":
+            raise WorkerFailure("the grading worker was lost")
+
+    def yardstick(self, driver: Callable, *args: Any) -> float:
+        """The processor seconds of a driver in a child in which no submission ever ran. Raises WorkerFailure."""
+        if self.bare is not None and self.bare.spent + self.bare.idle > self.budget.idle_seconds / 2:
+            self.bare.close()  # before it meets its own limits
+            self.bare = None
+        if self.bare is None:
+            self.bare = RemoteStudent(self, (), "yardstick")
+        self.bare.begin(self.budget.submission_seconds)
+        try:
+            return self.bare.cpu_seconds(driver, *args)
+        except StudentError as error:
+            raise WorkerFailure(f"a yardstick could not be measured: {error}") from None
+
     def close(self) -> None:
         self.control.close()  # at which a worker that is well ends by itself
         try:
             self.process.wait(2)
         except subprocess.TimeoutExpired:
+            if self.pid:  # bubblewrap, which waits for it, may have no right to take it with it
+                with suppress(ProcessLookupError):
+                    os.kill(self.pid, signal.SIGKILL)
             self.process.kill()
             self.process.wait()
         self.process.stderr.close()
@@ -211,15 +293,18 @@ class Child:
     layers: tuple[str, ...]
 
 
+def sender(ancillary: list[tuple[int, int, bytes]]) -> int:
+    """The process that sent a message, as the kernel says in what came with it."""
+    return CREDENTIALS.unpack(ancillary[0][2][: CREDENTIALS.size])[0]
+
+
 def receive_first(channel: socket.socket, seconds: float) -> tuple[int, dict[str, Any]]:
     """The sender of the first frame on a channel, as a process of this namespace, and the frame."""
     channel.settimeout(seconds)
     try:
-        handles = array.array("i")
         data, ancillary, _, _ = channel.recvmsg(wire.PREFIX.size, socket.CMSG_LEN(CREDENTIALS.size))
-        handles.frombytes(ancillary[0][2][: CREDENTIALS.size])
         rest = channel.recv(wire.frame_length(data), socket.MSG_WAITALL)
-        return handles[0], wire.unpack(data, rest)
+        return sender(ancillary), wire.unpack(data, rest)
     except (OSError, IndexError, struct.error, wire.WireError) as error:
         raise WorkerFailure(f"the grading worker could not start a submission ({type(error).__name__})") from None
 
@@ -258,12 +343,21 @@ class RemoteStudent:
     def cpu_seconds(self, driver: Callable, *args: Any) -> float:
         return self.measure(driver, args)[1]
 
+    def timed(self, driver: Callable, *args: Any) -> tuple[Any, float]:
+        return self.measure(driver, args)
+
+    def yardstick(self, driver: Callable, *args: Any) -> float:
+        if self.child is None:
+            return self.worker.yardstick(driver, *args)
+        with self.worker.halted(self.child.number):  # a thread of the submission's could slow it down
+            return self.worker.yardstick(driver, *args)
+
     def file(self, data: bytes) -> str:
         self.files += 1
         path = self.folder / f"input-{self.files}"
         path.write_bytes(data)
         path.chmod(0o444)
-        return str(path)
+        return self.worker.reach(path)
 
     # -- how it is asked ----------------------------------------------------------------------------------------
 
@@ -515,11 +609,11 @@ class Meter:
         if self.used() > self.seconds:
             raise TooMuch("time")
         try:
-            with open(self.status) as file:
-                fields = file.read().rpartition(")")[2].split()
+            with open(self.status, "rb") as file:  # the process names itself in it, with any bytes
+                fields = file.read().rpartition(b")")[2].split()
         except OSError:
             return  # the process is gone: the channel will tell
-        if fields[0] != "R":  # neither computing nor waiting for a processor
+        if fields[0] != b"R":  # neither computing nor waiting for a processor
             self.idle += max(0.0, now - self.looked - (self.last - before))
         self.looked = now
         if self.idle > self.idle_seconds:

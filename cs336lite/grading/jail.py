@@ -23,27 +23,28 @@ import struct
 import sys
 
 LAYERS = ("Landlock", "seccomp")  # in the order in which they are set
-PR_SET_NO_NEW_PRIVS, PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_SET_KEEPCAPS = 38, 4, 22, 8
+WEAK_LANDLOCK = "Landlock (before ABI 3)"  # Linux before 6.2: what may not be written may yet be emptied
+PR_SET_NO_NEW_PRIVS, PR_SET_DUMPABLE, PR_SET_SECCOMP = 38, 4, 22
 SECCOMP_MODE_FILTER = 2
-CAPSET, CAPABILITIES_3, CAP_DAC_READ_SEARCH = (126, 91), 0x20080522, 2
 
 # The system calls that computing needs, as numbers (x86-64, 64-bit Arm); None where a machine has no such call.
 # Everything else fails: what a later kernel adds is closed from the first day.
 ALLOWED = {
-    # files that are open, or that Landlock lets be opened
-    "read": (0, 63), "write": (1, 64), "open": (2, None), "close": (3, 57), "stat": (4, None), "fstat": (5, 80),
+    # files that are open, or that Landlock lets be opened (for "open" and "openat" see FLAGS)
+    "read": (0, 63), "write": (1, 64), "close": (3, 57), "stat": (4, None), "fstat": (5, 80),
     "lstat": (6, None), "lseek": (8, 62), "pread64": (17, 67), "pwrite64": (18, 68), "readv": (19, 65), "writev": (20, 66),
     "preadv": (295, 69), "preadv2": (327, 286), "access": (21, None), "dup": (32, 23), "dup2": (33, None), "dup3": (292, 24),
     "pipe": (22, None), "pipe2": (293, 59), "sendfile": (40, 71), "fsync": (74, 82), "fdatasync": (75, 83),
     "ftruncate": (77, 46), "flock": (73, 32), "getdents": (78, None), "getdents64": (217, 61), "getcwd": (79, 17),
     "chdir": (80, 49), "readlink": (89, None), "readlinkat": (267, 78), "umask": (95, 166), "statfs": (137, 43),
-    "fstatfs": (138, 44), "fadvise64": (221, 223), "readahead": (187, 213), "openat": (257, 56), "openat2": (437, 437),
+    "fstatfs": (138, 44), "fadvise64": (221, 223), "readahead": (187, 213),
     "newfstatat": (262, 79), "faccessat": (269, 48), "faccessat2": (439, 439), "statx": (332, 291), "memfd_create": (319, 279),
     "copy_file_range": (326, 285), "close_range": (436, 436),
-    # making and changing names, which Landlock refuses with the error that programs expect
+    # making and changing names, which Landlock refuses with the error that programs expect; not "truncate", of which it
+    # knows from Linux 6.2 on
     "mkdir": (83, None), "mkdirat": (258, 34), "rmdir": (84, None), "unlink": (87, None), "unlinkat": (263, 35),
     "rename": (82, None), "renameat": (264, 38), "renameat2": (316, 276), "link": (86, None), "linkat": (265, 37),
-    "symlink": (88, None), "symlinkat": (266, 36), "creat": (85, None), "truncate": (76, 45),
+    "symlink": (88, None), "symlinkat": (266, 36), "creat": (85, None),
     # memory
     "mmap": (9, 222), "mprotect": (10, 226), "munmap": (11, 215), "brk": (12, 214), "mremap": (25, 216),
     "msync": (26, 227), "mincore": (27, 232), "madvise": (28, 233), "mlock": (149, 228), "munlock": (150, 229),
@@ -80,11 +81,14 @@ ALLOWED_ARGUMENTS = (
     (IOCTL, 1, (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)),  # is it a terminal, how wide, how much can be read
     (PRCTL, 0, (3, 15, 16, 23, 39)),  # names of threads, and questions
 )
-CLONE, CLONE3, PRLIMIT = (56, 220), (435, 435), (302, 261)
+CLONE, CLONE3, PRLIMIT, OPENAT2 = (56, 220), (435, 435), (302, 261), (437, 437)
 CLONE_THREAD = 0x00010000
+FLAGS = (((2, None), 1), ((257, 56), 2))  # "open" and "openat", and which of their arguments says how
+O_ACCMODE, O_NOTHING, O_TRUNC = 3, 3, 0o1000
+FIRST_HELD = 200  # the number of the first handle of `hold`: above all that a submission may open
 ARCH = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
 
-LD, JEQ, JGE, JSET, RET = 0x20, 0x15, 0x35, 0x45, 0x06  # BPF operations on 32-bit words
+LD, JEQ, JGE, JSET, AND, RET = 0x20, 0x15, 0x35, 0x45, 0x54, 0x06  # BPF operations on 32-bit words
 ALLOW, KILL = 0x7FFF0000, 0x80000000
 NUMBER, ARCHITECTURE, ARGUMENTS = 0, 4, 16  # offsets in the kernel's struct seccomp_data
 
@@ -108,7 +112,8 @@ def filter_program() -> bytes:
         (LD, 0, 0, NUMBER),
         (JGE, 0, 1, 0x40000000),  # x32's numbers on x86-64
         (RET, 0, 0, fail(errno.ENOSYS)),
-        (JEQ, 0, 1, CLONE3[column]),  # its flags cannot be looked at; without it the C library uses clone
+        (JEQ, 1, 0, CLONE3[column]),  # its flags cannot be looked at; without it the C library uses clone
+        (JEQ, 0, 1, OPENAT2[column]),  # nor can these; programs then use openat
         (RET, 0, 0, fail(errno.ENOSYS)),
         (JEQ, 0, 4, CLONE[column]),
         (LD, 0, 0, ARGUMENTS),
@@ -125,6 +130,21 @@ def filter_program() -> bytes:
         (RET, 0, 0, ALLOW),
         (RET, 0, 0, fail(errno.EPERM)),
     ]
+    for numbers, argument in FLAGS:
+        # Before Linux 6.2 Landlock lets a file be emptied that is opened for reading, or for nothing (the value 3, which
+        # asks for the right to write all the same). No honest program does either.
+        body = [
+            (LD, 0, 0, ARGUMENTS + 8 * argument),
+            (AND, 0, 0, O_ACCMODE),
+            (JEQ, 4, 0, O_NOTHING),
+            (JEQ, 0, 2, os.O_RDONLY),
+            (LD, 0, 0, ARGUMENTS + 8 * argument),
+            (JSET, 1, 0, O_TRUNC),
+            (RET, 0, 0, ALLOW),
+            (RET, 0, 0, fail(errno.EPERM)),
+        ]
+        if numbers[column] is not None:
+            program += [(JEQ, 0, len(body), numbers[column]), *body]
     for numbers, argument, values in ALLOWED_ARGUMENTS:
         tests = [step for value in values for step in ((JEQ, 0, 1, value), (RET, 0, 0, ALLOW))]
         body = [(LD, 0, 0, ARGUMENTS + 8 * argument), *tests, (RET, 0, 0, fail(errno.EPERM))]
@@ -156,10 +176,9 @@ def landlock_version() -> int:
     return max(0, ctypes.CDLL(None, use_errno=True).syscall(LANDLOCK_CREATE, None, 0, 1))
 
 
-def set_landlock(readable: list[str], listable: list[str]) -> None:
+def set_landlock(readable: list[str], listable: list[str], version: int) -> None:
     """Allow reading below ``readable`` and listing below ``listable``; no other access to files, and no TCP."""
     libc = ctypes.CDLL(None, use_errno=True)
-    version = landlock_version()
     if version < 1:
         raise JailError("Landlock: this kernel has none")
     rights = (1 << {1: 13, 2: 14}.get(version, 15 if version < 5 else 16)) - 1
@@ -185,22 +204,27 @@ def set_landlock(readable: list[str], listable: list[str]) -> None:
     os.close(ruleset)
 
 
-def become(user: int, keep_reading: bool) -> None:
-    """Leave root for another user, for ever; ``keep_reading`` keeps the one right to read files of others.
-
-    That right is for Python installations in a closed home folder; Landlock then says what may be read.
-    """
-    libc = ctypes.CDLL(None, use_errno=True)
-    if keep_reading:
-        libc.prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0)
+def become(user: int) -> None:
+    """Leave root for another user, for ever, with all of its rights."""
     os.setgroups([])
     os.setresgid(user, user, user)
     os.setresuid(user, user, user)
-    if keep_reading:
-        right = 1 << CAP_DAC_READ_SEARCH
-        header, data = struct.pack("Ii", CAPABILITIES_3, 0), struct.pack("6I", right, right, 0, 0, 0, 0)
-        if libc.syscall(CAPSET[ARCH[platform.machine()][0]], ctypes.c_char_p(header), ctypes.c_char_p(data)) != 0:
-            raise JailError(f"capabilities: {os.strerror(ctypes.get_errno())}")
+
+
+def hold(folders: list[str]) -> None:
+    """Keep handles of files and folders, so that `reach` leads to them when those above them are closed to this user."""
+    for number, folder in enumerate(folders, FIRST_HELD):
+        handle = os.open(folder, os.O_PATH)
+        os.dup2(handle, number)
+        os.close(handle)
+
+
+def reach(path: str, held: list[str]) -> str:
+    """A path as a process must name it that holds some folders (see `hold`)."""
+    for number, folder in enumerate(held, FIRST_HELD):
+        if path == folder or path.startswith(folder + "/"):
+            return f"/proc/self/fd/{number}{path[len(folder) :]}"
+    return path
 
 
 def limit(memory: int, seconds: int, threads: int) -> None:
@@ -219,16 +243,24 @@ def limit(memory: int, seconds: int, threads: int) -> None:
 
 
 def confine(readable: list[str], listable: list[str] = (), layers: list[str] | tuple[str, ...] = LAYERS) -> list[str]:
-    """Set the named layers; the names of those that hold here. Raises nothing for one that is missing."""
+    """Set the named layers; the names of those that hold here. Raises nothing for one that is missing.
+
+    "Landlock 2" stands for what a kernel of that ABI version has of Landlock, whatever this one has.
+    """
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     libc.prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
     done = []
-    for name, layer in zip(LAYERS, (lambda: set_landlock(readable, listable), set_seccomp)):
-        if name in layers:
-            try:
-                layer()
+    for layer in sorted(layers):  # in the order of LAYERS
+        name, _, most = layer.partition(" ")
+        try:
+            if name == "Landlock":
+                version = min(landlock_version(), int(most or 99))
+                set_landlock(readable, listable, version)
+                done.append(name if version >= 3 else WEAK_LANDLOCK)
+            elif name == "seccomp":
+                set_seccomp()
                 done.append(name)
-            except (JailError, KeyError, OSError):
-                continue
+        except (JailError, KeyError, OSError):
+            continue
     return done

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-ENOUGH = "seccomp, and Landlock or bubblewrap"
+ENOUGH = "seccomp, and Landlock (of Linux 6.2 or newer) or bubblewrap"
 
 
 def missing(layers: Iterable[str]) -> str:
     """Why these layers are too few to judge untrusted work, and what to do; empty when they are enough.
 
-    seccomp keeps a submission inside its process; either of the other two keeps it away from files.
+    seccomp keeps a submission inside its process; either of the other two keeps it away from files. A Landlock that does
+    not know yet of files being emptied (`jail.WEAK_LANDLOCK`) does not.
     """
     layers = set(layers)
     if "seccomp" in layers and layers & {"Landlock", "bubblewrap"}:

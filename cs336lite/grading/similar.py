@@ -32,6 +32,7 @@ from rich.text import Text
 from cs336lite.course.border import plain as shown
 from cs336lite.course.paths import CourseError
 from cs336lite.course.text import skeleton
+from cs336lite.grading.limited import Exceeded, Failed, Limits, Lost, Shared
 from cs336lite.grading.runner import Progress, no_progress
 from cs336lite.grading.submission import Submission, link_above, read_submission, structure_of_source
 
@@ -276,6 +277,15 @@ def symbols(source: str) -> Iterator[tuple[str, int]]:
         return
 
 
+PARSER = Shared(Limits(step_seconds=20, call_seconds=20))
+"""The process that parses: code can be written so that a parser takes for ever, or ends its process."""
+
+
+def symbols_of(sources: list[str]) -> list[list[tuple[str, int]]]:
+    """The `symbols` of several cells. Runs in a process with limits."""
+    return [list(symbols(source)) for source in sources]
+
+
 # -- fingerprints -----------------------------------------------------------------------------------------------------
 
 
@@ -332,9 +342,13 @@ def document(label: str, submission: Submission, given: set[int]) -> Document:
         return Document(label, problem=f"its code is longer than {LARGEST} characters")
     sequence: list[str] = []
     places: list[tuple[str, int]] = []
-    for name, source in submission.cells:
+    try:
+        parsed = PARSER.call(f"{__name__}:symbols_of", [source for _, source in submission.cells])
+    except (Exceeded, Lost, Failed) as error:
+        return Document(label, problem=f"its code cannot be parsed: {error}")
+    for (name, _), found_here in zip(submission.cells, parsed, strict=True):
         cell = "" if submission.name == "submission" else name.strip("`") if "`" in name else f"cell {name}"
-        for symbol, line in symbols(source):
+        for symbol, line in found_here:
             sequence.append(symbol)
             places.append((cell, line))
     # copydetect 0.5 takes fingerprints that occur twice for given ones, so what is given is taken out here

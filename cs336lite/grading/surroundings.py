@@ -9,7 +9,9 @@ from __future__ import annotations
 import functools
 import glob
 import importlib.metadata
+import itertools
 import os
+import platform
 import re
 import shutil
 import sys
@@ -21,7 +23,7 @@ from packaging.requirements import Requirement
 from cs336lite.course.paths import GRADED_MODULES
 
 NOBODY = 65534
-FIRST_STRANGER = 1_900_000_000  # no user of any machine has such a number
+FIRST_STRANGER, STRANGERS = 1_900_000_000, 64  # no user of any machine has such a number; so many for a process
 PACKAGE_FOLDERS = ("site-packages", "dist-packages")
 SHUT_PACKAGES = frozenset({"scipy"})  # the course needs it and no assignment does: scipy.special.softmax is an answer
 PROGRAMS = ("worker.py", "jail.py", "wire.py")  # the untrusted side; each loads without the package
@@ -145,7 +147,7 @@ def environment(home: Path) -> dict[str, str]:
         "PYTHONDONTWRITEBYTECODE": "1",
         "OMP_NUM_THREADS": "1",
         "MPLBACKEND": "Agg",
-        "MPLCONFIGDIR": str(home / "matplotlib"),  # matplotlib wants to see such a folder, and writes nothing into it
+        "MPLCONFIGDIR": str(home / "matplotlib"),  # empty, and so it stays: see `worker.pretend_writable`
     }
 
 
@@ -167,15 +169,10 @@ def lecture_modules() -> list[Path]:
     return sorted(m for m in package.glob("*.py") if m.stem not in graded and m.stem != "cli")
 
 
-def prepare(folder: Path, user: int | None) -> None:
-    """Fill a worker's folder: its programs, a `cs336lite` of the lectures' modules, quiet tools, no graded module.
-
-    ``user`` is whom the worker becomes; None when it stays who it is.
-    """
+def prepare(folder: Path) -> None:
+    """Fill a worker's folder: its programs, a `cs336lite` of the lectures' modules, quiet tools, no graded module."""
     for name in ("inputs", "matplotlib", "empty"):
         (folder / name).mkdir()
-    if user is not None:
-        os.chown(folder / "matplotlib", user, user)
     (folder / "worker").mkdir()
     for name in PROGRAMS:
         shutil.copy(Path(__file__).with_name(name), folder / "worker" / name)
@@ -204,23 +201,42 @@ def open_to_others(path: str) -> bool:
 
 
 def stranger() -> int:
-    """A user that a root process may become and that owns nothing: one for each grader, where numbers reach so far.
+    """A user that a root process may become and that owns nothing: one for each worker, where numbers reach so far.
 
-    Threads are counted by user, so those of one submission should not use up another's.
+    The kernel counts threads by user, so those of one submission should not use up another's.
     """
     with open("/proc/self/uid_map") as file:
         known = [tuple(map(int, line.split())) for line in file]
-    user = FIRST_STRANGER + os.getpid()
+    user = FIRST_STRANGER + STRANGERS * os.getpid() + next(_strangers) % STRANGERS
     return user if any(inside <= user < inside + length for inside, _, length in known) else NOBODY
 
 
-def threads_of(user: int) -> int:
+_strangers = itertools.count()
+
+
+def counts_by_namespace() -> bool:
+    """Whether the kernel counts a user's threads in each user namespace by itself (Linux 5.14)."""
+    major, minor = re.match(r"(\d+)\.(\d+)", platform.release()).groups()
+    return (int(major), int(minor)) >= (5, 14)
+
+
+def threads_of_user(user: int) -> int:
     """How many threads a user runs now, all processes together."""
-    total = 0
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if process.stat().st_uid == user:
-                total += len(os.listdir(process / "task"))
-        except OSError:
-            continue  # it ended meanwhile
-    return total
+    found = Path("/proc").glob("[0-9]*")
+    return sum(threads_of(int(process.name)) for process in found if owner(process) == user)
+
+
+def owner(path: Path) -> int | None:
+    """Who owns a file; None when there is none."""
+    try:
+        return path.stat().st_uid
+    except OSError:
+        return None
+
+
+def threads_of(process: int) -> int:
+    """How many threads a process runs now; none when it has ended."""
+    try:
+        return len(os.listdir(f"/proc/{process}/task"))
+    except OSError:
+        return 0

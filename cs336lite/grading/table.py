@@ -11,7 +11,7 @@ from rich.text import Text
 
 from cs336lite.course.border import plain
 from cs336lite.grading import protection
-from cs336lite.grading.doctor import Layer
+from cs336lite.grading.doctor import Guarantee, Layer
 from cs336lite.grading.runner import Graded
 from cs336lite.grading.verdicts import Verdict
 
@@ -71,3 +71,14 @@ def of_layers(layers: list[Layer]) -> Group:
     else:
         said = Text("Enough to grade work of people you do not know.", "bold")
     return Group(table, said)
+
+
+def of_guarantees(guarantees: list[Guarantee]) -> Table:
+    """One line a promise: whether it holds on this machine, and what is the case where it does not."""
+    table = Table(box=box.SIMPLE_HEAD, title="what holds around a submission, as tried just now", title_justify="left")
+    for column in ("guarantee", "holds here", "otherwise"):
+        table.add_column(column)
+    for found in guarantees:
+        holds = Text("yes", "green") if found.holds else Text("no", "bold red")
+        table.add_row(found.promise, holds, "" if found.holds else found.otherwise)
+    return table

@@ -4,26 +4,28 @@ Started by the client as a plain script (no package, no site files, a clean envi
 
     python -s -P -S worker.py CONTROL_FD
 
-Over the control socket the client sends ``spawn FOLDER`` with one end of a socket pair, ``kill PID``, or
-``reap PID`` for a child that has closed its end. A spawned child
-sets its limits and its jail, in which of all inputs FOLDER alone can be read, says which layers hold, and then answers
+Over the control socket the client sends ``spawn MEMORY THREADS FOLDER`` with one end of a socket pair, ``kill PID``, or
+``reap PID`` for a child that has closed its end. A spawned child sets its limits (bytes of address space, threads of its
+user) and its jail, in which of all inputs FOLDER alone can be read, says which layers hold, and then answers
 frames on its socket (see `wire`): ``load`` runs the submission's cells, ``run`` runs a driver beside them. Nothing in
-this process knows an expected answer.
+this process knows an expected answer. ``halt PID`` and ``wake PID`` let a child stand still and go on.
 
 ``options.json`` beside this file says:
     path, warm          folders to import from; modules to import before any fork
     refused             dotted names of library functions that raise, because an exercise is to write them
-    user, keep_reading  the user to become when started as root, and whether it may read what root may (see `jail.become`)
+    user                the user to become when started as root
+    held                files and folders that this user could not reach by their names (see `jail.hold`)
     layers              the layers of `jail` to set
     shut                modules that are installed and may not be imported
     readable, listable  files and folders that may be read; folders of which the names may be seen
     roots               the few folders in which all of these lie
-    memory, seconds, threads    limits of a child
+    seconds             of processor time, a child's limit
 """
 
 from __future__ import annotations
 
 import array
+import contextlib
 import ctypes
 import importlib
 import json
@@ -35,6 +37,7 @@ import sys
 import time
 import traceback
 import types
+from collections.abc import Callable
 
 CELL = "<cell {}>"
 PR_SET_PDEATHSIG = 1
@@ -65,8 +68,13 @@ def main() -> None:
     sys.path.remove(here)
     sys.path[:] = options["path"] + sys.path
     sys.argv[1:] = []
+    held = options["held"]
+    jail.hold(held)
+    name_by_handle(held, jail.reach)
+    roots, readable, listable = ([jail.reach(p, held) for p in options[k]] for k in ("roots", "readable", "listable"))
     if options["user"] is not None:
-        jail.become(options["user"], options["keep_reading"])
+        jail.become(options["user"])
+    pretend_writable(os.environ["MPLCONFIGDIR"])
     for name in options["warm"]:
         importlib.import_module(name)
     if "torch" in sys.modules:  # it looks at the processor once, at its first use, and in the jail it could not
@@ -80,8 +88,7 @@ def main() -> None:
     for name in options["refused"]:
         refuse(name)
     sys.meta_path.insert(0, Shut(frozenset(options["shut"])))
-    memory = address_space() + options["memory"]
-    jail.confine(options["readable"], options["listable"], [name for name in options["layers"] if name == "Landlock"])
+    jail.confine(readable, listable, [name for name in options["layers"] if name.startswith("Landlock")])
     control.send(b"ready")
     while True:
         try:
@@ -91,6 +98,7 @@ def main() -> None:
         if not message:  # the client is gone
             os._exit(0)
         if message.startswith(b"spawn "):
+            memory, threads, folder = message[6:].split(b" ", 2)
             channel = socket.socket(fileno=handles[0])
             pid = os.fork()
             if pid == 0:
@@ -98,22 +106,48 @@ def main() -> None:
                 ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)  # never outlive the worker
                 control.close()
                 silence()
-                jail.limit(memory, options["seconds"], options["threads"])
+                jail.limit(int(memory), options["seconds"], int(threads))
                 # a second Landlock on top of the worker's: what both allow
-                layers = jail.confine([*options["roots"], os.fsdecode(message[6:])], layers=options["layers"])
+                layers = jail.confine([*roots, jail.reach(os.fsdecode(folder), held)], layers=options["layers"])
                 channel.sendall(wire.pack("ready", layers))
                 Child(channel, wire).serve()
                 os._exit(0)
             channel.close()
             control.send(str(pid).encode())
+        elif message.startswith((b"halt ", b"wake ")):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(int(message[5:]), signal.SIGSTOP if message.startswith(b"halt ") else signal.SIGCONT)
+            control.send(b"0")
         elif message.startswith((b"kill ", b"reap ")):
             control.send(end(int(message[5:]), patience=2.0 if message.startswith(b"reap ") else 0.0))
 
 
-def address_space() -> int:
-    """The bytes of address space that this process uses now."""
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[0]) * resource.getpagesize()
+def name_by_handle(held: list[str], reach: Callable[[str, list[str]], str]) -> None:
+    """Let imports and the standard library name what is held as it can be reached."""
+    for folders in [sys.path, *(module.__path__ for module in sys.modules.values() if hasattr(module, "__path__"))]:
+        folders[:] = [reach(folder, held) for folder in folders]
+    os.environ["MPLCONFIGDIR"] = reach(os.environ["MPLCONFIGDIR"], held)
+    realpath = os.path.realpath
+
+    def real(path: object, **more: object) -> object:
+        found = realpath(path, **more)
+        return reach(found, held) if isinstance(found, str) else found
+
+    if held:
+        os.path.realpath = real
+
+
+def pretend_writable(folder: str) -> None:
+    """Let `os.access` say of a folder that it may be written.
+
+    matplotlib must hear that of its own before it can be imported. What it then cannot write there it does without.
+    """
+    access = os.access
+
+    def say(path: object, mode: int, **more: object) -> bool:
+        return path == folder or access(path, mode, **more)
+
+    os.access = say
 
 
 class Shut:

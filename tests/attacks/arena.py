@@ -29,6 +29,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import modes
 import pytest
 
 NAME = "arena"
@@ -227,6 +228,7 @@ def make_course(home: Path) -> Path:
     marked = {name: f"### BEGIN SOLUTION\n{answer}\n### END SOLUTION" for name, answer in RIGHT.items()}
     source.write_text(json.dumps(book(marked)))
     (home / "precious.txt").write_text("precious")
+    (home / "precious.txt").chmod(0o666)  # nothing but the jail guards it
     (home / "tmp").mkdir()
     for folder in (home, home / "tmp"):
         folder.chmod(0o755)  # the grader may run submissions as another user
@@ -245,15 +247,29 @@ def jailed() -> str:
     return f"{' and '.join(sorted(missing))} not to be had on this machine" if missing else ""
 
 
-def family(name: str, cases: list[Case], feedback: bool = False, machine: bool = False) -> tuple[Callable, ...]:
+@dataclass(frozen=True)
+class How:
+    """How a family is graded: with pages of feedback, by trust, where the kernel has an older Landlock (0: none)."""
+
+    feedback: bool = False
+    trust: bool = False
+    landlock: int | None = None
+    mode: modes.Mode = dataclasses.field(default_factory=modes.present)
+
+
+def family(
+    name: str, cases: list[Case], feedback: bool = False, machine: bool = False, how: How | None = None
+) -> tuple[Callable, ...]:
     """The fixture ``outcome`` and the three tests of a family; ``machine``: it attacks what the jail protects."""
     assert len({case.name for case in cases}) == len(cases)
-    reason = jailed() if machine else ("" if sys.platform == "linux" else "grading runs on Linux")
+    how = how or How(feedback)
+    reason = "" if sys.platform == "linux" else "grading runs on Linux"
+    reason = reason or how.mode.impossible or (jailed() if machine else "")
     skip = pytest.mark.skipif(bool(reason), reason=reason)
 
     @pytest.fixture(scope="module")
     def outcome(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-        return graded_once(name, cases, feedback, tmp_path_factory)
+        return graded_once(name, cases, how, tmp_path_factory)
 
     attacks = [case for case in cases if case.attack is not None]
 
@@ -294,23 +310,24 @@ def family(name: str, cases: list[Case], feedback: bool = False, machine: bool =
 
 
 def graded_once(
-    name: str, cases: list[Case], feedback: bool, factory: pytest.TempPathFactory | None = None
+    name: str, cases: list[Case], how: How, factory: pytest.TempPathFactory | None = None
 ) -> dict[str, Any]:
     """The outcome of a family. Processes of one test run that share its tests share its grading too."""
     run = os.environ.get("PYTEST_XDIST_TESTRUNUID")
     if factory is None or run is None:
-        return grade(cases, feedback)
+        return grade(cases, how)
     shared = factory.getbasetemp().parent
     with open(shared / f"{name}.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         result = shared / f"{name}-{run}.json"
         if not result.exists():
-            result.write_text(json.dumps(grade(cases, feedback)))
+            result.write_text(json.dumps(grade(cases, how)))
         return json.loads(result.read_text())
 
 
-def grade(cases: list[Case], feedback: bool = False) -> dict[str, Any]:
+def grade(cases: list[Case], how: How | None = None) -> dict[str, Any]:
     """Hand in, grade and look at everything that should, and that should not, have changed."""
+    how = how or How()
     home = Path(tempfile.mkdtemp(prefix="cs336lite-arena-")).resolve()
     try:
         course = make_course(home)
@@ -324,10 +341,14 @@ def grade(cases: list[Case], feedback: bool = False) -> dict[str, Any]:
         (home / "swaps.json").write_text(json.dumps(swaps))
         output = home / "outcome.json"
         log = home / "log.txt"
+        settings = json.dumps({"feedback": how.feedback, "trust": how.trust, "landlock": how.landlock})
+        options = how.mode.options(home)
+        options["env"] |= {"TMPDIR": str(home / "tmp"), "SECRET_OF_THE_INSTRUCTOR": "environment-secret"}
+        how.mode.hand_over(home)
         with log.open("wb") as file:
             process = subprocess.Popen(
-                [sys.executable, __file__, str(course), str(output), "feedback" if feedback else ""],
-                env={**os.environ, "TMPDIR": str(home / "tmp"), "SECRET_OF_THE_INSTRUCTOR": "environment-secret"},
+                [sys.executable, __file__, str(course), str(output), settings],
+                **options,
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=subprocess.STDOUT,
@@ -371,7 +392,7 @@ def processes_of(home: Path) -> list[int]:
     found = []
     for path in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            dead = (path / "stat").read_text().rpartition(")")[2].split()[0] == "Z"
+            dead = (path / "stat").read_bytes().rpartition(b")")[2].split()[0] == b"Z"
             if not dead and int(path.name) != os.getpid() and os.fsencode(str(home)) in (path / "cmdline").read_bytes():
                 found.append(int(path.name))
     return found
@@ -406,6 +427,14 @@ def quick_budgets() -> None:
     verdicts.Judge.BUDGET = budget
 
 
+def older_kernel(landlock: int) -> None:
+    """Let the jails of this run find an older Landlock than the kernel's, or none (0)."""
+    from cs336lite.grading import verdicts
+
+    layers = [f"Landlock {landlock}" if name == "Landlock" else name for name in verdicts.Judge.LAYERS]
+    verdicts.Judge.LAYERS = tuple(layers)
+
+
 def swapping(course: Path, swaps: dict[str, dict]) -> Callable:
     """A progress callback that exchanges files while the class is judged, and again while it is recorded."""
     first = {student: (course / "submitted" / student / NAME / f"{NAME}.ipynb").read_bytes() for student in swaps}
@@ -432,7 +461,8 @@ def main() -> None:
     from cs336lite.grading import runner
     from cs336lite.grading.verdicts import course_seed
 
-    course, output, feedback = Path(sys.argv[1]), Path(sys.argv[2]), bool(sys.argv[3])
+    course, output, settings = Path(sys.argv[1]), Path(sys.argv[2]), json.loads(sys.argv[3])
+    feedback = settings["feedback"]
     swaps = json.loads((course.parent / "swaps.json").read_text())
     api = runner.nbgrader_api(course)
     released = api.generate_assignment(NAME)
@@ -441,7 +471,11 @@ def main() -> None:
     before = snapshot(course)
     outcome: dict[str, Any] = {"error": ""}
     try:
-        graded = runner.grade_class(course, NAME, jobs=2, **({"progress": swapping(course, swaps)} if swaps else {}))
+        how = runner.How(jobs=2, trust=settings["trust"])
+        graded = runner.grade_class(course, NAME, how=how, **({"progress": swapping(course, swaps)} if swaps else {}))
+        outcome["layers"] = sorted(
+            {tuple(g.verdict.provenance.get("layers", ())) for g in graded if not g.verdict.problem}
+        )
         outcome["messages"] = {g.label: [c.message for c in g.verdict.checks if not c.passed] for g in graded}
     except CourseError as error:
         outcome["error"] = str(error)
@@ -516,4 +550,6 @@ def leaks(folder: Path, secrets: list[str]) -> list[str]:
 
 if __name__ == "__main__":
     quick_budgets()
+    if (landlock := json.loads(sys.argv[3])["landlock"]) is not None:
+        older_kernel(landlock)
     main()

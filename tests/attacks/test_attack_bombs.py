@@ -66,6 +66,17 @@ CASES = [
         "for _ in range(2500): threading.Thread(target=event.wait, daemon=True).start()\nimport time; time.sleep(2)\nreturn 1",
         honest_double("import threading", "ts = [threading.Thread(target=int) for _ in range(16)]", "[t.start() for t in ts]; [t.join() for t in ts]"),
     ),
+    bomb(
+        "thread-burst",
+        "import threading, time\nthreading.stack_size(65536)\nevent = threading.Event()\ntry:\n"
+        "    while True: threading.Thread(target=event.wait, daemon=True).start()\nexcept BaseException: pass\ntime.sleep(30)",
+        honest_double("from concurrent.futures import ThreadPoolExecutor", "with ThreadPoolExecutor(64) as pool: list(pool.map(abs, range(100)))"),
+    ),
+    bomb(  # the file in which its threads are counted holds this name
+        "thread-name",
+        "import ctypes, time\nctypes.CDLL(None).prctl(15, b'\\xff\\xfe) R')\nwhile True: time.sleep(0.1)",
+        honest_double("import ctypes, time", "ctypes.CDLL(None).prctl(15, 'müßig'.encode()[:15])", "ctypes.CDLL(None).prctl(15, b'\\xff)')", "time.sleep(0.15)"),
+    ),
     bomb("pipes", "import os\nkeep = []\nwhile True: keep.append(os.pipe())"),
     bomb("recursion", "return double(x)", honest_double("import sys; sys.setrecursionlimit(5000)"), count=RIGHT["count"], earned=3.0),
     bomb("recursion-unbound", "import sys\nsys.setrecursionlimit(10**9)\nreturn double(x)"),
