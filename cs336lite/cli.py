@@ -10,9 +10,21 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
+from rich.console import Console as RichConsole
+from rich.console import ConsoleOptions, RenderableType
+from rich.segment import Segment
 
-from cs336lite.course.paths import CourseError, assignment_name, find_root, write_atomic
+from cs336lite.course.border import harmless, lines
+from cs336lite.course.paths import CourseError, assignment_name, find_root, is_student_edition, write_atomic
+
+
+class Console(RichConsole):
+    """A console on which no text can do more than be read: control characters of whatever is printed go."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(harmless(segment.text), segment.style)
+
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 console = Console()
@@ -22,10 +34,13 @@ Assignment = Annotated[str, typer.Argument(help="an assignment, such as a1_bpe o
 
 def main() -> None:
     """Run a command; a mistake of the user's ends with a message and status 2."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # whatever the terminal can show, no letter ends a command
     try:
         app()
     except CourseError as error:
-        Console(stderr=True).print(f"cs336lite: {error}", style="bold", markup=False, highlight=False, soft_wrap=True)
+        told = f"cs336lite: {lines(error)}"
+        Console(stderr=True).print(told, style="bold", markup=False, highlight=False, soft_wrap=True)
         sys.exit(2)
     except ModuleNotFoundError as error:
         if not (error.name or "").startswith("cs336lite."):
@@ -79,11 +94,20 @@ def release(
 def check(
     assignment: Assignment,
     exercise: Annotated[str | None, typer.Argument(help="one exercise; by default all")] = None,
-    file: Annotated[Path | None, typer.Option("--file", help="a notebook or .py to check instead")] = None,
+    file: Annotated[
+        Path | None, typer.Option("--file", help="a notebook or .py to check instead; its code is run as you")
+    ] = None,
 ) -> None:
-    """Run the public checks. Exit status 1 when one fails."""
-    from cs336lite.course.check import check as run
+    """Run the public checks. Exit status 1 when one fails.
 
+    The code that is checked is run as you, with nothing around it: it can do whatever you can. For work of others there
+    is `cs336lite grade`.
+    """
+    from cs336lite.course.check import check as run
+    from cs336lite.course.check import word_of_warning
+
+    if file is not None and (warning := word_of_warning(find_root(), file)):
+        Console(stderr=True).print(warning, markup=False, highlight=False, soft_wrap=True)
     result = run(assignment, exercise, solution=file)
     console.print(result)
     raise typer.Exit(0 if result.passed else 1)
@@ -120,14 +144,15 @@ def grade(
     ] = False,
     json_file: Annotated[Path | None, typer.Option("--json", help="also write the results here")] = None,
     replay: Annotated[
-        Path | None, typer.Option("--replay", metavar="VERDICT", help="judge a kept verdict again")
+        Path | None, typer.Option("--replay", metavar="VERDICT", help="judge a verdict again that was kept here")
     ] = None,
 ) -> None:
     """Grade a collected class, or single files.
 
     Without files the class in submitted/ goes into the gradebook; files (.ipynb, .py) are judged and nothing is
     recorded. What was graded before and has not changed is left as it is, so a run that was cut off goes on. The exit
-    status is 0 whatever the scores; --replay exits 1 when the new verdict differs.
+    status is 0 whatever the scores; --replay runs the checks that lie beside the verdict, in specs/, and exits 1 when the
+    new verdict differs.
     """
     needs_linux()
     from cs336lite.grading import runner, table, verdicts
@@ -162,6 +187,21 @@ def grade(
 
 
 @app.command()
+def seed(
+    renew: Annotated[bool, typer.Option("--renew", help="make a new one, and keep the old one")] = False,
+) -> None:
+    """Say when the secret seed of the hidden inputs was made, or make a new one, as for a new term."""
+    needs_linux()
+    from cs336lite.grading import verdicts
+
+    root = find_root()
+    if is_student_edition(root):
+        raise CourseError("a student edition has no seed: it belongs to the full repository")
+    said = verdicts.renew_seed(root / "assignments") if renew else verdicts.about_seed(root / "assignments")
+    console.print(said, markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
 def similar(
     assignment: Assignment,
     submissions: Annotated[list[Path] | None, typer.Argument(help="files; by default the collected class")] = None,
@@ -185,12 +225,13 @@ def unlock(
     assignment: Assignment,
     edition: Annotated[Path | None, typer.Option("--edition", help="instructor: the student edition to unlock")] = None,
     export: Annotated[Path | None, typer.Option("--export", help="instructor: write a file for students here")] = None,
-    source: Annotated[Path | None, typer.Option("--from", help="student: the instructor's file")] = None,
+    source: Annotated[Path | None, typer.Option("--from", help="student: the file, from your instructor alone")] = None,
     undo: Annotated[bool, typer.Option("--undo", help="put the student's own module back")] = False,
 ) -> None:
     """Open one reference to students after the deadline.
 
-    The student's own module is kept beside the reference, and --undo puts it back.
+    The student's own module is kept beside the reference, and --undo puts it back. The hash in the file shows that it came
+    whole, not who wrote it.
     """
     from cs336lite.course.unlock import unlock as run
 

@@ -135,7 +135,7 @@ def test_an_exception_is_told_with_its_place_and_without_its_text(worker):
 
 def test_a_type_named_like_markup_is_not_repeated(worker):
     source = "E = type('<script>alert(1)</script>', (Exception,), {})\ndef f(): raise E"
-    assert str(failure(worker, source)) == "your code raised Exception (cell 1, line 2)"
+    assert str(failure(worker, source)) == "your code raised an exception of your own (cell 1, line 2)"
 
 
 def test_a_missing_name_says_which_cell_failed(worker):

@@ -15,7 +15,14 @@ from typing import Any
 
 from cs336lite import scratch
 from cs336lite.course import progress
-from cs336lite.course.paths import CourseError, assignment_name, assignment_notebook, find_root
+from cs336lite.course.border import plain
+from cs336lite.course.paths import (
+    CourseError,
+    assignment_name,
+    assignment_notebook,
+    find_root,
+    is_student_edition,
+)
 from cs336lite.course.spec import CheckResult, LocalStudent, Spec, StudentError, load_spec
 
 GREEN, RED = "#1a7f37", "#b35900"  # told apart by the words beside them as well
@@ -126,23 +133,42 @@ def user_names() -> dict[str, Any] | None:
     return shell.user_ns if shell is not None and hasattr(shell, "kernel") else None
 
 
+COLLECTED = {"submitted", "autograded", "feedback", "exchange", "inbound", "collected", "downloaded"}
+"""Folders in which nbgrader, or an instructor, keeps the work of others."""
+
+
+def word_of_warning(root: Path, path: Path) -> str:
+    """One line for whoever checks a file that is perhaps another's; empty for a student with a file of their own."""
+    if is_student_edition(root) and not COLLECTED & set(path.resolve().parts):
+        return ""
+    return (
+        f"note: `check` runs the code in {plain(path)} as you, with nothing around it; "
+        "to judge work of others there is `cs336lite grade`"
+    )
+
+
 def names_of_file(path: Path) -> dict[str, Any]:
     """What a notebook's exported cells, or a plain Python file, define."""
     if not path.exists():
-        raise CourseError(f"no such file: {path}")
-    if path.suffix == ".ipynb":
-        from cs336lite.course.export import export_notebook
+        raise CourseError(f"no such file: {plain(path)}")
+    try:
+        if path.suffix == ".ipynb":
+            from cs336lite.course.export import export_notebook
 
-        source = "\n\n".join(export_notebook(path).values())
-    else:
-        source = path.read_text(encoding="utf-8")
+            source = "\n\n".join(export_notebook(path).values())
+        else:
+            source = path.read_text(encoding="utf-8")
+    except CourseError:
+        raise
+    except Exception as error:  # a notebook may hold anything
+        raise CourseError(f"{plain(path)} cannot be read: {type(error).__name__}: {plain(error)}") from error
     module = types.ModuleType("solution")
     try:
         exec(compile(source, f"<cell of {path.name}>", "exec"), module.__dict__)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         line = error.lineno if isinstance(error, SyntaxError) else last_line(error)
         raise CourseError(
-            f"{path.name} cannot be run: {type(error).__name__}: {error} (line {line} of its code)"
+            f"{plain(path.name)} cannot be run: {type(error).__name__}: {plain(error)} (line {line} of its code)"
         ) from error
     return module.__dict__
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from operator import index
 from pathlib import Path
 
+from cs336lite.course.border import lines
 from cs336lite.scratch import part_of
 
 EDITION_MARKER = ".cs336lite-edition"
@@ -29,7 +30,7 @@ class CourseError(Exception):
 
     def _render_traceback_(self) -> list[str]:
         """What a notebook shows: the paragraph, without the calls that led to it."""
-        return [f"{type(self).__name__}: {self}"]
+        return f"{type(self).__name__}: {lines(self)}".split("\n")
 
 
 def is_root(folder: Path) -> bool:
@@ -159,5 +160,5 @@ def read_json(path: Path, default):
     """The JSON value in a file, or ``default`` when there is no readable one."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+    except (OSError, ValueError, RecursionError, MemoryError):
         return default

@@ -23,6 +23,7 @@ from typing import Any
 import nbformat
 
 from cs336lite import scratch
+from cs336lite.course.border import plain
 from cs336lite.course.build import PACKAGE, Item, build, plan
 from cs336lite.course.export import split_directive, text_modules
 from cs336lite.course.paths import EDITION_MARKER, CourseError, is_student_edition, write_atomic
@@ -65,6 +66,8 @@ def release(root: Path, destination: Path, *, archive: bool = False) -> Path:
     if is_student_edition(root):
         raise CourseError("this is a student edition; editions are released from the full repository")
     destination = Path(destination).resolve()
+    if not destination.name or plain(destination.name) != destination.name:
+        raise CourseError(f"{plain(destination)} is no name for a new folder; nothing was written")
     zipped = destination.with_name(f"{destination.name}.zip")
     if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
         raise CourseError(f"{destination} holds something already: name a new folder; nothing was written")
@@ -73,7 +76,12 @@ def release(root: Path, destination: Path, *, archive: bool = False) -> Path:
     behind = [report for report in build(root, check=True, progress=False) if not report.ok]
     if behind:
         raise CourseError("the course is not in step: run `cs336lite build` first\n" + "\n".join(map(str, behind)))
-    destination.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        destination.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CourseError(f"{destination.parent} cannot be made: {error.strerror}; nothing was written") from None
+    if not os.access(destination.parent, os.W_OK):
+        raise CourseError(f"nothing can be written into {destination.parent}; nothing was written")
     scratch.sweep(destination.parent)
     with scratch.Scratch("release", destination.parent) as temporary:
         edition = temporary / "edition"

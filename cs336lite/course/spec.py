@@ -16,6 +16,7 @@ same check therefore runs beside the student's code (``cs336lite check``) and ac
 from __future__ import annotations
 
 import hashlib
+import itertools
 import linecache
 import pickle
 import random
@@ -28,6 +29,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
 
+from cs336lite.course.border import chain, known_kind, own, plain
 from cs336lite.scratch import Scratch
 
 __all__ = [
@@ -40,6 +42,7 @@ __all__ = [
     "check",
     "drawn",
     "expect",
+    "known_kind",
     "load_spec",
 ]
 
@@ -51,9 +54,9 @@ class Fail(Exception):
 class StudentError(Exception):
     """The student's code did not give an answer: it raised, is missing, or ran out of its budget.
 
-    ``kind`` is the exception's type name (``"TypeError"``), or one of ``"Missing"``, ``"Unsolved"``, ``"TimeLimit"``,
-    ``"MemoryLimit"``, ``"Died"``, ``"BadAnswer"``. The text never holds the exception's own message, which could
-    carry hidden inputs.
+    ``kind`` is the exception's type name (``"TypeError"``; in the grader only where `known_kind` knows it), or one of
+    ``"Missing"``, ``"Unsolved"``, ``"TimeLimit"``, ``"MemoryLimit"``, ``"Died"``, ``"BadAnswer"``. The text never holds
+    the exception's own message, which could carry hidden inputs.
     """
 
     def __init__(self, kind: str, message: str) -> None:
@@ -102,18 +105,36 @@ class Check:
         digest = hashlib.sha256(f"{seed}/{self.id}".encode()).digest()
         try:
             self.function(student, random.Random(int.from_bytes(digest[:8], "big")))
-        except (Fail, StudentError) as problem:
-            return CheckResult(self.id, self.exercise, self.title, 0.0, self.points, False, str(problem))
+        except StudentError as problem:
+            message = str(problem)
+        except Fail as problem:
+            message = str(problem) if isinstance(student, LocalStudent) else self.in_own_words(problem)
         except Exception as error:  # the check stumbled over an answer of another shape than the one asked for
-            message = (
-                f"the answer does not have the form that the interface asks for ({type(error).__name__} in the check)"
-            )
-            return CheckResult(self.id, self.exercise, self.title, 0.0, self.points, False, message)
-        return CheckResult(self.id, self.exercise, self.title, self.points, self.points, True, "")
+            kind = known_kind(type(error).__name__)
+            message = f"the answer does not have the form that the interface asks for ({kind} in the check)"
+        else:
+            return CheckResult(self.id, self.exercise, self.title, self.points, self.points, True, "")
+        return CheckResult(self.id, self.exercise, self.title, 0.0, self.points, False, message)
+
+    def in_own_words(self, problem: Fail) -> str:
+        """What a check says of code that is judged elsewhere: nothing that is not in the check's source; see `own`.
+
+        The source is that of the check and of whatever took part in raising the `Fail`.
+        """
+        files = {self.function.__code__.co_filename: None}
+        trace = problem.__traceback__
+        while trace is not None:
+            files[trace.tb_frame.f_code.co_filename] = None
+            trace = trace.tb_next
+        source = "\n".join("".join(linecache.getlines(file)) for file in files)
+        told = [str(error) for error in chain(problem) if isinstance(error, StudentError)]
+        return own(str(problem), source, told) if source.strip() else plain(problem)
 
 
 @dataclass(frozen=True)
 class CheckResult:
+    """What a check said. Its texts are `plain`, whoever made them."""
+
     id: str
     exercise: str
     title: str
@@ -121,6 +142,10 @@ class CheckResult:
     max_points: float
     passed: bool
     message: str
+
+    def __post_init__(self) -> None:
+        for name in ("id", "exercise", "title", "message"):
+            object.__setattr__(self, name, plain(getattr(self, name)))
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -199,8 +224,8 @@ def load_spec(path: str | Path, source: str | None = None) -> Spec:
     path = Path(path)
     if source is None:
         source = path.read_text(encoding="utf-8")
-    place = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]
-    module = ModuleType(f"{path.parent.name}_{path.stem}_{place}")
+    # a name of its own each time: what a spec keeps by pickle is of the classes of that very loading
+    module = ModuleType(f"{path.parent.name}_{path.stem}_{next(_loaded)}")
     module.__file__ = str(path)
     sys.modules[module.__name__] = module  # dataclasses look their module up
     # drivers are sent as source: that of this very moment, also when the file is edited or gone later
@@ -208,6 +233,9 @@ def load_spec(path: str | Path, source: str | None = None) -> Spec:
     exec(compile(source, str(path), "exec"), vars(module))
     checks = tuple(v.__check__ for v in vars(module).values() if hasattr(v, "__check__"))
     return Spec(path.stem, module, source, checks)
+
+
+_loaded = itertools.count()
 
 
 class LocalStudent:

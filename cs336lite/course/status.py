@@ -30,12 +30,13 @@ class Status:
     def __rich__(self) -> Any:
         from rich import box
         from rich.table import Table
+        from rich.text import Text
 
         table = Table(box=box.SIMPLE_HEAD, title=self.edition, title_justify="left")
         for column in ("", "what it is", "where you are"):
             table.add_column(column)
         for row in self.rows:
-            table.add_row(*row)
+            table.add_row(*map(Text, row))
         return table
 
     def __repr__(self) -> str:
@@ -52,7 +53,13 @@ def status(root: Path | None = None) -> Status:
 
 
 def lecture_row(path: Path) -> tuple[str, str, str]:
-    notebook = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        return lecture_row_of(path, json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return path.stem, "this notebook cannot be read", "restore it from the course"
+
+
+def lecture_row_of(path: Path, notebook: dict[str, Any]) -> tuple[str, str, str]:
     course = notebook["metadata"].get("cs336lite", {})
     title = next(
         (

@@ -20,6 +20,9 @@ from cs336lite.course.paths import (
     write_atomic,
 )
 
+ORIGIN = (
+    "The file came whole, as its hash shows; who wrote it no hash can tell: take such files from your instructor alone"
+)
 _FIRST_LINE = re.compile(r"# cs336lite unlocks (?P<name>\w+), sha256 (?P<sha>[0-9a-f]{64})\n")
 
 
@@ -55,7 +58,7 @@ def unlock(
             raise CourseError(
                 f"say either `cs336lite unlock {name} --from FILE`, with your instructor's file, or --undo"
             )
-        return _lock(root, name) if undo else _apply(root, name, _read(Path(source), name))
+        return _lock(root, name) if undo else f"{_apply(root, name, _read(Path(source), name))}. {ORIGIN}"
     if source:
         raise CourseError("--from is for a student edition; the modules of the full repository are the references")
     if edition:
@@ -99,7 +102,7 @@ def _read(path: Path, name: str) -> str:
         written = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise CourseError(f"there is no file {path}") from None
-    except (UnicodeDecodeError, IsADirectoryError):
+    except (UnicodeDecodeError, OSError, ValueError):
         written = ""
     first = _FIRST_LINE.match(written)
     if not first:

@@ -6,6 +6,7 @@ import functools
 import inspect
 import json
 import os
+import re
 import resource
 import select
 import shutil
@@ -22,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cs336lite.course.spec import StudentError
+from cs336lite.course.spec import StudentError, known_kind
 from cs336lite.grading import bubblewrap, jail, surroundings, wire
 from cs336lite.scratch import Scratch, sweep
 
@@ -385,7 +386,7 @@ class RemoteStudent:
         answer, seconds = self.exchange(frame, left, f"{self.check_limit:g} s for this check")
         self.check_spent += seconds
         if answer["op"] == "error":
-            raise self.explain(answer)
+            raise self.explain(answer, driver, args)
         if answer["op"] != "value":
             raise StudentError("BadAnswer", "your code interfered with the grader's connection")
         return answer["value"], seconds
@@ -494,23 +495,27 @@ class RemoteStudent:
             self.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def explain(self, answer: dict[str, Any]) -> StudentError:
-        kind = wire.plain_name(answer.get("kind"))
-        cell, line = answer.get("cell"), answer.get("line")
-        at = f" (cell {cell}, line {line})" if self.is_place(cell, line) else ""
-        if kind == "MissingName":
-            name = wire.plain_name(answer.get("detail"))
+    def explain(self, answer: dict[str, Any], driver: Callable, args: tuple) -> StudentError:
+        """What an ``error`` frame means, in words of ours: all that the child says of it is checked or left out."""
+        told = answer.get("kind") if isinstance(answer.get("kind"), str) else ""
+        kind = known_kind(told)
+        at = self.place_of(answer)
+        if told == "MissingName":
+            name = answer.get("detail")
+            what = f"`{name}`" if name in names_asked_for(driver, args) else "a name that this check asks for"
             because = "; ".join(self.load_errors[:3]) or ": has its cell been deleted or renamed?"
-            return StudentError("Missing", f"`{name}` is not defined{'; ' * bool(self.load_errors)}{because}")
-        if kind == "NotImplementedError":
+            return StudentError("Missing", f"{what} is not defined{'; ' * bool(self.load_errors)}{because}")
+        if told == "NotImplementedError":
             return StudentError("Unsolved", f"not solved yet: NotImplementedError{at}")
-        if kind == "MemoryError":
+        if told == "MemoryError":
             return StudentError("MemoryLimit", f"memory limit: more than {self.budget.memory_bytes / 2**30:g} GiB{at}")
-        if kind == "OutputLimit":
+        if told == "OutputLimit":
             return self.output_limit()
-        if kind == "BadAnswer":
+        if told == "BadAnswer":
             return StudentError("BadAnswer", "the answer has a type that is not asked for")
-        return StudentError(kind, f"your code raised {kind}{at}{self.advice(kind, answer.get('detail'))}")
+        message = f"your code raised {kind}{at}{self.advice(kind, answer.get('detail'))}"
+        # a driver may raise exceptions of its own, for the check to look at
+        return StudentError(told if told in kinds_defined_in(driver) else kind, message)
 
     def advice(self, kind: str, detail: Any) -> str:
         """What to do about an exception. A name that the child tells is repeated only if this side knows it too."""
@@ -522,19 +527,51 @@ class RemoteStudent:
         return ""
 
     def is_place(self, cell: Any, line: Any) -> bool:
-        """Whether the child named a cell that the submission has; anything else is not repeated to anybody."""
-        return isinstance(cell, str) and type(line) is int and any(cell == label for label, _ in self.cells)
+        """Whether the child named a line of a cell that the submission has; anything else is repeated to nobody."""
+        if not isinstance(cell, str) or type(line) is not int:
+            return False
+        return any(cell == label and 1 <= line <= lines_of(source) for label, source in self.cells)
+
+    def place_of(self, answer: dict[str, Any]) -> str:
+        cell, line = answer.get("cell"), answer.get("line")
+        return f" (cell {cell}, line {line})" if self.is_place(cell, line) else ""
 
     def read_load_errors(self, answer: dict[str, Any]) -> list[str]:
         """Which cells failed, as the child tells it; an answer of another form counts as none."""
         errors = answer.get("value") if answer.get("op") == "loaded" else None
+        labels = {label for label, _ in self.cells}
         found = []
-        for error in errors if isinstance(errors, list) else []:
-            if isinstance(error, dict) and self.is_place(error.get("cell"), error.get("line")):
-                kind = wire.plain_name(error.get("kind"))
-                advice = self.advice(kind, error.get("detail"))
-                found.append(f"cell {error['cell']} stopped with {kind} on line {error['line']}{advice}")
+        for error in errors[: len(self.cells)] if isinstance(errors, list) else []:
+            cell = error.get("cell") if isinstance(error, dict) else None
+            if isinstance(cell, str) and cell in labels:
+                kind, line = known_kind(error.get("kind")), error.get("line")
+                on = f" on line {line}" if self.is_place(cell, line) else ""
+                found.append(f"cell {cell} stopped with {kind}{on}{self.advice(kind, error.get('detail'))}")
         return found
+
+
+MOST_LINES = 5000  # of a cell that are told apart: a place must not carry a number that the code chose
+
+
+def lines_of(source: str) -> int:
+    """The lines of a cell that a message may name; an error can also stand just after the last one."""
+    return min(source.count("\n") + source.count("\r") + 2, MOST_LINES)
+
+
+def names_asked_for(driver: Callable, args: tuple) -> list[str]:
+    """The names that a driver takes from the submission: ``student.NAME``, ``getattr(student, "NAME")``, and
+    ``getattr(student, argument)`` with what it was given for that argument."""
+    student, *others = driver.__code__.co_varnames[: driver.__code__.co_argcount]
+    source, given = source_of(driver), dict(zip(others, args))
+    found = re.findall(rf"\b{student}\.(\w+)|\bgetattr\({student}, *[\"'](\w+)", source)
+    asked = [given.get(name) for name in re.findall(rf"\bgetattr\({student}, *(\w+)", source)]
+    return [name for pair in found for name in pair if name] + [name for name in asked if isinstance(name, str)]
+
+
+@functools.cache
+def kinds_defined_in(driver: Callable) -> frozenset[str]:
+    """The exceptions that a driver defines itself."""
+    return frozenset(re.findall(r"^ *class (\w+)\(", source_of(driver), re.MULTILINE))
 
 
 @functools.cache

@@ -8,7 +8,6 @@ by nbconvert's parser and then cut down to a few harmless tags by bleach.
 from __future__ import annotations
 
 import copy
-import html
 import re
 import secrets
 from contextlib import suppress
@@ -27,6 +26,7 @@ from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 
+from cs336lite.course.border import markdown
 from cs336lite.course.paths import CourseError
 from cs336lite.grading.limited import Exceeded, Failed, Limits, Lost, Shared
 from cs336lite.grading.verdicts import Verdict
@@ -115,12 +115,16 @@ def summary(verdict: Verdict) -> str:
     for name in dict.fromkeys(c.exercise for c in verdict.checks):
         checks = verdict.exercise(name)
         points, total = sum(c.points for c in checks), sum(c.max_points for c in checks)
-        first = next((html.escape(c.message) for c in checks if not c.passed), "all checks passed")
-        rows.append(f"| {name} | {points:g} / {total:g} | {first.replace('|', '&#124;')} |")
-    notes = "".join(f"\n- {html.escape(note)}" for note in verdict.notes)
+        first = next((c.message for c in checks if not c.passed), "all checks passed")
+        rows.append(f"| {markdown(name)} | {points:g} / {total:g} | {markdown(first)} |")
+    notes = "".join(f"\n- {markdown(note)}" for note in verdict.notes)
     if notes:
         notes = f"\n\nPut right before judging, at no cost of points:\n{notes}"
-    return f"## {verdict.assignment}: {verdict.score:g} of {verdict.max_score:g} points\n\n" + "\n".join(rows) + notes
+    return (
+        f"## {markdown(verdict.assignment)}: {verdict.score:g} of {verdict.max_score:g} points\n\n"
+        + "\n".join(rows)
+        + notes
+    )
 
 
 # ---------------------------------------------------------------------------------------------------------------------

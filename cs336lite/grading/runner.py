@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cs336lite.course.border import plain
 from cs336lite.course.paths import CourseError
 from cs336lite.grading.client import WorkerFailure
 from cs336lite.grading.pools import Cluster, Item, Processes
@@ -45,7 +46,7 @@ class NotAllGraded(CourseError):
     """Some submissions could not be graded, through no fault of theirs; ``graded`` are all the others."""
 
     def __init__(self, graded: list[Graded], failed: list[str]) -> None:
-        super().__init__("not graded:\n  " + "\n  ".join(failed) + "\nRun the same command again to go on.")
+        super().__init__("not graded:\n  " + "\n  ".join(map(plain, failed)) + "\nRun the same command again to go on.")
         self.graded = graded
 
 
@@ -82,9 +83,9 @@ def grade_files(
     """
     for path in files:
         if not path.is_file():
-            raise CourseError(f"no such file: {path}")
+            raise CourseError(f"no such file: {plain(path)}")
         if path.suffix not in (".ipynb", ".py"):
-            raise CourseError(f"{path}: a submission is a notebook (.ipynb) or a plain Python file (.py)")
+            raise CourseError(f"{plain(path)}: a submission is a notebook (.ipynb) or a plain Python file (.py)")
     source = course / "source" / assignment / f"{assignment}.ipynb"
     structure = structure_of_source(source) if source.exists() else []
     items = (file_item(number, path.resolve(), structure) for number, path in enumerate(files))

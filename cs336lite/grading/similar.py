@@ -29,6 +29,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from cs336lite.course.border import plain as shown
 from cs336lite.course.paths import CourseError
 from cs336lite.course.text import skeleton
 from cs336lite.grading.limited import Exceeded, Failed, Limits, Lost, Shared
@@ -101,13 +102,13 @@ class Similarities:
         for pair in self.pairs[:SHOWN]:
             places = "\n".join(f"{a} ~ {b}" for a, b in pair.places)
             shares = [f"{share:.0%}" for share in pair.shares]
-            table.add_row(Text(pair.first), shares[0], Text(pair.second), shares[1], Text(places))
+            table.add_row(Text(shown(pair.first)), shares[0], Text(shown(pair.second)), shares[1], Text(places))
         parts: list[Any] = [table if self.pairs else Text(title)]
         if len(self.pairs) > SHOWN:
             parts.append(Text(f"and {len(self.pairs) - SHOWN} pairs more: set a higher threshold"))
         if self.skipped:
             parts.append(Text("not comparable:", "bold"))
-            parts += [Text(f"  {label}: {reason}") for label, reason in self.skipped]
+            parts += [Text(f"  {shown(label)}: {shown(reason)}") for label, reason in self.skipped]
         return Group(*parts, Text(f"\n{NOTE}"))
 
 
@@ -165,9 +166,9 @@ def find(course: Path, assignment: str, files: list[Path] | None) -> Iterator[tu
     if files:
         for path in files:
             if not path.is_file():
-                raise CourseError(f"no such file: {path}")
+                raise CourseError(f"no such file: {shown(path)}")
             if path.suffix not in (".ipynb", ".py"):
-                raise CourseError(f"{path}: a submission is a notebook (.ipynb) or a plain Python file (.py)")
+                raise CourseError(f"{shown(path)}: a submission is a notebook (.ipynb) or a plain Python file (.py)")
             yield str(path), path
         return
     folders = sorted(p for p in (course / "submitted").glob(f"*/{assignment}/") if p.is_dir())

@@ -9,6 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from cs336lite.course.border import plain
 from cs336lite.grading import protection
 from cs336lite.grading.doctor import Guarantee, Layer
 from cs336lite.grading.runner import Graded
@@ -24,14 +25,14 @@ def of_grades(assignment: str, graded: list[Graded], names: dict[str, str] | Non
     for g in graded:
         v = g.verdict
         score = Text(f"{v.score:g} / {v.max_score:g}", "green" if v.score == v.max_score else "")
-        table.add_row(Text((names or {}).get(g.label, g.label)), score, Text(v.first_message))
+        table.add_row(Text(plain((names or {}).get(g.label, g.label))), score, Text(v.first_message))
     return Group(table, Text(warning_of(graded), "bold red")) if warning_of(graded) else table
 
 
 def warning_of(graded: list[Graded]) -> str:
     """Which submissions were judged with too little protection; empty when none was."""
     layers = [g.verdict.provenance.get("layers", ()) for g in graded if not g.verdict.problem]
-    weak = Counter(", ".join(held) for held in layers if protection.missing(held))
+    weak = Counter(plain(", ".join(held)) for held in layers if protection.missing(held))
     return "\n".join(
         f"{number} of {len(graded)} were judged by trust (--trust-submissions), with these layers alone: {held}. "
         f"Enough would be {protection.ENOUGH}; see `cs336lite doctor`."
@@ -43,7 +44,7 @@ def of_replay(kept: Verdict, new: Verdict) -> RenderableType:
     """Whether a replayed verdict is the same, and each check that is not."""
     then, now = kept.provenance, new.provenance
     lines = [
-        f"{kept.assignment}: {kept.score:g} / {kept.max_score:g}, judged {then.get('judged', 'at an unknown time')}"
+        f"{kept.assignment}: {kept.score:g} / {kept.max_score:g}, judged {plain(then.get('judged', 'at an unknown time'))}"
     ]
     if kept.checks == new.checks:
         return Text("\n".join([*lines, "replayed: the same verdict"]))
@@ -53,7 +54,7 @@ def of_replay(kept: Verdict, new: Verdict) -> RenderableType:
             lines.append(f"  {before.id}: {before.points:g} -> {after.points:g}  {after.message or before.message}")
     for name in ("cs336lite", "python", "packages", "layers"):
         if then.get(name) != now.get(name):
-            lines.append(f"  {name}: {then.get(name)} then, {now.get(name)} now")
+            lines.append(f"  {name}: {plain(then.get(name))} then, {plain(now.get(name))} now")
     return Text("\n".join(lines))
 
 

@@ -7,7 +7,9 @@ import functools
 import hashlib
 import importlib.metadata
 import json
+import os
 import platform
+import re
 import secrets
 import time
 from dataclasses import asdict, dataclass, field, replace
@@ -15,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from cs336lite import __version__
-from cs336lite.course import answers
+from cs336lite.course import answers, border
 from cs336lite.course import spec as spec_module
-from cs336lite.course.paths import CourseError, read_json, write_atomic
+from cs336lite.course.border import plain
+from cs336lite.course.paths import GRADED_MODULES, CourseError, read_json, write_atomic
 from cs336lite.course.spec import CheckResult, Spec, load_spec
 from cs336lite.grading import client, jail, protection, refusal, surroundings, wire, worker
 from cs336lite.grading.client import Needs, WorkerFailure
@@ -27,7 +30,7 @@ from cs336lite.scratch import sweep
 
 @dataclass(frozen=True)
 class Verdict:
-    """The judgement of one submission. Points are in the spec's units; ``score <= max_score``."""
+    """The judgement of one submission. Points are in the spec's units; ``score <= max_score``. Its texts are `plain`."""
 
     assignment: str
     score: float
@@ -37,6 +40,11 @@ class Verdict:
     notes: tuple[str, ...] = ()
     provenance: dict[str, Any] = field(default_factory=dict)
     read: dict[str, list[str]] = field(default_factory=dict)  # what to read on each exercise: see `reading`
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "assignment", plain(self.assignment))
+        object.__setattr__(self, "problem", plain(self.problem))
+        object.__setattr__(self, "notes", tuple(map(plain, self.notes)))
 
     def exercise(self, name: str) -> list[CheckResult]:
         return [c for c in self.checks if c.exercise == name]
@@ -195,7 +203,7 @@ def needs_of(spec: Spec) -> Needs:
 @functools.cache
 def grader_version() -> str:
     """A hash of what a verdict depends on beside submission, spec and seed: this grader, and the modules it hands out."""
-    modules = (answers, client, jail, refusal, spec_module, surroundings, wire, worker)
+    modules = (answers, border, client, jail, refusal, spec_module, surroundings, wire, worker)
     lectures = sorted({name for names in surroundings.LECTURE_MODULES.values() for name in names})
     files = [Path(m.__file__) for m in modules] + [Path(__file__).with_name("bench.py")]
     files += surroundings.lecture_modules(lectures)
@@ -235,35 +243,95 @@ def keep_spec(folder: Path, source: str) -> None:
         write_atomic(path, source, mode=0o600)
 
 
+LARGEST_VERDICT = 64 << 20  # bytes: far above any that is kept
+
+
 def read_verdict(path: Path) -> Verdict | None:
     """The verdict in a file; None when there is no whole one."""
-    data = read_json(path, None)
+    return read_kept(path)[0]
+
+
+def read_kept(path: Path) -> tuple[Verdict | None, dict[str, Any]]:
+    """The verdict in a file, and what else is kept there; None and nothing when there is no whole one.
+
+    A file may say anything: each part has the type that is written there, or there is no verdict.
+    """
     try:
+        if not path.is_file() or path.stat().st_size > LARGEST_VERDICT:
+            return None, {}
+        data = read_json(path, None)
+        kept = {"submission": data.pop("submission", None)}
         checks = tuple(CheckResult(**check) for check in data["checks"])
-        data.pop("submission", None)
-        return Verdict(**{**data, "checks": checks, "notes": tuple(data["notes"])})
-    except (TypeError, KeyError):
-        return None
+        verdict = Verdict(**{**data, "checks": checks, "notes": tuple(data["notes"])})
+    except (TypeError, KeyError, AttributeError, ValueError, OSError):
+        return None, {}
+    return (verdict, kept) if is_whole(data, kept["submission"]) else (None, {})
+
+
+def is_whole(data: dict[str, Any], submission: Any) -> bool:
+    """Whether the parts of a kept verdict and of its submission have their types."""
+    texts = [data["assignment"], data.get("problem", ""), *data["notes"]]
+    numbers = [data["score"], data["max_score"]]
+    for check in data["checks"]:
+        texts += [check[name] for name in ("id", "exercise", "title", "message")]
+        numbers += [check["points"], check["max_points"]]
+    provenance, read = data.get("provenance", {}), data.get("read", {})
+    cells = submission.get("cells") if isinstance(submission, dict) else None
+    texts += [submission.get("name")] if isinstance(submission, dict) else []
+    return (
+        all(isinstance(text, str) for text in texts)
+        and all(type(number) in (int, float) and abs(number) < 1e9 for number in numbers)
+        and all(type(check["passed"]) is bool for check in data["checks"])
+        and isinstance(data["checks"], list)
+        and isinstance(data["notes"], list)
+        and isinstance(provenance, dict)
+        and isinstance(provenance.get("layers", []), list)
+        and all(isinstance(layer, str) for layer in provenance.get("layers", []))
+        and isinstance(read, dict)
+        and all(isinstance(two, list) and [type(x) for x in two] == [str, str] for two in read.values())
+        and (submission is None or isinstance(cells, list))
+        and all(isinstance(cell, list) and [type(x) for x in cell] == [str, str] for cell in cells or [])
+    )
 
 
 def replay(path: Path, *, trust: bool = False) -> tuple[Verdict, Verdict]:
     """A kept verdict, and the one that its submission, its checks and its seed give today.
 
+    The checks are those in ``specs/`` beside the verdict, and they are run: so a verdict to replay is one that this grader
+    kept, and not one that came from elsewhere.
+
     Raises:
         CourseError: the file is no verdict, or lacks what is needed to judge again.
     """
-    kept, data = read_verdict(path), read_json(path, None)
-    if kept is None:
+    kept, more = read_kept(path)
+    if kept is None or kept.assignment not in GRADED_MODULES:
         raise CourseError(f"{path} is no verdict: they are kept in assignments/verdicts/<assignment>/")
     if kept.problem:
         return kept, kept  # the file could not be read: no code was ever run
-    spec = path.parent / "specs" / f"{kept.provenance.get('spec')}.py"
-    if not spec.exists():
+    name, seed = kept.provenance.get("spec"), kept.provenance.get("seed")
+    if not is_hex(name, 16) or not isinstance(seed, str) or not is_line(seed) or more["submission"] is None:
+        raise CourseError(f"{path} cannot be replayed: it does not say what was judged, by which checks, and how")
+    spec = path.parent / "specs" / f"{name}.py"
+    if not spec.is_file() or spec.is_symlink() or spec.parent.is_symlink():
         raise CourseError(f"{spec} is missing: it holds the checks that gave the verdict")
-    cells = tuple((str(label), str(source)) for label, source in data["submission"]["cells"])
-    submission = Submission(cells, data["submission"]["name"], notes=kept.notes)
-    with Judge.of(kept.assignment, spec.read_text(encoding="utf-8"), kept.provenance["seed"], trust=trust) as judge:
+    try:
+        source = spec.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        source = ""
+    if spec_hash(source) != name:
+        raise CourseError(f"{spec} was changed: these are not the checks that gave the verdict; nothing was run")
+    cells = tuple((label, code) for label, code in more["submission"]["cells"])
+    submission = Submission(cells, more["submission"]["name"], notes=kept.notes)
+    with Judge.of(kept.assignment, source, seed, trust=trust) as judge:
         return kept, judge.judge(submission)
+
+
+def is_hex(text: Any, digits: int) -> bool:
+    return isinstance(text, str) and re.fullmatch(f"[0-9a-f]{{{digits}}}", text) is not None
+
+
+def is_line(text: str) -> bool:
+    return 0 < len(text) <= 200 and text.isascii() and text.isprintable()
 
 
 def hidden_source(course: Path, assignment: str) -> tuple[Path, str]:
@@ -280,10 +348,70 @@ def hidden_source(course: Path, assignment: str) -> tuple[Path, str]:
         raise CourseError(f"the hidden checks in {path} cannot be read: {error}") from None
 
 
+# -- the seed ---------------------------------------------------------------------------------------------------
+
+SEED_DIGITS = 32
+
+
 def course_seed(course: Path) -> str:
-    """The secret from which hidden inputs are drawn: made once per course, readable by its owner alone."""
+    """The secret from which hidden inputs are drawn: made once per course and term, readable by its owner alone.
+
+    Raises CourseError where it is lost or damaged and verdicts are kept: another one would judge all of them anew.
+    """
     path = course / ".secret" / "seed"
-    if not path.exists():
+    if not path.is_symlink() and not path.exists():
+        if any(course.glob("verdicts/*/*.json")):
+            raise CourseError(f"the course has verdicts, and their seed is gone: {path} is missing. {BACK}")
         path.parent.mkdir(mode=0o700, exist_ok=True)
-        write_atomic(path, secrets.token_hex(16), mode=0o600, replace=False)  # several graders may start at once
-    return path.read_text().strip()
+        write_atomic(path, new_seed(), mode=0o600, replace=False)  # several graders may start at once
+    try:
+        seed = path.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        seed = ""
+    if not is_hex(seed, SEED_DIGITS):
+        raise CourseError(f"{path} is damaged: it must hold {SEED_DIGITS} hexadecimal digits. {BACK}")
+    return seed
+
+
+BACK = (
+    "Put it back from a copy (each kept verdict in verdicts/ names it, as the seed of its provenance), or make a new one "
+    "with `cs336lite seed --renew`: then everything is judged anew"
+)
+
+
+def new_seed() -> str:
+    return secrets.token_hex(SEED_DIGITS // 2)
+
+
+def about_seed(course: Path) -> str:
+    """When the course's seed was made, and which older ones are kept; never the seed itself."""
+    path = course / ".secret" / "seed"
+    if not path.exists() and not any(course.glob("verdicts/*/*.json")):
+        return "there is no seed yet: the first grading makes one"
+    course_seed(course)
+    old = sorted(p.name for p in path.parent.glob("seed-*"))
+    kept = f"; kept from before: {', '.join(old)}" if old else ""
+    return f"the seed was made on {day_of(path)}{kept}"
+
+
+def renew_seed(course: Path) -> str:
+    """Make a new seed, and keep the old one as ``seed-<the day it was made>``; says what was done."""
+    from cs336lite.grading.record import only_writer
+
+    path = course / ".secret" / "seed"
+    with only_writer(course):
+        kept = ""
+        if path.exists():
+            names = (f"seed-{day_of(path)}{end}" for end in ("", *(f"-{number}" for number in range(2, 1000))))
+            old = next(path.with_name(name) for name in names if not path.with_name(name).exists())
+            os.link(path, old)
+            kept = f"; the old one is kept as {old.name}"
+        write_atomic(path, new_seed(), mode=0o600)
+    return (
+        f"a new seed was made{kept}. Everything will be judged anew, with new inputs; verdicts that are kept can still be "
+        "replayed, for each holds its own seed"
+    )
+
+
+def day_of(path: Path) -> str:
+    return time.strftime("%Y-%m-%d", time.localtime(path.stat().st_mtime))

@@ -16,7 +16,6 @@ from __future__ import annotations
 import json
 import math
 import operator
-import re
 import struct
 from collections import Counter
 from typing import Any
@@ -218,8 +217,3 @@ class _Decoder:
         if count == 0:
             return torch.empty(shape, dtype=kind)
         return torch.frombuffer(bytearray(data), dtype=kind).reshape(shape)
-
-
-def plain_name(text: Any, limit: int = 60) -> str:
-    """An exception's type name as sent by the worker, or ``"Exception"`` when it is not an identifier."""
-    return text if isinstance(text, str) and re.fullmatch(rf"[A-Za-z_][A-Za-z0-9_]{{0,{limit}}}", text) else "Exception"

@@ -7,7 +7,9 @@ from test_attack_writing import PLACES
 
 from cs336lite.grading.jail import WEAK_LANDLOCK
 
-LIBRARY = "sys.path[0] + '/cs336lite/course/__init__.py'"  # of the worker: it may be read, so Landlock lets it be opened
+LIBRARY = (
+    "sys.path[0] + '/cs336lite/course/__init__.py'"  # of the worker: it may be read, so Landlock lets it be opened
+)
 
 
 def emptying(name, how, twin=None):
