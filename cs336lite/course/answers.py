@@ -93,9 +93,12 @@ anything = Anything()
 """Whatever comes: for a check that looks at the type itself, and does not compute with the value before."""
 
 
-def tensor_of(*shape: int | None, dtype: Any = None, finite: bool = True) -> TensorOf:
-    """A tensor of this shape (None: any size there) and dtype (or one of several; None: any floating one)."""
-    return TensorOf(shape, dtypes_of(dtype), finite)
+def tensor_of(*shape: Any, dtype: Any = None, finite: bool = True) -> TensorOf:
+    """A tensor of this shape (None: any size there) and dtype (or one of several; None: any floating one).
+
+    ``tensor_of(...)`` has any shape: for a check that looks at the shape itself, before it computes.
+    """
+    return TensorOf(None if shape == (...,) else shape, dtypes_of(dtype), finite)
 
 
 def like(tensor: Any, *, dtype: Any = ..., finite: bool = True) -> TensorOf:
