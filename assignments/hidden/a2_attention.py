@@ -1075,15 +1075,24 @@ def outputs(student, d_model: int, heads: int, options: dict, weights: dict, cal
     return said
 
 
+@drawn
+def flat_head(rng, n: int) -> tuple[Any, ...]:
+    """`one_head` with small scores, so that every key has its share."""
+    weights, x = one_head(rng, n)
+    return weights | {name: weights[name] / 4 for name in ("q_proj.weight", "k_proj.weight")}, x
+
+
+ALONE = "this is judged when a module with one head attends: project, attend, project"
+
+
 def attends_alone(student, rng) -> None:
     """Fail for a module that does not attend at all, before a side of it is judged: the last token, with one head."""
-    weights, x = one_head(rng, 5)
+    weights, x = flat_head(rng, 5)
     try:
         out = only(outputs(student, 4, 1, {"causal": False}, weights, [{"x": x}])["out"])
     except StudentError:
         out = only(outputs(student, 4, 1, {}, weights, [{"x": x}])["out"])
-    message = "this is judged when a module with one head attends: project, attend, project"
-    expect(any(is_like(make, last, out, 1e-3) for make in scaled_anyhow(x, weights)), message)
+    expect(any(is_like(make, last, out, 1e-3) for make in scaled_anyhow(x, weights)), ALONE)
 
 
 def scaled_anyhow(x: Tensor, weights: dict) -> list[Callable[[], Tensor]]:
@@ -1221,7 +1230,7 @@ def attend_is_a_slot(student, rng):
     expect(
         len(marked["attend"]) > 0, "the attend that is given is never called: it takes the place of your own attention"
     )
-    single, z = one_head(rng, 5)
+    single, z = flat_head(rng, 5)
     alone = outputs(student, 4, 1, options | {"stand_ins": ["marked"], "marks": marks}, single, [{"x": z}])["out"][0]
     expected = module_of(z, single, 1)
     expect(not is_like(lambda: expected, last, alone), "what the given attend returns is not used")
@@ -1291,34 +1300,27 @@ def turn_now(heads: Tensor) -> Tensor:
 
 @check("multi_head", points=3, title="gradients reach everything")
 def module_gradients(student, rng):
-    weights, x = one_head(rng, 3)
+    weights, x = flat_head(rng, 3)
     factor = torch.zeros_like(x)
     factor[:, -1] = normal(rng, 2, 4)  # the last token, whatever the mask
     options = {"causal": False}
     said = outputs(student, 4, 1, options | {"factor": factor}, weights, [{"x": x}])
-    message = "this is judged when a module with one head attends: project, attend, project"
-    expect(any(is_like(make, last, said["out"][0], 1e-3) for make in scaled_anyhow(x, weights)), message)
+    expect(any(is_like(make, last, said["out"][0], 1e-3) for make in scaled_anyhow(x, weights)), ALONE)
     gradients = said["gradients"]
     expect(gradients is not None, "no gradient flows through the module: is there a detach, .data, no_grad or numpy?")
     for gradient in gradients:
         expect_gradient(gradient, "a parameter or x gets no gradient: it is not used, or something is detached")
-    inputs = [x, *weights.values()]
-    steps = [1e-3 * normal(rng, *tensor.shape) for tensor in inputs]
-    for moved in (inputs[:1], inputs[1:]):  # x alone, then all the weights
+    steps = [1e-3 * normal(rng, *tensor.shape) for tensor in (x, *weights.values())]
+    for taken in ((1, 0, 0, 0, 0), (0, 1, 1, 1, 1)):  # a step of x alone, then of all the weights
         sums = []
         for sign in (-1, 1):
-            here = [
-                tensor + sign * step if any(tensor is one for one in moved) else tensor
-                for tensor, step in zip(inputs, steps, strict=True)
-            ]
-            out = outputs(student, 4, 1, options, dict(zip(weights, here[1:], strict=True)), [{"x": here[0]}])["out"][0]
+            moved = [sign * take * step for take, step in zip(taken, steps, strict=True)]
+            there = {name: weight + by for (name, weight), by in zip(weights.items(), moved[1:], strict=True)}
+            out = outputs(student, 4, 1, options, there, [{"x": x + moved[0]}])["out"][0]
             expect_shape(out, x.shape, OUTPUT)
             sums.append(float((out.double() * factor).sum()))
-        predicted = sum(
-            2 * float((gradient.double() * step).sum())
-            for gradient, step, tensor in zip(gradients, steps, inputs, strict=True)
-            if any(tensor is one for one in moved)
-        )
+        along = zip(gradients, taken, steps, strict=True)
+        predicted = 2 * sum(take * float((gradient.double() * step).sum()) for gradient, take, step in along)
         expect_slope(predicted, sums[1] - sums[0], "the module")
 
 
@@ -1328,8 +1330,7 @@ def module_keeps_the_dtype(student, rng):
     said = outputs(student, 12, 3, {"causal": False}, weights, [{"x": x}])
     expect_shape(said["out"][0], x.shape, OUTPUT)
     expect(same(said["after"][0], x), "x was changed: is an operation in place?")
-    weights, x = one_head(rng, 4)
-    weights |= {name: weights[name] / 4 for name in ("q_proj.weight", "k_proj.weight")}
+    weights, x = flat_head(rng, 4)
     message = "in a module that was converted to another dtype, dtypes are mixed: make new tensors in the dtype of x"
     for name, tolerance in (("float64", 1e-5), ("float32", 1e-3), ("bfloat16", 0.1)):
         options = {"causal": False, "dtype": name}
@@ -1783,6 +1784,7 @@ def positions_with_a_cache(student, rng):
 
 @check("positions", points=2, title="what the cache is given")
 def what_the_cache_is_given(student, rng):
+    attends_alone(student, rng)
     weights = weights_for(rng, 8, 4, 2, 2)
     x = normal(rng, 3, 5, 8)
     options = {"stand_ins": ["rope"], "num_kv_heads": 2}
