@@ -18,7 +18,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from functools import wraps
 from math import isfinite
+from random import Random
 from typing import Any
+from weakref import WeakSet
 
 import torch
 from numpy import ndarray
@@ -463,6 +465,20 @@ def is_like(make: Callable[[], Tensor], at: Callable, answer: Tensor, tolerance:
         return False
 
 
+def once(gate: Callable) -> Callable:
+    """A gate that a student passes once for all; each check draws the same for it, passed or not."""
+    passed: WeakSet = WeakSet()
+
+    @wraps(gate)
+    def ask_once(student, rng) -> None:
+        own = Random(rng.getrandbits(60))
+        if student not in passed:
+            gate(student, own)
+            passed.add(student)
+
+    return ask_once
+
+
 def only(items: Sequence) -> Any:
     (item,) = items
     return item
@@ -505,6 +521,7 @@ def weights_for_each(student, *jobs: tuple[Tensor, int], problems: dict[str, str
     return [weights for weights, _ in ask(student, form, drive_softmax, list(jobs), problems=problems)]
 
 
+@once
 def plausible(student, rng) -> None:
     """Fail for what is no softmax at all, before a side of it is judged."""
     x, expected = ordinary_scores(rng)
@@ -684,6 +701,7 @@ def growing_scores(rng) -> tuple[Tensor, ...]:
     return (1.2 * order.double() @ K).float(), K.float(), V.float(), order
 
 
+@once
 def weighs(student, rng) -> None:
     """Fail for what is no attention at all, before a side of it is judged.
 
@@ -1027,7 +1045,8 @@ def attention_changes_nothing(student, rng):
 # ---------------------------------------------------------------------------------------------------------------------
 # The module: asking
 
-POSITIONS = (torch.int64, torch.int32, torch.float64, torch.float32)  # dtypes of what rope may be given
+INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
+POSITIONS = (*INTEGERS, torch.float64, torch.float32, torch.bfloat16, torch.float16)  # what rope may be given
 LINEAR = "q_proj, k_proj, v_proj and o_proj must each be an nn.Linear of the module"
 OF_THE_MODULE = {
     "NoProjection": f"a projection is missing: {LINEAR}",
@@ -1040,6 +1059,10 @@ OF_THE_MODULE = {
     ),
 }
 OUTPUT = "the output of the module has the shape of x"
+
+
+def whole(tensor: Tensor) -> Tensor:
+    return tensor
 
 
 def last(tensor: Tensor) -> Tensor:
@@ -1085,19 +1108,30 @@ def flat_head(rng, n: int) -> tuple[Any, ...]:
 ALONE = "this is judged when a module with one head attends: project, attend, project"
 
 
+@once
 def attends_alone(student, rng) -> None:
     """Fail for a module that does not attend at all, before a side of it is judged: the last token, with one head."""
     weights, x = flat_head(rng, 5)
+    out = only(uncaused(student, 4, 1, {}, weights, [{"x": x}])["out"])
+    expect(like_any(out, x, attended_anyhow(x, weights), tolerance=1e-3), ALONE)
+
+
+def uncaused(student, d_model: int, heads: int, options: dict, weights: dict, calls: list[dict]) -> dict:
+    """`outputs` with causal=False, or if that fails without, for the last token."""
     try:
-        out = only(outputs(student, 4, 1, {"causal": False}, weights, [{"x": x}])["out"])
+        return outputs(student, d_model, heads, options | {"causal": False}, weights, calls)
     except StudentError:
-        out = only(outputs(student, 4, 1, {}, weights, [{"x": x}])["out"])
-    expect(any(is_like(make, last, out, 1e-3) for make in scaled_anyhow(x, weights)), ALONE)
+        return outputs(student, d_model, heads, options, weights, calls)
 
 
-def scaled_anyhow(x: Tensor, weights: dict) -> list[Callable[[], Tensor]]:
-    """The output with one head; and if the module calls its own attention, which has its own mistakes."""
-    return [lambda scale=scale: module_of(x, weights, 1, scale=scale) for scale in (None, 1.0, 1 / x.shape[-1])]
+def attended_anyhow(x: Tensor, weights: dict, **rest: Any) -> list[Callable[[], Tensor]]:
+    """The output with one head; and if the module calls its own attention, which may have its own mistakes."""
+    return [lambda scale=scale: module_of(x, weights, 1, scale=scale, **rest) for scale in (None, 1.0, 1 / x.shape[-1])]
+
+
+def like_any(out: Tensor, x: Tensor, makes: Iterable[Callable], at: Callable = last, tolerance: float = 1e-5) -> bool:
+    """Whether the output is one of these, or one of these added to x: `each_head_by_itself` judges that."""
+    return any(is_like(one, at, out, tolerance) for make in makes for one in (make, lambda make=make: make() + x))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -1233,8 +1267,10 @@ def attend_is_a_slot(student, rng):
     single, z = flat_head(rng, 5)
     alone = outputs(student, 4, 1, options | {"stand_ins": ["marked"], "marks": marks}, single, [{"x": z}])["out"][0]
     expected = module_of(z, single, 1)
-    expect(not is_like(lambda: expected, last, alone), "what the given attend returns is not used")
-    judge(alone, marks[0] * expected + marks[1], "what the given attend returns is changed", what=OUTPUT, at=last)
+    expect_shape(alone, z.shape, OUTPUT)
+    expect(not like_any(alone, z, [lambda: expected]), "what the given attend returns is not used")
+    changed = "what the given attend returns is changed"
+    expect(like_any(alone, z, [lambda: marks[0] * expected + marks[1]]), changed)
     expect(len(marked["attend"]) == 1, "attend must be called once, with all heads together")
     q, k, v, kind = marked["attend"][0]
     shape = "attend gets Q, K and V of the shape (batch, num_heads, seq, d_head)"
@@ -1305,23 +1341,22 @@ def module_gradients(student, rng):
     factor[:, -1] = normal(rng, 2, 4)  # the last token, whatever the mask
     options = {"causal": False}
     said = outputs(student, 4, 1, options | {"factor": factor}, weights, [{"x": x}])
-    expect(any(is_like(make, last, said["out"][0], 1e-3) for make in scaled_anyhow(x, weights)), ALONE)
+    expect(like_any(said["out"][0], x, attended_anyhow(x, weights), tolerance=1e-3), ALONE)
     gradients = said["gradients"]
     expect(gradients is not None, "no gradient flows through the module: is there a detach, .data, no_grad or numpy?")
     for gradient in gradients:
         expect_gradient(gradient, "a parameter or x gets no gradient: it is not used, or something is detached")
     steps = [1e-3 * normal(rng, *tensor.shape) for tensor in (x, *weights.values())]
-    for taken in ((1, 0, 0, 0, 0), (0, 1, 1, 1, 1)):  # a step of x alone, then of all the weights
-        sums = []
-        for sign in (-1, 1):
-            moved = [sign * take * step for take, step in zip(taken, steps, strict=True)]
-            there = {name: weight + by for (name, weight), by in zip(weights.items(), moved[1:], strict=True)}
-            out = outputs(student, 4, 1, options, there, [{"x": x + moved[0]}])["out"][0]
+    (by_x, *by_weights), signs = steps, (-1, 1)
+    there = [{name: w + sign * by for (name, w), by in zip(weights.items(), by_weights, strict=True)} for sign in signs]
+    moved_x = outputs(student, 4, 1, options, weights, [{"x": x + sign * by_x} for sign in signs])["out"]
+    moved_weights = [outputs(student, 4, 1, options, w, [{"x": x}])["out"][0] for w in there]
+    for outs, first, end in ((moved_x, 0, 1), (moved_weights, 1, 5)):
+        for out in outs:
             expect_shape(out, x.shape, OUTPUT)
-            sums.append(float((out.double() * factor).sum()))
-        along = zip(gradients, taken, steps, strict=True)
-        predicted = 2 * sum(take * float((gradient.double() * step).sum()) for gradient, take, step in along)
-        expect_slope(predicted, sums[1] - sums[0], "the module")
+        before, after = (float((out.double() * factor).sum()) for out in outs)
+        along = zip(gradients[first:end], steps[first:end], strict=True)
+        expect_slope(2 * sum(float((g.double() * step).sum()) for g, step in along), after - before, "the module")
 
 
 @check("multi_head", points=2, title="the dtype that came in, and x as it was")
@@ -1338,7 +1373,7 @@ def module_keeps_the_dtype(student, rng):
         expect_shape(answer, x.shape, OUTPUT)
         if answer.dtype != getattr(torch, name):
             raise Fail(f"{name} goes in and another dtype comes out: return the dtype of x")
-        right = any(is_like(make, last, answer, tolerance) for make in scaled_anyhow(x, weights))
+        right = like_any(answer, x, attended_anyhow(x, weights), tolerance=tolerance)
         expect(right, f"with one head and in {name}, the output is not that of project, attend, project")
 
 
@@ -1355,9 +1390,10 @@ def fewer_projections(student, rng):
         problems = {"WrongShape": message}
         said = outputs(student, 12, 6, {"causal": False, "num_kv_heads": kv_heads}, weights, [{"x": x}], problems)
         expect_shape(said["out"][0], x.shape, OUTPUT)
-        heads_alone = forgiven(said["out"][0], expected, x, weights, 6, kv_heads=kv_heads)
-        if kv_heads == 1 and not heads_alone:  # with more, who shares with whom is the next check's affair
-            judge(said["out"][0], expected, "with one token the output is its value, projected", what=OUTPUT)
+        makes = [lambda y=expected: y, *(make for make, _ in of_heads(x, weights, 6, kv_heads=kv_heads))]
+        if kv_heads == 1:  # with more, who shares with whom is the next check's affair
+            message = "with one token the output is its value, projected"
+            expect(like_any(said["out"][0], x, makes), message)
 
 
 @drawn
@@ -1672,18 +1708,18 @@ def turned_anyhow(
     """The output of one head, for what is turned, right or wrong: `rope_turns` judges that, and here positions are."""
     both = turning(at, keys)
 
-    def of(turn: Callable) -> Callable[[], Tensor]:
-        return lambda: module_of(x, weights, 1, context=source, prepare=turn)
+    def of(turn: Callable) -> list[Callable[[], Tensor]]:
+        return attended_anyhow(x, weights, context=source, prepare=turn)
 
     def values_too(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, ...]:
         return *both(q, k, v)[:2], both(q, v, k)[1]
 
     return [
-        of(both),
-        of(values_too),
-        of(lambda q, k, v: (both(q, k, v)[0], k, v)),
-        of(lambda q, k, v: (q, both(q, k, v)[1], v)),
-        of(lambda q, k, v: (q, k, v)),
+        *of(both),
+        *of(values_too),
+        *of(lambda q, k, v: (both(q, k, v)[0], k, v)),
+        *of(lambda q, k, v: (q, both(q, k, v)[1], v)),
+        *of(lambda q, k, v: (q, k, v)),
     ]
 
 
@@ -1694,18 +1730,18 @@ def given_positions(student, rng):
     each = torch.stack([torch.arange(5) + start for start in rng.sample(range(9), 2)])
     for given in (one, each):
         calls = [{"x": x, "token_positions": given}]
-        said = outputs(student, 4, 1, {"causal": False, "stand_ins": ["rope"]}, weights, calls)
+        said = uncaused(student, 4, 1, {"stand_ins": ["rope"]}, weights, calls)
         told = told_to_rope(said, 2)
         message = "token_positions has no effect: rope gets other positions"
         expect(not all(positions == [[*range(5)]] * 2 for positions in told), message)
         message = "rope must get the positions that are given, (seq,) or (batch, seq)"
         expect(all(positions == given.expand(2, 5).tolist() for positions in told), message)
         makes = turned_anyhow(x, weights, given)
-        expect(any(is_like(make, last, said["out"][0]) for make in makes), f"{message}: the output is that of others")
+        expect(like_any(said["out"][0], x, makes), f"{message}: the output is that of others")
     plain, moved = outputs(student, 4, 1, {}, weights, [{"x": x}, {"x": x, "token_positions": one}])["out"]
     expect_shape(moved, x.shape, OUTPUT)
-    seen = any(near(plain, seen_by(x, weights, mask)) for mask in masks_of(5))
-    expect(seen, "this is judged when one head attends without rope")
+    makes = [make for mask in masks_of(5) for make in attended_anyhow(x, weights, allowed=mask[None, None])]
+    expect(like_any(plain, x, makes, at=whole), "this is judged when one head attends without rope")
     message = (
         "the causal mask compares given positions with the numbers of the keys: compare them with the positions of the "
         "keys, or tokens see those after them"
@@ -1779,7 +1815,7 @@ def positions_with_a_cache(student, rng):
         own, piece = at[start:end], x[:, start:end]
         kept = turned_anyhow(piece, weights, own, x[:, :end], at[:end])
         lost = turned_anyhow(piece, weights, own)  # what the cache returns is not used: another check's affair
-        expect(any(is_like(make, last, out) for make in [*kept, *lost]), f"{number_on}: the output is that of others")
+        expect(like_any(out, piece, [*kept, *lost]), f"{number_on}: the output is that of others")
 
 
 @check("positions", points=2, title="what the cache is given")
