@@ -11,7 +11,7 @@ A form is one of
     a type          ``int``, ``float`` (finite), ``bool``, ``str``, ``bytes``, ``type(None)``: exactly this type
     a list, a tuple a list or tuple with as many parts, each of the form that stands there
     a dict          a dict with these keys, each value of its form
-    `like`, `tensor_of`, `list_of`, `dict_of`, `either`, `anything`
+    `like`, `tensor_of`, `some_tensor`, `list_of`, `dict_of`, `either`, `anything`
 
 Nothing of the answer's value is repeated in a message: only which part was asked for, and the kind of what came.
 """
@@ -35,6 +35,7 @@ __all__ = [
     "like",
     "list_of",
     "same",
+    "some_tensor",
     "tensor_of",
 ]
 
@@ -62,6 +63,11 @@ class TensorOf:
     shape: tuple[int | None, ...] | None
     dtypes: tuple[Any, ...]
     finite: bool
+
+
+@dataclass(frozen=True)
+class SomeTensor:
+    most: int
 
 
 @dataclass(frozen=True)
@@ -93,17 +99,19 @@ anything = Anything()
 """Whatever comes: for a check that looks at the type itself, and does not compute with the value before."""
 
 
-def tensor_of(*shape: Any, dtype: Any = None, finite: bool = True) -> TensorOf:
-    """A tensor of this shape (None: any size there) and dtype (or one of several; None: any floating one).
-
-    ``tensor_of(...)`` has any shape: for a check that looks at the shape itself, before it computes.
-    """
-    return TensorOf(None if shape == (...,) else shape, dtypes_of(dtype), finite)
+def tensor_of(*shape: int | None, dtype: Any = None, finite: bool = True) -> TensorOf:
+    """A tensor of this shape (None: any size there) and dtype (or one of several; None: any floating one)."""
+    return TensorOf(shape, dtypes_of(dtype), finite)
 
 
 def like(tensor: Any, *, dtype: Any = ..., finite: bool = True) -> TensorOf:
     """A tensor of the shape and, unless another is given, the dtype of ``tensor``."""
     return TensorOf(tuple(tensor.shape), dtypes_of(tensor.dtype if dtype is ... else dtype), finite)
+
+
+def some_tensor(most: int) -> SomeTensor:
+    """A tensor of any shape and dtype, of at most so many numbers: for a check that names the mistake in a shape."""
+    return SomeTensor(most)
 
 
 def list_of(form: Any, count: int | None = None, *, least: int = 1, most: int = LONGEST) -> ListOf:
@@ -146,6 +154,8 @@ def mismatch(value: Any, form: Any, part: str = "") -> str:
         return ""
     if isinstance(form, TensorOf):
         return tensor_mismatch(value, form, at)
+    if isinstance(form, SomeTensor):
+        return some_tensor_mismatch(value, form, at)
     if isinstance(form, (list, tuple)):
         if problem := count_mismatch(value, (list, tuple), len(form), len(form), at):
             return problem
@@ -199,6 +209,16 @@ def tensor_mismatch(value: Any, form: TensorOf, at: str) -> str:
         return f"a floating dtype is asked for{at}, and {name_of(value.dtype)} came"
     if form.finite and value.dtype.is_floating_point and not bool(value.isfinite().all()):
         return f"finite numbers are asked for{at}, and nan or infinity came"
+    return ""
+
+
+def some_tensor_mismatch(value: Any, form: SomeTensor, at: str) -> str:
+    import torch
+
+    if not isinstance(value, torch.Tensor):
+        return f"a tensor is asked for{at}, and {kind(type(value))} came"
+    if value.numel() > form.most:
+        return f"a tensor of fewer numbers is asked for{at}"
     return ""
 
 
