@@ -1347,8 +1347,9 @@ def module_gradients(student, rng):
     expect(like_any(said["out"][0], x, attended_anyhow(x, weights), tolerance=1e-3), ALONE)
     gradients = said["gradients"]
     expect(gradients is not None, "no gradient flows through the module: is there a detach, .data, no_grad or numpy?")
-    for gradient in gradients:
-        expect_gradient(gradient, "a parameter or x gets no gradient: it is not used, or something is detached")
+    expect_gradient(gradients[0], "no gradient reaches x: is there a detach, .data, no_grad or numpy?")
+    for gradient in gradients[1:]:
+        expect_gradient(gradient, "a parameter gets no gradient: it is not used, or something is detached")
     steps = [1e-3 * normal(rng, *tensor.shape) for tensor in (x, *weights.values())]
     calls = []
     for sign in (-1, 1):
