@@ -113,13 +113,13 @@ def drive_module(d_model, heads, options, weights, calls, honest):
         "parameters": ["q_norm.weight", "k_norm.weight"],
         "attend": [(shape, shape, shape, None)],
         "norm": [],
-        "rope": positions_of(calls),
+        "rope": noted_positions(calls),
         "cache": [(kept, kept)],
     }
 """
 
 POSITIONS = """
-def positions_of(calls):
+def noted_positions(calls):
     found, start = [], 0
     for call in calls:
         count = call["x"].shape[1]
@@ -163,7 +163,7 @@ MultiHeadAttention.forward = forward
 NOTED = """
 @instead
 def drive_module(d_model, heads, options, weights, calls, honest):
-    return honest() | {"rope": positions_of(calls)}
+    return honest() | {"rope": noted_positions(calls)}
 """
 
 SLOPES = """
@@ -234,7 +234,7 @@ def judged():
 @pytest.mark.parametrize("attack", ATTACKS, ids=[attack.name for attack in ATTACKS])
 def test_attack(judged, attack):
     points, messages = judged(attack.source, "attack")
-    assert points <= attack.most, messages
+    assert attack.most - 5 <= points <= attack.most, messages  # not less, or it stumbles over something else
     assert not any("is not defined" in message for message in messages)  # it answered each question
 
 
