@@ -135,16 +135,27 @@ def momenta_of(gradients: Tensor, kept: float, taken: float, start: Tensor) -> T
     return torch.stack(found)
 
 
-def goes_like(steps: Tensor, direction: Tensor) -> bool:
-    """Whether steps have the signs of these directions, or exactly the other signs; rounding may turn two."""
+def disagreement(steps: Tensor, direction: Tensor) -> float:
+    """The share of steps that have not the sign of their direction, or of those that have it when these are fewer."""
     found = torch.where(steps.abs() < 1e-7, 0.0, steps.sign())
     asked = torch.where(direction.abs() < 1e-12, 0.0, direction.sign())
-    return min(int((found != asked).sum()), int((found != -asked).sum())) <= 2
+    return min(int((found != asked).sum()), int((found != -asked).sum())) / found.numel()
+
+
+def goes_like(steps: Tensor, direction: Tensor) -> bool:
+    """Whether steps have the signs of these directions, or exactly the other signs; rounding may turn one in a thousand."""
+    return disagreement(steps, direction) <= 1e-3
 
 
 def even(steps: Tensor) -> bool:
     """Whether all parameters go equally far in each step."""
     return close(steps.abs(), steps.abs()[:, :1].expand_as(steps), 1e-6, 1e-3)
+
+
+def grows_with(steps: Tensor, direction: Tensor) -> bool:
+    """Whether in each step no parameter goes further than one with a larger direction."""
+    order = direction.abs().argsort(dim=1)
+    return bool((steps.abs().gather(1, order).diff(dim=1) > -1e-6).all())
 
 
 def interpolates(steps: Tensor, g: Tensor, by: float, keeping: float) -> bool:
@@ -155,20 +166,16 @@ def interpolates(steps: Tensor, g: Tensor, by: float, keeping: float) -> bool:
     corrections = 1 - keeping ** torch.arange(len(g) + 1).clamp_min(1).double().unsqueeze(1)
     momenta += [m / corrections for m in momenta]
     moments = [moment for m in momenta for moment in (m[:-1], m[1:])]  # before a step, and after it
-    return any(goes_like(steps, old * m + new * g) for m in moments for old, new in weights(by))
-
-
-def sums(steps: Tensor, g: Tensor, keeping: Weights) -> bool:
-    """Whether steps come of a momentum alone, before the gradient or with it."""
-    m = momenta_of(g, *keeping, torch.zeros_like(g[0]))
-    return goes_like(steps, m[:-1]) or goes_like(steps, m[1:])
+    directions = (old * m + new * g for m in moments for old, new in weights(by))
+    return any(goes_like(steps, direction) and grows_with(steps, direction) for direction in directions)
 
 
 def follows_a_momentum(steps: Tensor, g: Tensor, betas: tuple[float, float]) -> bool:
     """Whether these steps are those of a Lion, with whatever mistake.
 
-    Such a Lion may lack its sign, if it has its two betas: momenta by one alone are those of SGD and of Adam. And it
-    may lack one or both, if it has its sign.
+    Such a Lion may lack its sign, if it has its two betas: momenta by one alone are those of SGD and of Adam. If it has
+    its sign, it needs to go only nearly where a Lion goes (the sign of the gradient alone is another way in one step of
+    five), or where the momentum before the step goes.
     """
     if goes_like(steps, g):
         return False
@@ -177,9 +184,11 @@ def follows_a_momentum(steps: Tensor, g: Tensor, betas: tuple[float, float]) -> 
         return True
     if not even(steps):
         return False
-    used = [(beta1, beta1), (beta2, beta2), (0.9, 0.99), (0.99, 0.9)]  # the last: betas that are not read
-    kept = [w for beta in (beta1, beta2, 0.9, 0.99) for w in weights(beta)] + [(beta1, 1 - beta2), (beta2, 1 - beta1)]
-    return any(interpolates(steps, g, *pair) for pair in used) or any(sums(steps, g, w) for w in kept)
+    zero = torch.zeros_like(g[0])
+    m = momenta_of(g, beta2, 1 - beta2, zero)[:-1]
+    kept = [w for beta in (*betas, 0.9, 0.99) for w in weights(beta)]
+    near = disagreement(steps, beta1 * m + (1 - beta1) * g) < 0.14
+    return near or any(goes_like(steps, momenta_of(g, *w, zero)[:-1]) for w in kept)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -588,14 +597,13 @@ class Update:
         )
 
     def begun(self, found: Lists) -> bool:
-        """Whether parameters or some momenta are right but for the weights: else nothing can be said of the rest."""
+        """Whether parameters or some momenta are right but for weights or signs: else nothing can be said of the rest."""
         params, _, momenta = found
+        some = [w for beta in self.options[1] for w in weights(beta)]
         return any(
             all(close(new, right, 1e-4) for new, right in zip(params, self.params(*w), strict=True))
-            or any(close(new, right, 1e-4) for new, right in zip(momenta, self.momenta(*w), strict=True))
-            for beta in self.options[1]
-            for w in weights(beta)
-        )
+            for w in [*some, *((-old, -new) for old, new in some)]
+        ) or any(close(new, right, 1e-4) for w in some for new, right in zip(momenta, self.momenta(*w), strict=True))
 
 
 BEGUN = "neither the parameters nor the momenta of the lists become what they should, or nearly: until then, nothing else can be judged"
