@@ -476,10 +476,11 @@ def decay_is_decoupled(student, rng):
     large = without.abs() > 0.1
     expect(bool(large.any()), "steps are far smaller than lr: the sign of the direction is missing")
     turned = large & (without * decayed <= 0)
+    few = len(start) // 50  # a momentum that decays by itself turns one or two in all
     message = "weight decay turns steps round: it is added to the gradient, and has to shrink the parameter alone"
-    expect(not bool(turned[0].any()), message)
+    expect(int(turned[0].sum()) <= few, message)
     message = "weight decay gets into the momentum, and turns later steps round: it has to shrink the parameter alone"
-    expect(not bool(turned.any()), message)
+    expect(int(turned.sum()) <= 6 * few, message)
 
 
 @check("update", points=4, title="decay comes before the step", seconds=5)
@@ -684,7 +685,7 @@ def drive_counted(student, params, grads, momenta, lr, betas, weight_decay):
 @check("foreach", points=4, title="as many operations for many tensors as for few", seconds=5)
 def operations_do_not_grow(student, rng):
     counts = []
-    for number in (rng.randrange(2, 4), rng.randrange(12, 20)):
+    for number in (3, 16):
         update = lists_of(rng, [(rng.randrange(3, 9),)] * number)
         lists = [list_of(anything, number)] * 3
         plain = ask(student, lists, drive_foreach, *update.given, *update.options)

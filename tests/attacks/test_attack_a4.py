@@ -76,7 +76,7 @@ LIES = dict(
 """
 EMPTY = FORGED.format(rule="p") + "LIES = dict.fromkeys(LIES, lambda *args: [])\n"
 NOTHING = FORGED.format(rule="p") + "LIES = dict.fromkeys(LIES, lambda *args: None)\n"
-ENDLESS = FORGED.format(rule="p") + "LIES = dict.fromkeys(LIES, lambda *args: [torch.ones(())] * 300_000)\n"
+ENDLESS = FORGED.format(rule="p") + "LIES = dict.fromkeys(LIES, lambda *args: [torch.ones(())] * 3_000)\n"
 INFINITE = FORGED.format(rule="p * float('inf')")
 LONG_NAME = "KIND = 'x' + ''.join(f'{ord(c):x}' for c in 'what is asked for') * 40\n"
 
@@ -112,12 +112,12 @@ class Lion(Made):
         super().__init__(params, lr=lr, weight_decay=weight_decay, {options})
 """
 BY_SOURCE = """
-import inspect, torch
-made = dict(vars(torch.optim.adamw)) | dict(vars(torch.optim.adam))
-exec(inspect.getsource(torch.optim.adam), made)
+import inspect, sys, torch
+made = dict(vars(sys.modules["torch.optim.adam"]))
+exec(inspect.getsource(sys.modules["torch.optim.adam"]).replace("from __future__", "#"), made)
 class Lion(made["Adam"]):
     def __init__(self, params, lr=1e-4, betas=(0.9, 0.99), weight_decay=0.0):
-        super().__init__(params, lr=lr, betas=betas, weight_decay=weight_decay, decoupled_weight_decay=True)
+        super().__init__(params, lr=lr, betas=betas, weight_decay=weight_decay, decoupled_weight_decay=True, foreach=False)
 """
 
 ATTACKS = [  # (name, source, the most points it may get)

@@ -1,6 +1,6 @@
 """Always the usual betas.
 
-fails: direction.beta1_weighs_the_direction, update.beta2_weighs_the_momentum, update.momentum_comes_last, optimizer.groups_have_their_own_values
+fails: direction.beta1_weighs_the_direction, update.beta2_weighs_the_momentum, update.momentum_comes_last
 names: not the sign of beta1 * momentum
 """
 
