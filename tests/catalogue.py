@@ -1,4 +1,4 @@
-"""The catalogue of solutions: right, wrong and trivial answers to an assignment, judged by its checks.
+"""The catalogue of solutions: right, wrong, trivial and hollow answers to an assignment, judged by its checks.
 
 ``tests/solutions/aN_topic/`` holds them as plain Python. A file's name tells what it is: ``right_*`` gets full marks,
 ``trivial_*`` none, and ``wrong_*`` fails exactly the checks that its docstring lists::
@@ -6,7 +6,14 @@
     fails: train.ties_go_to_the_greatest_pair, train.whole_runs_agree
     names: ties are broken by first occurrence
 
-The message of the first check listed must hold the text after ``names:``. A line ``from _base import *`` stands for
+The message of the first check listed must hold the text after ``names:``. ``hollow_*`` solves nothing and pretends to:
+another algorithm by the right name, constants, what only looks different. It gets at most the points that its docstring
+grants, and says why when these are more than a few::
+
+    most: 14
+    because: it refuses bad arguments, which is asked for
+
+A line ``from _base import *`` stands for
 the text of ``_base.py``, so that `Solution.source` is always a submission that stands alone.
 """
 
@@ -38,6 +45,8 @@ class Solution:
     source: str
     fails: tuple[str, ...]
     names: str
+    most: float | None = None
+    because: str = ""
 
     @property
     def name(self) -> str:
@@ -45,7 +54,7 @@ class Solution:
 
     @property
     def kind(self) -> str:
-        """``right``, ``wrong`` or ``trivial``."""
+        """``right``, ``wrong``, ``trivial`` or ``hollow``."""
         return self.path.stem.split("_")[0]
 
 
@@ -62,7 +71,9 @@ def read_solution(path: Path) -> Solution:
     if BASE_LINE in text:
         text = text.replace(BASE_LINE, base.read_text(encoding="utf-8"))
     fails = tuple(part.strip() for part in field(docstring, "fails").split(",") if part.strip())
-    return Solution(path, text, fails, field(docstring, "names"))
+    most = field(docstring, "most")
+    because = field(docstring, "because")
+    return Solution(path, text, fails, field(docstring, "names"), float(most) if most else None, because)
 
 
 def solutions(assignment: str, kind: str = "") -> list[Solution]:

@@ -153,6 +153,23 @@ def test_the_reference_gets_full_marks(seed):
     assert judgement.score == 100
 
 
+def test_an_error_of_ones_own_that_is_a_valueerror_will_do():
+    source = named("right_in_parts").source + OWN_ERROR
+    assert judge(HIDDEN, catalogue.namespace(source), 0).failed == {}
+
+
+OWN_ERROR = """
+class BadArgument(ValueError):
+    pass
+
+
+class Lion(Lion):
+    def check_arguments(self, lr, betas, weight_decay):
+        if lr < 0 or weight_decay < 0 or not all(0 <= beta < 1 for beta in betas):
+            raise BadArgument("Lion")
+"""
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(40))
 def test_right_for_forty_more_seeds(seed):
@@ -319,7 +336,7 @@ def test_another_optimizer_by_the_name_of_lion_scores_nothing_in_the_worker(name
     assert sum(one.points for one in results) == 0
     assert any(f"torch.optim.{name}.step" in one.message for one in results), results
     judgement = judge(HIDDEN, catalogue.namespace(LIBRARY.format(name)), "worker")  # where it is not refused
-    assert judgement.score > 0
+    assert judgement.score == 0
 
 
 def test_every_optimizer_of_torch_is_refused():

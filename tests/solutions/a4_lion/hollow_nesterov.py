@@ -1,0 +1,11 @@
+"""SGD with Nesterov's momentum, by beta2.
+
+most: 0
+"""
+
+import torch
+
+
+class Lion(torch.optim.SGD):
+    def __init__(self, params, lr=1e-4, betas=(0.9, 0.99), weight_decay=0.0):
+        super().__init__(params, lr=lr, momentum=betas[1], weight_decay=weight_decay, nesterov=True, foreach=False)
