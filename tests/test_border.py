@@ -156,6 +156,8 @@ def test_a_table_of_hostile_names_has_one_line_each(text):
 SOURCE = """
 NAMES = ("double", "halve")
 TIES = "the lexicographically greater pair wins"
+NUMBER = "use -inf"
+NAN = f"NaN: {NUMBER}; and {NAMES[1]}'s"
 def judge(kind, name, number):
     expect(kind == "ValueError", f"{name} raised {kind}: raise a ValueError that says what is wrong")
     expect(number == 3, f"ties are broken wrongly: {TIES}; {number} of {name} are right")
@@ -168,6 +170,7 @@ def judge(kind, name, number):
         "double raised TypeError: raise a ValueError that says what is wrong",
         "ties are broken wrongly: the lexicographically greater pair wins; 12 of halve are right",
         "the lexicographically greater pair wins",
+        "NaN: use -inf; and halve's ties are broken wrongly",
     ],
 )
 def test_a_message_of_the_source_is_left_as_it_is(message):

@@ -141,7 +141,8 @@ MOST_LOOSE = 60  # letters between them: names, short numbers
 MOST_DIGITS = 6  # of all these numbers together
 DIGITS = 3  # of one that the source does not hold
 ATOM = r"\w+"
-TOKEN = re.compile(rf"""[(\["'`]{{0,3}}{ATOM}(?:[./=-]{ATOM}){{0,3}}[)\]"'`.,:;?!]{{0,4}}""")
+PUNCTUATION = "()[]\"'`.,:;?!"
+TOKEN = re.compile(rf"""[(\["'`]{{0,3}}{ATOM}(?:[./='-]{ATOM}){{0,3}}[)\]"'`.,:;?!]{{0,4}}""")
 
 
 def own(message: str, source: str, also: Iterable[str] = ()) -> str:
@@ -160,7 +161,8 @@ def _own(message: str, source: str, also: tuple[str, ...]) -> str:
     words, strings = said_by(source, also)
 
     def is_ours(token: str) -> bool:
-        if token in strings:
+        bare = token.strip(PUNCTUATION)
+        if token in strings or (bare in strings and len(token) - len(bare) <= 4):
             return True
         atoms = re.findall(ATOM, token) if TOKEN.fullmatch(token) else [""]
         return all(atom in words or atom in KNOWN_KINDS or is_short_number(atom) for atom in atoms)
