@@ -213,9 +213,7 @@ def test_a_lost_seed_is_not_replaced_in_silence(small_course):
 
 
 @linux
-@pytest.mark.parametrize(
-    "content", [b"", b"\n", b"0123", b"\xff" * 32, b"g" * 32, b"0" * 33, b"0" * 31, b"../../../../../../../../../../x"]
-)
+@pytest.mark.parametrize("content", [b"", b"\n", b"0123", b"\xff" * 32, b"\0" * 32, b"a line\nand another", b"x" * 201])
 def test_a_damaged_seed_is_told(small_course, content):
     verdicts.course_seed(small_course)
     (small_course / ".secret" / "seed").write_bytes(content)

@@ -368,11 +368,12 @@ def course_seed(course: Path) -> str:
         seed = path.read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError):
         seed = ""
-    if not is_hex(seed, SEED_DIGITS):
-        raise CourseError(f"{path} is damaged: it must hold {SEED_DIGITS} hexadecimal digits. {BACK}")
+    if len(seed) < LEAST_SEED or not is_line(seed):
+        raise CourseError(f"{path} is damaged: it must hold one line of {LEAST_SEED} letters or more. {BACK}")
     return seed
 
 
+LEAST_SEED = 8  # letters of a seed; ours have 32, and one may be chosen by hand
 BACK = (
     "Put it back from a copy (each kept verdict in verdicts/ names it, as the seed of its provenance), or make a new one "
     "with `cs336lite seed --renew`: then everything is judged anew"
