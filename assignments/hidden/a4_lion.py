@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from cs336lite.course.answers import anything, ask, close, like, list_of, same
-from cs336lite.course.spec import Fail, StudentError, check, drawn, expect
+from cs336lite.course.spec import Fail, StudentError, check, drawn, expect, known_kind
 
 WARM = ("torch", "einops", "jaxtyping", "torch.utils._python_dispatch")  # imported once, before a worker forks
 OPTIMIZERS = (
@@ -280,20 +280,23 @@ NO_LION = (
 )
 
 
-def look_for_a_lion(student, question: Question) -> list[Kind]:
-    """The kinds of algorithm that step as this solution does, or exactly against that. Raises Fail when it is no Lion."""
+def look_for_a_lion(student, question: Question) -> list[Kind] | str:
+    """The kinds of algorithm that step as this solution does, or exactly against that; or why it is no Lion."""
     rows = [[gradient] for gradient in question.gradients]
     options = {"lr": LR, "betas": question.betas, "weight_decay": 0.0}
     seen = run(student, [question.start], rows, options)
     steps, g = torch.stack([row[0].double() for row in seen]).diff(dim=0), question.gradients.double()
-    expect(bool((steps.abs() > 1e-7).any()), STILL)
+    if not bool((steps.abs() > 1e-7).any()):
+        return STILL
     if not follows_a_momentum(steps, g, question.betas):
-        expect(even(steps) and goes_like(steps, g), NO_LION)
+        if not (even(steps) and goes_like(steps, g)):
+            return NO_LION
         # the sign of the gradient alone: still a Lion with a mistake when it keeps a momentum
         form = list_of(like(question.start, dtype=None), least=0, most=20)
         kept = ask(student, form, drive_kept, question.start, list(question.gradients), options)
         m = momenta_of(g, question.betas[1], 1 - question.betas[1], torch.zeros_like(g[0]))[-1]
-        expect(any(close(one, m, 1e-4, 1e-4) for one in kept), ALONE.format("gradient"))
+        if not any(close(one, m, 1e-4, 1e-4) for one in kept):
+            return ALONE.format("gradient")
     found = torch.where(steps.abs() < 1e-7, 0.0, steps.sign()).to(torch.int8)
     alike = [(question.answers == way).flatten(1).all(1) for way in (found, -found)]
     return [kind for kind, one, other in zip(KINDS, *alike, strict=True) if one or other]
@@ -310,10 +313,7 @@ def expect_a_lion(student, rng: random.Random) -> list[Kind]:
     """
     question = random.Random(rng.getrandbits(64))
     if student not in looked:
-        try:
-            looked[student] = look_for_a_lion(student, telling(question))
-        except Fail as failure:
-            looked[student] = str(failure)
+        looked[student] = look_for_a_lion(student, telling(question))
     found = looked[student]
     if isinstance(found, str):
         raise Fail(found)
@@ -1013,9 +1013,6 @@ def drive_arguments(student, start, gradient, cases):
     return found
 
 
-RAISED = ("AssertionError", "AttributeError", "Exception", "IndexError", "KeyError", "RuntimeError", "TypeError")
-
-
 @check("optimizer", points=4, title="arguments that make no sense", seconds=5)
 def bad_arguments_are_refused(student, rng):
     expect_a_lion(student, rng)
@@ -1041,8 +1038,7 @@ def bad_arguments_are_refused(student, rng):
     expect(stays, "a learning rate of 0 is allowed, and then parameters stay as they are")
     for kind, (_, what) in zip(kinds[4:], bad, strict=True):
         expect(kind != "nothing", f"{what} is accepted: raise a ValueError when the optimizer is made")
-        raised = kind if kind in RAISED else "something else"
-        expect(kind == "ValueError", f"{what} must raise a ValueError, and raises {raised}")
+        expect(kind == "ValueError", f"{what} must raise a ValueError, and raises {known_kind(kind)}")
 
 
 def drive_non_leaf(student, start, gradient):
