@@ -87,6 +87,7 @@ class Limited:
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     stderr=self.said,
+                    env={**os.environ, "OMP_NUM_THREADS": "1"},  # one processor each: several work at once
                 )
             except OSError as error:
                 ours.close()
