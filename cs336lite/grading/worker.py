@@ -136,6 +136,9 @@ def name_by_handle(held: list[str], reach: Callable[[str, list[str]], str]) -> N
     """Let imports and the standard library name what is held as it can be reached."""
     for folders in [sys.path, *(module.__path__ for module in sys.modules.values() if hasattr(module, "__path__"))]:
         folders[:] = [reach(folder, held) for folder in folders]
+    for module in sys.modules.values():
+        if isinstance(getattr(module, "__file__", None), str):
+            module.__file__ = reach(module.__file__, held)
     os.environ["MPLCONFIGDIR"] = reach(os.environ["MPLCONFIGDIR"], held)
     realpath = os.path.realpath
 
