@@ -14,7 +14,8 @@ grants, and says why when these are more than a few::
     because: it refuses bad arguments, which is asked for
 
 A line ``from _base import *`` stands for
-the text of ``_base.py``, so that `Solution.source` is always a submission that stands alone.
+the text of ``_base.py``, and ``_hollow`` for that of ``_hollow.py``, so that `Solution.source` is always a submission that
+stands alone.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from cs336lite.course.spec import CheckResult, LocalStudent, Spec, load_spec
 
 ROOT = Path(__file__).resolve().parent.parent
 BASE_LINE = "from _base import *\n"
+SHARED = re.compile(r"^from (_\w+) import \*\n", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -67,9 +69,7 @@ def field(docstring: str, key: str) -> str:
 def read_solution(path: Path) -> Solution:
     text = path.read_text(encoding="utf-8")
     docstring = ast.get_docstring(ast.parse(text)) or ""
-    base = path.parent / "_base.py"
-    if BASE_LINE in text:
-        text = text.replace(BASE_LINE, base.read_text(encoding="utf-8"))
+    text = SHARED.sub(lambda line: (path.parent / f"{line[1]}.py").read_text(encoding="utf-8"), text)
     fails = tuple(part.strip() for part in field(docstring, "fails").split(",") if part.strip())
     most = field(docstring, "most")
     because = field(docstring, "because")
