@@ -153,7 +153,7 @@ def test_a_cell_that_goes_wrong_takes_nothing_with_it(worker, demo, where):
 
 
 def test_what_goes_wrong_again_and_again_has_an_end(worker):
-    cells = tuple((str(n), "import os\nos._exit(0)") for n in range(40)) + (("f", "def f(): return 1"),)
+    cells = (*tuple((str(n), "import os\nos._exit(0)") for n in range(40)), ("f", "def f(): return 1"))
     with worker.student(cells) as student:
         for _ in range(3):
             student.begin(1)
