@@ -5,17 +5,19 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import nbformat
 import pytest
 
-from cs336lite.grading.client import Budget
-from cs336lite.grading.submission import read_submission, structure_of_source
-from cs336lite.grading.verdicts import Judge
+from cs336lite.course.spec import load_spec
+from cs336lite.grading.client import Budget, Worker
+from cs336lite.grading.places import said
+from cs336lite.grading.submission import Submission, read_submission, structure_of_source
+from cs336lite.grading.verdicts import Judge, needs_of
 
-ROOT = Path(__file__).resolve().parents[1]
+COURSE = Path(__file__).resolve().parents[1] / "assignments"
 ASSIGNMENTS = ("a1_bpe", "a2_attention", "a3_rope", "a4_lion", "a5_moe_router")
 QUICK = "a2_attention"  # the assignment in which every style is tried in each run of the tests
 BUDGET = Budget(load_seconds=6.0, idle_seconds=6.0)  # demonstrations that never end are many here
@@ -42,6 +44,14 @@ CASES = [
 ]
 
 
+def submission_in(make: Callable, assignment: str, folder: Path) -> Submission:
+    """The right solution in one style, written to a file and read from it."""
+    made = make(source_notebook(COURSE, assignment), assignment)
+    path = folder / ("bob.py" if isinstance(made, str) else f"{assignment}.ipynb")
+    path.write_text(made if isinstance(made, str) else nbformat.writes(made), encoding="utf-8", newline="")
+    return read_submission(path, structure_of_source(COURSE / "source" / assignment / f"{assignment}.ipynb"))
+
+
 @pytest.fixture(scope="module")
 def judges() -> Iterator[dict[str, Judge]]:
     found: dict[str, Judge] = {}
@@ -52,14 +62,26 @@ def judges() -> Iterator[dict[str, Judge]]:
 
 @pytest.mark.parametrize("assignment, style", CASES)
 def test_right_work_keeps_its_points(judges, tmp_path, assignment, style):
-    course = ROOT / "assignments"
     if assignment not in judges:
-        judges[assignment] = Judge(course, assignment, keep=False)
+        judges[assignment] = Judge(COURSE, assignment, keep=False)
         judges[assignment].budget = BUDGET
-    made = STYLES[style](source_notebook(course, assignment), assignment)
-    path = tmp_path / ("bob.py" if isinstance(made, str) else f"{assignment}.ipynb")
-    path.write_text(made if isinstance(made, str) else nbformat.writes(made), encoding="utf-8", newline="")
-    structure = structure_of_source(course / "source" / assignment / f"{assignment}.ipynb")
-    verdict = judges[assignment].judge(read_submission(path, structure))
+    verdict = judges[assignment].judge(submission_in(STYLES[style], assignment, tmp_path))
     assert verdict.problem == ""
     assert {check.id: check.message for check in verdict.checks if not check.passed} == {}
+
+
+@pytest.fixture(scope="module")
+def worker() -> Iterator[Worker]:
+    with Worker(needs_of(load_spec(COURSE / "hidden" / f"{QUICK}.py"))) as worker:
+        yield worker
+
+
+RUNS_WHOLE = [style for style in STYLES if not style.startswith(("demo", "colab", "file with", "file that"))]
+
+
+@pytest.mark.parametrize("style", RUNS_WHOLE)
+def test_every_statement_runs_as_it_did_for_the_student(worker, tmp_path, style):
+    submission = submission_in(STYLES[style], QUICK, tmp_path)
+    with worker.student(submission.cells, submission.name) as student:
+        student.ensure_loaded()
+        assert [said(trouble, submission.cells) for trouble in student.troubles] == []
