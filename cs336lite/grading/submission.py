@@ -32,7 +32,10 @@ MAX_TEXT = 1 << 20  # characters of markdown in all cells together; what is beyo
 MAX_NAME = 200  # characters of a cell's name
 # what begins markup in markdown, a picture, or a link that leads elsewhere than to a web page
 LIVELY = re.compile(r"<(?=[A-Za-z/!?])|!(?=\[)|\](?=\((?!https?://))|\](?=[\[:])")
-KINDS = ("code", "markdown")  # raw cells say nothing that is judged or shown
+KINDS = ("code", "markdown", "raw")
+NUMBER = "cs336lite"  # the key of a cell's metadata that holds its number in the notebook as it was handed in
+# where an editor marks the cells of a plain file: such a file was a notebook, and ran as one
+MARKED = re.compile(r"(?m)^#\s?(?:%%|In\s?\[[\d ]*\]|COMMAND -{5,})")
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,8 @@ class SubmittedNotebook:
 class Submission:
     """What is judged: ``cells`` are ``(label, source)``; ``name`` is the module's ``__name__``.
 
-    A label is what a message calls a cell: its exercise, or its number in the notebook.
+    A label is what a message calls a cell: its exercise, or its number in the notebook as it was handed in. That of a plain
+    file is empty: its lines are told alone.
 
     ``problem`` says why nothing can be judged; ``notes`` say what was put right without a loss of points.
     """
@@ -107,20 +111,26 @@ def read_submission(path: Path, structure: Iterable[StructureCell] = ()) -> Subm
     """The submission in an ``.ipynb`` or a plain ``.py``. Raises CourseError, see `read_notebook`."""
     notebook, problem = read_notebook(path)
     if path.suffix == ".py":
-        return Submission(problem=problem) if problem else Submission((("1", notebook.cells[0].source),), "submission")
+        return Submission(problem=problem) if problem else submission_of_file(notebook.cells[0].source)
     if problem:
         return Submission(problem=problem)
     clean, notes = normalise(notebook, structure)
     return submission_of(clean, notes)
 
 
+def submission_of_file(source: str) -> Submission:
+    """The submission in a plain file: an exported notebook, or a module that is imported, as CS336's own tests do."""
+    return Submission((("", source),), "__main__" if MARKED.search(source) else "submission")
+
+
 def submission_of(clean: NotebookNode, notes: Iterable[str] = ()) -> Submission:
     """The submission in a normalised notebook: its code cells, less those that the course locked."""
     cells = []
-    for number, cell in enumerate(clean.cells, 1):
+    for cell in clean.cells:
         known = cell.metadata.get("nbgrader", {})
         if cell.cell_type == "code" and not known.get("locked", False):
-            cells.append((f"`{known['grade_id']}`" if "grade_id" in known else str(number), cell.source))
+            number = str(cell.metadata.get(NUMBER, ""))
+            cells.append((f"`{known['grade_id']}`" if "grade_id" in known else number, cell.source))
     if sum(len(source) for _, source in cells) > MAX_SOURCE:
         return Submission(problem=f"the code cells hold more than {MAX_SOURCE} characters", notes=tuple(notes))
     return Submission(tuple(cells), notes=tuple(notes))
@@ -293,12 +303,20 @@ def normalise(notebook: SubmittedNotebook, structure: Iterable[StructureCell]) -
     make_cell = {"code": new_code_cell, "markdown": new_markdown_cell}
     known = {cell.name: cell for cell in structure}
     last = {cell.name: index for index, cell in enumerate(notebook.cells)}
+    # of copies, those that are still code count before those that were put aside as text
+    last |= {
+        c.name: i for i, c in enumerate(notebook.cells) if c.name in known and c.cell_type == known[c.name].cell_type
+    }
     notes: dict[str, None] = {}  # in order, each once
     cells, placed = [], set()
     for index, cell in enumerate(notebook.cells):
         source, template = cell.source, known.get(cell.name)
+        if template is not None and cell.cell_type != template.cell_type and last[cell.name] != index:
+            template = None
+        number = {NUMBER: index + 1}
         if template is None:
-            cells.append((None, make_cell[cell.cell_type](harmless(cell))))
+            if cell.cell_type in make_cell:  # a raw cell says nothing that is judged or shown
+                cells.append((None, make_cell[cell.cell_type](harmless(cell), metadata=number)))
             continue
         name, make = cell.name, make_cell[template.cell_type]
         if template.locked:
@@ -310,8 +328,10 @@ def normalise(notebook: SubmittedNotebook, structure: Iterable[StructureCell]) -
             source = template.source
         elif last[name] != index:
             notes[f"cell `{name}` occurs more than once: all copies were run, in order"] = None
-            cells.append((None, make(harmless(cell))))
+            cells.append((None, make(harmless(cell), metadata=number)))
             continue
+        elif cell.cell_type != template.cell_type == "code":
+            notes[f"cell `{name}` was {cell.cell_type}: it was made code again"] = None
         placed.add(name)
         shown = source if template.locked else harmless(SubmittedCell(template.cell_type, source, name))
         cells.append((name, make(shown, metadata=template.metadata())))

@@ -25,7 +25,7 @@ NOBODY = 65534
 FIRST_STRANGER, STRANGERS = 1_900_000_000, 64  # no user of any machine has such a number; so many for a process
 PACKAGE_FOLDERS = ("site-packages", "dist-packages")
 SHUT_PACKAGES = frozenset({"scipy", "triton"})  # lectures need them and no assignment does: each has a softmax
-PROGRAMS = ("worker.py", "jail.py", "refusal.py", "wire.py")  # the untrusted side; each loads without the package
+PROGRAMS = ("worker.py", "cells.py", "jail.py", "refusal.py", "shell.py", "wire.py")  # untrusted; no package needed
 
 LECTURE_MODULES = {
     "a2_attention": ("tokenizer", "accounting"),
