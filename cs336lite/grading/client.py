@@ -521,6 +521,8 @@ class RemoteStudent:
         """What to do about an exception. A name that the child tells is repeated only if this side knows it too."""
         if kind == "LibraryCall" and detail in self.worker.needs.refused:
             return f": `{detail.strip('*_')}` is what this exercise asks you to write"
+        if isinstance(detail, str) and detail in surroundings.GRADED_WITHOUT:
+            return f": {surroundings.GRADED_WITHOUT[detail]}"
         shut = (*surroundings.shut_modules(), *self.worker.absent)
         if kind == "ModuleNotFoundError" and isinstance(detail, str) and detail in shut:
             return f": `{detail}` is not there when work is graded; write what you need of it"

@@ -25,7 +25,17 @@ NOBODY = 65534
 FIRST_STRANGER, STRANGERS = 1_900_000_000, 64  # no user of any machine has such a number; so many for a process
 PACKAGE_FOLDERS = ("site-packages", "dist-packages")
 SHUT_PACKAGES = frozenset({"scipy", "triton"})  # lectures need them and no assignment does: each has a softmax
-PROGRAMS = ("worker.py", "jail.py", "refusal.py", "wire.py")  # the untrusted side; each loads without the package
+STAND_INS = ("processes", "pools", "queues", "turns")
+"""What stands in for what the jail has not: the modules ``pretend_*.py``."""
+PROGRAMS = ("worker.py", "jail.py", "refusal.py", "wire.py", *(f"pretend_{name}.py" for name in STAND_INS))
+"""The untrusted side; each loads without the package."""
+
+GRADED_WITHOUT = {
+    "processes": "no program can be started when work is graded, and no process but those of `multiprocessing`",
+    "files": "when work is graded, files can be written beside the notebook and in the temporary folder, nowhere else",
+    "the file": "when work is graded, the only files are Python's, those that a check gives, and what your code wrote",
+}
+"""What a stand-in may refuse, and what is said of it."""
 
 LECTURE_MODULES = {
     "a2_attention": ("tokenizer", "accounting"),
