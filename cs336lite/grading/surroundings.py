@@ -25,7 +25,7 @@ NOBODY = 65534
 FIRST_STRANGER, STRANGERS = 1_900_000_000, 64  # no user of any machine has such a number; so many for a process
 PACKAGE_FOLDERS = ("site-packages", "dist-packages")
 SHUT_PACKAGES = frozenset({"scipy", "triton"})  # lectures need them and no assignment does: each has a softmax
-STAND_INS = ("processes", "pools", "queues", "turns")
+STAND_INS = ("files", "processes", "pools", "queues", "torch", "turns")
 """What stands in for what the jail has not: the modules ``pretend_*.py``."""
 PROGRAMS = ("worker.py", "jail.py", "refusal.py", "wire.py", *(f"pretend_{name}.py" for name in STAND_INS))
 """The untrusted side; each loads without the package."""

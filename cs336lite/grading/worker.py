@@ -67,15 +67,19 @@ def main() -> None:
         options = json.load(file)
     sys.path.insert(0, here)
     import jail  # beside this file, loaded without the package
-    import pretend_processes
+    import pretend_files
+    import pretend_torch
     import refusal
     import wire
 
+    fork = os.fork
+    pretend_files.install()
+    import pretend_processes  # after that: it imports what keeps functions of `os`
+
+    pretend_processes.install()
     sys.path.remove(here)
     sys.path[:] = options["path"] + sys.path
     sys.argv[1:] = []
-    fork = os.fork
-    pretend_processes.install()
     held = options["held"]
     jail.hold(held)
     name_by_handle(held, jail.reach)
@@ -89,13 +93,7 @@ def main() -> None:
         torch = sys.modules["torch"]
         torch.ones(1).half() * torch.ones(1)
         torch.backends.cpu.get_cpu_capability()
-        # each of these methods would import torch._dynamo at its first call: 5 s, and packages that the jail shuts
-        for method in vars(torch.optim.Optimizer).values():
-            if hasattr(method, "__wrapped__"):
-                method.__wrapped__.__dynamo_disable = method.__wrapped__
-        if "torch._dynamo" not in sys.modules:  # and so would torch.func, for this alone
-            off = types.SimpleNamespace(_disable=contextlib.nullcontext)
-            torch._dynamo = types.SimpleNamespace(compiled_autograd=off)
+        pretend_torch.install(torch)
     if options["refused"]:
         refusal.refuse(options["refused"], options["packages"])
     sys.modules.update(dict.fromkeys(options["absent"]))  # None: an import fails, and says which module is missing
