@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cs336lite.course import beforehand
 from cs336lite.course.spec import StudentError, known_kind
 from cs336lite.grading import bubblewrap, jail, surroundings, wire
 from cs336lite.scratch import Scratch, sweep
@@ -523,7 +524,7 @@ class RemoteStudent:
             return f": `{detail.strip('*_')}` is what this exercise asks you to write"
         if isinstance(detail, str) and detail in surroundings.GRADED_WITHOUT:
             return f": {surroundings.GRADED_WITHOUT[detail]}"
-        shut = (*surroundings.shut_modules(), *self.worker.absent)
+        shut = (*surroundings.shut_modules(), *self.worker.absent, *beforehand.ABSENT)
         if kind == "ModuleNotFoundError" and isinstance(detail, str) and detail in shut:
             return f": `{detail}` is not there when work is graded; write what you need of it"
         return ""
