@@ -173,6 +173,9 @@ class Shut:
     def find_spec(self, name: str, path: object = None, target: object = None) -> object:
         return None if name.partition(".")[0] in self.names else self.finder.find_spec(name, path, target)
 
+    def __getattr__(self, name: str) -> object:  # `importlib.metadata` asks for distributions
+        return getattr(self.finder, name)
+
 
 def receive(control: socket.socket) -> tuple[bytes, list[int]]:
     """A control message and the file descriptors that came with it."""
