@@ -66,17 +66,18 @@ def main() -> None:
     with open(os.path.join(here, "options.json"), encoding="utf-8") as file:
         options = json.load(file)
     sys.path.insert(0, here)
-    import jail  # beside this file, loaded without the package
-    import pretend_files
+    import pretend_files  # this and the following lie beside this file, and are loaded without the package
+
+    fork = os.fork
+    pretend_files.install()  # before anything is imported that keeps functions of `os`
+    import pretend_processes
+
+    pretend_processes.install()
+    import jail
     import pretend_torch
     import refusal
     import wire
 
-    fork = os.fork
-    pretend_files.install()
-    import pretend_processes  # after that: it imports what keeps functions of `os`
-
-    pretend_processes.install()
     sys.path.remove(here)
     sys.path[:] = options["path"] + sys.path
     sys.argv[1:] = []
