@@ -17,9 +17,9 @@ import subprocess
 import tempfile
 import textwrap
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -53,11 +53,19 @@ class Budget:
 @dataclass(frozen=True)
 class Needs:
     """What an assignment asks of a worker: modules to import once, library functions that must raise (see `refusal`),
-    and modules of the course that may be imported."""
+    and modules of the course that may be imported. ``named`` are to be imported once a submission names them."""
 
     warm: tuple[str, ...] = ()
     refused: tuple[str, ...] = ()
     modules: tuple[str, ...] = ()
+    named: tuple[str, ...] = ()
+
+    def of(self, cells: Iterable[tuple[str, str]]) -> Needs:
+        """What is needed when these cells are to run, too."""
+        new = [module for module in self.named if any(module in source for _, source in cells)]
+        return (
+            replace(self, warm=(*self.warm, *new), named=tuple(m for m in self.named if m not in new)) if new else self
+        )
 
 
 class WorkerFailure(BaseException):
@@ -593,6 +601,7 @@ class Meter:
     """Watches one question to a child: its processor time, the time it sleeps, the number of its threads."""
 
     PAUSE = 0.05
+    FIRST_PAUSE = 0.002  # most answers come sooner, and nothing need be looked at
 
     def __init__(self, pid: int, seconds: float, idle_seconds: float, threads: int) -> None:
         self.clock = (~pid << 3) | 2  # Linux: the processor-time clock of another process (see clock_getcpuclockid)
@@ -632,7 +641,7 @@ class Meter:
 
     def wait(self, channel: socket.socket, writing: bool = False) -> None:
         """Return when the channel is ready. Raises TooMuch when a limit is passed first."""
-        pause = 0.0
+        pause = self.FIRST_PAUSE
         while True:
             readers, writers = ([], [channel]) if writing else ([channel], [])
             readable, writable, _ = select.select(readers, writers, [], pause)

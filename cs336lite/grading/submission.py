@@ -16,13 +16,13 @@ import stat
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-import nbformat
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from typing import TYPE_CHECKING, Any
 
 from cs336lite.course.paths import CourseError
 from cs336lite.grading.limited import Exceeded, Failed, Limits, Lost, Shared
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
 
 MAX_FILE = 128 << 20  # bytes; outputs are dropped, but they have to be read
 MAX_SOURCE = 1 << 20  # characters in all cells together
@@ -32,7 +32,7 @@ MAX_TEXT = 1 << 20  # characters of markdown in all cells together; what is beyo
 MAX_NAME = 200  # characters of a cell's name
 # what begins markup in markdown, a picture, or a link that leads elsewhere than to a web page
 LIVELY = re.compile(r"<(?=[A-Za-z/!?])|!(?=\[)|\](?=\((?!https?://))|\](?=[\[:])")
-MAKE_CELL = {"code": new_code_cell, "markdown": new_markdown_cell}  # raw cells say nothing that is judged or shown
+KINDS = ("code", "markdown")  # raw cells say nothing that is judged or shown
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def read_submission(path: Path, structure: Iterable[StructureCell] = ()) -> Subm
     return submission_of(clean, notes)
 
 
-def submission_of(clean: nbformat.NotebookNode, notes: Iterable[str] = ()) -> Submission:
+def submission_of(clean: NotebookNode, notes: Iterable[str] = ()) -> Submission:
     """The submission in a normalised notebook: its code cells, less those that the course locked."""
     cells = []
     for number, cell in enumerate(clean.cells, 1):
@@ -229,7 +229,7 @@ def cells_of(data: dict[str, Any]) -> list[SubmittedCell] | None:
         for cell in cells
         if isinstance(cell, dict)
     )
-    return [cell for cell in found if cell.cell_type in MAKE_CELL]
+    return [cell for cell in found if cell.cell_type in KINDS]
 
 
 def read_json(path: Path) -> tuple[dict[str, Any], str]:
@@ -282,14 +282,15 @@ def grade_id(cell: dict[str, Any]) -> str | None:
     return name if isinstance(name, str) and len(name) <= MAX_NAME else None
 
 
-def normalise(
-    notebook: SubmittedNotebook, structure: Iterable[StructureCell]
-) -> tuple[nbformat.NotebookNode, list[str]]:
+def normalise(notebook: SubmittedNotebook, structure: Iterable[StructureCell]) -> tuple[NotebookNode, list[str]]:
     """A notebook with the released structure and the student's code, and notes on what was put right.
 
     Locked cells are restored, the first copy of each kept. Of a solution cell that occurs several times, all copies
     run and the last one keeps the name. Missing cells are added after the cell that they followed.
     """
+    from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook  # here: the processes that read need it not
+
+    make_cell = {"code": new_code_cell, "markdown": new_markdown_cell}
     known = {cell.name: cell for cell in structure}
     last = {cell.name: index for index, cell in enumerate(notebook.cells)}
     notes: dict[str, None] = {}  # in order, each once
@@ -297,9 +298,9 @@ def normalise(
     for index, cell in enumerate(notebook.cells):
         source, template = cell.source, known.get(cell.name)
         if template is None:
-            cells.append((None, MAKE_CELL[cell.cell_type](harmless(cell))))
+            cells.append((None, make_cell[cell.cell_type](harmless(cell))))
             continue
-        name, make = cell.name, MAKE_CELL[template.cell_type]
+        name, make = cell.name, make_cell[template.cell_type]
         if template.locked:
             if name in placed:
                 notes[f"cell `{name}` occurs more than once: its first copy counts"] = None
@@ -320,7 +321,7 @@ def normalise(
             notes[f"cell `{name}` was missing: it was added"] = None
             source = template.source if template.locked else "# this cell was missing from the submission\n"
             position = next((i + 1 for i, (n, _) in enumerate(cells) if n == previous), 0) if previous else 0
-            cells.insert(position, (name, MAKE_CELL[template.cell_type](source, metadata=template.metadata())))
+            cells.insert(position, (name, make_cell[template.cell_type](source, metadata=template.metadata())))
         previous = name
     if notebook.language != "python":
         notes["the notebook names another kernel: it was judged as Python 3"] = None
@@ -355,6 +356,8 @@ def kernel_language(notebook: dict[str, Any]) -> str:
 
 def structure_of_source(path: Path) -> list[StructureCell]:
     """The structure of a source notebook, for judging single files without a gradebook."""
+    import nbformat
+
     notebook = nbformat.read(path, as_version=4)
     found = []
     for cell in notebook.cells:

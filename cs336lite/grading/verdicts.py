@@ -191,13 +191,15 @@ def verdict_of(
 
 
 def needs_of(spec: Spec) -> Needs:
-    """What a spec asks of the worker, by its ``WARM`` modules and ``REFUSED`` library functions; and what it may have.
+    """What a spec asks of the worker, by its ``WARM`` modules, those that are warm ``WHERE_NAMED`` by a submission, and
+    ``REFUSED`` library functions; and what it may have.
 
     torch is warmed unless the spec says otherwise: its CUDA build takes 3 GiB of address space and a temporary file to
     import, which a submission does not have.
     """
     warm, refused = getattr(spec.module, "WARM", ("torch",)), getattr(spec.module, "REFUSED", ())
-    return Needs(tuple(warm), tuple(refused), surroundings.LECTURE_MODULES.get(spec.name, ()))
+    named = getattr(spec.module, "WHERE_NAMED", ())
+    return Needs(tuple(warm), tuple(refused), surroundings.LECTURE_MODULES.get(spec.name, ()), tuple(named))
 
 
 @functools.cache
