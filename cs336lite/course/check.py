@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from cs336lite import scratch
-from cs336lite.course import progress
+from cs336lite.course import beforehand, progress
 from cs336lite.course.border import plain
 from cs336lite.course.paths import (
     CourseError,
@@ -101,6 +101,7 @@ def check(
     results = run_checks(spec, LocalStudent(namespace), exercise)
     if "CS336LITE_BUILD" not in os.environ:  # a build is nobody's progress
         progress.record_checks(root, name, results)
+        beforehand.tell(solution or assignment_notebook(root, name))
     report = CheckReport(name, tuple(results))
     if "NBGRADER_VALIDATING" in os.environ and not report.passed:
         raise CourseError(repr(report))  # the Validate button looks for errors, and for nothing else

@@ -23,6 +23,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from cs336lite.course import beforehand
 from cs336lite.course.spec import StudentError, known_kind
 from cs336lite.grading import bubblewrap, jail, surroundings, wire
 from cs336lite.grading.places import (
@@ -600,7 +601,9 @@ class RemoteStudent:
         """What to do about an exception. A name that the child tells is repeated only if this side knows it too."""
         if kind == "LibraryCall" and detail in self.worker.needs.refused:
             return f": `{detail.strip('*_')}` is what this exercise asks you to write"
-        shut = (*surroundings.shut_modules(), *self.worker.absent)
+        if isinstance(detail, str) and detail in surroundings.GRADED_WITHOUT:
+            return f": {surroundings.GRADED_WITHOUT[detail]}"
+        shut = (*surroundings.shut_modules(), *self.worker.absent, *beforehand.ABSENT)
         if kind == "ModuleNotFoundError" and isinstance(detail, str) and detail in shut:
             return f": `{detail}` is not there when work is graded; write what you need of it"
         return ""

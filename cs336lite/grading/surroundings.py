@@ -25,7 +25,22 @@ NOBODY = 65534
 FIRST_STRANGER, STRANGERS = 1_900_000_000, 64  # no user of any machine has such a number; so many for a process
 PACKAGE_FOLDERS = ("site-packages", "dist-packages")
 SHUT_PACKAGES = frozenset({"scipy", "triton"})  # lectures need them and no assignment does: each has a softmax
-PROGRAMS = ("worker.py", "cells.py", "jail.py", "refusal.py", "shell.py", "wire.py")  # untrusted; no package needed
+MORE_PACKAGES = ("beartype", "hypothesis", "psutil", "pytest", "pyyaml")
+"""What `requirements.lock` brings besides, that people use and that holds no answer."""
+STAND_INS = ("files", "processes", "pools", "queues", "torch", "turns")
+"""What stands in for what the jail has not: the modules ``pretend_*.py``."""
+PROGRAMS = (
+    *("worker.py", "cells.py", "jail.py", "refusal.py", "shell.py", "wire.py"),
+    *(f"pretend_{name}.py" for name in STAND_INS),
+)
+"""The untrusted side; each loads without the package."""
+
+GRADED_WITHOUT = {
+    "processes": "no program can be started when work is graded, and no process but those of `multiprocessing`",
+    "files": "when work is graded, files can be written beside the notebook and in the temporary folder, nowhere else",
+    "the file": "when work is graded, the only files are Python's, those that a check gives, and what your code wrote",
+}
+"""What a stand-in may refuse, and what is said of it."""
 
 LECTURE_MODULES = {
     "a2_attention": ("tokenizer", "accounting"),
@@ -46,7 +61,7 @@ def site_folders() -> list[str]:
 def course_packages() -> frozenset[str] | None:
     """The names in the package folders that belong to what cs336lite depends on; None when that cannot be told."""
     found: dict[str, importlib.metadata.Distribution | None] = {}
-    todo = ["cs336lite"]
+    todo = ["cs336lite", *MORE_PACKAGES]
     while todo:
         name = re.sub(r"[-_.]+", "-", todo.pop()).lower()
         if name in found or name in SHUT_PACKAGES:
@@ -159,72 +174,8 @@ def environment(home: Path) -> dict[str, str]:
     }
 
 
-QUIET = {
-    "__init__": '''"""What notebooks import from the course, with nothing behind it: the grader does the judging."""
-
-
-class Nothing:
-    """Whatever a notebook asks of a picture: it can be called, and has every attribute and item; all are nothing too."""
-
-    def __call__(self, *args, **kwargs):
-        return self
-
-    def __getattr__(self, name):
-        if name.startswith("__"):
-            raise AttributeError(name)
-        return self
-
-    def __getitem__(self, key):
-        return self
-
-    def __iter__(self):
-        return iter(())
-
-
-def check(*args, **kwargs):
-    return None
-
-
-hint = status = export_solution = have = check
-''',
-    "plot": '''"""Pictures that are not drawn."""
-
-from cs336lite.course import Nothing
-
-COLORS = Nothing()
-
-
-def axes(*args, **kwargs):
-    return Nothing(), Nothing()
-
-
-def finish(*args, **kwargs):
-    return None
-''',
-    "measure": '''"""Measurements that are not made: what is told here would be read by nobody."""
-
-
-def reveal(*args, **kwargs):
-    return None
-
-
-def best_seconds(*functions, **kwargs):
-    return [1.0 for _ in functions]
-''',
-    "data": '''"""Texts to try things out with; short ones, for trying out is not judged."""
-
-SEPARATOR = "<|endoftext|>"
-
-
-def technical_text():
-    return "A tensor holds numbers of one type. Returns a new tensor with the same data, but of another shape.\\n" * 8
-
-
-def chinese_passage():
-    return "语言模型读一段文字，再猜下一个词。读得多了，它就猜得准一些。\\n" * 8
-''',
-}
-"""The modules of ``cs336lite.course`` that notebooks of assignments import, as they are when work is graded."""
+QUIET = Path(__file__).with_name("quiet")
+"""The tools of the course, ``cs336lite.course``, as they are when work is graded."""
 
 
 def lecture_modules(names: Iterable[str]) -> list[Path]:
@@ -248,11 +199,9 @@ def prepare(folder: Path, modules: Iterable[str] = ()) -> None:
     for name in PROGRAMS:
         shutil.copy(Path(__file__).with_name(name), folder / "worker" / name)
     package = folder / "library" / "cs336lite"
-    (package / "course").mkdir(parents=True)
+    shutil.copytree(QUIET, package / "course", ignore=shutil.ignore_patterns("__pycache__"))
     for module in lecture_modules(modules):
         shutil.copy(module, package / module.name)
-    for name, text in QUIET.items():
-        (package / "course" / f"{name}.py").write_text(text, encoding="utf-8")
 
 
 def open_up(folder: Path) -> None:

@@ -59,8 +59,16 @@ def main() -> None:
     with open(os.path.join(here, "options.json"), encoding="utf-8") as file:
         options = json.load(file)
     sys.path.insert(0, here)
-    import cells  # beside this file, loaded without the package
+    import pretend_files  # this and the following lie beside this file, and are loaded without the package
+
+    fork = os.fork
+    pretend_files.install()  # before anything is imported that keeps functions of `os`
+    import pretend_processes
+
+    pretend_processes.install()
+    import cells
     import jail
+    import pretend_torch
     import refusal
     import shell
     import wire
@@ -81,13 +89,7 @@ def main() -> None:
         torch = sys.modules["torch"]
         torch.ones(1).half() * torch.ones(1)
         torch.backends.cpu.get_cpu_capability()
-        # each of these methods would import torch._dynamo at its first call: 5 s, and packages that the jail shuts
-        for method in vars(torch.optim.Optimizer).values():
-            if hasattr(method, "__wrapped__"):
-                method.__wrapped__.__dynamo_disable = method.__wrapped__
-        if "torch._dynamo" not in sys.modules:  # and so would torch.func, for this alone
-            off = types.SimpleNamespace(_disable=contextlib.nullcontext)
-            torch._dynamo = types.SimpleNamespace(compiled_autograd=off)
+        pretend_torch.install(torch)
     reader = cells.Reader(cells.load_transformer(), shell.RUN_PYTHON)
     if options["refused"]:
         refusal.refuse(options["refused"], options["packages"])
@@ -106,7 +108,7 @@ def main() -> None:
         if message.startswith(b"spawn "):
             memory, threads, folder = message[6:].split(b" ", 2)
             channel = socket.socket(fileno=handles[0])
-            pid = os.fork()
+            pid = fork()
             if pid == 0:
                 os.setsid()
                 ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)  # never outlive the worker
@@ -174,6 +176,9 @@ class Shut:
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> object:
         return None if name.partition(".")[0] in self.names else self.finder.find_spec(name, path, target)
+
+    def __getattr__(self, name: str) -> object:  # `importlib.metadata` asks for distributions
+        return getattr(self.finder, name)
 
 
 def receive(control: socket.socket) -> tuple[bytes, list[int]]:
@@ -281,6 +286,8 @@ def detail(error: BaseException) -> str:
     name = getattr(error, "name", "") if isinstance(error, (MissingName, ModuleNotFoundError)) else ""
     if type(error).__name__ == "LibraryCall":
         name = getattr(error, "entry", "")
+    if isinstance(error, OSError):
+        name = getattr(error, "graded_without", "")  # what a stand-in refuses, as it names it
     return name if isinstance(name, str) else ""
 
 

@@ -68,7 +68,17 @@ CASES = [
             "import matplotlib; return matplotlib.get_configdir()"),
     leaving("plot-folder", "os.mkdir(os.environ['MPLCONFIGDIR'] + '/left'); return True"),
     leaving("plot-link", "os.symlink('/dev/null', os.environ['MPLCONFIGDIR'] + '/matplotlibrc'); return True"),
-    leaving("working-folder", "open('left-by-the-arena', 'w'); return True"),
+    # what Python's `open` writes there is kept in memory, so the kernel is asked
+    leaving("working-folder", "return libc.open(b'left-by-the-arena', os.O_CREAT | os.O_RDWR, 0o600) >= 0",
+            "open('left-by-the-arena', 'w').write('x'); return open('left-by-the-arena').read() == 'x'"),
+    leaving("temporary-of-tempfile",
+            "path = os.path.join(tempfile.gettempdir(), 'left').encode(); return libc.open(path, os.O_CREAT | os.O_RDWR, 0o600) >= 0",
+            "fd, path = tempfile.mkstemp(); os.write(fd, b'x'); os.close(fd); return open(path).read() == 'x'"),
+    leaving("out-of-the-folder", "for p in ('../left', 'temporary/../../left', os.getcwd() + '/../left', '//left', 'library/left', '.left'):\n"
+            "    try: open(p, 'w'); return True\n    except OSError: pass"),
+    leaving("linked-into-the-folder", "os.symlink(COURSE, 'course'); open('course/gradebook.db', 'w'); return True"),
+    leaving("link-of-a-written-file", "open('a', 'w').close(); os.rename('a', COURSE + '/submitted/a'); return True"),
+    leaving("input-by-both", "for p in glob.glob(HOME + '/tmp/*/*'):\n    try: open(p + '/input-1', 'r+b'); return p\n    except OSError: pass"),
     leaving("null-device", "os.chmod('/dev/null', os.stat('/dev/null').st_mode & 0o777); return True"),
     leaving("mount", "return libc.mount(b'/tmp', b'/proc', None, 4096, None) == 0"),
     leaving("host-name", "socket.sethostname(socket.gethostname()); return True", "return socket.gethostname()"),
@@ -87,6 +97,18 @@ CASES = [
         right(before=("import torch\nassert not hasattr(torch, 'planted')\ntorch.set_default_dtype(torch.float64)",),
               double="def double(x):\n    assert not hasattr(torch, 'planted')\n    return x + x"),
     ),
+    Case(
+        "planted-file",
+        wrong(
+            before=("import os, tempfile\nFOUND = os.path.exists('planted.txt') or os.listdir(tempfile.gettempdir())\n"
+                    "for path in ('planted.txt', tempfile.gettempdir() + '/planted.txt'):\n    open(path, 'w').close()",),
+            double="def double(x):\n    assert FOUND\n    return x + x",
+        ),
+        right(before=("import os, tempfile\nassert not os.path.exists('planted.txt') and not os.listdir(tempfile.gettempdir())\n"
+                      "open('planted.txt', 'w').close()\nassert os.path.exists('planted.txt')",)),
+    ),
+    Case("filled-folder", wrong(before=("with open('big', 'wb') as file:\n    while True:\n        file.write(bytes(1 << 26))",)),
+         right(before=("with open('small', 'wb') as file:\n    file.write(bytes(1 << 20))",))),
     Case("default-dtype", wrong(before=("import torch\ntorch.set_default_dtype(torch.float16)\ntorch.manual_seed(0)",)),
          right(before=("import torch\nassert torch.get_default_dtype() == torch.float32",))),
     Case(
