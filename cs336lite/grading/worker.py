@@ -61,7 +61,7 @@ def main() -> None:
     sys.path.insert(0, here)
     import pretend_files  # this and the following lie beside this file, and are loaded without the package
 
-    fork = os.fork
+    fork, shared_memory = os.fork, mmap.mmap
     pretend_files.install()  # before anything is imported that keeps functions of `os`
     import pretend_processes
 
@@ -118,7 +118,7 @@ def main() -> None:
                 # a second Landlock on top of the worker's: what both allow
                 layers = jail.confine([*roots, jail.reach(os.fsdecode(folder), held)], layers=options["layers"])
                 channel.sendall(wire.pack("ready", layers))
-                run = Runs(cells, shell, reader, mmap.mmap(handles[1], cells.PLACE.size))
+                run = Runs(cells, shell, reader, shared_memory(handles[1], cells.PLACE.size))
                 os.close(handles[1])
                 Child(channel, wire, run).serve()
                 os._exit(0)
