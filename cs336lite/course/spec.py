@@ -20,6 +20,7 @@ import itertools
 import linecache
 import pickle
 import random
+import reprlib
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -30,6 +31,7 @@ from types import ModuleType
 from typing import Any, Protocol
 
 from cs336lite.course.border import chain, known_kind, own, plain, python_kinds
+from cs336lite.course.returned import in_solution, not_taken, not_used
 from cs336lite.scratch import Scratch
 
 __all__ = [
@@ -121,6 +123,9 @@ class Check:
             message = f"the answer does not have the form that the interface asks for ({kind} in the check)"
         else:
             return CheckResult(self.id, self.exercise, self.title, self.points, self.points, True, "")
+        return self.failed(message)
+
+    def failed(self, message: str) -> CheckResult:
         return CheckResult(self.id, self.exercise, self.title, 0.0, self.points, False, message)
 
     def in_own_words(self, problem: Fail) -> str:
@@ -257,12 +262,14 @@ class LocalStudent:
         self._files = 0
 
     def run(self, driver: Callable, *args: Any) -> Any:
+        start = time.process_time()
         try:
             return driver(self.namespace, *args)
         except (Fail, StudentError):
             raise
         except Exception as error:
-            raise explain(error) from error
+            took = time.process_time() - start
+            raise explain(error, vars(self.namespace), lambda: driver(self.namespace, *args), took) from error
 
     def cpu_seconds(self, driver: Callable, *args: Any) -> float:
         return self.timed(driver, *args)[1]
@@ -304,18 +311,57 @@ class Namespace:
         )
 
 
-def explain(error: BaseException) -> StudentError:
-    """The `StudentError` for an exception of the student's code: its type and line, never its text."""
+def explain(error: Exception, names: dict[str, Any], again: Callable[[], Any], seconds: float) -> StudentError:
+    """The `StudentError` for an exception of the student's code in this process, where nothing is secret.
+
+    ``names`` are the global names of that code; ``again`` repeats the call, which took so many seconds.
+    """
     if isinstance(error, NotImplementedError):
         return StudentError("Unsolved", "this exercise is not solved yet: its code still raises NotImplementedError")
-    line = ""
-    trace = error.__traceback__
+    text = said(error)
+    if in_solution(error, names):
+        message = f"your code raised {text}{line_of(error, names)}"
+    elif name := not_taken(error, names):
+        message = f"`{name}` does not take the arguments that it is given here: {text}"
+    elif found := not_used(error, names, again, seconds):
+        name, value = found
+        gave = "None: is a `return` missing?" if value is None else f"{short(value)}, which cannot be used here: {text}"
+        message = f"`{name}` returned {gave}"
+    else:
+        message = f"what your code gave could not be used: {text}"
+    return StudentError(type(error).__name__, message, kinds_of(error))
+
+
+def said(error: BaseException) -> str:
+    """An exception's type and text, on one line."""
+    text = plain(error, 160)
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def line_of(error: BaseException, names: dict[str, Any]) -> str:
+    """The last line of the student's that an exception passed: its function, its place, and what stands there."""
+    trace, last = error.__traceback__, None
     while trace is not None:
-        code = trace.tb_frame.f_code
-        if "cell" in code.co_filename or "ipykernel" in code.co_filename or "ipython-input" in code.co_filename:
-            line = f" (in `{code.co_name}`, line {trace.tb_lineno} of its cell)"
+        last = trace if trace.tb_frame.f_globals is names else last
         trace = trace.tb_next
-    return StudentError(type(error).__name__, f"your code raised {type(error).__name__}{line}", kinds_of(error))
+    if last is None:
+        return ""
+    code, number = last.tb_frame.f_code, last.tb_lineno
+    source = plain(linecache.getline(code.co_filename, number), 80)
+    shown = f": {source}" if source else ""
+    return f" (in `{code.co_name}`, {place(code.co_filename, number)}{shown})"
+
+
+def place(filename: str, line: int) -> str:
+    """How a message calls a line of a solution: of a named cell or a file, where its code was run from there."""
+    for start, of in (("<cell ", "of cell "), ("<file ", "of ")):
+        if filename.startswith(start):
+            return f"line {line} {of}{filename[len(start) : -1]}"
+    return f"line {line} of its cell"
+
+
+def short(value: Any) -> str:
+    return plain(reprlib.repr(value), 60)
 
 
 def kinds_of(error: BaseException) -> list[str]:
