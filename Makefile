@@ -45,7 +45,7 @@ attacks-sample: $(VENV)/ready  ## a sample of the attacks in the other modes
 
 # what depends on the version of Python and on the machine: make sample VENV=.venv-3.12 PYTHON=python3.12
 SAMPLE := tests/test_corpus.py tests/test_export.py tests/test_jail.py tests/test_pools.py tests/test_results.py tests/test_tools.py tests/test_worker.py \
-  $(foreach lecture,02_tensors 06_moe 08_scaling,'tests/test_lectures.py::test_every_lecture_runs_on_the_students_own_code[$(lecture)]') \
+  $(foreach lecture,02_tensors 06_moe,'tests/test_lectures.py::test_every_lecture_runs_on_the_students_own_code[$(lecture)]') \
   tests/test_lectures.py::test_after_a1_lecture_01_runs_on_the_students_own_code
 
 sample: $(VENV)/ready  ## a sample of the tests

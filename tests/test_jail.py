@@ -15,8 +15,10 @@ from conftest import ROOT
 from cs336lite.course.paths import GRADED_MODULES
 from cs336lite.course.spec import StudentError, load_spec
 from cs336lite.grading import protection
+from cs336lite.grading.bench import Bench
 from cs336lite.grading.client import Budget, Meter, Needs, Worker
 from cs336lite.grading.doctor import layers
+from cs336lite.grading.submission import Submission
 from cs336lite.grading.verdicts import needs_of
 
 HOLDS = {layer.name for layer in layers() if layer.holds} if sys.platform == "linux" else set()
@@ -368,10 +370,34 @@ def test_an_older_kernel_is_known_and_is_not_enough(version):
         assert attempt(worker, "print('x', file=open(os.devnull, 'w')); return 1") == 1
 
 
+ASKS = """
+from cs336lite.course.spec import check, expect
+
+def drive(student):
+    return student.f()
+
+@check("f", points=1, title="is there")
+def there(student, rng):
+    expect(student.run(drive), "it is not")
+"""
+
+
 @pytest.mark.parametrize("name", GRADED_MODULES)
 def test_every_assignment_has_torch_before_the_jail_closes(name):
     """Inside, its CUDA build needs more address space than a submission has, and a temporary file."""
-    assert "torch" in needs_of(load_spec(ROOT / "assignments" / "hidden" / f"{name}.py")).warm
+    needs = needs_of(load_spec(ROOT / "assignments" / "hidden" / f"{name}.py"))
+    assert "torch" in needs.of([("1", "import numpy\n"), ("2", "from torch import nn\n")]).warm
+
+
+def test_a_worker_has_what_a_submission_names_and_keeps_it(tmp_path):
+    (tmp_path / "named.py").write_text(f"WARM = ()\nWHERE_NAMED = ('colorsys',)\n{ASKS}")
+    heard = []
+    with Bench(load_spec(tmp_path / "named.py"), "seed", trust=True) as bench:
+        for source in ("", "import colorsys", ""):
+            cells = (("1", f"import sys\n{source}\ndef f(): return 'color' + 'sys' in sys.modules"),)
+            *_, last = bench.hear(Submission(cells, "submission"))
+            heard.append(last["result"]["passed"])
+    assert heard == [False, True, True]
 
 
 def test_a_spec_has_torch_unless_it_says_otherwise(tmp_path):

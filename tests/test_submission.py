@@ -3,6 +3,7 @@
 import json
 import os
 
+import nbformat
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -98,7 +99,7 @@ def test_a_missing_cell_is_added_in_its_place(gone):
 def test_a_notebook_without_any_known_cell_gets_all_of_them():
     clean, notes = normalise(reduced([code("def train(): return 2")]), STRUCTURE)
     assert len(notes) == 3
-    assert ("4", "def train(): return 2") in submission_of(clean).cells
+    assert ("1", "def train(): return 2") in submission_of(clean).cells
 
 
 def test_of_a_duplicated_solution_all_copies_run_and_the_last_keeps_the_name():
@@ -115,6 +116,42 @@ def test_of_a_duplicated_grade_cell_the_first_is_kept():
     cells = [*honest(), code("1000", "grade_train")]
     clean, notes = normalise(reduced(cells), STRUCTURE)
     assert len(clean.cells) == 3 and "more than once" in notes[0]
+
+
+@pytest.mark.parametrize("kind", ["raw", "markdown"])
+def test_an_answer_that_is_code_no_more_is_code_again(kind):
+    cells = honest()
+    cells[1]["cell_type"] = kind
+    clean, notes = normalise(reduced(cells), STRUCTURE)
+    assert submission_of(clean).cells == (("`train`", "def train(): return 1"),)
+    assert notes == [f"cell `train` was {kind}: it was made code again"]
+
+
+@pytest.mark.parametrize("kind", ["raw", "markdown"])
+@pytest.mark.parametrize("place", [1, 2])
+def test_a_copy_that_was_put_aside_does_not_count(kind, place):
+    cells = honest()
+    cells.insert(place, {**code("def train(): return 0", "train"), "cell_type": kind})
+    clean, _ = normalise(reduced(cells), STRUCTURE)
+    assert submission_of(clean).cells == (("`train`", "def train(): return 1"),)
+
+
+def test_cells_are_numbered_as_they_were_handed_in():
+    cells = [
+        {"cell_type": "raw", "source": "x"},
+        *honest()[1:],
+        {"cell_type": "markdown", "source": "x"},
+        code("y = 1"),
+    ]
+    clean, _ = normalise(reduced(cells), STRUCTURE)
+    assert submission_of(clean).cells == (("`train`", "def train(): return 1"), ("5", "y = 1"))
+
+
+@pytest.mark.parametrize(
+    "text, name", [("x = 1\n", "submission"), ("# %%\nx = 1\n", "__main__"), ("# In[ ]:\n", "__main__")]
+)
+def test_a_file_that_was_a_notebook_runs_as_one(tmp_path, text, name):
+    assert read_submission(write(tmp_path, text.encode(), "a.py")) == Submission((("", text),), name)
 
 
 def test_an_answer_turned_into_markdown_is_code_again():
@@ -259,10 +296,17 @@ def test_older_formats_are_read_cell_by_cell(tmp_path):
     for format in (2, 3):
         notebook, problem = read_notebook(write(tmp_path, {"nbformat": format, "worksheets": sheets}))
         assert problem == ""
-        assert [c.source for c in notebook.cells] == ["A heading", "of lines", "<b>", "a = 1\nb = 2", "c = 3"]
+        assert [c.source for c in notebook.cells] == [
+            "A heading",
+            "of lines",
+            "<b>",
+            "left out",
+            "a = 1\nb = 2",
+            "c = 3",
+        ]
         assert [c.name for c in notebook.cells if c.cell_type == "code"] == ["train", None]
     notebook, _ = read_notebook(write(tmp_path, {"nbformat": 1, "cells": [*text, code1]}))
-    assert [c.source for c in notebook.cells] == ["A heading", "of lines", "<b>", "c = 3"]
+    assert [c.source for c in notebook.cells] == ["A heading", "of lines", "<b>", "left out", "c = 3"]
 
 
 def test_reading_costs_a_bounded_time_and_memory_and_is_told(tmp_path, monkeypatch):
@@ -322,7 +366,7 @@ def test_a_megabyte_of_code_is_refused(tmp_path):
 
 
 def test_a_plain_file_is_one_cell(tmp_path):
-    assert read_submission(write(tmp_path, b"x = 1\n", "a.py")) == Submission((("1", "x = 1\n"),), "submission")
+    assert read_submission(write(tmp_path, b"x = 1\n", "a.py")) == Submission((("", "x = 1\n"),), "submission")
 
 
 def test_a_submission_is_the_same_before_and_after_nbgrader_cleaned_it():
@@ -331,7 +375,10 @@ def test_a_submission_is_the_same_before_and_after_nbgrader_cleaned_it():
     cells.append(code("more = 1"))
     clean, _ = normalise(reduced(cells), STRUCTURE)
     again, notes = normalise(SubmittedNotebook(tuple(cells_of(json.loads(json.dumps(clean))))), STRUCTURE)
-    assert notes == [] and submission_of(again).digest() == submission_of(clean).digest()
+    sources = [[source for _, source in submission_of(one).cells] for one in (again, clean)]
+    assert notes == [] and sources[0] == sources[1]
+    written = nbformat.reads(nbformat.writes(clean), as_version=4)
+    assert submission_of(written).digest() == submission_of(clean).digest()
 
 
 json_values = st.recursive(

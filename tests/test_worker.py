@@ -61,6 +61,227 @@ def test_magics_and_shell_lines_are_left_out(worker):
     assert answer(worker, ((("1", "%%bash\nrm -rf /"), ("2", "def f(): return 5")))) == 5
 
 
+NOTEBOOKS = {
+    "a magic, and a comment that ends in a question mark": "%precision 4\nx = 1  # in order?\ndef f(): return x",
+    "a condition behind a magic": "%precision 4\nif True:  # always?\n    def f(): return 1",
+    "a continued line that begins with %": "%precision 4\ny = ('%s'\n     % 1)\ndef f(): return int(y)",
+    "the output of a shell line": "files = !ls\nn = len(files)\ndef f(): return n + 1",
+    "timeit that gives its result": "t = %timeit -o 1\ns = f'{t.average:.3f}'\ndef f(): return 1 if s else 0",
+    "a magic over two lines": "%timeit -n1 \\\n  sum([])\ndef f(): return f.__code__.co_firstlineno - 2",
+    "autocall": "/print 5\ndef f(): return 1",
+    "a shell line in a block": "try:\n    !true\nexcept OSError: pass\ndef f(): return 1",
+    "time, whose statement defines": "%time n = 1\ndef f(): return n",
+    "a timed cell": "%%time\ndef f(): return 1",
+    "a captured and timed cell": "\n%%capture out\n%%time\nout.show()\ndef f(): return 1",
+    "help": "f?\n?f\nf??\ndef f(): return 1",
+    "display": "display(1)\nfrom IPython.display import HTML, display as show\nshow(HTML('x'))\ndef f(): return 1",
+    "IPython's shell": "from IPython import get_ipython as g\ng().run_line_magic('x', '')\n"
+    "n = 'google.colab' in str(get_ipython())\ndef f(): return 1 - n",
+    "what a notebook remembers": "1 + 1\nIn, Out, _\ndef f(): return 1",
+    "await": "import asyncio\nawait asyncio.sleep(0)\nn = await asyncio.sleep(0, 1)\ndef f(): return n",
+    "a loop of its own": "import asyncio\nasync def g(): return 1\ndef f(): return asyncio.run(g())",
+    "async for": "async def g():\n    yield 1\nasync for n in g(): pass\ndef f(): return n",
+    "the source of a function": "import inspect\ndef f(): return len(inspect.getsource(f).splitlines())",
+    "the course's names": "check('a1', 'f')\nhint('a1')\nstatus()\ndef f(): return 1",
+    "a helper of typing": "from typing import NamedTuple\nclass N(NamedTuple):\n    a: int\ndef f(): return N(1).a",
+    "a statement that fails here": "open('out.txt', 'w').write('x')\ndef f(): return 1",
+    "a foreign cell": "%%bash\nexit 1",
+    "prose in a file": "%%writefile notes.txt\nno python at all",
+    "another language": "%%perl\nprint 1;",
+    "another process": "%%python3\ndef f(): return 2",
+    "an indented cell": "    def f(): return 1",
+    "a prompt": ">>> def f(): return 1",
+}
+
+
+@pytest.mark.parametrize("source", NOTEBOOKS.values(), ids=NOTEBOOKS)
+def test_a_cell_runs_as_in_jupyter(worker, source):
+    assert answer(worker, (("1", "def f(): return 1"), ("2", source))) == 1
+
+
+def test_what_a_cell_asks_of_the_future_holds_in_those_after_it(worker):
+    later = "class T:\n    def f(self) -> T: ...\ndef f(): return T.f.__annotations__['return']"
+    assert answer(worker, (("1", "from __future__ import annotations"), ("2", later))) == "T"
+    assert answer(worker, (("1", "_ = 3"), ("2", "4 + 4"), ("3", "x = _ + Out[2]\ndef f(): return x"))) == 16
+    assert failure(worker, (("1", later),)).kind == "NameError"
+
+
+def test_lines_are_counted_as_the_student_sees_them(worker):
+    for before in ("\n\n%%time\n", "%precision \\\n  4\n\n", "!ls \\\n -l\nx = !ls\n"):
+        message = str(failure(worker, (("4", before + "def f(): 1 / 0"),)))
+        assert message == "your code raised ZeroDivisionError (cell 4, line 4)"
+
+
+def test_a_raise_that_stands_by_itself_ends_its_cell(worker):
+    cells = (("1", "def f(): return 1\nraise SystemExit\ndef f(): return 2"), ("2", "def g(): return 3"))
+    assert answer(worker, cells) == 1
+    message = str(failure(worker, (("1", "raise ValueError('old')\ndef f(): return 2"),)))
+    assert message == "`f` is not defined; cell 1 stopped with ValueError on line 1"
+
+
+RECKLESS = {
+    "loops for ever": "while True: pass",
+    "sleeps": "import time\ntime.sleep(100)",
+    "works for long": "n = 0\nfor i in range(10**10): n += i",
+    "does not hear": "while True:\n    try:\n        while True: pass\n    except BaseException: pass",
+    "cannot hear": "import re\nre.match('(a+)+b', 'a' * 60)",
+    "crashes": "import ctypes\nctypes.string_at(0)",
+    "ends the process": "import os\nos._exit(0)",
+    "leaves": "import sys\nsys.exit(3)",
+    "starts threads": "import threading, time\n"
+    "for _ in range(200): threading.Thread(target=time.sleep, args=(100,), daemon=True).start()",
+    "takes memory": "x = bytearray(1 << 40)",
+    "recurs": "def again(): return again()\nagain()",
+    "asks": "name = input('who? ')",
+}
+
+
+@pytest.mark.parametrize("demo", RECKLESS.values(), ids=RECKLESS)
+@pytest.mark.parametrize("where", ["before", "between", "after", "in the cell"])
+def test_a_cell_that_goes_wrong_takes_nothing_with_it(worker, demo, where):
+    cells = [("1", "def g(x): return x + 1"), ("2", "def f(x): return g(x)")]
+    if where == "in the cell":
+        cells[1] = ("2", f"def f(x): return g(x)\n{demo}\ndef g(x): return x + 1")
+    else:
+        cells.insert(("before", "between", "after").index(where), ("3", demo))
+    with worker.student(tuple(cells)) as student:
+        for number in range(2):
+            student.begin(1)
+            assert student.run(call, number) == number + 1
+            student.stop()  # as when a check has lost it
+        assert student.spent < 8 and student.losses < 3
+
+
+def test_what_goes_wrong_again_and_again_has_an_end(worker):
+    cells = (*tuple((str(n), "import os\nos._exit(0)") for n in range(40)), ("f", "def f(): return 1"))
+    with worker.student(cells) as student:
+        for _ in range(3):
+            student.begin(1)
+            with pytest.raises(StudentError, match="while its cells were run"):
+                student.run(call)
+        assert student.losses == student.LOSSES + 1
+    slow = tuple((str(n), "import re\nre.match('(a+)+b', 'a' * 60)") for n in range(40))
+    with worker.student(slow) as student:
+        student.begin(1)
+        with pytest.raises(StudentError, match="time limit"):
+            student.run(call)
+        assert student.spent < 4
+
+
+def test_a_cell_that_says_it_is_elsewhere_gains_nothing(worker):
+    forge = (
+        "import gc, mmap, os, struct\n"
+        "for fd in range(3, 64):\n"
+        "    try: os.ftruncate(fd, 0)\n"
+        "    except OSError: pass\n"
+        "import sys\nframe = sys._getframe()\n"
+        "while frame and 'self' not in frame.f_locals: frame = frame.f_back\n"
+        "place = frame.f_locals['self'].place\n"
+    )
+    for lie in ((0, 0, 1), (-5, 7, 1), (1, -3, 1), (2**30, 2**30, 2**30), (0, 0, 2**30)):
+        end = f"(struct.pack_into('=3i', place, 0, *{lie}), os._exit(0))"
+        cells = (("1", "def f(): return 1"), ("2", f"{forge}{end}"))
+        with worker.student(cells) as student:
+            student.begin(1)
+            with pytest.raises(StudentError) as caught:
+                student.run(call)
+            assert caught.value.kind in ("Missing", "Died") and str(2**30) not in str(caught.value)
+    assert answer(worker, "def f(): return 'next'") == "next"
+
+
+def test_an_exception_of_torch_is_no_unsolved_exercise(worker):
+    said = {
+        "raise NotImplementedError": "Unsolved",
+        "raise NotImplementedError('this exercise is not solved yet')": "Unsolved",
+        "raise NotImplementedError('\"bitwise_and_cpu\" not implemented for \\'Float\\'')": "NotImplementedError",
+    }
+    for line, kind in said.items():
+        found = failure(worker, f"def f():\n    {line}", seconds=10)
+        assert found.kind == kind and "(cell 1, line 2)" in str(found)
+
+
+SCRIPT = """\
+import os
+
+from .helpers import nothing
+corpus = open("data/corpus.txt").read()
+
+if __name__ == "__main__":
+    n = 1
+
+
+def f(x):
+    return g(x) / n if "n" in globals() else g(x)
+
+
+os._exit(3)
+
+
+def g(x):
+    return 2 * x
+"""
+
+
+def script(source, name="submission"):
+    return (("", source),)
+
+
+def test_a_plain_file_runs_statement_by_statement(worker):
+    with worker.student(script(SCRIPT), "submission") as student:
+        student.begin(1)
+        assert student.run(call, 3) == 6
+    for marker in ("# %%", "#%%", "# In[7]:", "# %% [markdown]"):
+        with worker.student(
+            script(f"n = 1\n{marker}\n%precision 4\nx = !ls\n{marker}\n{SCRIPT}"), "__main__"
+        ) as student:
+            student.begin(1)
+            assert student.run(call, 3) == 6.0
+
+
+@pytest.mark.parametrize(
+    "broken", ["def h(:\n    pass\n", "x = \u201ca\u201d\n", "<<<<<<< HEAD\n", "class A:\ndef z(): 1\n"]
+)
+def test_what_is_no_python_in_a_plain_file_costs_no_more_than_itself(worker, broken):
+    source = f'def f():\n    return g()\n\n\n{broken}\n\nTEXT = """\nfor g\n"""\n\n\ndef g():\n    return 1 / 0\n'
+    line = source[: source.index("1 / 0")].count("\n") + 1
+    with worker.student(script(source), "submission") as student:
+        student.begin(1)
+        with pytest.raises(StudentError) as caught:
+            student.run(call)
+        assert str(caught.value) == f"your code raised ZeroDivisionError (line {line})"
+
+
+def test_a_plain_file_tells_its_own_lines(worker):
+    source = "x = 1\n# %%\ny = 2\n# %%\nfrom tiktoken import f\n"
+    with worker.student(script(source), "__main__") as student:
+        student.begin(1)
+        with pytest.raises(
+            StudentError, match="`f` is not defined; line 5 stopped with ModuleNotFoundError: `tiktoken`"
+        ):
+            student.run(call)
+
+
+def test_a_file_of_very_many_statements_has_an_end(worker):
+    with worker.student(script("a\n" * 500_000 + "def f(): return 1\n"), "submission") as student:
+        student.begin(1)
+        with pytest.raises(StudentError):
+            student.run(call)
+        assert student.spent < 4
+
+
+def test_only_what_should_have_defined_a_name_is_blamed(worker):
+    cells = (("demo", "train(1)"), ("`train`", "def train(:\n    pass"), ("other", "1 / 0\nx = train"))
+    with worker.student(cells) as student:
+        student.begin(1)
+        with pytest.raises(StudentError) as caught:
+            student.run(ask_for_train)
+    assert str(caught.value) == "`train` is not defined; cell `train` stopped with SyntaxError on line 1"
+
+
+def ask_for_train(student):
+    return student.train()
+
+
 def test_dataclasses_and_super_work_as_in_a_notebook(worker):
     source = """
 from __future__ import annotations
@@ -105,11 +326,11 @@ def test_input_does_not_wait(worker):
         ("def f():\n  while True: pass", "TimeLimit"),
         ("def f():\n  while True:\n    try:\n      while True: pass\n    except BaseException: pass", "TimeLimit"),
         ("import time\ndef f(): time.sleep(1000)", "TimeLimit"),
-        ("while True: pass", "TimeLimit"),
+        ("while True: pass", "Missing"),
         ("def f(): return bytearray(1 << 30)", "MemoryLimit"),
         ("import os\ndef f(): os._exit(0)", "Died"),
         ("import ctypes\ndef f(): ctypes.string_at(0)", "Died"),
-        ("import os\nos._exit(0)", "Died"),
+        ("import os\nos._exit(0)", "Missing"),
         ("def f(): raise SystemExit", "SystemExit"),
         ("def f(): raise KeyboardInterrupt", "KeyboardInterrupt"),
         ("def f(): return f()", "RecursionError"),
@@ -151,6 +372,31 @@ def test_an_exception_can_name_no_other_kinds_than_pythons(worker):
 def test_what_is_not_solved_or_refused_is_no_exception_of_any_kind(worker):
     assert failure(worker, "def f(): raise NotImplementedError").kinds == ()
     assert failure(worker, "def g(): return 1").kinds == ()
+
+
+def use(student, *args):
+    a, b = student.f(*args)
+    return a + b
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("def f(x): x", "`f` returned None: is a `return` missing?"),
+        ("def f(x): return 5", "`f` returned an integer, and that cannot be used here"),
+        ("def f(x): return 1, 2, 3", "`f` returned a tuple, and that cannot be used here"),
+        ("def f(): return 1, 2", "`f` does not take the arguments that the interface names"),
+        ("def f(x): return 1, 'a'", "what your code gave could not be used (TypeError)"),
+        ("def secret(x): pass\nf = secret", "a function of yours returned None: is a `return` missing?"),
+        ("class secret:\n  pass\ndef f(x): return secret()", "what your code gave could not be used (TypeError)"),
+    ],
+)
+def test_what_a_check_could_not_use_is_told_in_known_words(worker, source, said):
+    with worker.student((("1", source),)) as student, pytest.raises(StudentError) as caught:
+        student.begin(5)
+        student.run(use, 1)
+    assert str(caught.value) == said
+    assert caught.value.is_a("TypeError", "ValueError")
 
 
 def test_a_type_named_like_markup_is_not_repeated(worker):
@@ -219,11 +465,11 @@ def test_the_whole_submission_has_a_budget_of_its_own():
             assert student.spent < 2
 
 
-def test_cells_that_never_end_are_told_once_and_not_run_again(worker):
-    with worker.student((("1", "while True: pass"),)) as student:
+def test_cells_that_never_end_are_told_and_not_run_again(worker):
+    with worker.student((("1", "f = sum(0 for _ in iter(int, 1))"),)) as student:
         for _ in range(3):
             student.begin(1)
-            with pytest.raises(StudentError, match="while its cells were run"):
+            with pytest.raises(StudentError, match="`f` is not defined; cell 1 took too long on line 1"):
                 student.run(call)
         assert student.spent < 4
 
@@ -320,11 +566,12 @@ def test_sleeping_has_a_limit_of_its_own(worker):
 
 
 def test_a_package_that_solves_the_exercise_is_named(worker):
-    message = str(failure(worker, (("2", "import tiktoken\ndef f(): return 1"),)))
-    assert message == (
-        "`f` is not defined; cell 2 stopped with ModuleNotFoundError on line 1: "
-        "`tiktoken` is not there when work is graded; write what you need of it"
-    )
+    message = str(failure(worker, (("2", "from tiktoken import f"),)))
+    because = "`tiktoken` is not there when work is graded; write what you need of it"
+    assert message == f"`f` is not defined; cell 2 stopped with ModuleNotFoundError on line 1: {because}"
+    message = str(failure(worker, (("2", "import tiktoken"), ("3", "f = tiktoken.f"))))
+    assert message.startswith("`f` is not defined; cell 3 stopped with NameError on line 1; cell 2 stopped with Module")
+    assert message.endswith(because)
     assert "secret" not in str(failure(worker, "def f(x): raise ModuleNotFoundError(name=x)", "secret"))
 
 

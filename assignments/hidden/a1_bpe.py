@@ -22,7 +22,8 @@ import regex
 from cs336lite.course.answers import anything, ask, dict_of, either, fits, list_of
 from cs336lite.course.spec import Fail, StudentError, check, drawn, expect, known_kind
 
-WARM = ("regex", "numpy", "torch")  # imported once, before a worker forks; torch for those who use it all the same
+WARM = ("regex", "numpy")  # imported once, before a worker forks
+WHERE_NAMED = ("torch",)  # for those who use it all the same
 LECTURE = "notebooks/01_tokenizer.ipynb"
 READ = {  # where to read on, by exercise
     "pretokenize": ("Lecture 01, section 3, Where does a word end?", LECTURE),

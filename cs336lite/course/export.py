@@ -18,10 +18,7 @@ import types
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-import nbformat
-from nbformat import NotebookNode
+from typing import TYPE_CHECKING, Any
 
 from cs336lite.course.module import (
     BUILT_LINE,
@@ -50,6 +47,9 @@ from cs336lite.course.paths import (
     write_atomic,
 )
 from cs336lite.course.text import Text, first_line, skeleton, solved
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
 
 __all__ = [
     "BUILT_LINE",
@@ -204,6 +204,8 @@ def _cell_line(path: Path, number: int, source: str) -> Callable[[int], str]:
 
 def read_notebook(path: Path) -> NotebookNode:
     """The notebook in a file, in the current format. Raises CourseError when there is none."""
+    import nbformat  # here: it is slow, and every process of the grader would import it
+
     try:
         return nbformat.read(path, as_version=4)
     except FileNotFoundError:

@@ -19,11 +19,12 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-
-import nbformat
-from nbformat import NotebookNode
+from typing import TYPE_CHECKING
 
 from cs336lite.course.paths import CourseError
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
 
 BEGIN = "### BEGIN SOLUTION"
 END = "### END SOLUTION"
@@ -69,6 +70,7 @@ def read_text(path: Path) -> Text:
         TextError: the file is no text, a cell marker or a solution region is wrong, or an exercise is not whole.
     """
     import jupytext
+    import nbformat  # here, as in `export`: both are slow
 
     path = Path(path)
     try:

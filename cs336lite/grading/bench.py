@@ -6,6 +6,7 @@ is told before it begins and after it ends, so that one that ends the process ca
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from typing import Any
@@ -67,6 +68,7 @@ class Bench:
                 while True:
                     try:
                         if student is None:
+                            self.expect(submission)
                             student = self.ready_worker().admit(submission.cells, submission.name)
                             student.resume(used)
                         result = self.judged(check, student)
@@ -93,6 +95,13 @@ class Bench:
             student.begin(check.seconds)
             result = check.run(student, self.seed)
         return result
+
+    def expect(self, submission: Submission) -> None:
+        """Have a worker with the modules that this submission names; from then on all have it."""
+        needs = self.needs.of(submission.cells)
+        if needs != self.needs:
+            self.needs = needs
+            self.close()
 
     def ready_worker(self) -> Worker:
         """The worker, started when there is none. Raises CourseError when it cannot hold untrusted code."""
@@ -143,10 +152,25 @@ def open_bench(
         raise CourseError(f"the hidden checks in {path} cannot be loaded: {type(error).__name__}: {error}") from None
     bench = Bench(spec, seed, trust=trust, strict=strict, layers=tuple(layers), budget=Budget(**budget))
     _open.append(bench)
-    for name in bench.needs.warm:
+    for name in imports(source) & {*bench.needs.warm}:
         __import__(name)
     _begun.append(limited.address_space())
-    return {"max_points": spec.max_points, "packages": versions(bench.needs.warm), "read": reading(spec)}
+    return {
+        "max_points": spec.max_points,
+        "packages": versions((*bench.needs.warm, *bench.needs.named)),
+        "read": reading(spec),
+    }
+
+
+def imports(source: str) -> set[str]:
+    """The modules that a text imports, wherever it does."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+    return found
 
 
 def hear(cells: list, name: str, problem: str, begin: int, used: dict[str, Any]) -> Iterator[dict[str, Any]]:

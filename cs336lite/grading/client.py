@@ -17,15 +17,28 @@ import subprocess
 import tempfile
 import textwrap
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from cs336lite.course.answers import KINDS
 from cs336lite.course.border import python_kinds
 from cs336lite.course.spec import StudentError, known_kind
 from cs336lite.grading import bubblewrap, jail, surroundings, wire
+from cs336lite.grading.places import (
+    NOWHERE,
+    Place,
+    Trouble,
+    because,
+    lines_of,
+    memory_for_a_place,
+    names_in,
+    place_said,
+    read_place,
+    read_troubles,
+)
 from cs336lite.scratch import Scratch, sweep
 
 CREDENTIALS = struct.Struct("3i")  # process, user, group
@@ -53,11 +66,19 @@ class Budget:
 @dataclass(frozen=True)
 class Needs:
     """What an assignment asks of a worker: modules to import once, library functions that must raise (see `refusal`),
-    and modules of the course that may be imported."""
+    and modules of the course that may be imported. ``named`` are to be imported once a submission names them."""
 
     warm: tuple[str, ...] = ()
     refused: tuple[str, ...] = ()
     modules: tuple[str, ...] = ()
+    named: tuple[str, ...] = ()
+
+    def of(self, cells: Iterable[tuple[str, str]]) -> Needs:
+        """What is needed when these cells are to run, too."""
+        new = [module for module in self.named if any(module in source for _, source in cells)]
+        return (
+            replace(self, warm=(*self.warm, *new), named=tuple(m for m in self.named if m not in new)) if new else self
+        )
 
 
 class WorkerFailure(BaseException):
@@ -172,8 +193,9 @@ class Worker:
         """A fresh child that can read ``folder``. Raises WorkerFailure when the worker is gone."""
         ours, theirs = socket.socketpair()
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        place = memory_for_a_place()
         limits = f"{self.address_space() + self.budget.memory_bytes} {self.most_threads()} "
-        answer = self.ask(b"spawn " + limits.encode() + os.fsencode(folder), 60, (theirs.fileno(),))
+        answer = self.ask(b"spawn " + limits.encode() + os.fsencode(folder), 60, (theirs.fileno(), place))
         theirs.close()
         try:
             if not answer.isdigit():
@@ -182,13 +204,14 @@ class Worker:
             pid, frame = receive_first(ours, 60)
         except BaseException:
             ours.close()
+            os.close(place)
             raise
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 0)
         self.children[int(answer)] = pid
         with suppress(OSError):  # root may; else it stays with what the worker has
             Path(f"/proc/{pid}/oom_score_adj").write_text("1000")
         layers = (["bubblewrap"] if self.wrapped else []) + list(frame["value"])
-        return Child(ours, int(answer), pid, tuple(layers))
+        return Child(ours, int(answer), pid, tuple(layers), place)
 
     def address_space(self) -> int:
         """The bytes of address space that the worker uses, and with it each child from its start."""
@@ -228,7 +251,7 @@ class Worker:
     def layers(self) -> tuple[str, ...]:
         """The layers that hold around a child, each as the child found it. Raises WorkerFailure."""
         child = self.spawn(self.folder / "inputs")
-        child.channel.close()
+        child.close()
         self.kill(child.number)
         return child.layers
 
@@ -291,12 +314,21 @@ class Worker:
 
 @dataclass(frozen=True)
 class Child:
-    """A submission's process: its channel, its number for the worker, its process here, the layers around it."""
+    """A submission's process: its channel, its number for the worker, its process here, the layers around it, and the
+    memory in which it says where it is."""
 
     channel: socket.socket
     number: int
     pid: int
     layers: tuple[str, ...]
+    place: int
+
+    def where(self) -> Place:
+        return read_place(self.place)
+
+    def close(self) -> None:
+        self.channel.close()
+        os.close(self.place)
 
 
 def sender(ancillary: list[tuple[int, int, bytes]]) -> int:
@@ -323,6 +355,9 @@ class RemoteStudent:
     when the worker is gone, of which the submission is innocent.
     """
 
+    LOSSES = 5  # of processes, while cells are run; more are not made good
+    MOST_LEFT = 100  # statements that are left out
+
     def __init__(self, worker: Worker, cells: tuple[tuple[str, str], ...], name: str) -> None:
         self.worker = worker
         self.budget = worker.budget
@@ -331,7 +366,12 @@ class RemoteStudent:
         self.folder = Path(tempfile.mkdtemp(dir=worker.folder / "inputs"))
         self.folder.chmod(0o755)
         self.child: Child | None = None
-        self.load_errors: list[str] = []
+        self.troubles: list[Trouble] = []  # of its cells
+        self.left: dict[
+            tuple[int, int], Trouble
+        ] = {}  # statements that are not run again: they lost a process, or time
+        self.losses = 0  # of processes, while cells were run
+        self.where = NOWHERE  # the statement that the last child was lost in
         self.load_failure: StudentError | None = None
         self.spent = 0.0  # processor seconds of all children so far
         self.idle = 0.0  # seconds in which they slept
@@ -393,31 +433,65 @@ class RemoteStudent:
         return answer["value"], seconds
 
     def ensure_loaded(self) -> None:
+        """Have a child that ran the cells. One that a cell has lost is started again without the statement that did it."""
         if self.load_failure is not None:
             raise self.load_failure
-        if self.child is not None:
-            return
-        self.child = self.worker.spawn(self.folder)
-        self.layers = self.child.layers
-        limit = self.budget.load_seconds
-        try:
-            frame = wire.pack("load", list(self.cells), name=self.name)
-            answer, _ = self.exchange(frame, limit, f"{limit:g} s to run its cells")
-        except StudentError as error:
-            failure = StudentError(error.kind, f"while its cells were run: {error}")
-            if not self.killed:
-                self.load_failure = failure
-            raise failure from None
-        self.load_errors = self.read_load_errors(answer)
+        left = self.budget.load_seconds
+        while self.child is None:
+            self.child = self.worker.spawn(self.folder)
+            self.layers = self.child.layers
+            before, skip = self.spent, [list(place) for place in self.left]
+            frame = wire.pack("load", list(self.cells), name=self.name, skip=skip, threads=self.budget.threads)
+            watch = functools.partial(CellMeter, where=self.child.where, stop=self.interrupt)
+            try:
+                answer, _ = self.exchange(frame, left, f"{left:g} s to run its cells", watch)
+            except StudentError as error:
+                left -= self.spent - before
+                if not self.killed and self.leave(error, left):
+                    continue
+                failure = StudentError(error.kind, f"while its cells were run: {error}")
+                if not self.killed:
+                    self.load_failure = failure
+                raise failure from None
+            told = answer.get("value") if answer.get("op") == "loaded" else None
+            found = read_troubles(told, self.cells, self.advice) | self.left
+            self.troubles = [found[key] for key in sorted(found)]
 
-    def exchange(self, frame: bytes, seconds: float, limit: str) -> tuple[dict[str, Any], float]:
+    def interrupt(self, place: Place, what: str) -> None:
+        """Stop the statement that the child runs, as the button of Jupyter does; it is not run again."""
+        if self.note(place, "took too long" if what == "time" else "slept or waited too long"):
+            self.worker.signal(b"stop", self.child.number)
+
+    def leave(self, error: StudentError, left: float) -> bool:
+        """Whether the cells can be run again without the statement that lost their process."""
+        how = {"TimeLimit": "took too long", "ThreadLimit": "started too many threads", "Died": str(error)}.get(
+            error.kind
+        )
+        how = {"Died": "ended or crashed the process"}.get(error.kind, how)
+        again = self.where.key in self.left and self.left[self.where.key].what == how  # it could not be interrupted
+        self.losses += 1
+        return how is not None and left > 0 and self.losses <= self.LOSSES and (again or self.note(self.where, how))
+
+    def note(self, place: Place, what: str) -> bool:
+        """Leave a statement out from now on. False for one that the submission has not, or that was left before."""
+        if not 0 <= place.cell < len(self.cells) or place.statement < 0 or place.key in self.left:
+            return False
+        if len(self.left) >= self.MOST_LEFT:
+            return False
+        line = place.line if 1 <= place.line <= lines_of(self.cells[place.cell][1]) else 0
+        self.left[place.key] = Trouble(place.cell, line, line, line, what)
+        return True
+
+    def exchange(
+        self, frame: bytes, seconds: float, limit: str, watch: Callable[..., Meter] | None = None
+    ) -> tuple[dict[str, Any], float]:
         """Send a frame; the answer, and the processor seconds it took the child."""
         most = self.budget.submission_seconds
         if most <= self.spent:
             raise StudentError("TimeLimit", f"time limit: the submission used up its {most:g} s in earlier checks")
         if seconds > most - self.spent:
             seconds, limit = most - self.spent, f"{most:g} s for the whole submission"
-        meter = Meter(self.child.pid, seconds, self.budget.idle_seconds - self.idle, self.budget.threads)
+        meter = (watch or Meter)(self.child.pid, seconds, self.budget.idle_seconds - self.idle, self.budget.threads)
         try:
             self.child.channel.setblocking(False)
             self.send(frame, meter)
@@ -488,7 +562,8 @@ class RemoteStudent:
         if self.child is None:
             return 0
         child, self.child = self.child, None
-        child.channel.close()
+        self.where = child.where()
+        child.close()
         return self.worker.kill(child.number, gone)
 
     def close(self) -> None:
@@ -500,13 +575,14 @@ class RemoteStudent:
         """What an ``error`` frame means, in words of ours: all that the child says of it is checked or left out."""
         told = answer.get("kind") if isinstance(answer.get("kind"), str) else ""
         kind = known_kind(told)
-        at = self.place_of(answer)
+        at = place_said(self.cells, answer.get("cell"), answer.get("line"))
         if told == "MissingName":
             name = answer.get("detail")
             what = f"`{name}`" if name in names_asked_for(driver, args) else "a name that this check asks for"
-            because = "; ".join(self.load_errors[:3]) or ": has its cell been deleted or renamed?"
-            return StudentError("Missing", f"{what} is not defined{'; ' * bool(self.load_errors)}{because}")
-        if told == "NotImplementedError":
+            reasons = because({name} if what.startswith("`") else set(), self.troubles, self.cells)
+            asked = "" if reasons else ": has its cell been deleted or renamed?"
+            return StudentError("Missing", f"{what} is not defined{asked}" + "".join(f"; {why}" for why in reasons))
+        if told == "NotImplementedError" and answer.get("detail") == "unsolved":
             return StudentError("Unsolved", f"not solved yet: NotImplementedError{at}")
         if told == "MemoryError":
             return StudentError("MemoryLimit", f"memory limit: more than {self.budget.memory_bytes / 2**30:g} GiB{at}")
@@ -514,7 +590,12 @@ class RemoteStudent:
             return self.output_limit()
         if told == "BadAnswer":
             return StudentError("BadAnswer", "the answer has a type that is not asked for")
-        message = f"your code raised {kind}{at}{self.advice(kind, answer.get('detail'))}"
+        message = "" if at else unused(kind, answer.get("gave"), source_of(driver), names_asked_for(driver, args))
+        message = message or f"your code raised {kind}{at}{self.advice(kind, answer.get('detail'))}"
+        if kind == "NameError" and at:
+            source = next(source for label, source in self.cells if label == answer["cell"])
+            reasons = because(names_in(source, answer["line"]), self.troubles, self.cells)
+            message += "".join(f"; {why}" for why in reasons)
         # a driver may raise exceptions of its own, for the check to look at
         kinds = [] if kind == "LibraryCall" else python_kinds(answer.get("kinds"))
         return StudentError(told if told in kinds_defined_in(driver) else kind, message, kinds)
@@ -528,36 +609,32 @@ class RemoteStudent:
             return f": `{detail}` is not there when work is graded; write what you need of it"
         return ""
 
-    def is_place(self, cell: Any, line: Any) -> bool:
-        """Whether the child named a line of a cell that the submission has; anything else is repeated to nobody."""
-        if not isinstance(cell, str) or type(line) is not int:
-            return False
-        return any(cell == label and 1 <= line <= lines_of(source) for label, source in self.cells)
 
-    def place_of(self, answer: dict[str, Any]) -> str:
-        cell, line = answer.get("cell"), answer.get("line")
-        return f" (cell {cell}, line {line})" if self.is_place(cell, line) else ""
-
-    def read_load_errors(self, answer: dict[str, Any]) -> list[str]:
-        """Which cells failed, as the child tells it; an answer of another form counts as none."""
-        errors = answer.get("value") if answer.get("op") == "loaded" else None
-        labels = {label for label, _ in self.cells}
-        found = []
-        for error in errors[: len(self.cells)] if isinstance(errors, list) else []:
-            cell = error.get("cell") if isinstance(error, dict) else None
-            if isinstance(cell, str) and cell in labels:
-                kind, line = known_kind(error.get("kind")), error.get("line")
-                on = f" on line {line}" if self.is_place(cell, line) else ""
-                found.append(f"cell {cell} stopped with {kind}{on}{self.advice(kind, error.get('detail'))}")
-        return found
+def unused(error: str, gave: Any, source: str, names: list[str]) -> str:
+    """What to say of an exception that arose in no line of the submission: what the driver could not use, as the child
+    tells it, in words that this side knows."""
+    if error not in UNUSED:
+        return ""
+    said = f"what your code gave could not be used ({error})"
+    if not isinstance(gave, list) or len(gave) != 2 or not all(isinstance(part, str) for part in gave):
+        return said
+    name, kind = gave
+    known = name in names or name in WORDS.findall(source) or name == "forward"
+    called = f"`{name}`" if known else "a function of yours"
+    if kind == "arguments":
+        return f"{called} does not take the arguments that the interface names"
+    if kind not in RETURNED:
+        return said
+    return f"{called} returned {RETURNED[kind]}"
 
 
-MOST_LINES = 5000  # of a cell that are told apart: a place must not carry a number that the code chose
-
-
-def lines_of(source: str) -> int:
-    """The lines of a cell that a message may name; an error can also stand just after the last one."""
-    return min(source.count("\n") + source.count("\r") + 2, MOST_LINES)
+WORDS = re.compile(r"\w+")
+UNUSED = ("AttributeError", "IndexError", "KeyError", "RuntimeError", "TypeError", "ValueError")
+RETURNED = {
+    "NoneType": "None: is a `return` missing?",
+    **{type_.__name__: f"{words}, and that cannot be used here" for type_, words in KINDS.items() if words != "None"},
+    "Tensor": "a tensor, and that cannot be used here",
+}
 
 
 def names_asked_for(driver: Callable, args: tuple) -> list[str]:
@@ -592,6 +669,7 @@ class Meter:
     """Watches one question to a child: its processor time, the time it sleeps, the number of its threads."""
 
     PAUSE = 0.05
+    FIRST_PAUSE = 0.002  # most answers come sooner, and nothing need be looked at
 
     def __init__(self, pid: int, seconds: float, idle_seconds: float, threads: int) -> None:
         self.clock = (~pid << 3) | 2  # Linux: the processor-time clock of another process (see clock_getcpuclockid)
@@ -631,7 +709,7 @@ class Meter:
 
     def wait(self, channel: socket.socket, writing: bool = False) -> None:
         """Return when the channel is ready. Raises TooMuch when a limit is passed first."""
-        pause = 0.0
+        pause = self.FIRST_PAUSE
         while True:
             readers, writers = ([], [channel]) if writing else ([channel], [])
             readable, writable, _ = select.select(readers, writers, [], pause)
@@ -639,3 +717,32 @@ class Meter:
                 return
             self.look()
             pause = self.PAUSE
+
+
+class CellMeter(Meter):
+    """Watches cells as they are run, and has a statement stopped that takes more than its share of what there is.
+
+    Args:
+        where: tells which statement runs.
+        stop: is told a place and "time" or "idle"; a statement that does not stop for it is one limit passed.
+    """
+
+    SHARE, GRACE = 0.75, 0.05
+
+    def __init__(self, *limits: Any, where: Callable[[], Place], stop: Callable[[Place, str], None]) -> None:
+        super().__init__(*limits)
+        self.where, self.stop = where, stop
+        self.at, self.begun, self.asked = where(), (0.0, 0.0), ""
+
+    def look(self) -> None:
+        super().look()
+        now, place, limits = (self.last - self.start, self.idle), self.where(), (self.seconds, self.idle_seconds)
+        if place != self.at:
+            self.at, self.begun, self.asked = place, now, ""
+        for what, spent, begun, limit in zip(("time", "idle"), now, self.begun, limits):
+            allowed = self.SHARE * (limit - begun)
+            if spent - begun > allowed + self.GRACE * limit:
+                raise TooMuch(what)
+            if spent - begun > allowed and not self.asked:
+                self.asked = what
+                self.stop(place, what)

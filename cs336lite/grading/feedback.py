@@ -29,6 +29,7 @@ from pygments.lexers import PythonLexer
 from cs336lite.course.border import markdown
 from cs336lite.course.paths import CourseError
 from cs336lite.grading.limited import Exceeded, Failed, Limits, Lost, Shared
+from cs336lite.grading.submission import NUMBER
 from cs336lite.grading.verdicts import Verdict
 
 VERDICT_KEY = "cs336lite_verdict"
@@ -343,6 +344,7 @@ def page(nb: NotebookNode, course: dict[str, Any]) -> str:
         {
             "kind": cell.cell_type,
             "name": name,
+            "number": cell.metadata.get(NUMBER, ""),
             "grade": exercises.get(exercise_of(name)) if known.get("grade") and not known.get("solution") else None,
             "mine": bool(known.get("solution")),
             "body": body_of(cell),
@@ -554,7 +556,8 @@ TEMPLATE = TEMPLATE.from_string("""\
  {{ c.grade.points | points }} of {{ c.grade.most | points }} points,
  {{ c.grade.passed }} of {{ c.grade.checks | length }} checks passed</p></div>
 {% else %}
-{% if c.kind == 'code' and c.name %}<p class="label">{{ 'your cell' if c.mine else 'given' }}: {{ c.name }}</p>{% endif %}
+{% if c.kind == 'code' and c.name %}<p class="label">{{ 'your cell' if c.mine else 'given' }}: {{ c.name }}</p>
+{% elif c.kind == 'code' and c.number %}<p class="label">cell {{ c.number }}</p>{% endif %}
 {{ c.body }}
 {% for text in c.outputs %}<pre>{{ text }}</pre>{% endfor %}
 {% endif %}

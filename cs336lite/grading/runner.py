@@ -33,7 +33,7 @@ from cs336lite.grading.submission import (
     read_submission,
     structure_of_source,
     submission_of,
-    submission_of_script,
+    submission_of_file,
 )
 from cs336lite.grading.verdicts import Judge, Verdict
 
@@ -183,7 +183,7 @@ def item_of(folder: Path, assignment: str, structure: list[StructureCell]) -> It
     if problem:
         submission = Submission(problem=problem)
     elif is_script(found.path):
-        submission = submission_of_script(notebook)
+        submission = submission_of_file(notebook.cells[0].source)
     else:
         submission = submission_of(clean, notes)
     return Item(student, with_note(submission, found.note), (folder, clean, found.note))

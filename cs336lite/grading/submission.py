@@ -16,13 +16,13 @@ import stat
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-import nbformat
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from typing import TYPE_CHECKING, Any
 
 from cs336lite.course.paths import CourseError
 from cs336lite.grading.limited import Exceeded, Failed, Limits, Lost, Shared
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
 
 MAX_FILE = 128 << 20  # bytes; outputs are dropped, but they have to be read
 MAX_SOURCE = 1 << 20  # characters in all cells together
@@ -32,7 +32,10 @@ MAX_TEXT = 1 << 20  # characters of markdown in all cells together; what is beyo
 MAX_NAME = 200  # characters of a cell's name
 # what begins markup in markdown, a picture, or a link that leads elsewhere than to a web page
 LIVELY = re.compile(r"<(?=[A-Za-z/!?])|!(?=\[)|\](?=\((?!https?://))|\](?=[\[:])")
-MAKE_CELL = {"code": new_code_cell, "markdown": new_markdown_cell}  # raw cells say nothing that is judged or shown
+KINDS = ("code", "markdown", "raw")
+NUMBER = "cs336lite"  # the key of a cell's metadata that holds its number in the notebook as it was handed in
+# where an editor marks the cells of a plain file: such a file was a notebook, and ran as one
+MARKED = re.compile(r"(?m)^#\s?(?:%%|In\s?\[[\d ]*\]|COMMAND -{5,})")
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,8 @@ class SubmittedNotebook:
 class Submission:
     """What is judged: ``cells`` are ``(label, source)``; ``name`` is the module's ``__name__``.
 
-    A label is what a message calls a cell: its exercise, or its number in the notebook.
+    A label is what a message calls a cell: its exercise, or its number in the notebook as it was handed in. That of a plain
+    file is empty: its lines are told alone.
 
     ``problem`` says why nothing can be judged; ``notes`` say what was put right without a loss of points.
     """
@@ -107,7 +111,7 @@ def read_submission(path: Path, structure: Iterable[StructureCell] = ()) -> Subm
     """The submission in an ``.ipynb`` or a plain ``.py``. Raises CourseError, see `read_notebook`."""
     notebook, problem = read_notebook(path)
     if is_script(path):
-        return Submission(problem=problem) if problem else submission_of_script(notebook)
+        return Submission(problem=problem) if problem else submission_of_file(notebook.cells[0].source)
     if problem:
         return Submission(problem=problem)
     clean, notes = normalise(notebook, structure)
@@ -118,17 +122,19 @@ def is_script(path: Path) -> bool:
     return path.name.lower().endswith((".py", ".py.txt"))
 
 
-def submission_of_script(notebook: SubmittedNotebook) -> Submission:
-    return Submission((("1", notebook.cells[0].source),), "submission")
+def submission_of_file(source: str) -> Submission:
+    """The submission in a plain file: an exported notebook, or a module that is imported, as CS336's own tests do."""
+    return Submission((("", source),), "__main__" if MARKED.search(source) else "submission")
 
 
-def submission_of(clean: nbformat.NotebookNode, notes: Iterable[str] = ()) -> Submission:
+def submission_of(clean: NotebookNode, notes: Iterable[str] = ()) -> Submission:
     """The submission in a normalised notebook: its code cells, less those that the course locked."""
     cells = []
-    for number, cell in enumerate(clean.cells, 1):
+    for cell in clean.cells:
         known = cell.metadata.get("nbgrader", {})
         if cell.cell_type == "code" and not known.get("locked", False):
-            cells.append((f"`{known['grade_id']}`" if "grade_id" in known else str(number), cell.source))
+            number = str(cell.metadata.get(NUMBER, ""))
+            cells.append((f"`{known['grade_id']}`" if "grade_id" in known else number, cell.source))
     if sum(len(source) for _, source in cells) > MAX_SOURCE:
         return Submission(problem=f"the code cells hold more than {MAX_SOURCE} characters", notes=tuple(notes))
     return Submission(tuple(cells), notes=tuple(notes))
@@ -237,7 +243,7 @@ def cells_of(data: dict[str, Any]) -> list[SubmittedCell] | None:
         for cell in cells
         if isinstance(cell, dict)
     )
-    return [cell for cell in found if cell.cell_type in MAKE_CELL]
+    return [cell for cell in found if cell.cell_type in KINDS]
 
 
 def read_json(path: Path) -> tuple[dict[str, Any], str]:
@@ -290,24 +296,33 @@ def grade_id(cell: dict[str, Any]) -> str | None:
     return name if isinstance(name, str) and len(name) <= MAX_NAME else None
 
 
-def normalise(
-    notebook: SubmittedNotebook, structure: Iterable[StructureCell]
-) -> tuple[nbformat.NotebookNode, list[str]]:
+def normalise(notebook: SubmittedNotebook, structure: Iterable[StructureCell]) -> tuple[NotebookNode, list[str]]:
     """A notebook with the released structure and the student's code, and notes on what was put right.
 
     Locked cells are restored, the first copy of each kept. Of a solution cell that occurs several times, all copies
     run and the last one keeps the name. Missing cells are added after the cell that they followed.
     """
+    from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook  # here: the processes that read need it not
+
+    make_cell = {"code": new_code_cell, "markdown": new_markdown_cell}
     known = {cell.name: cell for cell in structure}
     last = {cell.name: index for index, cell in enumerate(notebook.cells)}
+    # of copies, those that are still code count before those that were put aside as text
+    last |= {
+        c.name: i for i, c in enumerate(notebook.cells) if c.name in known and c.cell_type == known[c.name].cell_type
+    }
     notes: dict[str, None] = {}  # in order, each once
     cells, placed = [], set()
     for index, cell in enumerate(notebook.cells):
         source, template = cell.source, known.get(cell.name)
+        if template is not None and cell.cell_type != template.cell_type and last[cell.name] != index:
+            template = None
+        number = {NUMBER: index + 1}
         if template is None:
-            cells.append((None, MAKE_CELL[cell.cell_type](harmless(cell))))
+            if cell.cell_type in make_cell:  # a raw cell says nothing that is judged or shown
+                cells.append((None, make_cell[cell.cell_type](harmless(cell), metadata=number)))
             continue
-        name, make = cell.name, MAKE_CELL[template.cell_type]
+        name, make = cell.name, make_cell[template.cell_type]
         if template.locked:
             if name in placed:
                 notes[f"cell `{name}` occurs more than once: its first copy counts"] = None
@@ -317,8 +332,10 @@ def normalise(
             source = template.source
         elif last[name] != index:
             notes[f"cell `{name}` occurs more than once: all copies were run, in order"] = None
-            cells.append((None, make(harmless(cell))))
+            cells.append((None, make(harmless(cell), metadata=number)))
             continue
+        elif cell.cell_type != template.cell_type == "code":
+            notes[f"cell `{name}` was {cell.cell_type}: it was made code again"] = None
         placed.add(name)
         shown = source if template.locked else harmless(SubmittedCell(template.cell_type, source, name))
         cells.append((name, make(shown, metadata=template.metadata())))
@@ -328,7 +345,7 @@ def normalise(
             notes[f"cell `{name}` was missing: it was added"] = None
             source = template.source if template.locked else "# this cell was missing from the submission\n"
             position = next((i + 1 for i, (n, _) in enumerate(cells) if n == previous), 0) if previous else 0
-            cells.insert(position, (name, MAKE_CELL[template.cell_type](source, metadata=template.metadata())))
+            cells.insert(position, (name, make_cell[template.cell_type](source, metadata=template.metadata())))
         previous = name
     if notebook.language != "python":
         notes["the notebook names another kernel: it was judged as Python 3"] = None
@@ -363,6 +380,8 @@ def kernel_language(notebook: dict[str, Any]) -> str:
 
 def structure_of_source(path: Path) -> list[StructureCell]:
     """The structure of a source notebook, for judging single files without a gradebook."""
+    import nbformat
+
     notebook = nbformat.read(path, as_version=4)
     found = []
     for cell in notebook.cells:

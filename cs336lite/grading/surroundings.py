@@ -25,7 +25,8 @@ NOBODY = 65534
 FIRST_STRANGER, STRANGERS = 1_900_000_000, 64  # no user of any machine has such a number; so many for a process
 PACKAGE_FOLDERS = ("site-packages", "dist-packages")
 SHUT_PACKAGES = frozenset({"scipy", "triton"})  # lectures need them and no assignment does: each has a softmax
-PROGRAMS = ("worker.py", "jail.py", "refusal.py", "wire.py")  # the untrusted side; each loads without the package
+# the untrusted side; each loads without the package
+PROGRAMS = ("worker.py", "cells.py", "jail.py", "refusal.py", "shell.py", "wire.py", "../course/returned.py")
 
 LECTURE_MODULES = {
     "a2_attention": ("tokenizer", "accounting"),
@@ -246,7 +247,7 @@ def prepare(folder: Path, modules: Iterable[str] = ()) -> None:
         (folder / name).mkdir()
     (folder / "worker").mkdir()
     for name in PROGRAMS:
-        shutil.copy(Path(__file__).with_name(name), folder / "worker" / name)
+        shutil.copy(Path(__file__).parent / name, folder / "worker" / Path(name).name)
     package = folder / "library" / "cs336lite"
     (package / "course").mkdir(parents=True)
     for module in lecture_modules(modules):

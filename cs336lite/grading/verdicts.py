@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from cs336lite import __version__
-from cs336lite.course import answers, border
+from cs336lite.course import answers, border, returned
 from cs336lite.course import spec as spec_module
 from cs336lite.course.border import plain
 from cs336lite.course.paths import GRADED_MODULES, CourseError, read_json, write_atomic
 from cs336lite.course.spec import CheckResult, Spec, load_spec
-from cs336lite.grading import client, jail, protection, refusal, surroundings, wire, worker
+from cs336lite.grading import cells, client, jail, places, protection, refusal, shell, surroundings, wire, worker
 from cs336lite.grading.client import Needs, WorkerFailure
 from cs336lite.grading.submission import Submission
 from cs336lite.scratch import sweep
@@ -191,19 +191,24 @@ def verdict_of(
 
 
 def needs_of(spec: Spec) -> Needs:
-    """What a spec asks of the worker, by its ``WARM`` modules and ``REFUSED`` library functions; and what it may have.
+    """What a spec asks of the worker, by its ``WARM`` modules, those that are warm ``WHERE_NAMED`` by a submission, and
+    ``REFUSED`` library functions; and what it may have.
 
     torch is warmed unless the spec says otherwise: its CUDA build takes 3 GiB of address space and a temporary file to
     import, which a submission does not have.
     """
     warm, refused = getattr(spec.module, "WARM", ("torch",)), getattr(spec.module, "REFUSED", ())
-    return Needs(tuple(warm), tuple(refused), surroundings.LECTURE_MODULES.get(spec.name, ()))
+    named = getattr(spec.module, "WHERE_NAMED", ())
+    return Needs(tuple(warm), tuple(refused), surroundings.LECTURE_MODULES.get(spec.name, ()), tuple(named))
 
 
 @functools.cache
 def grader_version() -> str:
     """A hash of what a verdict depends on beside submission, spec and seed: this grader, and the modules it hands out."""
-    modules = (answers, border, client, jail, refusal, spec_module, surroundings, wire, worker)
+    modules = (
+        *(answers, border, cells, client, jail, places, refusal, returned, shell, spec_module, surroundings, wire),
+        worker,
+    )
     lectures = sorted({name for names in surroundings.LECTURE_MODULES.values() for name in names})
     files = [Path(m.__file__) for m in modules] + [Path(__file__).with_name("bench.py")]
     files += surroundings.lecture_modules(lectures)

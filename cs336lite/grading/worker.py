@@ -4,11 +4,13 @@ Started by the client as a plain script (no package, no site files, a clean envi
 
     python -s -P -S worker.py CONTROL_FD
 
-Over the control socket the client sends ``spawn MEMORY THREADS FOLDER`` with one end of a socket pair, ``kill PID``, or
+Over the control socket the client sends ``spawn MEMORY THREADS FOLDER`` with one end of a socket pair and a memory file,
+``kill PID``, or
 ``reap PID`` for a child that has closed its end. A spawned child sets its limits (bytes of address space, threads of its
 user) and its jail, in which of all inputs FOLDER alone can be read, says which layers hold, and then answers
-frames on its socket (see `wire`): ``load`` runs the submission's cells, ``run`` runs a driver beside them. Nothing in
-this process knows an expected answer. ``halt PID`` and ``wake PID`` let a child stand still and go on.
+frames on its socket (see `wire`): ``load`` runs the submission's cells (see `cells`), ``run`` runs a driver beside them.
+Nothing in this process knows an expected answer. With the socket comes a piece of shared memory, in which the child writes
+where it is. ``stop PID`` interrupts the statement that it runs; ``halt PID`` and ``wake PID`` let it stand still and go on.
 
 ``options.json`` beside this file says:
     path, warm          folders to import from; modules to import before any fork
@@ -31,6 +33,7 @@ import contextlib
 import ctypes
 import importlib.machinery
 import json
+import mmap
 import os
 import re
 import resource
@@ -41,21 +44,11 @@ import time
 import traceback
 import types
 from collections.abc import Callable
+from dataclasses import dataclass
 
-CELL = "<cell {}>"
 REFUSED_IN_SCRIPT = re.compile(r"^RuntimeError: LibraryCall: (\S+)", re.MULTILINE)  # how TorchScript passes it on
 PR_SET_PDEATHSIG = 1
-SKIPPED_CELL_MAGICS = (
-    "%%bash",
-    "%%sh",
-    "%%html",
-    "%%javascript",
-    "%%js",
-    "%%latex",
-    "%%markdown",
-    "%%writefile",
-    "%%script",
-)
+UNSOLVED = ((), ("this exercise is not solved yet",))  # what the stub's NotImplementedError holds, or a bare one
 
 
 def main() -> None:
@@ -66,8 +59,11 @@ def main() -> None:
     with open(os.path.join(here, "options.json"), encoding="utf-8") as file:
         options = json.load(file)
     sys.path.insert(0, here)
-    import jail  # beside this file, loaded without the package
+    import cells  # beside this file, loaded without the package
+    import jail
     import refusal
+    import returned
+    import shell
     import wire
 
     sys.path.remove(here)
@@ -93,6 +89,7 @@ def main() -> None:
         if "torch._dynamo" not in sys.modules:  # and so would torch.func, for this alone
             off = types.SimpleNamespace(_disable=contextlib.nullcontext)
             torch._dynamo = types.SimpleNamespace(compiled_autograd=off)
+    reader = cells.Reader(cells.load_transformer(), shell.RUN_PYTHON)
     if options["refused"]:
         refusal.refuse(options["refused"], options["packages"])
     sys.modules.update(dict.fromkeys(options["absent"]))  # None: an import fails, and says which module is missing
@@ -120,13 +117,20 @@ def main() -> None:
                 # a second Landlock on top of the worker's: what both allow
                 layers = jail.confine([*roots, jail.reach(os.fsdecode(folder), held)], layers=options["layers"])
                 channel.sendall(wire.pack("ready", layers))
-                Child(channel, wire).serve()
+                run = Runs(cells, shell, returned, reader, mmap.mmap(handles[1], cells.PLACE.size))
+                os.close(handles[1])
+                Child(channel, wire, run).serve()
                 os._exit(0)
             channel.close()
+            os.close(handles[1])
             control.send(str(pid).encode())
         elif message.startswith((b"halt ", b"wake ")):
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(int(message[5:]), signal.SIGSTOP if message.startswith(b"halt ") else signal.SIGCONT)
+            control.send(b"0")
+        elif message.startswith(b"stop "):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(message[5:]), signal.SIGINT)
             control.send(b"0")
         elif message.startswith((b"kill ", b"reap ")):
             control.send(end(int(message[5:]), patience=2.0 if message.startswith(b"reap ") else 0.0))
@@ -176,7 +180,7 @@ class Shut:
 def receive(control: socket.socket) -> tuple[bytes, list[int]]:
     """A control message and the file descriptors that came with it."""
     handles = array.array("i")
-    message, ancillary, _, _ = control.recvmsg(4096, socket.CMSG_LEN(handles.itemsize))
+    message, ancillary, _, _ = control.recvmsg(4096, socket.CMSG_LEN(2 * handles.itemsize))
     for level, kind, data in ancillary:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
             handles.frombytes(data[: len(data) - len(data) % handles.itemsize])
@@ -200,14 +204,24 @@ def end(pid: int, patience: float) -> bytes:
         return b"0"
 
 
+@dataclass(frozen=True)
+class Runs:
+    """What runs the cells of a child and looks at what they gave, and where it says which statement it is about to run."""
+
+    cells: types.ModuleType
+    shell: types.ModuleType
+    returned: types.ModuleType
+    reader: object
+    place: mmap.mmap
+
+
 class Child:
     """One submission: its names, and the frames that ask for them."""
 
-    def __init__(self, channel: socket.socket, wire: types.ModuleType) -> None:
-        self.channel = channel
-        self.wire = wire
+    def __init__(self, channel: socket.socket, wire: types.ModuleType, runs: Runs) -> None:
+        self.channel, self.wire, self.runs = channel, wire, runs
         self.module = types.ModuleType("__main__")
-        self.errors: list[dict] = []
+        self.gave: list[str] = []  # what a driver could not use: a function, and the type of what it returned
 
     def serve(self) -> None:
         while True:
@@ -228,41 +242,56 @@ class Child:
         pack = self.wire.pack
         try:
             if frame["op"] == "load":
-                self.load(frame["value"], frame["name"])
-                return pack("loaded", self.errors)
+                return pack("loaded", self.load(frame["value"], frame["name"], frame["skip"], frame["threads"]))
             return pack("value", self.run(frame["source"], frame["function"], frame["value"]))
         except self.wire.WireError as error:
             kind = "OutputLimit" if isinstance(error, self.wire.TooLarge) else "BadAnswer"
             return pack("error", kind=kind, detail="", cell="", line=0)
         except BaseException as error:
-            cell, line = place(error)
-            kind, said = type(error).__name__, detail(error)
+            said = told(error)
             if type(error) is RuntimeError and (found := REFUSED_IN_SCRIPT.search(str(error))):
-                kind, said = "LibraryCall", found[1]
+                said |= {"kind": "LibraryCall", "detail": found[1]}
             kinds = [base.__name__ for base in type(error).__mro__[:-1] if base.__module__ == "builtins"]
-            return pack("error", kind=kind, kinds=kinds, detail=said, cell=cell, line=line)
+            return pack("error", cell=place(error)[0], kinds=kinds, gave=self.gave, **said)
 
-    def load(self, cells: list, name: str) -> None:
-        """Run every cell in order; one that fails does not stop those after it, as in a notebook."""
+    def load(self, cells: list, name: str, skip: list, threads: int) -> list[dict]:
+        """Run the cells in the module of this name; what failed in them."""
         self.module.__name__ = name
         sys.modules[name] = self.module
-        for label, source in cells:
-            try:
-                code = compile_cell(source, CELL.format(label))
-                if code is not None:
-                    exec(code, self.module.__dict__)
-            except BaseException as error:
-                line = error.lineno or 0 if isinstance(error, SyntaxError) else place(error)[1]
-                self.errors.append({"cell": label, "kind": type(error).__name__, "line": line, "detail": detail(error)})
+        names, runs = self.module.__dict__, self.runs
+        runner = runs.cells.Runner(names, runs.reader, runs.place, told, threads)
+        script = any(label == "" for label, _ in cells)
+        if script:
+            self.module.__file__ = runs.cells.CELL.format("")
+        runs.shell.surround(names, runner.nested, notebook=name == "__main__")
+        runner.load(cells, {tuple(place) for place in skip}, script)
+        return runner.errors
 
     def run(self, source: str, function: str, args: tuple) -> object:
         scope: dict = {"__name__": "driver"}
         exec(compile(source, "<driver>", "exec"), scope)
-        return scope[function](Names(self.module.__dict__), *args)
+        names, self.gave = self.module.__dict__, []
+        start = time.process_time()
+        try:
+            return scope[function](Names(names), *args)
+        except Exception as error:
+            took, returned = time.process_time() - start, self.runs.returned
+            if name := returned.not_taken(error, names):
+                self.gave = [name, "arguments"]
+            elif found := returned.not_used(error, names, lambda: scope[function](Names(names), *args), took):
+                self.gave = [found[0], type(found[1]).__name__]
+            raise
+
+
+def told(error: BaseException) -> dict:
+    """What the client is told of an exception."""
+    return {"kind": type(error).__name__, "line": place(error)[1], "detail": detail(error)}
 
 
 def detail(error: BaseException) -> str:
-    """What may be said of an exception beside its type: the name that was missing or refused."""
+    """What may be said of an exception beside its type: the name that was missing or refused, or that it is the stub's."""
+    if type(error) is NotImplementedError:
+        return "unsolved" if all(type(a) is str for a in error.args) and error.args in UNSOLVED else ""
     name = getattr(error, "name", "") if isinstance(error, (MissingName, ModuleNotFoundError)) else ""
     if type(error).__name__ == "LibraryCall":
         name = getattr(error, "entry", "")
@@ -282,27 +311,6 @@ class Names:
 
     def __getattr__(self, name: str) -> object:
         raise MissingName(name)
-
-
-def compile_cell(source: str, filename: str) -> types.CodeType | None:
-    """The code of a notebook cell; IPython's magics and shell lines are left out, foreign cells give None."""
-    try:
-        return compile(source, filename, "exec", dont_inherit=True)
-    except SyntaxError:
-        if source.lstrip().startswith(SKIPPED_CELL_MAGICS):
-            return None
-        lines = source.split("\n")
-        plain = [
-            pass_for(line) if line.lstrip()[:1] in ("%", "!", "?") or line.rstrip()[-1:] == "?" else line
-            for line in lines
-        ]
-        if plain == lines:
-            raise
-        return compile("\n".join(plain), filename, "exec", dont_inherit=True)
-
-
-def pass_for(line: str) -> str:
-    return line[: len(line) - len(line.lstrip())] + "pass"
 
 
 def place(error: BaseException) -> tuple[str, int]:
