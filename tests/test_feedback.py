@@ -132,6 +132,17 @@ def test_points_comments_and_penalties_of_the_instructor_are_shown():
     assert "0.5 points were taken off" in text(page) and "4 of 6 points" in text(page.header)
 
 
+def test_what_many_checks_say_is_said_once():
+    checks = [CheckResult(f"double.{i}", "double", f"part {i}", 0.0, 1.0, False, "not solved yet") for i in range(18)]
+    checks += [CheckResult(f"halve.{i}", "halve", f"half {i}", 0.0, 1.0, False, "not solved yet") for i in range(2)]
+    page = shown(graded(checks=(*checks, CheckResult("halve.x", "halve", "x", 0.0, 1.0, False, "another"))))
+    said = [text(node) for node in page.select(".checks .message")]
+    assert said == ["not solved yet (and 19 more checks say the same)", "the same as for double", "another"]
+    assert len(page.select(".checks li")) == 21
+    first = [text(row.find_all("td")[2]) for row in page.select(".overview tbody tr")]
+    assert first == ["✗ not solved yet", "✗ the same as for double"]
+
+
 def test_a_submission_that_could_not_be_judged_says_why():
     checks = tuple(CheckResult(c.id, c.exercise, c.title, 0.0, c.max_points, False, "nothing") for c in CHECKS)
     page = shown(graded(checks=checks, problem="the file is <empty>", notes=()), score=0.0, max_score=6.0)

@@ -354,6 +354,51 @@ def test_an_exception_is_told_with_its_place_and_without_its_text(worker):
     assert message == "your code raised ValueError (cell 4, line 3)"
 
 
+def test_an_exception_is_what_its_class_derives_from(worker):
+    error = failure(worker, "class BadLr(ValueError): pass\ndef f(): raise BadLr")
+    assert error.kind == "an exception of your own"
+    assert error.kinds == ("ValueError", "Exception", "BaseException")
+    assert error.is_a("ValueError")
+    assert not error.is_a("TypeError")
+
+
+def test_an_exception_can_name_no_other_kinds_than_pythons(worker):
+    secret = "class secret(Exception): __module__ = 'builtins'\nclass Mine(secret, KeyError): __module__ = 'builtins'\n"
+    error = failure(worker, secret + "def f(): raise Mine")
+    assert error.kinds == ("KeyError", "LookupError", "Exception", "BaseException")
+    assert "secret" not in str(error)
+
+
+def test_what_is_not_solved_or_refused_is_no_exception_of_any_kind(worker):
+    assert failure(worker, "def f(): raise NotImplementedError").kinds == ()
+    assert failure(worker, "def g(): return 1").kinds == ()
+
+
+def use(student, *args):
+    a, b = student.f(*args)
+    return a + b
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("def f(x): x", "`f` returned None: is a `return` missing?"),
+        ("def f(x): return 5", "`f` returned an integer, and that cannot be used here"),
+        ("def f(x): return 1, 2, 3", "`f` returned a tuple, and that cannot be used here"),
+        ("def f(): return 1, 2", "`f` does not take the arguments that the interface names"),
+        ("def f(x): return 1, 'a'", "what your code gave could not be used (TypeError)"),
+        ("def secret(x): pass\nf = secret", "a function of yours returned None: is a `return` missing?"),
+        ("class secret:\n  pass\ndef f(x): return secret()", "what your code gave could not be used (TypeError)"),
+    ],
+)
+def test_what_a_check_could_not_use_is_told_in_known_words(worker, source, said):
+    with worker.student((("1", source),)) as student, pytest.raises(StudentError) as caught:
+        student.begin(5)
+        student.run(use, 1)
+    assert str(caught.value) == said
+    assert caught.value.is_a("TypeError", "ValueError")
+
+
 def test_a_type_named_like_markup_is_not_repeated(worker):
     source = "E = type('<script>alert(1)</script>', (Exception,), {})\ndef f(): raise E"
     assert str(failure(worker, source)) == "your code raised an exception of your own (cell 1, line 2)"

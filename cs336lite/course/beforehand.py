@@ -48,11 +48,6 @@ def notes(path: Path) -> list[str]:
     return list(found)
 
 
-def tell(path: Path) -> None:
-    for note in notes(path):
-        print(f"note: {note}")
-
-
 def sources(path: Path) -> Iterator[str]:
     """The code of a file, or of a notebook's cells but those that use the tools of the course: it has given them."""
     try:

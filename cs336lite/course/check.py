@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import html
 import os
-import signal
-import threading
-import types
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +18,9 @@ from cs336lite.course.paths import (
     find_root,
     is_student_edition,
 )
-from cs336lite.course.spec import CheckResult, LocalStudent, Spec, StudentError, load_spec
+from cs336lite.course.solution import Ran, run_file
+from cs336lite.course.spec import CheckResult, LocalStudent, Spec, load_spec
+from cs336lite.course.timing import Stopped, time_limit
 
 GREEN, RED = "#1a7f37", "#b35900"  # told apart by the words beside them as well
 
@@ -34,6 +31,7 @@ class CheckReport:
 
     assignment: str
     results: tuple[CheckResult, ...]
+    notes: tuple[str, ...] = ()  # on lines of its file that stopped, and on what is not there when work is graded
 
     @property
     def passed(self) -> bool:
@@ -44,16 +42,24 @@ class CheckReport:
         count = sum(r.passed for r in self.results)
         return f"{count} of {len(self.results)} public checks passed; the hidden checks follow when you hand in"
 
+    def rows(self) -> list[tuple[CheckResult, str]]:
+        """The results to show, with their messages: of those that say the same the first, with the number of the others."""
+        shown: dict[Any, list[CheckResult]] = {}
+        for r in self.results:
+            shown.setdefault(r.id if r.passed or not r.message else (r.message,), []).append(r)
+        return [(same[0], same[0].message + say_the_same(same)) for same in shown.values()]
+
     def _repr_html_(self) -> str:
         cell = 'style="text-align:left;vertical-align:top;padding:2px 12px 2px 0"'
         rows = []
-        for r in self.results:
+        for r, message in self.rows():
             mark = f'<b style="color:{GREEN}">pass</b>' if r.passed else f'<b style="color:{RED}">not yet</b>'
-            why = f"<br><span>{html.escape(r.message)}</span>" if r.message else ""
+            why = f"<br><span>{html.escape(message)}</span>" if message else ""
             rows.append(
                 f"<tr><td {cell}>{mark}</td><td {cell}>{r.exercise}</td><td {cell}>{html.escape(r.title)}{why}</td></tr>"
             )
-        return f"<table>{''.join(rows)}</table><p>{html.escape(self.summary)}</p>"
+        below = "".join(f"<p>{html.escape(line)}</p>" for line in (*self.notes, self.summary))
+        return f"<table>{''.join(rows)}</table>{below}"
 
     def __rich__(self) -> Any:
         from rich import box
@@ -64,14 +70,23 @@ class CheckReport:
         table = Table(box=box.SIMPLE_HEAD, title=f"public checks of {self.assignment}", title_justify="left")
         for column in ("", "exercise", "check"):
             table.add_column(column)
-        for r in self.results:
+        for r, message in self.rows():
             mark = Text("pass", "green") if r.passed else Text("not yet", "bold yellow")
-            table.add_row(mark, r.exercise, Text(r.title if r.passed else f"{r.title}\n{r.message}"))
-        return Group(table, Text(self.summary))
+            table.add_row(mark, r.exercise, Text(f"{r.title}\n{message}" if message else r.title))
+        return Group(table, *map(Text, self.notes), Text(self.summary))
 
     def __repr__(self) -> str:
-        lines = [f"{'pass' if r.passed else 'NOT YET'}  {r.id}  {r.message}".rstrip() for r in self.results]
-        return "\n".join([*lines, self.summary])
+        lines = [f"{'pass' if r.passed else 'NOT YET'}  {r.id}  {message}".rstrip() for r, message in self.rows()]
+        return "\n".join([*lines, *self.notes, self.summary])
+
+
+def say_the_same(results: list[CheckResult]) -> str:
+    """What follows the message of the first of several results that say the same."""
+    if len(results) == 1:
+        return ""
+    others = [name for name in dict.fromkeys(r.exercise for r in results[1:]) if name != results[0].exercise]
+    of = f" ({', '.join(others)})" if others else ""
+    return f" (and {len(results) - 1} more check{'s say' if len(results) > 2 else ' says'} the same{of})"
 
 
 def check(
@@ -96,13 +111,12 @@ def check(
     if exercise is not None and exercise not in spec.exercises:
         raise CourseError(f"{name} has no exercise {exercise!r}; it has: {', '.join(spec.exercises)}")
     namespace = user_names() if solution is None else None
-    if namespace is None:
-        namespace = names_of_file(solution or assignment_notebook(root, name))
-    results = run_checks(spec, LocalStudent(namespace), exercise)
+    ran = Ran(namespace) if namespace is not None else run_file(solution or assignment_notebook(root, name), name)
+    results = run_checks(spec, LocalStudent(ran.names), exercise)
     if "CS336LITE_BUILD" not in os.environ:  # a build is nobody's progress
         progress.record_checks(root, name, results)
-        beforehand.tell(solution or assignment_notebook(root, name))
-    report = CheckReport(name, tuple(results))
+    found = beforehand.notes(solution or assignment_notebook(root, name)) if "CS336LITE_BUILD" not in os.environ else []
+    report = CheckReport(name, tuple(results), (*ran.notes, *(f"note: {note}" for note in found)))
     if "NBGRADER_VALIDATING" in os.environ and not report.passed:
         raise CourseError(repr(report))  # the Validate button looks for errors, and for nothing else
     return report
@@ -113,15 +127,32 @@ def public_spec(root: Path, name: str) -> Spec:
 
 
 def run_checks(spec: Spec, student: LocalStudent, exercise: str | None = None) -> list[CheckResult]:
-    results = []
+    """The results of the public checks. After an endless loop the rest of that exercise is not run, and after several
+    nothing more."""
+    results: list[CheckResult] = []
+    endless: dict[str, float] = {}  # exercises, with the seconds lost
     try:
         for item in spec:
-            if exercise in (None, item.exercise):
-                with time_limit(4 * item.seconds):
+            if exercise not in (None, item.exercise):
+                continue
+            if item.exercise in endless or sum(endless.values()) >= MOST_SECONDS:
+                results.append(item.failed(NOT_RUN if item.exercise in endless else NO_TIME))
+                continue
+            try:
+                with time_limit(WAIT * item.seconds):
                     results.append(item.run(student, seed=0))
+            except Stopped as stopped:
+                endless[item.exercise] = WAIT * item.seconds
+                results.append(item.failed(str(stopped)))
     finally:
         student.close()
     return results
+
+
+WAIT = 2  # seconds on the wall for each second of processor time that a check may take
+MOST_SECONDS = 40  # lost in endless loops
+NOT_RUN = "not run: an earlier check of this exercise did not end"
+NO_TIME = "not run: too many earlier checks did not end; name the exercise to check it alone"
 
 
 def user_names() -> dict[str, Any] | None:
@@ -146,55 +177,3 @@ def word_of_warning(root: Path, path: Path) -> str:
         f"note: `check` runs the code in {plain(path)} as you, with nothing around it; "
         "to judge work of others there is `cs336lite grade`"
     )
-
-
-def names_of_file(path: Path) -> dict[str, Any]:
-    """What a notebook's exported cells, or a plain Python file, define."""
-    if not path.exists():
-        raise CourseError(f"no such file: {plain(path)}")
-    try:
-        if path.suffix == ".ipynb":
-            from cs336lite.course.export import export_notebook
-
-            source = "\n\n".join(export_notebook(path).values())
-        else:
-            source = path.read_text(encoding="utf-8")
-    except CourseError:
-        raise
-    except Exception as error:  # a notebook may hold anything
-        raise CourseError(f"{plain(path)} cannot be read: {type(error).__name__}: {plain(error)}") from error
-    module = types.ModuleType("solution")
-    try:
-        exec(compile(source, f"<cell of {path.name}>", "exec"), module.__dict__)
-    except (Exception, SystemExit) as error:
-        line = error.lineno if isinstance(error, SyntaxError) else last_line(error)
-        raise CourseError(
-            f"{plain(path.name)} cannot be run: {type(error).__name__}: {plain(error)} (line {line} of its code)"
-        ) from error
-    return module.__dict__
-
-
-def last_line(error: BaseException) -> int:
-    trace = error.__traceback__
-    while trace.tb_next is not None:
-        trace = trace.tb_next
-    return trace.tb_lineno
-
-
-@contextlib.contextmanager
-def time_limit(seconds: float) -> Iterator[None]:
-    """Raise StudentError in the code below after this many seconds, where the platform has such an alarm."""
-    if not hasattr(signal, "SIGALRM") or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def ring(*_: object) -> None:
-        raise StudentError("TimeLimit", f"stopped after {seconds:g} s: an endless loop, or too slow")
-
-    before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)

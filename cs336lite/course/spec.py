@@ -20,16 +20,18 @@ import itertools
 import linecache
 import pickle
 import random
+import reprlib
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache, wraps
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
 
-from cs336lite.course.border import chain, known_kind, own, plain
+from cs336lite.course.border import chain, known_kind, own, plain, python_kinds
+from cs336lite.course.returned import in_solution, not_taken, not_used
 from cs336lite.course.text import UNSOLVED
 from cs336lite.scratch import Scratch
 
@@ -56,13 +58,20 @@ class StudentError(Exception):
     """The student's code did not give an answer: it raised, is missing, or ran out of its budget.
 
     ``kind`` is the exception's type name (``"TypeError"``; in the grader only where `known_kind` knows it), or one of
-    ``"Missing"``, ``"Unsolved"``, ``"TimeLimit"``, ``"MemoryLimit"``, ``"Died"``, ``"BadAnswer"``. The text never holds
-    the exception's own message, which could carry hidden inputs.
+    ``"Missing"``, ``"Unsolved"``, ``"TimeLimit"``, ``"MemoryLimit"``, ``"Died"``, ``"BadAnswer"``. ``kinds`` names the
+    exceptions of Python of which the student's is one, so that a class of the student's own counts as what it is; empty
+    where no exception was raised. From the grader the text never holds the exception's own message, which could carry
+    hidden inputs.
     """
 
-    def __init__(self, kind: str, message: str) -> None:
+    def __init__(self, kind: str, message: str, kinds: Iterable[str] = ()) -> None:
         super().__init__(message)
         self.kind = kind
+        self.kinds = tuple(kinds)
+
+    def is_a(self, *names: str) -> bool:
+        """Whether it is an exception of one of these types, or of a subclass: ``error.is_a("ValueError")``."""
+        return self.kind in names or any(name in names for name in self.kinds)
 
 
 def expect(condition: bool, message: str) -> None:
@@ -115,6 +124,9 @@ class Check:
             message = f"the answer does not have the form that the interface asks for ({kind} in the check)"
         else:
             return CheckResult(self.id, self.exercise, self.title, self.points, self.points, True, "")
+        return self.failed(message)
+
+    def failed(self, message: str) -> CheckResult:
         return CheckResult(self.id, self.exercise, self.title, 0.0, self.points, False, message)
 
     def in_own_words(self, problem: Fail) -> str:
@@ -251,12 +263,14 @@ class LocalStudent:
         self._files = 0
 
     def run(self, driver: Callable, *args: Any) -> Any:
+        start = time.process_time()
         try:
             return driver(self.namespace, *args)
         except (Fail, StudentError):
             raise
         except Exception as error:
-            raise explain(error) from error
+            took = time.process_time() - start
+            raise explain(error, vars(self.namespace), lambda: driver(self.namespace, *args), took) from error
 
     def cpu_seconds(self, driver: Callable, *args: Any) -> float:
         return self.timed(driver, *args)[1]
@@ -298,15 +312,59 @@ class Namespace:
         )
 
 
-def explain(error: BaseException) -> StudentError:
-    """The `StudentError` for an exception of the student's code: its type and line, never its text."""
+def explain(error: Exception, names: dict[str, Any], again: Callable[[], Any], seconds: float) -> StudentError:
+    """The `StudentError` for an exception of the student's code in this process, where nothing is secret.
+
+    ``names`` are the global names of that code; ``again`` repeats the call, which took so many seconds.
+    """
     if isinstance(error, NotImplementedError) and error.args in ((), (UNSOLVED,)):  # torch has some of its own
         return StudentError("Unsolved", "this exercise is not solved yet: its code still raises NotImplementedError")
-    line = ""
-    trace = error.__traceback__
+    text = said(error)
+    if in_solution(error, names):
+        message = f"your code raised {text}{line_of(error, names)}"
+    elif name := not_taken(error, names):
+        message = f"`{name}` does not take the arguments that it is given here: {text}"
+    elif found := not_used(error, names, again, seconds):
+        name, value = found
+        gave = "None: is a `return` missing?" if value is None else f"{short(value)}, which cannot be used here: {text}"
+        message = f"`{name}` returned {gave}"
+    else:
+        message = f"what your code gave could not be used: {text}"
+    return StudentError(type(error).__name__, message, kinds_of(error))
+
+
+def said(error: BaseException) -> str:
+    """An exception's type and text, on one line."""
+    text = plain(error, 160)
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def line_of(error: BaseException, names: dict[str, Any]) -> str:
+    """The last line of the student's that an exception passed: its function, its place, and what stands there."""
+    trace, last = error.__traceback__, None
     while trace is not None:
-        code = trace.tb_frame.f_code
-        if "cell" in code.co_filename or "ipykernel" in code.co_filename or "ipython-input" in code.co_filename:
-            line = f" (in `{code.co_name}`, line {trace.tb_lineno} of its cell)"
+        last = trace if trace.tb_frame.f_globals is names else last
         trace = trace.tb_next
-    return StudentError(type(error).__name__, f"your code raised {type(error).__name__}{line}")
+    if last is None:
+        return ""
+    code, number = last.tb_frame.f_code, last.tb_lineno
+    source = plain(linecache.getline(code.co_filename, number), 80)
+    shown = f": {source}" if source else ""
+    return f" (in `{code.co_name}`, {place(code.co_filename, number)}{shown})"
+
+
+def place(filename: str, line: int) -> str:
+    """How a message calls a line of a solution: of a named cell or a file, where its code was run from there."""
+    for start, of in (("<cell ", "of cell "), ("<file ", "of ")):
+        if filename.startswith(start):
+            return f"line {line} {of}{filename[len(start) : -1]}"
+    return f"line {line} of its cell"
+
+
+def short(value: Any) -> str:
+    return plain(reprlib.repr(value), 60)
+
+
+def kinds_of(error: BaseException) -> list[str]:
+    """The exceptions of Python of which this one is one, the nearest first."""
+    return python_kinds([kind.__name__ for kind in type(error).__mro__])

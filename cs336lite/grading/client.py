@@ -24,6 +24,8 @@ from pathlib import Path
 from typing import Any
 
 from cs336lite.course import beforehand
+from cs336lite.course.answers import KINDS
+from cs336lite.course.border import python_kinds
 from cs336lite.course.spec import StudentError, known_kind
 from cs336lite.grading import bubblewrap, jail, surroundings, wire
 from cs336lite.grading.places import (
@@ -589,13 +591,15 @@ class RemoteStudent:
             return self.output_limit()
         if told == "BadAnswer":
             return StudentError("BadAnswer", "the answer has a type that is not asked for")
-        message = f"your code raised {kind}{at}{self.advice(kind, answer.get('detail'))}"
+        message = "" if at else unused(kind, answer.get("gave"), source_of(driver), names_asked_for(driver, args))
+        message = message or f"your code raised {kind}{at}{self.advice(kind, answer.get('detail'))}"
         if kind == "NameError" and at:
             source = next(source for label, source in self.cells if label == answer["cell"])
             reasons = because(names_in(source, answer["line"]), self.troubles, self.cells)
             message += "".join(f"; {why}" for why in reasons)
         # a driver may raise exceptions of its own, for the check to look at
-        return StudentError(told if told in kinds_defined_in(driver) else kind, message)
+        kinds = [] if kind == "LibraryCall" else python_kinds(answer.get("kinds"))
+        return StudentError(told if told in kinds_defined_in(driver) else kind, message, kinds)
 
     def advice(self, kind: str, detail: Any) -> str:
         """What to do about an exception. A name that the child tells is repeated only if this side knows it too."""
@@ -607,6 +611,33 @@ class RemoteStudent:
         if kind == "ModuleNotFoundError" and isinstance(detail, str) and detail in shut:
             return f": `{detail}` is not there when work is graded; write what you need of it"
         return ""
+
+
+def unused(error: str, gave: Any, source: str, names: list[str]) -> str:
+    """What to say of an exception that arose in no line of the submission: what the driver could not use, as the child
+    tells it, in words that this side knows."""
+    if error not in UNUSED:
+        return ""
+    said = f"what your code gave could not be used ({error})"
+    if not isinstance(gave, list) or len(gave) != 2 or not all(isinstance(part, str) for part in gave):
+        return said
+    name, kind = gave
+    known = name in names or name in WORDS.findall(source) or name == "forward"
+    called = f"`{name}`" if known else "a function of yours"
+    if kind == "arguments":
+        return f"{called} does not take the arguments that the interface names"
+    if kind not in RETURNED:
+        return said
+    return f"{called} returned {RETURNED[kind]}"
+
+
+WORDS = re.compile(r"\w+")
+UNUSED = ("AttributeError", "IndexError", "KeyError", "RuntimeError", "TypeError", "ValueError")
+RETURNED = {
+    "NoneType": "None: is a `return` missing?",
+    **{type_.__name__: f"{words}, and that cannot be used here" for type_, words in KINDS.items() if words != "None"},
+    "Tensor": "a tensor, and that cannot be used here",
+}
 
 
 def names_asked_for(driver: Callable, args: tuple) -> list[str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import re
 import secrets
+from collections import Counter
 from contextlib import suppress
 from typing import Any
 
@@ -391,7 +392,7 @@ def exercises_of(cells: list[NotebookNode], verdict: dict[str, Any]) -> dict[str
             check["exercise"],
             {"name": check["exercise"], "checks": [], "points": 0, "most": 0, "read": None, "comment": "", "text": ""},
         )
-        one["checks"].append(check)
+        one["checks"].append({**check, "said": check["message"]})
         one["points"] += check["points"]
         one["most"] += check["max_points"]
     for name, (text, link) in verdict.get("read", {}).items():
@@ -402,6 +403,7 @@ def exercises_of(cells: list[NotebookNode], verdict: dict[str, Any]) -> dict[str
         one["passed"] = len(one["checks"]) - len(failed)
         one["first"] = failed[0]["message"] if failed else ""
         one["judged"] = one["points"]
+    say_once(list(found.values()))
     for cell in cells:
         known = cell.metadata.get("nbgrader", {})
         one = found.get(exercise_of(str(known.get("grade_id", ""))))
@@ -414,6 +416,29 @@ def exercises_of(cells: list[NotebookNode], verdict: dict[str, Any]) -> dict[str
         if known.get("comment") and known["comment"] != "No response.":  # nbgrader's own, for a cell left as it was
             one["comment"] = safe_markdown(str(known["comment"]))
     return found
+
+
+def say_once(exercises: list[dict[str, Any]]) -> None:
+    """Where several checks say the same: with the first, how many others do; once in each other exercise, where it stands."""
+    failed = [(one, check) for one in exercises for check in one["checks"] if not check["passed"] and check["message"]]
+    count = Counter(check["message"] for _, check in failed)
+    stands: dict[str, str] = {}
+    told = set()
+    for one, check in failed:
+        message, name = check["message"], one["name"]
+        if count[message] == 1:
+            continue
+        first = stands.setdefault(message, name)
+        if first != name:
+            check["said"] = f"the same as for `{first}`"
+        elif (name, message) not in told:
+            others = count[message] - 1
+            check["said"] += f" (and {others} more check{'s say' if others > 1 else ' says'} the same)"
+        if (name, message) in told:
+            check["said"] = ""
+        told.add((name, message))
+        if first != name and one["first"] == message:
+            one["first"] = check["said"]
 
 
 def plain_outputs(cell: NotebookNode) -> list[str]:
@@ -526,7 +551,7 @@ TEMPLATE = TEMPLATE.from_string("""\
 <li class="{{ 'passed' if c.passed else 'failed' }}">
 <span class="mark {{ 'good' if c.passed else 'bad' }}">{{ '✓ passed' if c.passed else '✗ failed' }}</span>
 <span class="title">{{ c.title | said }}</span><span class="worth">{{ c.points | points }} / {{ c.max_points | points }}</span>
-{% if c.message and not c.passed %}<p class="message">{{ c.message | said }}</p>{% endif %}
+{% if c.said and not c.passed %}<p class="message">{{ c.said | said }}</p>{% endif %}
 </li>
 {% endfor %}
 </ul>

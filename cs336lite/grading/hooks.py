@@ -21,6 +21,7 @@ from traitlets import Bool, Unicode
 
 from cs336lite.course.text import CODE_STUB
 from cs336lite.grading.feedback import FeedbackExporter
+from cs336lite.grading.find import note_on_others
 from cs336lite.grading.record import SECRET, TIMESTAMP, complete, read_timestamp
 from cs336lite.grading.submission import (
     Submission,
@@ -85,7 +86,9 @@ class AnyNotebookExporter(NotebookExporter):
         if not problem:
             notebook, problem = read_notebook(path)
         node = new_notebook()
-        node.metadata[CARRIED] = {"problem": problem} if problem else {"notebook": notebook.as_metadata()}
+        note = note_on_others(path.parent, path.name, path.stem)
+        carried = {"problem": problem} if problem else {"notebook": notebook.as_metadata()}
+        node.metadata[CARRIED] = {**carried, "notes": [note] if note else []}
         return self.from_notebook_node(node, resources, **kw)
 
 
@@ -99,7 +102,10 @@ class Sanitize(NbGraderPreprocessor):
             structure = structure_of_gradebook(gradebook, course["notebook"], course["assignment"])
         clean, notes = normalise(SubmittedNotebook.from_metadata(carried.get("notebook", {})), structure)
         problem = carried.get("problem", "")
-        clean.metadata[CARRIED] = {"problem": problem, "notes": [] if problem else notes}
+        clean.metadata[CARRIED] = {
+            "problem": problem,
+            "notes": [*carried.get("notes", []), *([] if problem else notes)],
+        }
         return clean, resources
 
 
@@ -112,7 +118,8 @@ class JudgeCells(NbGraderPreprocessor):
     def preprocess(self, nb: NotebookNode, resources: dict) -> tuple[NotebookNode, dict]:
         carried = nb.metadata.pop(CARRIED)
         problem = carried["problem"]
-        submission = Submission(problem=problem) if problem else submission_of(nb, carried["notes"])
+        notes = tuple(carried["notes"])
+        submission = Submission(problem=problem, notes=notes) if problem else submission_of(nb, notes)
         assignment = resources["nbgrader"]["assignment"]
         with Judge(Path(self.course), assignment, trust=self.trust_submissions) as judge:
             complete(nb, judge.judge(submission))

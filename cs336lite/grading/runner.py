@@ -12,34 +12,42 @@ import contextlib
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from cs336lite.course.border import plain
 from cs336lite.course.paths import CourseError
 from cs336lite.grading.client import WorkerFailure
+from cs336lite.grading.find import Found, Opened, kind_of_file
 from cs336lite.grading.pools import Cluster, Item, Processes
 from cs336lite.grading.submission import (
     StructureCell,
     Submission,
     SubmittedNotebook,
+    is_script,
     link_above,
     normalise,
     read_notebook,
     read_submission,
     structure_of_source,
     submission_of,
+    submission_of_file,
 )
 from cs336lite.grading.verdicts import Judge, Verdict
 
 
 @dataclass(frozen=True)
 class Graded:
-    """One graded submission: ``label`` is a student's name or a file, as the caller gave it."""
+    """One graded submission: ``label`` is a student's name or a file, as the caller gave it.
+
+    ``note`` says which file was judged, where that is not the one with the right name alone.
+    """
 
     label: str
     verdict: Verdict
+    note: str = ""
 
 
 class NotAllGraded(CourseError):
@@ -76,26 +84,29 @@ def grade_files(
     progress: Progress = no_progress,
     how: How | None = None,
 ) -> list[Graded]:
-    """Verdicts on single ``.ipynb`` or ``.py`` files, in the order given; no gradebook is touched.
+    """Verdicts on notebooks, plain Python files, archives or folders with one of these, in the order given; no gradebook
+    is touched.
 
     Raises CourseError for a file that does not exist or has another ending: that is the caller's mistake, whereas
     a file that cannot be judged is the submission's, and scores zero. Raises NotAllGraded.
     """
     for path in files:
-        if not path.is_file():
+        if not path.is_file() and not path.is_dir():
             raise CourseError(f"no such file: {plain(path)}")
-        if path.suffix not in (".ipynb", ".py"):
-            raise CourseError(f"{plain(path)}: a submission is a notebook (.ipynb) or a plain Python file (.py)")
+        if not path.is_dir() and not kind_of_file(path.name):
+            raise CourseError(
+                f"{plain(path)}: a submission is a notebook (.ipynb), a plain Python file (.py), or a .zip with one"
+            )
     source = course / "source" / assignment / f"{assignment}.ipynb"
     structure = structure_of_source(source) if source.exists() else []
-    items = (file_item(number, path.resolve(), structure) for number, path in enumerate(files))
+    items = (file_item(number, path.resolve(), assignment, structure) for number, path in enumerate(files))
     graded: dict[int, Graded] = {}
     failed = []
     with Judge(course, assignment, trust=(how or How()).trust, strict=(how or How()).strict) as judge:
         for item, verdict in progress(judged(judge, items, how or How(jobs)), len(files), "judging"):
             label = str(files[item.label])
             if isinstance(verdict, Verdict):
-                graded[item.label] = Graded(label, verdict)
+                graded[item.label] = Graded(label, verdict, item.carried)
             else:
                 failed.append(f"{label}: {verdict}")
     done = [graded[number] for number in sorted(graded)]
@@ -127,7 +138,7 @@ def grade_class(
     ):
         items = (item_of(folder, assignment, recorder.structure) for folder in folders)
         for item, verdict in progress(judged(judge, items, how), len(folders), "grading"):
-            folder, notebook = item.carried
+            folder, notebook, note = item.carried
             try:
                 if not isinstance(verdict, Verdict):
                     raise CourseError(str(verdict))
@@ -135,7 +146,7 @@ def grade_class(
                 entry = Entry.of(folder, notebook)
                 if not recorder.is_current(entry):
                     recorder.record(entry)
-                graded.append(Graded(item.label, verdict))
+                graded.append(Graded(item.label, verdict, note))
             except Exception as error:  # one that cannot be recorded takes no other with it
                 failed.append(f"{item.label}: {str(error).splitlines()[0] if str(error) else type(error).__name__}")
     graded.sort(key=lambda g: g.label)
@@ -144,25 +155,42 @@ def grade_class(
     return graded
 
 
-def file_item(number: int, path: Path, structure: list[StructureCell]) -> Item:
+def file_item(number: int, path: Path, assignment: str, structure: list[StructureCell]) -> Item:
     """A file to judge."""
     try:
-        return Item(number, read_submission(path, structure))
+        with Opened(path, assignment) as found:
+            submission = read_submission(found.path, structure)
     except CourseError as error:
         return Item(number, Submission(), failure=WorkerFailure(str(error)))
+    return Item(number, with_note(submission, found.note), found.note)
 
 
 def item_of(folder: Path, assignment: str, structure: list[StructureCell]) -> Item:
-    """A student's submission to judge, and what is needed to record it: its folder and its clean notebook."""
-    path = folder / f"{assignment}.ipynb"
-    problem = link_above(path, folder.parents[1])
+    """A student's submission to judge, and what is needed to record it: its folder, its clean notebook, and a note.
+
+    A file of another name that cannot be read is a question to the instructor, and no zero.
+    """
+    student = folder.parent.name
     try:
-        notebook, problem = (SubmittedNotebook(), problem) if problem else read_notebook(path)
+        problem = link_above(folder / f"{assignment}.ipynb", folder.parents[1])
+        with nullcontext(Found(folder)) if problem else Opened(folder, assignment) as found:
+            notebook, problem = (SubmittedNotebook(), problem) if problem else read_notebook(found.path)
+        if problem and found.guessed:
+            raise CourseError(f"{found.note}; but {problem}")
     except CourseError as error:
-        return Item(folder.parent.name, Submission(), (folder, None), failure=WorkerFailure(str(error)))
+        return Item(student, Submission(), (folder, None, ""), failure=WorkerFailure(str(error)))
     clean, notes = normalise(notebook, structure)
-    submission = Submission(problem=problem) if problem else submission_of(clean, notes)
-    return Item(folder.parent.name, submission, (folder, clean))
+    if problem:
+        submission = Submission(problem=problem)
+    elif is_script(found.path):
+        submission = submission_of_file(notebook.cells[0].source)
+    else:
+        submission = submission_of(clean, notes)
+    return Item(student, with_note(submission, found.note), (folder, clean, found.note))
+
+
+def with_note(submission: Submission, note: str) -> Submission:
+    return replace(submission, notes=(note, *submission.notes)) if note else submission
 
 
 def judged(judge: Judge, items: Iterable[Item], how: How) -> Iterator[tuple[Item, Verdict | WorkerFailure]]:

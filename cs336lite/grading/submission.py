@@ -110,12 +110,16 @@ READER = Shared(Limits(step_seconds=20, call_seconds=20))
 def read_submission(path: Path, structure: Iterable[StructureCell] = ()) -> Submission:
     """The submission in an ``.ipynb`` or a plain ``.py``. Raises CourseError, see `read_notebook`."""
     notebook, problem = read_notebook(path)
-    if path.suffix == ".py":
+    if is_script(path):
         return Submission(problem=problem) if problem else submission_of_file(notebook.cells[0].source)
     if problem:
         return Submission(problem=problem)
     clean, notes = normalise(notebook, structure)
     return submission_of(clean, notes)
+
+
+def is_script(path: Path) -> bool:
+    return path.name.lower().endswith((".py", ".py.txt"))
 
 
 def submission_of_file(source: str) -> Submission:
@@ -181,7 +185,7 @@ def read_notebook(path: Path) -> tuple[SubmittedNotebook, str]:
 def read_file(name: str) -> dict[str, Any]:
     """What is looked at in a file, as plain values: ``cells``, ``language``, ``problem``. Runs in a process with limits."""
     path = Path(name)
-    if path.suffix == ".py":
+    if is_script(path):
         text, problem = read_text(path)
         problem = problem or (f"the file holds more than {MAX_SOURCE} characters" if len(text) > MAX_SOURCE else "")
         notebook = SubmittedNotebook((SubmittedCell("code", text, None),))

@@ -32,6 +32,7 @@ STAND_INS = ("files", "processes", "pools", "queues", "torch", "turns")
 PROGRAMS = (
     *("worker.py", "cells.py", "jail.py", "refusal.py", "shell.py", "wire.py"),
     *(f"pretend_{name}.py" for name in STAND_INS),
+    "../course/returned.py",
 )
 """The untrusted side; each loads without the package."""
 
@@ -197,7 +198,7 @@ def prepare(folder: Path, modules: Iterable[str] = ()) -> None:
         (folder / name).mkdir()
     (folder / "worker").mkdir()
     for name in PROGRAMS:
-        shutil.copy(Path(__file__).with_name(name), folder / "worker" / name)
+        shutil.copy(Path(__file__).parent / name, folder / "worker" / Path(name).name)
     package = folder / "library" / "cs336lite"
     shutil.copytree(QUIET, package / "course", ignore=shutil.ignore_patterns("__pycache__"))
     for module in lecture_modules(modules):

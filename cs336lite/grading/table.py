@@ -26,7 +26,17 @@ def of_grades(assignment: str, graded: list[Graded], names: dict[str, str] | Non
         v = g.verdict
         score = Text(f"{v.score:g} / {v.max_score:g}", "green" if v.score == v.max_score else "")
         table.add_row(Text(plain((names or {}).get(g.label, g.label))), score, Text(v.first_message))
-    return Group(table, Text(warning_of(graded), "bold red")) if warning_of(graded) else table
+    below = [
+        Text(text, style)
+        for text, style in ((notes_of(graded, names), "bold"), (warning_of(graded), "bold red"))
+        if text
+    ]
+    return Group(table, *below) if below else table
+
+
+def notes_of(graded: list[Graded], names: dict[str, str] | None = None) -> str:
+    """Which file was judged, of each submission in which that is not plain."""
+    return "\n".join(f"{plain((names or {}).get(g.label, g.label))}: {g.note}" for g in graded if g.note)
 
 
 def warning_of(graded: list[Graded]) -> str:

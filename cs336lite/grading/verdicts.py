@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from cs336lite import __version__
-from cs336lite.course import answers, border
+from cs336lite.course import answers, border, returned
 from cs336lite.course import spec as spec_module
 from cs336lite.course.border import plain
 from cs336lite.course.paths import GRADED_MODULES, CourseError, read_json, write_atomic
@@ -205,7 +205,10 @@ def needs_of(spec: Spec) -> Needs:
 @functools.cache
 def grader_version() -> str:
     """A hash of what a verdict depends on beside submission, spec and seed: this grader, and the modules it hands out."""
-    modules = (answers, border, cells, client, jail, places, refusal, shell, spec_module, surroundings, wire, worker)
+    modules = (
+        *(answers, border, cells, client, jail, places, refusal, returned, shell, spec_module, surroundings, wire),
+        worker,
+    )
     lectures = sorted({name for names in surroundings.LECTURE_MODULES.values() for name in names})
     files = [Path(m.__file__) for m in modules] + [Path(__file__).with_name("bench.py")]
     files += surroundings.lecture_modules(lectures)

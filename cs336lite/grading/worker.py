@@ -70,6 +70,7 @@ def main() -> None:
     import jail
     import pretend_torch
     import refusal
+    import returned
     import shell
     import wire
 
@@ -118,7 +119,7 @@ def main() -> None:
                 # a second Landlock on top of the worker's: what both allow
                 layers = jail.confine([*roots, jail.reach(os.fsdecode(folder), held)], layers=options["layers"])
                 channel.sendall(wire.pack("ready", layers))
-                run = Runs(cells, shell, reader, shared_memory(handles[1], cells.PLACE.size))
+                run = Runs(cells, shell, returned, reader, shared_memory(handles[1], cells.PLACE.size))
                 os.close(handles[1])
                 Child(channel, wire, run).serve()
                 os._exit(0)
@@ -210,10 +211,11 @@ def end(pid: int, patience: float) -> bytes:
 
 @dataclass(frozen=True)
 class Runs:
-    """What runs the cells of a child, and where it says which statement it is about to run."""
+    """What runs the cells of a child and looks at what they gave, and where it says which statement it is about to run."""
 
     cells: types.ModuleType
     shell: types.ModuleType
+    returned: types.ModuleType
     reader: object
     place: mmap.mmap
 
@@ -224,6 +226,7 @@ class Child:
     def __init__(self, channel: socket.socket, wire: types.ModuleType, runs: Runs) -> None:
         self.channel, self.wire, self.runs = channel, wire, runs
         self.module = types.ModuleType("__main__")
+        self.gave: list[str] = []  # what a driver could not use: a function, and the type of what it returned
 
     def serve(self) -> None:
         while True:
@@ -253,7 +256,8 @@ class Child:
             said = told(error)
             if type(error) is RuntimeError and (found := REFUSED_IN_SCRIPT.search(str(error))):
                 said |= {"kind": "LibraryCall", "detail": found[1]}
-            return pack("error", cell=place(error)[0], **said)
+            kinds = [base.__name__ for base in type(error).__mro__[:-1] if base.__module__ == "builtins"]
+            return pack("error", cell=place(error)[0], kinds=kinds, gave=self.gave, **said)
 
     def load(self, cells: list, name: str, skip: list, threads: int) -> list[dict]:
         """Run the cells in the module of this name; what failed in them."""
@@ -271,7 +275,17 @@ class Child:
     def run(self, source: str, function: str, args: tuple) -> object:
         scope: dict = {"__name__": "driver"}
         exec(compile(source, "<driver>", "exec"), scope)
-        return scope[function](Names(self.module.__dict__), *args)
+        names, self.gave = self.module.__dict__, []
+        start = time.process_time()
+        try:
+            return scope[function](Names(names), *args)
+        except Exception as error:
+            took, returned = time.process_time() - start, self.runs.returned
+            if name := returned.not_taken(error, names):
+                self.gave = [name, "arguments"]
+            elif found := returned.not_used(error, names, lambda: scope[function](Names(names), *args), took):
+                self.gave = [found[0], type(found[1]).__name__]
+            raise
 
 
 def told(error: BaseException) -> dict:
