@@ -36,6 +36,7 @@ from cs336lite.grading.places import (
     place_said,
     read_place,
     read_troubles,
+    said,
 )
 from cs336lite.scratch import Scratch, sweep
 
@@ -355,6 +356,7 @@ class RemoteStudent:
 
     LOSSES = 5  # of processes, while cells are run; more are not made good
     MOST_LEFT = 100  # statements that are left out
+    MOST_TOLD = 5  # of them that the verdict names
 
     def __init__(self, worker: Worker, cells: tuple[tuple[str, str], ...], name: str) -> None:
         self.worker = worker
@@ -410,8 +412,11 @@ class RemoteStudent:
         self.check_limit, self.check_spent, self.killed = seconds, 0.0, False
 
     def used(self) -> dict[str, Any]:
-        """What it has used of its budget, and the layers that held around it: plain values, for `resume`."""
-        return {"spent": self.spent, "idle": self.idle, "received": self.received, "layers": list(self.layers)}
+        """What it has used of its budget, the layers that held around it, and which statements had to be left out: plain
+        values, for `resume` and for the verdict."""
+        left = [f"{said(trouble, self.cells)}: it was left out" for _, trouble in sorted(self.left.items())]
+        used = {"spent": self.spent, "idle": self.idle, "received": self.received, "layers": list(self.layers)}
+        return {**used, "left": left[: self.MOST_TOLD]}
 
     def resume(self, used: dict[str, Any]) -> None:
         """Go on where another student with the same cells was lost."""
@@ -506,12 +511,12 @@ class RemoteStudent:
             raise StudentError("BadAnswer", "the answer is no value that can be judged") from None
         except TooMuch as found:
             self.lose(meter)
-            said = {
+            told = {
                 "time": f"time limit: more than {limit} (an endless loop, or too slow)",
                 "idle": f"time limit: your code slept or waited for {self.budget.idle_seconds:g} s in all",
                 "threads": f"thread limit: more than {self.budget.threads} threads",
             }
-            raise StudentError("ThreadLimit" if found.what == "threads" else "TimeLimit", said[found.what]) from None
+            raise StudentError("ThreadLimit" if found.what == "threads" else "TimeLimit", told[found.what]) from None
         except (ConnectionError, EOFError, OSError):
             number = self.lose(meter, gone=True)
             self.killed = number == signal.SIGKILL  # it cannot send that to itself

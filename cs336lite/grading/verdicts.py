@@ -139,7 +139,8 @@ class Judge:
         verdict = read_verdict(self.path(submission)) if self.keep else None
         if verdict is None or not self.may_use(verdict):
             return None
-        return replace(verdict, notes=submission.notes)  # notes depend on the file, not on the judged cells
+        # notes depend on the file; what had to be left out, on the judged cells
+        return replace(verdict, notes=(*submission.notes, *verdict.provenance.get("left", ())))
 
     def keep_verdict(self, submission: Submission, verdict: Verdict) -> None:
         if self.keep:
@@ -184,9 +185,10 @@ def verdict_of(
         "judged": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - wall)),
         "wall_seconds": round(wall, 3),
         "cpu_seconds": round(used.get("spent", 0.0), 3),
+        "left": list(used.get("left", ())),
     }
     score = sum(r.points for r in results)
-    problem, notes = submission.problem, submission.notes
+    problem, notes = submission.problem, tuple(dict.fromkeys((*submission.notes, *provenance["left"])))
     return Verdict(judge.name, score, card["max_points"], tuple(results), problem, notes, provenance, card["read"])
 
 
@@ -289,6 +291,8 @@ def is_whole(data: dict[str, Any], submission: Any) -> bool:
         and isinstance(provenance, dict)
         and isinstance(provenance.get("layers", []), list)
         and all(isinstance(layer, str) for layer in provenance.get("layers", []))
+        and isinstance(provenance.get("left", []), list)
+        and all(isinstance(note, str) for note in provenance.get("left", []))
         and isinstance(read, dict)
         and all(isinstance(two, list) and [type(x) for x in two] == [str, str] for two in read.values())
         and (submission is None or isinstance(cells, list))
