@@ -22,7 +22,7 @@ from cs336lite.course import spec as spec_module
 from cs336lite.course.border import plain
 from cs336lite.course.paths import GRADED_MODULES, CourseError, read_json, write_atomic
 from cs336lite.course.spec import CheckResult, Spec, load_spec
-from cs336lite.grading import cells, client, jail, places, protection, refusal, shell, surroundings, wire, worker
+from cs336lite.grading import client, meter, places, protection, surroundings
 from cs336lite.grading.client import Needs, WorkerFailure
 from cs336lite.grading.submission import Submission
 from cs336lite.scratch import sweep
@@ -207,9 +207,10 @@ def needs_of(spec: Spec) -> Needs:
 @functools.cache
 def grader_version() -> str:
     """A hash of what a verdict depends on beside submission, spec and seed: this grader, and the modules it hands out."""
-    modules = (answers, border, cells, client, jail, places, refusal, shell, spec_module, surroundings, wire, worker)
+    modules = (answers, border, client, meter, places, spec_module, surroundings)
     lectures = sorted({name for names in surroundings.LECTURE_MODULES.values() for name in names})
-    files = [Path(m.__file__) for m in modules] + [Path(__file__).with_name("bench.py")]
+    here = Path(__file__).parent
+    files = [Path(m.__file__) for m in modules] + [here / name for name in (*surroundings.PROGRAMS, "bench.py")]
     files += surroundings.lecture_modules(lectures)
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
