@@ -30,7 +30,7 @@ MORE_PACKAGES = ("beartype", "hypothesis", "psutil", "pytest", "pyyaml")
 STAND_INS = ("files", "processes", "pools", "queues", "torch", "turns")
 """What stands in for what the jail has not: the modules ``pretend_*.py``."""
 PROGRAMS = (
-    *("worker.py", "cells.py", "jail.py", "refusal.py", "shell.py", "wire.py"),
+    *("worker.py", "cells.py", "jail.py", "reader.py", "refusal.py", "shell.py", "wire.py"),
     *(f"pretend_{name}.py" for name in STAND_INS),
     "../course/returned.py",
 )

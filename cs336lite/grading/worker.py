@@ -69,6 +69,7 @@ def main() -> None:
     import cells
     import jail
     import pretend_torch
+    import reader
     import refusal
     import returned
     import shell
@@ -91,7 +92,7 @@ def main() -> None:
         torch.ones(1).half() * torch.ones(1)
         torch.backends.cpu.get_cpu_capability()
         pretend_torch.install(torch)
-    reader = cells.Reader(cells.load_transformer(), shell.RUN_PYTHON)
+    read = reader.Reader(reader.load_transformer(), shell.RUN_PYTHON)
     if options["refused"]:
         refusal.refuse(options["refused"], options["packages"])
     sys.modules.update(dict.fromkeys(options["absent"]))  # None: an import fails, and says which module is missing
@@ -119,7 +120,7 @@ def main() -> None:
                 # a second Landlock on top of the worker's: what both allow
                 layers = jail.confine([*roots, jail.reach(os.fsdecode(folder), held)], layers=options["layers"])
                 channel.sendall(wire.pack("ready", layers))
-                run = Runs(cells, shell, returned, reader, shared_memory(handles[1], cells.PLACE.size))
+                run = Runs(cells, shell, returned, read, shared_memory(handles[1], cells.PLACE.size))
                 os.close(handles[1])
                 Child(channel, wire, run).serve()
                 os._exit(0)
