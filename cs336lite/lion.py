@@ -121,8 +121,7 @@ class Lion(torch.optim.Optimizer):
         betas: the weight of the momentum in the direction, and in the next momentum.
         weight_decay: parameters shrink by ``lr * weight_decay`` in a step; typically 3 to 10 times larger than for AdamW.
 
-    Raises ValueError for lr < 0, a beta outside [0, 1), weight_decay < 0, and what is not finite; TypeError for what is
-    no number.
+    Raises ValueError for lr < 0, weight_decay < 0 and a beta outside [0, 1).
     """
 
     def __init__(

@@ -1,5 +1,7 @@
 """The checks of a4_lion, tested: right solutions in many styles pass, and each wrong one fails where it is wrong."""
 
+import ast
+import statistics
 import sys
 
 import catalogue
@@ -119,6 +121,34 @@ def expect_named_mistakes(solution, seed):
 @pytest.mark.parametrize("solution", by_name(WRONG))
 def test_wrong_solutions_fail_exactly_where_they_are_wrong(solution):
     expect_named_mistakes(solution, "wrong")
+
+
+def bounds(solution):
+    """The least and the most points that a wrong solution deserves: ``points: 60-75`` in its docstring."""
+    said = catalogue.field(ast.get_docstring(ast.parse(solution.path.read_text())), "points")
+    return tuple(map(float, said.split("-"))) if said else None
+
+
+@pytest.mark.parametrize("solution", by_name(one for one in WRONG if bounds(one)))
+def test_a_mistake_costs_what_it_breaks(solution):
+    least, most = bounds(solution)
+    assert least <= judge(HIDDEN, solution, "points").score <= most
+
+
+def test_what_breaks_everyday_use_costs_a_quarter_and_an_edge_a_few_points():
+    """A training goes wrong exactly where the check of a training says so."""
+    judged = [judge(HIDDEN, solution, "points") for solution in WRONG]
+    broken = [one.score for one in judged if "optimizer.a_training_loop" in one.failed]
+    edges = [one.score for one in judged if not any(name in one.failed for name in TOGETHER)]
+    assert len(broken) > 20 and statistics.median(broken) < 75
+    assert len(edges) > 20 and statistics.median(edges) > 95 and min(edges) >= 90
+
+
+TOGETHER = ("direction.ten_directions", "update.ten_updates", "foreach.lists_together", "optimizer.a_training_loop")
+
+
+def test_together_checks_carry_forty_points():
+    assert sum(check.points for check in HIDDEN if check.id in TOGETHER) == 40
 
 
 @pytest.mark.slow

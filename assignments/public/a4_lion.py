@@ -108,13 +108,16 @@ def one_step(student, rng):
 
 @check("update", title="three steps, with a gradient that turns round")
 def three_steps(student, rng):
-    grads = [torch.tensor([g] * 2) for g in (10.0, -0.5, -2.0)]
+    grads = [torch.tensor([g] * 2) for g in (10.0, -0.86, -2.0)]
     seen = student.run(run_update, torch.zeros(2), grads, 1.0, (0.9, 0.99), 0.0)
     expect(near(seen[0][0], [-1.0, -1]), "the first step goes against the gradient, by lr")
-    message = "the second gradient, -0.5, is weaker than the momentum of 0.1: 0.09 - 0.05 > 0, so p goes on to -2"
+    message = (
+        "the second gradient, -0.86, is just weaker than the momentum of 0.1 that the first has left: 0.09 - 0.086 > 0, so p "
+        "goes on to -2; it turns too early where the momentum changes before the direction is taken"
+    )
     expect(near(seen[1][0], [-2.0, -2]), message)
-    expect(near(seen[1][1], [0.094, 0.094]), "the momentum after two steps is 0.99 * 0.1 + 0.01 * (-0.5) = 0.094")
-    expect(near(seen[2][0], [-1.0, -1]), "0.9 * 0.094 - 0.1 * 2 < 0, so the third step leads back to -1")
+    expect(near(seen[1][1], [0.0904, 0.0904]), "the momentum after two steps is 0.99 * 0.1 + 0.01 * (-0.86) = 0.0904")
+    expect(near(seen[2][0], [-1.0, -1]), "0.9 * 0.0904 - 0.1 * 2 < 0, so the third step leads back to -1")
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -157,6 +160,16 @@ def three_tensors(student, rng):
     message = "the tensors of the list must change in place, each as lion_update_ changes it"
     expect(near(params[0], [1.4, -2.4]) and near(params[1], [[1.4]]) and near(params[2], 2.4), message)
     expect(near(momenta[0], [0.03, 0.03]) and near(momenta[1], [[0.91]]) and near(momenta[2], 0.89), message)
+
+
+@check("foreach", title="betas of 0")
+def betas_of_zero(student, rng):
+    for betas, moved, kept in (((0.0, 0.5), -0.5, 2.5), ((0.5, 0.0), 0.5, 3.0)):
+        given = [torch.zeros(2)], [torch.tensor([3.0, -3.0])], [torch.tensor([2.0, 8.0])]
+        params, momenta, _ = student.run(run_foreach, *given, 0.5, betas, 0.0)
+        wanted = [-0.5, -moved], [kept, 2.5 if betas[0] == 0 else -3.0]
+        message = f"with betas {betas} gradients 3, -3 and momenta 2, 8 lead from 0 to {wanted[0]}, and the momenta to {wanted[1]}"
+        expect(near(params[0], wanted[0]) and near(momenta[0], wanted[1]), message)
 
 
 @check("foreach", title="as many operations for 20 tensors as for 2")
@@ -261,8 +274,36 @@ def run_refused(student, case):
     except NotImplementedError:
         raise
     except Exception as error:
-        return type(error).__name__, "sparse" in str(error).lower()
+        kind = "ValueError" if isinstance(error, ValueError) else type(error).__name__
+        return kind, "sparse" in str(error).lower()
     return "nothing", False
+
+
+def run_values(student, options, changes):
+    """Two steps from 2 with gradients of 1, and the parameter after each; ``changes`` come between them."""
+    import torch
+
+    p, seen = torch.nn.Parameter(torch.tensor([2.0])), []
+    lion = student.Lion([p], **options)
+    for values in ({}, changes):
+        lion.param_groups[0].update(values)
+        p.grad = torch.ones(1)
+        lion.step()
+        seen.append(p.detach().clone())
+    return seen
+
+
+@check("optimizer", title="values: defaults, 0, and what a scheduler changes")
+def values(student, rng):
+    first, _ = student.run(run_values, {}, {})
+    expect(near(first, [1.9999], 1e-6), "Lion(params) has lr 1e-4 and no decay: 2 becomes 1.9999 in a step")
+    for name, value in {"lr": 0.0, "weight_decay": 0.0, "betas": (0.0, 0.0)}.items():
+        first, _ = student.run(run_values, {"lr": 0.5, name: value}, {})
+        expect(near(first, [2.0 if name == "lr" else 1.5]), f"{name} = {value} is allowed, and leads elsewhere here")
+    _, second = student.run(run_values, {"lr": 0.5}, {"lr": 0.25})
+    expect(near(second, [1.25]), "lr of the group is 0.25 in the second step: 1.5 - 0.25")
+    _, second = student.run(run_values, {"lr": 0.5}, {"weight_decay": 0.2})
+    expect(near(second, [0.85]), "weight_decay of the group is 0.2 in the second step: 1.5 * 0.9 - 0.5")
 
 
 @check("optimizer", title="errors")

@@ -28,10 +28,25 @@
 #   functions wherever you like.
 # - `check("a4_lion", "direction")` runs the public checks of an exercise, `hint("a4_lion", "direction")` gives one hint
 #   more each time you ask, and `status()` shows where you stand. Hidden checks follow when you hand in. They judge the
-#   same things on other inputs, and only through `Lion` and `lion_update_foreach_`; how these work inside is up to you.
+#   same things on other inputs, through `Lion` and `lion_update_foreach_`; how these work inside is up to you. Where `Lion`
+#   does not work yet, `lion_direction` and `lion_update_` are judged by themselves.
+# - 40 of the 100 points are for what works together: a direction, an update, a list of tensors, a short training.
 # - PyTorch has no Lion, and packages that have one are not installed where your code is graded. The `step` of PyTorch's own
 #   optimizers raises an error there: derive from `torch.optim.Optimizer` and from no other.
 # - The last cell writes your solution into your copy of the package, as `cs336lite.lion`.
+#
+# ## What differs from CS336
+#
+# Stanford's CS336 has you write AdamW in its first assignment and has no Lion. What you bring from there:
+#
+# | in AdamW of CS336 | here |
+# |---|---|
+# | decay comes after the step | decay comes **before** the step, as in `torch.optim.AdamW` |
+# | `p.data -= ...`, and state in `self.state[p]` | the same; `torch.no_grad()` around it all does without `.data` |
+# | `t` counts steps, for the correction of the bias | nothing to count, nothing to correct |
+# | only `lr` is looked at, and below 0 raises | `lr`, `weight_decay` and both betas are looked at (exercise 4) |
+# | closures may run as things are | closures run with gradients enabled, wherever `step` is called |
+# | sparse gradients are not spoken of | they raise, before anything has changed |
 #
 # Above each exercise stand its difficulty, how much the rest depends on it, and the minutes it takes most people.
 #
@@ -347,8 +362,8 @@ def lion_update_all_(
 #   `None`. Apart from that, nothing is recorded by autograd: neither parameters nor momenta get a history, which would
 #   grow with every step.
 # - `ValueError` for a learning rate or weight decay below 0, and for a β outside $[0, 1)$. 0 itself is allowed for each.
-# - A sparse gradient raises, with the word *sparse* in its message; what was not meant for it must not happen to a
-#   parameter first.
+# - A sparse gradient raises an error with the word *sparse* in its message. When it does, no parameter has changed yet, in
+#   no group: look at all gradients before the first update.
 
 
 # %% solution="optimizer"
@@ -362,8 +377,7 @@ class Lion(torch.optim.Optimizer):
         betas: the weight of the momentum in the direction, and in the next momentum.
         weight_decay: parameters shrink by ``lr * weight_decay`` in a step; typically 3 to 10 times larger than for AdamW.
 
-    Raises ValueError for lr < 0, a beta outside [0, 1), weight_decay < 0, and what is not finite; TypeError for what is
-    no number.
+    Raises ValueError for lr < 0, weight_decay < 0 and a beta outside [0, 1).
     """
 
     def __init__(

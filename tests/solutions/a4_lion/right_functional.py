@@ -28,7 +28,8 @@ class Lion(torch.optim.Optimizer):
         torch.optim.Optimizer.__init__(self, params, {"lr": lr, "betas": betas, "weight_decay": weight_decay})
 
     def step(self, closure=None):
-        answer = closure() if closure else None
+        with torch.enable_grad():
+            answer = closure() if closure else None
         todo = [(p, group) for group in self.param_groups for p in group["params"] if p.grad is not None]
         for p, _ in todo:
             if p.grad.is_sparse:

@@ -26,7 +26,8 @@ class Lion(torch.optim.Optimizer):
         super().__init__(params, defaults=dict(lr=lr, betas=tuple(betas), weight_decay=weight_decay))
 
     def step(self, closure=None):
-        loss = closure() if callable(closure) else None
+        with torch.enable_grad():
+            loss = closure() if callable(closure) else None
         for group in self.param_groups:
             for p in group["params"]:
                 if p.grad is not None and p.grad.is_sparse:

@@ -27,7 +27,8 @@ class Lion(torch.optim.Optimizer):
             self.state[p]["m"] = torch.zeros_like(p).detach()
 
     def step(self, closure=None):
-        value = None if closure is None else closure()
+        with torch.enable_grad():
+            value = None if closure is None else closure()
         every = [p for group in self.param_groups for p in group["params"]]
         if any(p.grad is not None and p.grad.layout is not torch.strided for p in every):
             raise RuntimeError("sparse gradients")

@@ -2,6 +2,7 @@
 
 fails: optimizer.non_leaves_are_refused
 names: torch.optim.Optimizer.__init__ refuses it
+points: 95-99
 """
 
 from _base import *

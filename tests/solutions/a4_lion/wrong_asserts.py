@@ -1,7 +1,8 @@
 """Asserts.
 
-fails: optimizer.bad_arguments_are_refused
+fails: optimizer.bad_rates_are_refused, optimizer.bad_decays_are_refused, optimizer.bad_betas_are_refused
 names: raises AssertionError
+points: 95-99
 """
 
 from _base import *

@@ -1,7 +1,8 @@
 """The momentum forgets at once.
 
-fails: update.beta2_weighs_the_momentum
+fails: update.beta2_weighs_the_momentum, update.ten_updates, optimizer.a_training_loop
 names: beta2 weighs the gradient
+points: 60-75
 """
 
 from _base import *

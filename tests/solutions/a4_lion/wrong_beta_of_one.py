@@ -1,7 +1,8 @@
 """Allows a beta of 1.
 
-fails: optimizer.bad_arguments_are_refused
-names: = 1 is accepted
+fails: optimizer.bad_betas_are_refused
+names: beta2 = 1 is accepted
+points: 95-99
 """
 
 from _base import *

@@ -1,7 +1,7 @@
 """Always the usual betas.
 
-fails: direction.beta1_weighs_the_direction, update.beta2_weighs_the_momentum, update.momentum_comes_last
-names: not the sign of beta1 * momentum
+fails: direction.beta1_weighs_the_direction, update.beta2_weighs_the_momentum
+names: weighed by 0.9
 """
 
 from _base import *

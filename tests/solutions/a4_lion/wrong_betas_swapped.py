@@ -1,7 +1,8 @@
 """Each beta in the other's place.
 
-fails: direction.beta1_weighs_the_direction, update.beta2_weighs_the_momentum
+fails: direction.beta1_weighs_the_direction, direction.ten_directions, update.beta2_weighs_the_momentum, update.ten_updates, optimizer.a_training_loop
 names: beta1 and beta2 are swapped
+points: 60-75
 """
 
 from _base import *

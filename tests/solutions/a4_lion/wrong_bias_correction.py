@@ -1,7 +1,8 @@
 """Corrects the momentum as Adam does.
 
-fails: update.beta2_weighs_the_momentum
+fails: update.beta2_weighs_the_momentum, update.ten_updates, optimizer.a_training_loop
 names: corrected for its bias
+points: 60-75
 """
 
 from _base import *

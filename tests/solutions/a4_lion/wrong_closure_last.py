@@ -2,6 +2,7 @@
 
 fails: optimizer.step_runs_its_closure
 names: so it comes first
+points: 95-99
 """
 
 from _base import *

@@ -2,6 +2,7 @@
 
 fails: optimizer.step_runs_its_closure
 names: return what its closure returns
+points: 95-99
 """
 
 from _base import *

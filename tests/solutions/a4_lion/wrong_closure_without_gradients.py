@@ -1,7 +1,8 @@
 """Calls the closure where gradients are off.
 
-fails: optimizer.step_runs_its_closure
+fails: optimizer.step_runs_its_closure, optimizer.closures_have_gradients
 names: runs without gradients
+points: 95-99
 """
 
 from _base import *

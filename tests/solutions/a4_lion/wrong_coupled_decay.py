@@ -1,7 +1,8 @@
 """Adds decay to the gradient.
 
-fails: update.decay_is_decoupled, update.parameters_decay, update.decay_comes_first
-names: it is added to the gradient
+fails: update.parameters_decay, update.decay_is_decoupled, update.decay_comes_first, update.ten_updates, optimizer.a_training_loop
+names: put into the gradient
+points: 60-75
 """
 
 from _base import *

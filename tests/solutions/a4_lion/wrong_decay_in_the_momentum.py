@@ -1,7 +1,8 @@
 """Adds decay to what the momentum collects.
 
-fails: update.decay_is_decoupled
+fails: update.decay_is_decoupled, update.ten_updates, optimizer.a_training_loop
 names: gets into the momentum
+points: 60-75
 """
 
 from _base import *

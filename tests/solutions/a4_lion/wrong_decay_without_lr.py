@@ -1,7 +1,8 @@
 """Forgets lr in the decay.
 
-fails: update.parameters_decay
+fails: update.parameters_decay, update.ten_updates, optimizer.a_training_loop
 names: lr is missing
+points: 60-75
 """
 
 from _base import *

@@ -2,6 +2,7 @@
 
 fails: update.decay_comes_first
 names: decay comes after the step
+points: 95-99
 """
 
 from _base import *

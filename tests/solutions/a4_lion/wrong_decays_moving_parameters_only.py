@@ -2,6 +2,7 @@
 
 fails: update.parameters_decay
 names: no effect
+points: 95-99
 """
 
 from _base import *

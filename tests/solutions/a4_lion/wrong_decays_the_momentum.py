@@ -1,7 +1,8 @@
 """Shrinks the momentum in place of the parameter.
 
-fails: update.parameters_decay, update.decay_comes_first
+fails: update.parameters_decay, update.decay_comes_first, update.ten_updates, optimizer.a_training_loop
 names: no effect
+points: 60-75
 """
 
 from _base import *

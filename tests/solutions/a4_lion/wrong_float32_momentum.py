@@ -2,6 +2,7 @@
 
 fails: optimizer.dtypes_are_kept
 names: another dtype
+points: 95-99
 """
 
 from _base import *

@@ -1,6 +1,6 @@
 """Updates the first tensor of the list.
 
-fails: foreach.lists_of_parameters_change, foreach.lists_of_momenta_change, foreach.operations_do_not_grow
+fails: foreach.lists_of_parameters_change, foreach.lists_of_momenta_change, foreach.operations_do_not_grow, foreach.lists_together
 names: some parameters of the list
 """
 

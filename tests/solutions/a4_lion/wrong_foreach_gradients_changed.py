@@ -2,6 +2,7 @@
 
 fails: foreach.lists_of_gradients_stay
 names: gradients of the list change
+points: 95-99
 """
 
 from _base import *

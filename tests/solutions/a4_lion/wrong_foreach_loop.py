@@ -2,6 +2,7 @@
 
 fails: foreach.operations_do_not_grow
 names: grows with the number of tensors
+points: 95-99
 """
 
 from _base import *

@@ -1,6 +1,6 @@
 """Leaves the momenta as they are.
 
-fails: foreach.lists_of_momenta_change
+fails: foreach.lists_of_momenta_change, foreach.lists_together
 names: momenta of the list
 """
 

@@ -1,6 +1,6 @@
 """Makes new lists.
 
-fails: foreach.lists_of_parameters_change, foreach.lists_of_momenta_change, foreach.lists_of_gradients_stay, foreach.operations_do_not_grow
+fails: foreach.lists_of_parameters_change, foreach.lists_of_momenta_change, foreach.lists_of_gradients_stay, foreach.operations_do_not_grow, foreach.lists_together
 names: work in place
 """
 

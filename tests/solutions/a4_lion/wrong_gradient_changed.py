@@ -2,6 +2,7 @@
 
 fails: update.gradients_stay
 names: step changes the gradient
+points: 95-99
 """
 
 from _base import *

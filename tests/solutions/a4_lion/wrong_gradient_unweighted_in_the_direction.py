@@ -1,7 +1,8 @@
 """The direction lacks 1 - beta1.
 
-fails: direction.beta1_weighs_the_direction
+fails: direction.beta1_weighs_the_direction, direction.ten_directions, update.ten_updates, optimizer.a_training_loop
 names: lacks its weight 1 - beta1
+points: 60-75
 """
 
 from _base import *

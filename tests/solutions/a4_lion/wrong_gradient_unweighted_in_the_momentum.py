@@ -1,7 +1,8 @@
 """Momentum as in SGD.
 
-fails: update.beta2_weighs_the_momentum
+fails: update.beta2_weighs_the_momentum, update.ten_updates, optimizer.a_training_loop
 names: lacks its weight 1 - beta2
+points: 60-75
 """
 
 from _base import *

@@ -2,6 +2,7 @@
 
 fails: optimizer.autograd_records_nothing
 names: has a history
+points: 95-99
 """
 
 from _base import *

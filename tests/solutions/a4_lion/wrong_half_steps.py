@@ -1,7 +1,8 @@
 """Halves each step.
 
-fails: direction.steps_have_the_size_lr
+fails: direction.steps_have_the_size_lr, direction.ten_directions, update.ten_updates, optimizer.a_training_loop
 names: size is not lr
+points: 60-75
 """
 
 from _base import *

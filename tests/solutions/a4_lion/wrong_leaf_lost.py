@@ -1,6 +1,6 @@
 """The parameter asks for no gradients after a step.
 
-fails: optimizer.autograd_records_nothing
+fails: optimizer.autograd_records_nothing, optimizer.a_training_loop
 names: no leaf any more
 """
 

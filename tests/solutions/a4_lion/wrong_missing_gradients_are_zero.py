@@ -2,6 +2,7 @@
 
 fails: optimizer.missing_gradients_are_skipped
 names: None decays
+points: 95-99
 """
 
 from _base import *

@@ -1,6 +1,6 @@
 """Parameters of one shape share a momentum.
 
-fails: optimizer.momenta_are_not_shared, optimizer.groups_have_their_own_values
+fails: optimizer.momenta_are_not_shared, optimizer.groups_have_their_own_values, optimizer.changed_values_are_followed, optimizer.a_training_loop
 names: share a momentum
 """
 

@@ -1,7 +1,8 @@
 """Updates the momentum before it takes the direction.
 
-fails: update.momentum_comes_last
+fails: update.momentum_comes_last, update.ten_updates, optimizer.a_training_loop
 names: the newest gradient then counts twice
+points: 60-75
 """
 
 from _base import *

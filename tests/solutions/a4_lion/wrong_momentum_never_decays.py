@@ -1,7 +1,8 @@
 """The momentum forgets nothing.
 
-fails: update.beta2_weighs_the_momentum, direction.beta1_weighs_the_direction, update.momentum_comes_last
-names: does not become beta2 * momentum
+fails: update.beta2_weighs_the_momentum, update.ten_updates, optimizer.a_training_loop
+names: lacks its weight beta2
+points: 60-75
 """
 
 from _base import *

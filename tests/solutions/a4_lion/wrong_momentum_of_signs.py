@@ -1,7 +1,8 @@
 """Collects signs.
 
-fails: update.beta2_weighs_the_momentum
+fails: update.beta2_weighs_the_momentum, update.ten_updates, optimizer.a_training_loop
 names: collects the signs
+points: 60-75
 """
 
 from _base import *

@@ -2,6 +2,7 @@
 
 fails: update.parameters_change_in_place
 names: new memory
+points: 95-99
 """
 
 from _base import *

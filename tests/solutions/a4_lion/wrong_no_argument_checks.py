@@ -1,7 +1,8 @@
 """Takes anything.
 
-fails: optimizer.bad_arguments_are_refused
-names: a learning rate below 0 is accepted
+fails: optimizer.bad_rates_are_refused, optimizer.bad_decays_are_refused, optimizer.bad_betas_are_refused
+names: below 0 is accepted
+points: 95-99
 """
 
 from _base import *

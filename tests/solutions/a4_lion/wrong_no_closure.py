@@ -1,7 +1,8 @@
 """step takes nothing.
 
-fails: optimizer.step_runs_its_closure
+fails: optimizer.step_runs_its_closure, optimizer.closures_have_gradients
 names: does not accept a closure
+points: 95-99
 """
 
 from _base import *

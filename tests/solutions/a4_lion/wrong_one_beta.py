@@ -1,7 +1,8 @@
 """The direction becomes the momentum.
 
-fails: update.beta2_weighs_the_momentum
+fails: update.beta2_weighs_the_momentum, update.ten_updates, optimizer.a_training_loop
 names: beta1 weighs the momentum too
+points: 60-75
 """
 
 from _base import *

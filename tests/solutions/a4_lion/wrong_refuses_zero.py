@@ -1,7 +1,8 @@
 """Refuses a learning rate of 0.
 
-fails: optimizer.bad_arguments_are_refused
-names: learning rate of 0 is allowed
+fails: optimizer.zero_is_allowed
+names: a learning rate of 0 is allowed
+points: 95-99
 """
 
 from _base import *

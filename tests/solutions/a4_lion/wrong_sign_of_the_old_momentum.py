@@ -1,7 +1,8 @@
 """Forgets the newest gradient.
 
-fails: direction.beta1_weighs_the_direction, update.beta2_weighs_the_momentum, update.momentum_comes_last, direction.steps_go_down, direction.the_sign_of_zero_is_zero, update.parameters_decay, update.decay_comes_first, update.decay_is_decoupled, optimizer.step_runs_its_closure, optimizer.momenta_are_not_shared, direction.steps_have_the_size_lr, optimizer.bad_arguments_are_refused, optimizer.non_leaves_are_refused
+fails: direction.beta1_weighs_the_direction, direction.ten_directions, update.momentum_comes_last, update.ten_updates, optimizer.a_training_loop
 names: sign of the momentum alone
+points: 60-75
 """
 
 from _base import *

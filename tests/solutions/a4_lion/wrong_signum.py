@@ -1,7 +1,8 @@
 """The sign of the new momentum, as in signSGD with momentum.
 
-fails: direction.beta1_weighs_the_direction
+fails: direction.beta1_weighs_the_direction, direction.ten_directions, update.ten_updates, optimizer.a_training_loop
 names: like the new momentum
+points: 60-75
 """
 
 from _base import *

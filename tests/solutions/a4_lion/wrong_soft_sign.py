@@ -2,6 +2,7 @@
 
 fails: direction.steps_have_the_size_lr
 names: very small or very large
+points: 95-99
 """
 
 from _base import *

@@ -2,6 +2,7 @@
 
 fails: optimizer.sparse_gradients_are_refused
 names: a sparse gradient is accepted
+points: 95-99
 """
 
 from _base import *

@@ -1,7 +1,8 @@
 """Raises in the middle of a step.
 
 fails: optimizer.sparse_gradients_are_refused
-names: some parameters have changed already
+names: of the same group have changed already
+points: 95-99
 """
 
 from _base import *

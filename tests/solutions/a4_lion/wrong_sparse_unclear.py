@@ -2,6 +2,7 @@
 
 fails: optimizer.sparse_gradients_are_refused
 names: without the word sparse
+points: 95-99
 """
 
 from _base import *

@@ -2,6 +2,7 @@
 
 fails: optimizer.checkpoints_hold_the_momenta
 names: state_dict must hold all
+points: 95-99
 """
 
 from _base import *

@@ -2,6 +2,7 @@
 
 fails: optimizer.missing_gradients_are_skipped
 names: are forgotten
+points: 95-99
 """
 
 from _base import *

@@ -1,7 +1,7 @@
 """Reads the learning rate when it is made.
 
-fails: optimizer.groups_have_their_own_values
-names: changed between steps
+fails: optimizer.changed_values_are_followed, optimizer.a_training_loop
+names: lr of a group is changed
 """
 
 from _base import *

@@ -2,6 +2,7 @@
 
 fails: direction.the_sign_of_zero_is_zero
 names: the sign of 0 is 0
+points: 95-99
 """
 
 from _base import *

@@ -1,0 +1,17 @@
+"""Momenta and gradients are weighed as if beta1 were a quotient.
+
+fails: foreach.lists_of_parameters_change, foreach.lists_together
+names: do not become
+points: 88-93
+"""
+
+from _base import *
+
+
+def lion_update_foreach_(params, grads, momenta, lr, betas, weight_decay):
+    directions = torch._foreach_add(momenta, grads, alpha=betas[0])
+    torch._foreach_sign_(directions)
+    torch._foreach_mul_(params, 1 - lr * weight_decay)
+    torch._foreach_add_(params, directions, alpha=-lr)
+    torch._foreach_mul_(momenta, betas[1])
+    torch._foreach_add_(momenta, grads, alpha=1 - betas[1])

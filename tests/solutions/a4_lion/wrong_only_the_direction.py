@@ -1,0 +1,21 @@
+"""Exercise 1, and nothing else.
+
+fails: update.beta2_weighs_the_momentum, update.momentum_comes_last, update.parameters_decay, update.decay_is_decoupled, update.decay_comes_first, update.parameters_change_in_place, update.gradients_stay, update.ten_updates, foreach.lists_of_parameters_change, foreach.lists_of_momenta_change, foreach.lists_of_gradients_stay, foreach.operations_do_not_grow, foreach.lists_together, optimizer.momenta_are_not_shared, optimizer.groups_have_their_own_values, optimizer.changed_values_are_followed, optimizer.missing_gradients_are_skipped, optimizer.step_runs_its_closure, optimizer.closures_have_gradients, optimizer.checkpoints_hold_the_momenta, optimizer.dtypes_are_kept, optimizer.autograd_records_nothing, optimizer.defaults_are_as_promised, optimizer.bad_rates_are_refused, optimizer.bad_decays_are_refused, optimizer.bad_betas_are_refused, optimizer.zero_is_allowed, optimizer.non_leaves_are_refused, optimizer.sparse_gradients_are_refused, optimizer.a_training_loop
+names: not solved yet
+points: 20-20
+"""
+
+from _functions import *
+
+
+def lion_update_(p, grad, momentum, lr, betas, weight_decay):
+    raise NotImplementedError
+
+
+def lion_update_foreach_(params, grads, momenta, lr, betas, weight_decay):
+    raise NotImplementedError
+
+
+class Lion(torch.optim.Optimizer):
+    def __init__(self, params, lr=1e-4, betas=(0.9, 0.99), weight_decay=0.0):
+        raise NotImplementedError
