@@ -7,6 +7,7 @@ names: 0/0 gives NaN
 from _base import *
 
 
+@in_float32
 def softmax(x, dim):
     powers = (x - x.amax(dim, keepdim=True)).exp()
     return powers / powers.sum(dim, keepdim=True)

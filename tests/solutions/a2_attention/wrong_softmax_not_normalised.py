@@ -7,6 +7,7 @@ names: the powers are not divided by their sum
 from _base import *
 
 
+@in_float32
 def softmax(x, dim):
     peak = x.detach().amax(dim, keepdim=True)
     return (x - torch.where(peak.isneginf(), 0, peak)).exp()
