@@ -1,7 +1,7 @@
 """Knows tensors of three dimensions only.
 
 fails: attention.broadcasts, attention.lengths_differ, attention.mask_broadcasts
-names: must broadcast, however many there are
+names: the dimensions in front of (q, d), (k, d) and (k, dv) must broadcast
 """
 
 from _base import *

@@ -1,6 +1,6 @@
 """Computes the sum without gradients.
 
-fails: softmax.softmax_gradient, attention.attention_gradients
+fails: softmax.softmax_gradient, attention.attention_gradients, multi_head.training_together
 names: is a part of it detached
 """
 

@@ -2,6 +2,7 @@
 
 fails: softmax.nothing_to_choose, softmax.nothing_to_learn, attention.nothing_to_attend_to, attention.nothing_to_learn_from
 names: 0/0 gives NaN
+points: 96-98
 """
 
 from _base import *
