@@ -1,6 +1,6 @@
 """Forgets the mask when there is a context.
 
-fails: cross.context_without_positions
+fails: cross.context_with_a_mask, cross.context_together
 names: with a context the mask has no effect
 """
 
