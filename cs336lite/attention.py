@@ -22,8 +22,7 @@ from torch import Tensor, nn
 def softmax(x: Float[Tensor, "..."], dim: int) -> Float[Tensor, "..."]:
     """Weights exp(x_i) / sum_j exp(x_j) along ``dim``, stable for scores of any size; the shape and dtype of ``x``.
 
-    A row of -inf alone gives zeros, also as its gradient. float16 and bfloat16 are computed in float32. TypeError for
-    integers.
+    A row of -inf alone gives zeros, also as its gradient. float16 and bfloat16 are computed in float32.
 
     >>> softmax(torch.tensor([[1000.0, 1000.0], [-torch.inf, -torch.inf]]), dim=-1).tolist()
     [[0.5, 0.5], [0.0, 0.0]]
@@ -47,8 +46,7 @@ def scaled_dot_product_attention(
 ) -> Float[Tensor, "... q dv"]:
     """softmax(Q K^T / sqrt(d)) V over the keys that ``mask`` allows (1706.03762, equation 1).
 
-    ``mask`` broadcasts to (..., q, k), True = may attend; a query that may attend to no key gets zeros. TypeError for
-    integers, and for a mask that is not boolean.
+    ``mask`` broadcasts to (..., q, k), True = may attend; a query that may attend to no key gets zeros.
 
     >>> Q, K, V = torch.zeros(1, 4), torch.zeros(3, 4), torch.tensor([[1.0], [2.0], [6.0]])
     >>> may = torch.tensor([True, True, False])
@@ -190,8 +188,6 @@ class MultiHeadAttention(nn.Module):
             mask: broadcasts to (batch, num_heads, q, k), True = may attend; the causal mask must allow it as well.
             token_positions: (seq,) or (batch, seq), by default numbered from ``cache.length``, or from 0.
             cache: holds keys and values of earlier tokens, and is given those of ``x``.
-
-        Raises TypeError for a mask that is not boolean, ValueError for one, or a context, of another size than ``x``.
         """
         if mask is not None and mask.dtype != torch.bool:
             raise TypeError(f"mask is {mask.dtype}, and must be torch.bool: True = may attend")

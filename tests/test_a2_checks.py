@@ -131,6 +131,24 @@ def test_wrong_solutions_fail_exactly_where_they_are_wrong(solution):
     expect_named_mistakes(solution, "wrong")
 
 
+def points_of(solution):
+    """The least and the most points of a line `points: LOW-HIGH`, or None."""
+    found = re.search(r"^points: ([\d.]+)-([\d.]+)$", solution.source, re.M)
+    return found and (float(found[1]), float(found[2]))
+
+
+@pytest.mark.parametrize("solution", by_name([solution for solution in WRONG if points_of(solution)]))
+def test_mistakes_cost_what_they_are_worth(solution):
+    least, most = points_of(solution)
+    assert least <= judge(HIDDEN, solution, "points").score <= most
+
+
+def test_what_is_together_carries_about_half_of_the_points():
+    together = [one for one in HIDDEN if one.id.endswith("_together")]
+    assert {one.exercise for one in together} == set(POINTS)
+    assert sum(one.points for one in together) == 47.5
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("solution", by_name(WRONG))
@@ -269,6 +287,78 @@ def test_library_functions_raise_in_the_worker():
                         failed.append(one.run(student, 0))
             assert not any(result.passed for result in failed), name
             assert any(f"`{name}` is what this exercise asks you to write" in result.message for result in failed), name
+
+
+SOFTMAX = {
+    "torch.softmax": "torch.softmax(scores, -1)",
+    "torch.Tensor.softmax": "scores.softmax(-1)",
+    "torch.nn.functional.softmax": "nn.Softmax(-1)(scores)",
+}
+OWN_ATTENTION = """
+def scaled_dot_product_attention(Q, K, V, mask=None):
+    scores = Q @ K.mT / math.sqrt(Q.shape[-1])
+    if mask is not None:
+        scores = scores.masked_fill(~mask, float("-inf"))
+    return {softmax} @ V
+"""
+OWN_MODULE = """
+class MultiHeadAttention(MultiHeadAttention):
+    def forward(self, *args, **rest):
+        self.attend = attend_by_myself
+        return super().forward(*args, **rest)
+"""
+
+
+def judged_in_the_worker(source):
+    from cs336lite.grading.client import Worker
+    from cs336lite.grading.verdicts import needs_of
+
+    results = []
+    with Worker(needs_of(HIDDEN)) as worker, worker.student((("1", source),)) as student:
+        for one in HIDDEN:
+            student.begin(one.seconds)
+            results.append(one.run(student, "lent"))
+    return sum(result.points for result in results), {r.id: r.message for r in results if not r.passed}
+
+
+@LINUX
+@pytest.mark.parametrize("name", SOFTMAX)
+def test_a_library_softmax_in_attention_is_paid_once(name):
+    base = named("right_in_parts")[0].source
+    points, failed = judged_in_the_worker(base + OWN_ATTENTION.format(softmax=SOFTMAX[name]))
+    assert set(failed) == {"attention.attention_together"}, failed
+    assert f"`{name}` is what this exercise asks you to write" in failed["attention.attention_together"]
+    assert points == 92
+
+
+@LINUX
+def test_a_library_softmax_in_the_module_is_paid_once():
+    own = OWN_ATTENTION.format(softmax="torch.softmax(scores, -1)")
+    own = own.replace("scaled_dot_product_attention", "attend_by_myself")
+    points, failed = judged_in_the_worker(named("right_in_parts")[0].source + own + OWN_MODULE)
+    assert set(failed) == {
+        "multi_head.attend_is_a_slot",
+        "grouped.repeated_for_attend",
+        "multi_head.self_attention_together",
+    }, failed
+    assert points == 90
+
+
+@LINUX
+def test_a_library_softmax_in_softmax_costs_softmax():
+    source = named("right_in_parts")[0].source + LIBRARY_SOLUTIONS["torch.softmax"][1]
+    points, failed = judged_in_the_worker(source)
+    assert {name.partition(".")[0] for name in failed} == {"softmax"}
+    assert points == 85
+
+
+@LINUX
+def test_what_is_lent_earns_no_points_of_softmax():
+    """What was lent for a later check is kept by the submission, and does not help it."""
+    source = named("right_in_parts")[0].source
+    unsolved = "def softmax(x, dim):\n    raise NotImplementedError\n"
+    points, failed = judged_in_the_worker(f"{source}\n{unsolved}")
+    assert len(failed) == len([one for one in HIDDEN if one.exercise == "softmax"]) and points == 85
 
 
 # ---------------------------------------------------------------------------------------------------------------------

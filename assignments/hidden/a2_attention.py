@@ -1,26 +1,33 @@
-r"""Hidden checks of a2_attention: 100 points, judged through `softmax`, `scaled_dot_product_attention` and
-`MultiHeadAttention` alone.
+r"""Hidden checks of a2_attention: 100 points, judged through `softmax`, `scaled_dot_product_attention`, `padding_mask`
+and `MultiHeadAttention` alone.
+
+Each exercise is judged twice. Its last check is *together*: ordinary input, everything that the student wrote at once,
+compared number by number. It carries half of the points, so that what would not work in a model costs what it is worth.
+The checks before it say why, and carry the other half. Each of these meets one difficulty and no other: where the scale
+does not matter all scores are equal, where the split into heads does not matter there is one head, and the module gets
+an `attend` of the checks' own, so that an error in the student's attention is met by the checks of attention and by
+what is together.
 
 Expected answers come from the slow definitions below, in float64 and head by head. A misconception is the same
-definition with one part replaced, so a wrong answer can be recognised and named. Every check meets one difficulty and
-no other: where the scale does not matter all scores are equal, where the split into heads does not matter there is one
-head, and the module is judged with an `attend` of the checks' own, so that an error in the student's attention costs
-the points of attention only.
+definition with one part replaced, so a wrong answer can be recognised and named.
 
 What comes back was made where the student's code lives, and may be made up. So each check asks for numbers that follow
 from fresh inputs and compares them here; where those numbers alone say little (all scores equal, one token), or the
 check is about what happens on the way, a gate comes first: an ordinary question that nothing but a softmax, an
-attention or a module can answer, whatever else is wrong with it.
+attention or a module can answer, whatever else is wrong with it. The same gates find out how a solution wants to be
+asked (`Manner`, `Build`), where that is a matter of style, and lend it what it does not have (`lend`) after that has
+cost its points.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from functools import wraps
 from math import isfinite
 from random import Random
 from typing import Any
-from weakref import WeakSet
+from weakref import WeakKeyDictionary, WeakSet
 
 import torch
 from numpy import ndarray
@@ -276,6 +283,59 @@ def drive_attention(student, jobs):
     return answers
 
 
+def drive_attention_with_none(student, Q, K, V):
+    """The result where no mask is given, in two ways, or the name of what it raises."""
+    answers = []
+    for options in ({}, {"mask": None}):
+        try:
+            answers.append(student.scaled_dot_product_attention(Q.clone(), K.clone(), V.clone(), **options))
+        except Exception:
+            answers.append("raised")
+    return answers
+
+
+def drive_padding_mask(student, lengths, k):
+    return student.padding_mask(lengths, k)
+
+
+def drive_lend(student, parts):
+    """Put something that works in place of each part that a submission does not have; what was there is gone."""
+    import torch
+
+    def lent_softmax(input, dim=None, _stacklevel=3, dtype=None):
+        import torch
+
+        scores = input if dtype is None else input.to(dtype)
+        peak = scores.detach().amax(dim, keepdim=True)
+        powers = (scores - peak.masked_fill(peak == -torch.inf, 0)).exp()
+        return (powers / powers.sum(dim, keepdim=True).clamp(min=1)).to(scores.dtype)
+
+    if "softmax" in parts:
+        student.softmax = lambda x, dim=-1: lent_softmax(x, dim)
+    if "library" in parts:
+        functional = torch.nn.functional.softmax
+        if hasattr(functional, "__code__"):
+            functional.__code__ = lent_softmax.__code__  # also where it was imported by name
+        for owner in (torch, torch.special):
+            owner.softmax = lent_softmax
+        torch.Tensor.softmax = lent_softmax
+    return True
+
+
+def drive_sizes(student, sizes):
+    """For each (d_model, heads, options): "made", "ValueError", or "raised" for another exception."""
+    answers = []
+    for d_model, heads, options in sizes:
+        try:
+            student.MultiHeadAttention(d_model, heads, **options)
+            answers.append("made")
+        except ValueError:
+            answers.append("ValueError")
+        except Exception:
+            answers.append("raised")
+    return answers
+
+
 def drive_attention_gradients(student, Q, K, V, mask, factor):
     """The gradients of the weighted sum of the result for Q, K and V, each of which may be None; or None."""
     inputs = [tensor.clone().requires_grad_() for tensor in (Q, K, V)]
@@ -303,7 +363,8 @@ def drive_module(student, d_model, heads, options, weights, calls):
     ``cache`` stands for one cache that all the calls share, and which may begin with other ``weights`` or with the
     conversion of module and x to another ``dtype``. With ``options["factor"]`` there is one call, and the gradients of
     the weighted sum of its output for x and for each of the weights. ``options["marks"]`` is what "marked" does to the
-    result of attention.
+    result of attention. ``options["by_head"]``: a weight that holds queries, keys and values holds them head by head.
+    ``options["short"]``: everything in float32.
     """
     import torch
 
@@ -346,7 +407,8 @@ def drive_module(student, d_model, heads, options, weights, calls):
     class Norm(torch.nn.Module):
         def __init__(self, size):
             super().__init__()
-            self.weight = torch.nn.Parameter(torch.ones(size, dtype=torch.float64))
+            self.weight = torch.nn.Parameter(torch.ones(size, dtype=kind))
+            own.append(self.weight)
 
         def forward(self, x):
             seen["norm"].append(list(x.shape))
@@ -366,7 +428,7 @@ def drive_module(student, d_model, heads, options, weights, calls):
             self.v = v if self.v is None else torch.cat([self.v, v], 2)
             return self.k, self.v
 
-    made = []
+    made, own = [], []
 
     def qk_norm(size):
         made.append(int(size))
@@ -374,40 +436,118 @@ def drive_module(student, d_model, heads, options, weights, calls):
 
     options = dict(options)
     stand_ins, marks = options.pop("stand_ins"), options.pop("marks", (1, 0))
-    factor = options.pop("factor", None)
+    factor, by_head = options.pop("factor", None), options.pop("by_head", False)
+    kind = torch.float32 if options.pop("short", False) else torch.float64
     slots = {"attend": attend, "marked": marked, "rope": Rope(), "qk_norm": qk_norm}
     slots["own"] = getattr(student, "scaled_dot_product_attention", None)
     for name in stand_ins:
         options["attend" if name in ("marked", "own") else name] = slots[name]
     module = student.MultiHeadAttention(d_model, heads, **options)
 
-    def fill(values):
-        targets = []
-        for name, value in values.items():
-            projection, kind = name.split(".")
-            owner = getattr(module, projection, None)
-            if owner is None:
-                raise NoProjection
-            target = getattr(owner, kind, owner)
-            if not isinstance(target, torch.Tensor) or list(target.shape) != list(value.shape):
-                raise WrongShape
-            target.data = value.clone()
-            targets.append(target if factor is None else target.requires_grad_())
-        return targets
+    def role(name):
+        """Which projection a parameter's name speaks of: some of the letters q, k, v and o."""
+        parts = [part for part in name.lower().split(".") if part not in ("weight", "bias") and not part.isdigit()]
+        bare = parts[-1] if parts else ""
+        for word in ("projection", "proj", "weights", "weight", "linear", "layer", "attn", "to_", "w", "_", "bias"):
+            bare = bare.replace(word, "")
+        known = {"query": "q", "queries": "q", "key": "k", "keys": "k", "value": "v", "values": "v"}
+        known |= {"out": "o", "output": "o", "": "o", "qkv": "qkv", "kv": "kv", "c": "qkv" if "attn" in name else "o"}
+        known |= {"in": "qkv"}
+        return known.get(bare, bare if bare in ("q", "k", "v", "o") else "")
 
-    targets = fill(weights)
-    for name, parameter in module.named_parameters() if hasattr(module, "named_parameters") else ():
-        if name not in weights and name.endswith("bias"):  # one that should not be there
-            parameter.data = torch.zeros_like(parameter, dtype=torch.float64)
+    def pieces_of(tensors, blocks):
+        """Where the rows of each block stand: (tensor, row there, row in the block, count), one tensor after another."""
+        found = {name: [] for name, _ in blocks}
+        if len(tensors) == 1 and len(blocks) == 3 and by_head:
+            size = blocks[0][1] // heads
+            for i in range(3 * heads):
+                found[blocks[i % 3][0]].append((tensors[0], i * size, i // 3 * size, size))
+            return found
+        for name, count in blocks:
+            filled = 0
+            while filled < count:
+                tensor, at = next(((t, used[id(t)]) for t in tensors if used[id(t)] < len(t)), (None, 0))
+                if tensor is None:
+                    raise WrongShape
+                step = min(count - filled, len(tensor) - at)
+                found[name].append((tensor, at, filled, step))
+                used[id(tensor)], filled = at + step, filled + step
+        return found
+
+    used = {}
+
+    def places_of(kind_of, ndim):
+        """Where the weights (or the biases) are, under whatever names: see `pieces_of`."""
+        sizes = {n.split("_")[0]: len(v) for n, v in weights.items() if n.endswith(kind_of)}
+        others = [(n, p) for n, p in module.named_parameters() if p.ndim == ndim and all(p is not o for o in own)]
+        used.update({id(p): 0 for _, p in others})
+        by_role = {}
+        for name, parameter in others:
+            by_role.setdefault(role(name), []).append(parameter)
+        if set(by_role) == {"q", "k", "v", "o"}:
+            groups = [(by_role[letter], letter) for letter in "qkvo"]
+        elif set(by_role) == {"qkv", "o"} or len(others) == 2:
+            groups = [([others[0][1]], "qkv"), ([others[-1][1]], "o")]
+        elif set(by_role) == {"q", "kv", "o"} or len(others) == 3:
+            groups = [([others[0][1]], "q"), ([others[1][1]], "kv"), ([others[-1][1]], "o")]
+        elif len(others) == 4:
+            groups = [([parameter], letter) for (_, parameter), letter in zip(others, "qkvo", strict=True)]
+        else:
+            raise NoProjection
+        places = {}
+        for tensors, letters in groups:
+            found = pieces_of(tensors, [(letter, sizes[letter]) for letter in letters])
+            places.update({f"{letter}_proj.{kind_of}": pieces for letter, pieces in found.items()})
+        return places
+
+    def place(name):
+        projection, kind_of = name.split(".")
+        owner = getattr(module, projection, None)
+        if owner is not None:
+            tensor = getattr(owner, kind_of, owner)
+            if not isinstance(tensor, torch.Tensor) or list(tensor.shape) != list(weights[name].shape):
+                raise WrongShape
+            return [(tensor, 0, 0, len(tensor))]
+        if not hasattr(module, "named_parameters"):
+            raise NoProjection
+        return places_of(kind_of, weights[name].ndim)[name]
+
+    def fill(values):
+        for name, value in values.items():
+            for tensor, at, start, count in placed[name]:
+                if list(tensor.shape[1:]) != list(value.shape[1:]):
+                    raise WrongShape
+                new = tensor.data.to(kind).clone()
+                new[at : at + count] = value[start : start + count]
+                tensor.data = new
+
+    def slope_of(name):
+        parts = [(start, tensor.grad, at, count) for tensor, at, start, count in placed[name]]
+        if any(gradient is None for _, gradient, _, _ in parts):
+            return None
+        return torch.cat([gradient[at : at + count] for _, gradient, at, count in sorted(parts, key=lambda p: p[0])])
+
+    placed = {name: place(name) for name in weights}
+    if factor is not None:
+        for pieces in placed.values():
+            for tensor, *_ in pieces:
+                tensor.requires_grad_()
+    taken = {id(tensor) for pieces in placed.values() for tensor, *_ in pieces}
+    fill(weights)
+    for _, parameter in module.named_parameters() if hasattr(module, "named_parameters") else ():
+        if id(parameter) not in taken and all(parameter is not one for one in own):
+            parameter.data = parameter.data.to(kind) * 0 if parameter.ndim == 1 else parameter.data.to(kind)
     cache, outputs, inputs, gradients = Cache(), [], [], None
     for call in calls:
         arguments = dict(call)
-        x = arguments.pop("x").clone()
+        x = arguments.pop("x").clone().to(kind)
         fill(arguments.pop("weights", {}))
         if "dtype" in arguments:
             dtype = getattr(torch, arguments.pop("dtype"))
             module.to(dtype)
             x = x.to(dtype)
+        if "context" in arguments:
+            arguments["context"] = arguments["context"].to(x.dtype)
         if factor is not None:
             x.requires_grad_()
         if arguments.get("cache"):
@@ -415,13 +555,17 @@ def drive_module(student, d_model, heads, options, weights, calls):
         outputs.append(module(x, **arguments) if callable(module) else module.forward(x, **arguments))
         inputs.append(x)
     if factor is not None:
-        total = (outputs[0] * factor).sum()
+        total = (outputs[0] * factor.to(outputs[0].dtype)).sum()
         if total.requires_grad:
             total.backward()
-            gradients = [tensor.grad for tensor in (x, *targets)]
+            gradients = [None if x.grad is None else x.grad.double()]
+            gradients += [None if slope is None else slope.double() for slope in map(slope_of, weights)]
         outputs, inputs = [out.detach() for out in outputs], []
-    names = [name for name, _ in module.named_parameters()] if hasattr(module, "named_parameters") else []
-    return {"out": outputs, "after": inputs, "gradients": gradients, "made": made, "parameters": names, **seen}
+    registered = [p for _, p in module.named_parameters()] if hasattr(module, "named_parameters") else []
+    norms = sum(any(p is one for one in own) for p in registered)
+    fused = any(len(tensor) > count for name in weights for tensor, _, _, count in placed[name])
+    found = {"norms": norms, "fused": fused, "made": made}
+    return {"out": outputs, "after": inputs, "gradients": gradients, **found, **seen}
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -448,7 +592,20 @@ def expect_shape(answer: Any, shape: Sequence[int], what: str) -> None:
 
 
 def near(answer: Tensor, expected: Tensor, tolerance: float = 1e-5) -> bool:
+    if isinstance(answer, Tensor) and answer.dtype == torch.float32:
+        tolerance = max(tolerance, 3e-5)
     return close(answer, expected, tolerance, relative=tolerance)
+
+
+TOGETHER = "it does not yet give what the formula gives; where another check fails, begin there"
+
+
+def judge_together(
+    answer: Any, expected: Tensor, where: str, what: str = "the result has the shape (..., q, dv)"
+) -> None:
+    """Fail unless an answer to ordinary questions is right; the other checks say why it is not."""
+    expect_shape(answer, expected.shape, what)
+    expect(near(answer, expected, 1e-4), f"{where}: {TOGETHER}")
 
 
 def judge(
@@ -546,7 +703,7 @@ def plausible(student, rng) -> None:
     expect(near(either_way(answer, expected), expected, 0.05), "this is judged when ordinary scores give right weights")
 
 
-@check("softmax", points=3, title="powers of e, divided by their sum")
+@check("softmax", points=2, title="powers of e, divided by their sum")
 def divides_by_the_sum(student, rng):
     x, expected = ordinary_scores(rng)
     answer = only(weights_for_each(student, (x, -1)))
@@ -567,8 +724,9 @@ def scores_with_dims(rng) -> list[tuple[Tensor, int]]:
     return [*((x, dim) for dim in rng.sample(range(-3, 3), 6)), (y, 1), (y, -2), (x[0, 0], 0)]
 
 
-@check("softmax", points=3, title="along the dimension that is asked for")
+@check("softmax", points=1.5, title="along the dimension that is asked for")
 def along_the_dimension(student, rng):
+    weights_for_each(student, (ordinary_scores(rng)[0], -1))
     jobs = scores_with_dims(rng)
     problems = {"IndexError": "softmax fails for some dims: it must work along any dim, from the front or the back"}
     for (x, dim), answer in zip(jobs, weights_for_each(student, *jobs, problems=problems), strict=True):
@@ -590,7 +748,7 @@ def great_scores(rng) -> list[Tensor]:
     return [around + 1e3, around - 1e3, small + 13, around + level]
 
 
-@check("softmax", points=3, title="scores of any size")
+@check("softmax", points=2, title="scores of any size")
 def scores_of_any_size(student, rng):
     plausible(student, rng)
     xs = great_scores(rng)
@@ -618,7 +776,7 @@ def scores_without_any(rng) -> Tensor:
 ZEROS = "a row of nothing but -inf must give zeros"
 
 
-@check("softmax", points=2, title="a row of nothing but -inf gives zeros")
+@check("softmax", points=1, title="a row of nothing but -inf gives zeros")
 def nothing_to_choose(student, rng):
     plausible(student, rng)
     x = scores_without_any(rng)
@@ -631,7 +789,7 @@ def nothing_to_choose(student, rng):
     judge(answer, expected, f"{ZEROS}, and a score of -inf elsewhere the weight 0", what=KEEPS_SHAPE)
 
 
-@check("softmax", points=1, title="no NaN in the gradient of such a row")
+@check("softmax", points=0.5, title="no NaN in the gradient of such a row")
 def nothing_to_learn(student, rng):
     plausible(student, rng)
     x = scores_without_any(rng)
@@ -654,7 +812,7 @@ def dtypes(student) -> tuple[torch.dtype, ...]:
     return (torch.float32, torch.float64, torch.bfloat16, *halves)
 
 
-@check("softmax", points=1, title="the dtype that came in")
+@check("softmax", points=0.5, title="the dtype that came in")
 def softmax_keeps_the_dtype(student, rng):
     plausible(student, rng)
     x, expected = ordinary_scores(rng)
@@ -670,7 +828,19 @@ def softmax_keeps_the_dtype(student, rng):
             expect(near(either_way(answer, expected), expected, 1e-11), message)
 
 
-@check("softmax", points=1, title="what is given stays as it is")
+@check("softmax", points=0.5, title="bfloat16 is computed in float32")
+def bfloat16_in_float32(student, rng):
+    plausible(student, rng)
+    scores = (6 * normal(rng, 7, 7)).to(torch.bfloat16)
+    weights = only(weights_for_each(student, (scores, -1)))
+    expect_shape(weights, scores.shape, KEEPS_SHAPE)
+    message = "in bfloat16 small weights are off by several percent: compute in float32, and return bfloat16"
+    right = [weights_of(scores.double(), dim) for dim in (-1, 0)]  # dim: another check's affair
+    within = [bool(((weights.double() - each).abs() <= 0.012 * each + 1e-30).all()) for each in right]
+    expect(any(within), message)
+
+
+@check("softmax", points=0.5, title="what is given stays as it is")
 def softmax_changes_nothing(student, rng):
     plausible(student, rng)
     x = normal(rng, 3, 4)
@@ -678,7 +848,7 @@ def softmax_changes_nothing(student, rng):
     expect(same(after, x), "x was changed: is an operation in place (-=, exp_, masked_fill_)?")
 
 
-@check("softmax", points=1, title="gradients flow")
+@check("softmax", points=0.5, title="gradients flow")
 def softmax_gradient(student, rng):
     plausible(student, rng)
     x, factor = normal(rng, 3, 4), normal(rng, 3, 4)
@@ -695,18 +865,121 @@ def slopes_of(x: Tensor, dim: int, factor: Tensor) -> Tensor:
     return weights * (factor - (weights * factor).sum(dim, keepdim=True))
 
 
+@check("softmax", points=6, title="together: the scores of a model")
+def softmax_together(student, rng):
+    x = normal(rng, 2, 3, 4, 5).float() * 3
+    jobs = [(x, -1), (x[0, 0], 1), (x + 100, -1), (x[0], 0)]
+    for (given, dim), answer in zip(jobs, weights_for_each(student, *jobs), strict=True):
+        judge_together(answer, weights_of(given.double(), dim), "softmax of ordinary scores", KEEPS_SHAPE)
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Exercise 2: attention
 
 NO_NUMBER = "the result is not a number: a softmax that is not stable, or a mask of finite numbers?"
 
 
-def attended(student, *jobs: tuple, problems: dict[str, str] | None = None) -> list[Tensor]:
-    """The results for each (Q, K, V, mask)."""
+NOT_THERE = ("Missing", "Unsolved", "LibraryCall")  # what a submission does not have, or may not use
+LOST = ("TimeLimit", "MemoryLimit", "OutputLimit", "Died")  # nothing more can be found out in this check
+
+
+@dataclass
+class Manner:
+    """How a solution's attention is asked where several ways are right or cost their points elsewhere.
+
+    ``front`` dimensions of size 1 stand before each matrix, and where ``masked``, "no mask" is a mask of True alone.
+    ``lent`` are the parts that it lacks, and why: "softmax", the "library"'s, which is refused, or its own "attention".
+    """
+
+    front: int = 1
+    masked: bool = False
+    lent: dict[str, StudentError] = field(default_factory=dict)
+
+    def asks(self, job: tuple) -> tuple:
+        Q, K, V, mask = job
+        if mask is None and self.masked:
+            mask = torch.ones(Q.shape[-2], K.shape[-2], dtype=torch.bool)
+        front = (1,) * (self.front if Q.ndim == 2 else 0)
+        return *(z.reshape(*front, *z.shape) for z in (Q, K, V)), None if mask is None else self.covers(mask, front)
+
+    @staticmethod
+    def covers(mask: Tensor, front: tuple[int, ...]) -> Tensor:
+        return mask.reshape(*front, *mask.shape)
+
+    def hears(self, answer: Any, job: tuple) -> Any:
+        """The answer without the dimensions that were put in front."""
+        front = self.front if job[0].ndim == 2 else 0
+        fits = isinstance(answer, Tensor) and answer.ndim == front + 2 and answer.shape[:front] == (1,) * front
+        return answer.reshape(answer.shape[front:]) if fits else answer
+
+
+MANNERS: WeakKeyDictionary[Any, Manner] = WeakKeyDictionary()
+
+
+def manner_of(student) -> Manner:
+    """How this solution is asked: found out once. What it lacks is lent, since its own checks are over."""
+    if student not in MANNERS:
+        MANNERS[student] = find_manner(student)
+    manner = MANNERS[student]
+    lend(student, manner)
+    return manner
+
+
+def lend(student, manner: Manner) -> None:
+    if manner.lent:
+        ask(student, bool, drive_lend, list(manner.lent))
+
+
+def find_manner(student) -> Manner:
+    rng, manner = Random(2), Manner()  # no secret: only whether there is an answer counts
+    x = normal(rng, 3, 4).float()
+    error = problem_of(lambda: weights_for_each(student, (x, -1)))
+    if error is not None and error.kind in NOT_THERE:
+        manner.lent["softmax"] = error
+        lend(student, manner)
+    job = (x, normal(rng, 3, 4).float(), normal(rng, 3, 2).float(), None)
+    problems = []
+    for front in (1, 2, 0):
+        for masked in (False, True):
+            manner.front, manner.masked = front, masked
+            error = problem_of(lambda: expect_shape(only(asked(student, manner, job)), (3, 2), ""))
+            if error is not None and error.kind == "LibraryCall" and "library" not in manner.lent:
+                manner.lent["library"] = error
+                lend(student, manner)
+                error = problem_of(lambda: expect_shape(only(asked(student, manner, job)), (3, 2), ""))
+            if error is None:
+                return manner
+            problems.append(error)
+    if problems[0].kind in NOT_THERE:
+        manner.lent["attention"] = problems[0]
+    manner.front, manner.masked = 1, False
+    return manner
+
+
+def problem_of(question: Callable[[], Any]) -> StudentError | None:
+    """What a question raises; errors of the check's own, such as a wrong shape, as a `StudentError` too."""
+    try:
+        question()
+    except StudentError as error:
+        if error.kind in LOST:
+            raise
+        return error
+    except Fail as error:
+        return StudentError("Fail", str(error))
+    return None
+
+
+def asked(student, manner: Manner, *jobs: tuple, problems: dict[str, str] | None = None) -> list[Any]:
     form = list_of([anything, anything], len(jobs))
-    answers = [answer for answer, _ in ask(student, form, drive_attention, list(jobs), problems=problems)]
+    given = [manner.asks(job) for job in jobs]
+    answers = [answer for answer, _ in ask(student, form, drive_attention, given, problems=problems)]
     expect(all(isinstance(answer, Tensor) for answer in answers), "scaled_dot_product_attention must return a tensor")
-    return answers
+    return [manner.hears(answer, job) for answer, job in zip(answers, jobs, strict=True)]
+
+
+def attended(student, *jobs: tuple, problems: dict[str, str] | None = None) -> list[Tensor]:
+    """The results for each (Q, K, V, mask), asked in this solution's manner."""
+    return asked(student, manner_of(student), *jobs, problems=problems)
 
 
 @drawn
@@ -726,22 +999,12 @@ def weighs(student, rng) -> None:
     the sum, and over the queries too; it does not hold for means, for the greatest score alone, nor for other powers.
     """
     Q, K, V, order = growing_scores(rng)
-    problems = []
-    everything = torch.ones(4, 4, dtype=torch.bool)
-    for front, mask in (((), None), ((1, 1), None), ((), everything)):  # one of them is enough
-        job = (*(tensor.reshape(*front, 4, 4) for tensor in (Q, K, V)), mask)
-        try:
-            answer = only(attended(student, job))
-        except StudentError as error:
-            problems.append(error)
-            continue
-        if answer.shape == (*front, 4, 4) and answer.dtype.is_floating_point:
-            weights = answer.reshape(4, 4).double() @ V.double().mT
-            factors = weights.gather(1, order.argsort(1)).log().diff(dim=1)
-            if bool((factors > 0.05).all()) and near(factors, factors.mean().expand(4, 3), 0.03):
-                return
-    if len(problems) == 3:
-        raise problems[0]
+    answer = only(attended(student, (Q, K, V, None)))
+    if answer.shape == (4, 4) and answer.dtype.is_floating_point:
+        weights = answer.double() @ V.double().mT
+        factors = weights.gather(1, order.argsort(1)).log().diff(dim=1)
+        if bool((factors > 0.05).all()) and near(factors, factors.mean().expand(4, 3), 0.03):
+            return
     raise Fail("this is judged when the weights of a query are powers of e of its scores, on whatever scale")
 
 
@@ -758,10 +1021,10 @@ def mean_over(allowed: Tensor, V: Tensor) -> Tensor:
 
 @drawn
 def scores_of_several_sizes(rng) -> list[tuple[Tensor, Tensor]]:
-    return [(normal(rng, n, d).float(), torch.eye(n)) for n, d in ((7, 4), (3, 9), (6, 16))]
+    return [(normal(rng, n, d).float(), torch.eye(n, n + 2)) for n, d in ((7, 4), (3, 9), (6, 16))]
 
 
-@check("attention", points=4, title="scores are divided by the root of d")
+@check("attention", points=1, title="scores are divided by the root of d")
 def divides_by_the_root(student, rng):
     cases = scores_of_several_sizes(rng)
     root = "divide them by the square root of d, the size of a query"
@@ -776,19 +1039,26 @@ def divides_by_the_root(student, rng):
                 lambda Q=Q, V=V, n=n: attend_to(Q, Q, V, scale=n**-0.5),
                 f"the scores are divided by the root of the number of keys: {root}",
             ),
-            (lambda Q=Q, d=d: Q @ Q.mT * d**-0.5, "the scores are used without softmax: turn them into weights first"),
             (
-                lambda Q=Q, V=V: weights_of(Q @ Q.mT) * Q.shape[-1] ** -0.5,
+                lambda Q=Q, V=V: attend_to(Q, Q, V, scale=V.shape[-1] ** -0.5),
+                f"the scores are divided by the root of dv: {root}",
+            ),
+            (
+                lambda Q=Q, V=V, d=d: Q @ Q.mT @ V * d**-0.5,
+                "the scores are used without softmax: turn them into weights first",
+            ),
+            (
+                lambda Q=Q, V=V: weights_of(Q @ Q.mT) @ V * Q.shape[-1] ** -0.5,
                 f"the weights are scaled, not the scores: {root}",
             ),
         ]
         expect_shape(answer, expected.shape, "the result has the shape (..., q, dv)")
-        if near(answer.mT, expected):  # the softmax over the queries: another check's affair
+        if near(answer[:, :n].mT, expected[:, :n]):  # the softmax over the queries: another check's affair
             continue
         judge(answer, expected, "the weights are not softmax(Q K^T / sqrt(d)) over the keys", wrong)
 
 
-@check("attention", points=4, title="the weights of a query add up to 1")
+@check("attention", points=1, title="the weights of a query add up to 1")
 def weights_run_over_keys(student, rng):
     weighs(student, rng)
     Q, K, V = equal_scores(rng, 3, 5, 4, 2)
@@ -811,7 +1081,7 @@ def weights_run_over_keys(student, rng):
 def pointers(rng) -> list[tuple[Tensor, ...]]:
     """Each query meets one key, so the result is a row of values whatever the scale: (Q, K, V, expected)."""
     cases = []
-    for front_q, front_k, q, k, dv in [((), (), 3, 6, 5), ((2,), (2,), 4, 6, 4), ((2, 3), (2, 3), 5, 5, 7)]:
+    for front_q, front_k, q, k, dv in [((), (), 5, 5, 4), ((2,), (2,), 4, 6, 3), ((2, 3), (2, 3), 5, 5, 7)]:
         cases.append(pointing(rng, front_q, front_k, q, k, dv))
     for front_q, front_k in [((2, 3), (3,)), ((4,), ()), ((2, 1), (1, 3)), ((2, 1, 2), (2, 3, 1))]:
         cases.append(pointing(rng, front_q, front_k, 4, 4, 3))
@@ -828,25 +1098,59 @@ def pointing(rng, front_q, front_k, q: int, k: int, dv: int) -> tuple[Tensor, ..
     return Q, K.expand(*front_k, k, 8).clone(), V, V[..., chosen, :].expand(*front, q, dv).clone()
 
 
-@check("attention", points=2, title="as many keys as there are, values of any size")
+@check("attention", points=0.5, title="as many keys as there are, values of any size")
 def lengths_differ(student, rng):
     weighs(student, rng)
-    cases = pointers(rng)[:3]
+    cases = [case for case in pointers(rng) if case[0].ndim == 3][:1]
     message = "queries, keys and values may differ in number and size: Q (q, d), K (k, d), V (k, dv) give (q, dv)"
     answers = attended(student, *((*case[:3], None) for case in cases), problems={"RuntimeError": message})
     for case, answer in zip(cases, answers, strict=True):
         judge(answer, case[3], message, tolerance=2e-3)
 
 
-@check("attention", points=2, title="any dimensions in front")
+FRONT = ["RuntimeError", "ValueError", "IndexError", "EinopsError", "AssertionError"]
+
+
+@check("attention", points=0.5, title="the dimensions in front broadcast")
 def broadcasts(student, rng):
     weighs(student, rng)
-    cases = pointers(rng)[2:]
-    message = "the dimensions in front of (q, d), (k, d) and (k, dv) must broadcast, however many there are"
-    problems = dict.fromkeys(["RuntimeError", "ValueError", "IndexError", "EinopsError", "AssertionError"], message)
+    cases = [
+        case for case in pointers(rng) if case[0].ndim == case[1].ndim > 2 and case[3].shape[-2] == case[1].shape[-2]
+    ]
+    message = "the dimensions in front of (q, d), (k, d) and (k, dv) must broadcast: (2, 1) and (1, 3) give (2, 3)"
+    problems = dict.fromkeys(FRONT, message)
     answers = attended(student, *((*case[:3], None) for case in cases), problems=problems)
     for case, answer in zip(cases, answers, strict=True):
         judge(answer, case[3], message, what=message, tolerance=2e-3)
+
+
+@check("attention", points=2, title="with nothing in front, or less than in the other")
+def any_number_in_front(student, rng):
+    weighs(student, rng)
+    plain, *others = [case for case in pointers(rng) if case[0].ndim == 2 or case[0].ndim != case[1].ndim]
+    manner = manner_of(student)
+    bare = Manner(0, manner.masked)
+    message = "a query matrix (q, d) with nothing in front fails: any number of dimensions may stand there, also none"
+    (answer,) = asked(student, bare, (*plain[:3], None), problems=dict.fromkeys(FRONT, message))
+    judge(answer, plain[3], message, what=message, tolerance=2e-3)
+    message = "the dimensions in front must broadcast, also where K and V have fewer of them than Q"
+    answers = asked(student, bare, *((*case[:3], None) for case in others), problems=dict.fromkeys(FRONT, message))
+    for case, answer in zip(others, answers, strict=True):
+        judge(answer, case[3], message, what=message, tolerance=2e-3)
+
+
+@check("attention", points=2, title="without a mask")
+def mask_may_be_left_out(student, rng):
+    weighs(student, rng)
+    job = growing_scores(rng)[:3]
+    manner = manner_of(student)
+    usual = only(attended(student, (*job, None)))
+    Q, K, V, _ = manner.asks((*job, None))
+    said = ask(student, [either(str, TENSOR)] * 2, drive_attention_with_none, Q, K, V)
+    for answer, how in zip(said, ("without a mask", "with mask=None"), strict=True):
+        expect(not isinstance(answer, str), f"a call {how} fails: None is the default of mask, and forbids no key")
+        message = f"a call {how} gives another result than with a mask of True alone"
+        expect(near(manner.hears(answer, (*job, None)), usual, 1e-3), message)
 
 
 @drawn
@@ -881,7 +1185,7 @@ MASKED = {
 }
 
 
-@check("attention", points=4, title="True in the mask means: may attend")
+@check("attention", points=1.5, title="True in the mask means: may attend")
 def true_may_attend(student, rng):
     weighs(student, rng)
     Q, K, V, mask = masked_values(rng)
@@ -900,13 +1204,13 @@ def padded_values(rng) -> tuple[Tensor, ...]:
     return Q, K, V, padding[:, None, None], pairs[:, None], pairs[0]
 
 
-@check("attention", points=1, title="the mask broadcasts")
+@check("attention", points=0.5, title="the mask broadcasts")
 def mask_broadcasts(student, rng):
     weighs(student, rng)
     Q, K, V, *masks = padded_values(rng)
     message = "the mask must broadcast to (..., q, k): (q, k), (batch, 1, q, k) and (batch, 1, 1, k) are all masks"
-    problems = dict.fromkeys(["RuntimeError", "ValueError", "IndexError", "EinopsError", "AssertionError"], message)
-    answers = attended(student, *((Q, K, V, mask) for mask in masks), problems=problems)
+    attended(student, (Q, K, V, masks[0].expand(2, 3, 3, 5)))  # if this fails, it is not the broadcasting
+    answers = attended(student, *((Q, K, V, mask) for mask in masks), problems=dict.fromkeys(FRONT, message))
     for mask, answer in zip(masks, answers, strict=True):
         full = mask.expand(2, 3, 3, 5)
         number = full.to(V.dtype)
@@ -915,7 +1219,7 @@ def mask_broadcasts(student, rng):
             judge(answer, mean_over(full, V), message)
 
 
-@check("attention", points=1, title="what is masked never wins")
+@check("attention", points=0.5, title="what is masked never wins")
 def masked_never_wins(student, rng):
     weighs(student, rng)
     Q, K, V, mask = masked_values(rng)
@@ -927,7 +1231,7 @@ def masked_never_wins(student, rng):
     expect(near(low, usual, 2e-2), message)
 
 
-@check("attention", points=1, title="a mask in float16")
+@check("attention", points=0.5, title="a mask in float16")
 def mask_in_float16(student, rng):
     weighs(student, rng)
     Q, K, V, mask = masked_values(rng)
@@ -938,9 +1242,11 @@ def mask_in_float16(student, rng):
             Q, K, V = short
         except StudentError:  # it fails without a mask as well: another check's affair
             pass
-    number = "float16 holds no number beyond 65504, so -1e9 does not fit: use -inf"
+    attended(student, (Q.float(), K.float(), V.float(), mask))  # if this fails, it is not float16
+    number = "float16 holds no number beyond 65504, so -1e9 does not fit: use -inf, and keep the dtype of the scores"
     answer = only(attended(student, (Q, K, V, mask), problems={"RuntimeError": number, "OverflowError": number}))
-    expect(not bool(answer.isnan().any()), f"NaN: {number}; and 0 times infinity is not a number")
+    expect_shape(answer, (7, 3), "the result has the shape (..., q, dv)")
+    expect(not bool(answer.isnan().any()), f"NaN in float16 with a mask: {number}; 0 times infinity is NaN, too")
     expect(reading(answer.double(), mask, V.double(), 2e-2) != "", MASKED[""])
 
 
@@ -954,7 +1260,7 @@ def an_empty_row(rng) -> tuple[Any, ...]:
     return Q, K, V, mask, empty, full
 
 
-@check("attention", points=2, title="a query that may attend to no key gets zeros")
+@check("attention", points=1, title="a query that may attend to no key gets zeros")
 def nothing_to_attend_to(student, rng):
     weighs(student, rng)
     Q, K, V, mask, empty, full = an_empty_row(rng)
@@ -973,7 +1279,7 @@ def nothing_to_attend_to(student, rng):
     expect(near(row, torch.zeros(3)), message)
 
 
-@check("attention", points=1, title="no NaN in the gradients of such a query")
+@check("attention", points=0.5, title="no NaN in the gradients of such a query")
 def nothing_to_learn_from(student, rng):
     weighs(student, rng)
     Q, K, V, mask, *_ = an_empty_row(rng)
@@ -994,14 +1300,17 @@ def nothing_to_learn_from(student, rng):
 
 def gradients_of(student, inputs: tuple[Tensor, ...], mask: Tensor | None, factor: Tensor) -> list[Tensor | None]:
     """The gradients of Q, K and V, as they come."""
-    form = either(type(None), [either(type(None), like(tensor, finite=False)) for tensor in inputs])
-    gradients = ask(student, form, drive_attention_gradients, *inputs, mask, factor)
+    manner = manner_of(student)
+    *given, mask = manner.asks((*inputs, mask))
+    form = either(type(None), [either(type(None), like(tensor, finite=False)) for tensor in given])
+    factor = factor.reshape(*given[0].shape[:-2], *factor.shape)
+    gradients = ask(student, form, drive_attention_gradients, *given, mask, factor)
     if gradients is None:
         raise Fail("no gradient flows through attention: is there a detach, .data, no_grad or numpy?")
-    return gradients
+    return [manner.hears(gradient, inputs) for gradient in gradients]
 
 
-@check("attention", points=1, title="gradients flow")
+@check("attention", points=0.5, title="gradients flow")
 def attention_gradients(student, rng):
     weighs(student, rng)
     inputs = normal(rng, 3, 4).float(), normal(rng, 3, 4).float(), normal(rng, 3, 2).float()
@@ -1024,13 +1333,13 @@ def attention_gradients(student, rng):
         expect_slope(predicted, sums[2 * at + 1] - sums[2 * at], f"attention to {name}")
 
 
-@check("attention", points=1, title="the dtype that came in")
+@check("attention", points=0.5, title="the dtype that came in")
 def attention_keeps_the_dtype(student, rng):
     weighs(student, rng)
     Q, K, V = (tensor.double() for tensor in equal_scores(rng, 7, 7, 4))
     expected = V.mean(0).expand(7, 3)
     types = dtypes(student)
-    message = "inside attention dtypes are mixed: everything, the weights too, must keep the dtype of Q, K and V"
+    message = "float64, bfloat16 or float16 fails though float32 works: are dtypes mixed? All must keep that of Q, K, V"
     answers = attended(
         student, *((*(z.to(t) for z in (Q, K, V)), None) for t in types), problems={"RuntimeError": message}
     )
@@ -1044,19 +1353,48 @@ def attention_keeps_the_dtype(student, rng):
     expect(near(answers[1], expected, 1e-11), message)
 
 
-@check("attention", points=1, title="what is given stays as it is")
+@check("attention", points=0.5, title="what is given stays as it is")
 def attention_changes_nothing(student, rng):
     weighs(student, rng)
     Q, K, V, mask = masked_values(rng)
     other = normal(rng, 7, 4).float(), normal(rng, 7, 4).float(), V, mask
-    jobs = [(Q, K, V, mask), other, (*other[:3], None)]
+    manner = manner_of(student)
+    jobs = [manner.asks(job) for job in ((Q, K, V, mask), other, (*other[:3], None))]
     answers = ask(student, list_of([anything, [anything] * 4], 3), drive_attention, jobs)
-    expect_shape(answers[0][0], (7, 3), "the result has the shape (..., q, dv)")
-    expect(reading(answers[0][0], mask, V) != "", MASKED[""])
+    first = manner.hears(answers[0][0], (Q, K, V, mask))
+    expect_shape(first, (7, 3), "the result has the shape (..., q, dv)")
+    expect(reading(first, mask, V) != "", MASKED[""])
     for job, (_, after) in zip(jobs, answers, strict=True):
         for name, old, new in zip(("Q", "K", "V", "mask"), job, after, strict=True):
             message = f"{name} was changed: is an operation in place (*=, masked_fill_, logical_not_)?"
             expect(old is None or same(new, old), message)
+
+
+@drawn
+def ordinary_attention(rng) -> tuple[Tensor, ...]:
+    """As a model with several heads asks: Q, K, V, the causal mask, and one of the keys of each sequence."""
+    Q, K, V = (normal(rng, 2, 3, 6, 8).float() for _ in range(3))
+    padding = torch.arange(6) < torch.tensor(rng.sample(range(2, 6), 2))[:, None]
+    return Q, K, V, torch.ones(6, 6, dtype=torch.bool).tril(), padding[:, None, None].expand(2, 3, 6, 6)
+
+
+@check("attention", points=8, title="together: attention of several heads")
+def attention_together(student, rng):
+    manner = manner_of(student)
+    if "library" in manner.lent and "attention" not in manner.lent:
+        raise manner.lent["library"]  # paid here, and once
+    Q, K, V, *_ = ordinary_attention(rng)
+    answer = only(attended(student, (Q, K, V, None)))
+    judge_together(answer, attend_to(Q.double(), K.double(), V.double()), "attention to ordinary queries and keys")
+
+
+@check("attention", points=4, title="together: with a mask")
+def masked_attention_together(student, rng):
+    Q, K, V, *masks = ordinary_attention(rng)
+    masks = [masks[0].expand(2, 3, 6, 6).clone(), masks[1].clone()]
+    for mask, answer in zip(masks, attended(student, *((Q, K, V, mask) for mask in masks)), strict=True):
+        expected = attend_to(Q.double(), K.double(), V.double(), mask)
+        judge_together(answer, expected, "attention with a causal mask, and with one for padding")
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -1064,7 +1402,7 @@ def attention_changes_nothing(student, rng):
 
 LINEAR = "q_proj, k_proj, v_proj and o_proj must each be an nn.Linear of the module"
 OF_THE_MODULE = {
-    "NoProjection": f"a projection is missing: {LINEAR}",
+    "NoProjection": f"a projection cannot be found, by its name or by its shape: {LINEAR}",
     "WrongShape": (
         "a projection has another shape than the interface says: q_proj num_heads * d_head outputs, k_proj and v_proj "
         "num_kv_heads * d_head, o_proj d_model, each weight (out_features, in_features)"
@@ -1089,7 +1427,8 @@ SIZES = list_of(int, least=0, most=64)
 SAID = {
     "gradients": type(None),
     "made": list_of(int, least=0),
-    "parameters": list_of(str, least=0),
+    "norms": int,
+    "fused": bool,
     "attend": list_of([SIZES, SIZES, SIZES, either(type(None), str)], least=0),
     "norm": list_of(SIZES, least=0),
     "rope": list_of(TENSOR, least=0),
@@ -1097,12 +1436,78 @@ SAID = {
 }
 
 
+@dataclass
+class Build:
+    """How a solution's module is made and filled where several ways are right or cost their points elsewhere.
+
+    ``without`` are the options that it does not know, ``by_head`` says how one weight holds queries, keys and values,
+    ``short`` that it works in float32 alone, and ``refused`` what it raised when it called the library.
+    """
+
+    without: tuple[str, ...] = ()
+    by_head: bool = False
+    short: bool = False
+    refused: StudentError | None = None
+
+
+BUILDS: WeakKeyDictionary[Any, Build] = WeakKeyDictionary()
+
+
+def build_of(student) -> Build:
+    """How this solution's module is asked: found out once."""
+    manner = manner_of(student)
+    if student not in BUILDS:
+        BUILDS[student] = find_build(student, manner)
+    return BUILDS[student]
+
+
+def find_build(student, manner: Manner) -> Build:
+    rng, build = Random(3), Build()  # no secret: which of several right answers comes is what counts
+    weights, x = weights_for(rng, 12, 3, 3, 4), normal(rng, 2, 5, 12)
+    expected = module_of(x, weights, 3)
+
+    def out() -> dict:
+        return said_by(student, build, 12, 3, {"causal": False, "stand_ins": ["attend"]}, weights, [{"x": x}])
+
+    for build.short in (False, True):
+        for build.without in ((), ("attend",), ("causal",), ("attend", "causal")):
+            error = problem_of(out)
+            if error is not None and error.kind == "LibraryCall" and "library" not in manner.lent:
+                build.refused = manner.lent["library"] = error
+                lend(student, manner)
+                error = problem_of(out)
+            if error is None:
+                said = out()
+                right = like_any(said["out"][0], x, [lambda: expected], tolerance=1e-3)
+                build.by_head = said["fused"] and not right
+                return build
+            if error.kind != "TypeError":
+                break
+        if error.kind != "RuntimeError":
+            break
+    return Build(refused=build.refused)
+
+
 def outputs(student, d_model: int, heads: int, options: dict, weights: dict, calls: list[dict], problems=None) -> dict:
-    """What `drive_module` says, with ``attend`` filled in unless ``stand_ins`` says otherwise."""
-    stand_ins = options.get("stand_ins", [])
-    if not {"marked", "own", "default"} & set(stand_ins):
-        stand_ins = [*stand_ins, "attend"]
-    options = options | {"stand_ins": [name for name in stand_ins if name != "default"]}
+    """What `drive_module` says, with ``attend`` filled in unless ``stand_ins`` says otherwise.
+
+    With "default" among them it is the student's own, if there is one.
+    """
+    build = build_of(student)
+    asked_for = options.get("stand_ins", [])
+    stand_ins = [name for name in asked_for if name != "default"]
+    own = {"marked", "own", "default"} if "attention" not in manner_of(student).lent else {"marked", "own"}
+    if not own & set(asked_for):
+        stand_ins.append("attend")
+    return said_by(student, build, d_model, heads, options | {"stand_ins": stand_ins}, weights, calls, problems)
+
+
+def said_by(
+    student, build: Build, d_model: int, heads: int, options: dict, weights: dict, calls: list[dict], problems=None
+) -> dict:
+    options = {name: value for name, value in options.items() if name not in build.without}
+    options["stand_ins"] = [name for name in options["stand_ins"] if name not in build.without]
+    options |= {"by_head": build.by_head, "short": build.short}
     problems = OF_THE_MODULE | (problems or {})
     form = SAID | {"out": list_of(anything, len(calls)), "after": list_of(anything, len(calls))}
     if "factor" in options:
@@ -1153,7 +1558,7 @@ def like_any(out: Tensor, x: Tensor, makes: Iterable[Callable], at: Callable = l
 # Exercise 7: multi_head
 
 
-@check("multi_head", points=4, title="four projections, registered")
+@check("multi_head", points=3, title="four projections, registered")
 def has_its_parameters(student, rng):
     d_model, heads, d_head = rng.choice([(12, 3, 4), (10, 5, 2), (12, 2, 6)])
     wide = rng.choice([7, 9])
@@ -1190,6 +1595,25 @@ def has_its_parameters(student, rng):
         )
         expect(all(trained for _, _, trained in said[0]), "a parameter does not ask for gradients")
         expect(set(found) <= set(said[1]), "a parameter is missing in the state_dict")
+
+
+@check("multi_head", points=0.5, title="sizes that do not fit are refused")
+def refuses_bad_sizes(student, rng):
+    attends_alone(student, rng)
+    d_head = rng.choice([2, 3, 4])
+    good = [(4 * d_head, 4, {}), (4 * d_head, 4, {"num_kv_heads": 2})]
+    bad = [
+        (4 * d_head, 4, {"num_kv_heads": 3}, "num_heads must be a multiple of num_kv_heads"),
+        (4 * d_head, 4, {"num_kv_heads": 8}, "num_heads must be a multiple of num_kv_heads"),
+        (4 * d_head + 1, 4, {}, "d_model must be a multiple of num_heads where no d_head is given"),
+        (2, 4, {}, "d_model must be a multiple of num_heads where no d_head is given"),
+    ]
+    answers = ask(student, list_of(str, 6), drive_sizes, [*good, *(job[:3] for job in bad)])
+    for answer in answers[:2]:
+        expect(answer == "made", "sizes that fit are refused")
+    for (*_, message), answer in zip(bad, answers[2:], strict=True):
+        expect(answer != "made", f"sizes that do not fit are taken: {message}, else ValueError")
+        expect(answer == "ValueError", f"sizes that do not fit must raise ValueError, not another exception: {message}")
 
 
 @drawn
@@ -1238,7 +1662,7 @@ def forgiven(answer: Any, expected: Tensor, x: Tensor, weights: dict, heads: int
 HEAD_BY_HEAD = "the output is not that of the heads, one after the other: project, split, attend, join, project"
 
 
-@check("multi_head", points=8, title="each head attends by itself")
+@check("multi_head", points=2.5, title="each head attends by itself")
 def each_head_by_itself(student, rng):
     weights, x, expected = plain_module(rng)
     said = outputs(student, 12, 3, {"causal": False}, weights, [{"x": x}])
@@ -1253,7 +1677,7 @@ def wide_module(rng) -> tuple[Any, ...]:
     return weights, x, module_of(x, weights, 3)
 
 
-@check("multi_head", points=2, title="d_head and bias")
+@check("multi_head", points=1, title="d_head and bias")
 def wide_heads(student, rng):
     weights, x, expected = wide_module(rng)
     said = outputs(student, 8, 3, {"causal": False, "d_head": 5, "bias": True}, weights, [{"x": x}])
@@ -1269,7 +1693,7 @@ def wide_heads(student, rng):
     judge(said["out"][0], expected, f"with d_head and biases: {HEAD_BY_HEAD}", wrong, what=OUTPUT, at=last)
 
 
-@check("multi_head", points=3, title="attend is a slot")
+@check("multi_head", points=2, title="attend is a slot")
 def attend_is_a_slot(student, rng):
     attends_alone(student, rng)
     weights, x, _ = plain_module(rng)
@@ -1309,16 +1733,18 @@ def normed_module(rng) -> tuple[Any, ...]:
     return weights, x, module_of(x, weights, 3, prepare=lambda q, k, v: (normed(q), normed(k), v))
 
 
-@check("multi_head", points=3, title="qk_norm: one for queries, one for keys")
+@check("multi_head", points=1.5, title="qk_norm: one for queries, one for keys")
 def normalises_queries_and_keys(student, rng):
     weights, x, expected = normed_module(rng)
     said = outputs(student, 12, 3, {"causal": False, "stand_ins": ["qk_norm"]}, weights, [{"x": x}])
     expect(len(said["made"]) > 0, "qk_norm is not used: it is a factory, qk_norm(d_head) makes a normalisation")
-    expect(len(said["made"]) != 1, "one qk_norm serves queries and keys: make two, each learns its own weights")
+    expect(
+        len(said["made"]) != 1,
+        "qk_norm is called once: make two, one for queries and one for keys, for each learns its own weights",
+    )
     expect(set(said["made"]) == {4}, "qk_norm must be made for d_head features, since it works head by head")
     expect(len(said["made"]) == 2, "qk_norm must be called twice, once for queries and once for keys")
-    others = [name for name in said["parameters"] if name.split(".")[0] not in ("q_proj", "k_proj", "v_proj", "o_proj")]
-    expect(len(others) == 2, "the parameters of the two normalisations must be registered in the module")
+    expect(said["norms"] == 2, "the parameters of the two normalisations must be registered in the module")
 
     def flat(z: Tensor) -> Tensor:
         return split_right(normed(join_right(z)), 3)
@@ -1347,7 +1773,7 @@ def turn_now(heads: Tensor) -> Tensor:
     return turned(heads, torch.arange(heads.shape[2]))
 
 
-@check("multi_head", points=3, title="gradients reach everything")
+@check("multi_head", points=1, title="gradients reach everything")
 def module_gradients(student, rng):
     weights, x = flat_head(rng, 3)
     factor = torch.zeros_like(x)
@@ -1374,7 +1800,7 @@ def module_gradients(student, rng):
     expect_slope(sum(along[1:]), sums[3] - sums[1], "the module")
 
 
-@check("multi_head", points=2, title="the dtype that came in, and x as it was")
+@check("multi_head", points=1, title="the dtype that came in, and x as it was")
 def module_keeps_the_dtype(student, rng):
     weights, x, _ = plain_module(rng)
     said = outputs(student, 12, 3, {"causal": False}, weights, [{"x": x}])
@@ -1397,7 +1823,7 @@ def module_keeps_the_dtype(student, rng):
 # Exercise 3: grouped
 
 
-@check("grouped", points=3, title="fewer projections for keys and values")
+@check("grouped", points=1.5, title="fewer projections for keys and values")
 def fewer_projections(student, rng):
     attends_alone(student, rng)
     message = "k_proj and v_proj must have num_kv_heads * d_head outputs each: sharing saves parameters and cache"
@@ -1421,7 +1847,7 @@ def shared_heads(rng, kv_heads: int, seq: int) -> tuple[Any, ...]:
     return weights, x, module_of(x, weights, 6, kv_heads)
 
 
-@check("grouped", points=4, title="neighbours share a head of keys and values")
+@check("grouped", points=2, title="neighbours share a head of keys and values")
 def neighbours_share(student, rng):
     attends_alone(student, rng)
     tiled = (
@@ -1442,7 +1868,7 @@ def neighbours_share(student, rng):
         judge(said["out"][0], expected, message, wrong, what=OUTPUT)
 
 
-@check("grouped", points=2, title="one head for all: MQA")
+@check("grouped", points=1, title="one head for all: MQA")
 def one_for_all(student, rng):
     weights, x, expected = shared_heads(rng, 1, 5)
     said = outputs(student, 12, 6, {"causal": False, "num_kv_heads": 1}, weights, [{"x": x}])
@@ -1452,7 +1878,7 @@ def one_for_all(student, rng):
     judge(said["out"][0], expected, message, what=OUTPUT, at=last)
 
 
-@check("grouped", points=1, title="attend gets keys and values of all heads")
+@check("grouped", points=0.5, title="attend gets keys and values of all heads")
 def repeated_for_attend(student, rng):
     attends_alone(student, rng)
     weights, x, _ = shared_heads(rng, 2, 5)
@@ -1490,7 +1916,7 @@ def mask_taken(student, x: Tensor, weights: dict) -> Tensor:
     return next((mask for mask in candidates if near(out, seen_by(x, weights, mask))), candidates[0])
 
 
-@check("masks", points=4, title="nobody sees what comes later")
+@check("masks", points=2.5, title="nobody sees what comes later")
 def nobody_sees_the_future(student, rng):
     weights, x = one_head(rng)
     said = outputs(student, 4, 1, {}, weights, [{"x": x}])
@@ -1515,7 +1941,7 @@ def nobody_sees_the_future(student, rng):
     )
 
 
-@check("masks", points=2, title="causal=False: everybody sees everybody")
+@check("masks", points=0.5, title="causal=False: everybody sees everybody")
 def everybody_sees_everybody(student, rng):
     weights, x = one_head(rng)
     said = outputs(student, 4, 1, {"causal": False}, weights, [{"x": x}])
@@ -1537,7 +1963,7 @@ def masked_module(rng) -> tuple[Any, ...]:
     return weights, x, given
 
 
-@check("masks", points=3, title="both masks must allow it")
+@check("masks", points=1, title="both masks must allow it")
 def both_must_allow(student, rng):
     weights, x, given = masked_module(rng)
     causal = mask_taken(student, x, weights)
@@ -1579,13 +2005,14 @@ def broadcast_masks(rng) -> tuple[Any, ...]:
     return weights, x, [padding, by_head, full]
 
 
-@check("masks", points=1, title="a mask for the batch, for each head, or both")
+@check("masks", points=0.5, title="a mask for the batch, for each head, or both")
 def masks_broadcast(student, rng):
     weights, x, masks = broadcast_masks(rng)
     message = "mask must broadcast to (batch, num_heads, q, k): (batch, 1, 1, k) and (1, num_heads, q, k) are masks too"
     problems = dict.fromkeys(["RuntimeError", "ValueError", "IndexError", "EinopsError"], message)
     calls = [{"x": x, "mask": mask} for mask in masks]
     options = {"causal": False, "d_head": 4}
+    outputs(student, 4, 2, options, weights, [{"x": x, "mask": masks[2]}])  # if this fails, it is not the broadcasting
     said = outputs(student, 4, 2, options, weights, calls, problems)
     for mask, out in zip(masks, said["out"], strict=True):
         allowed = mask.expand(2, 2, 4, 4)
@@ -1606,14 +2033,34 @@ def two_sequences(rng) -> tuple[Any, ...]:
     return weights, x, normal(rng, 2, 7, 4), normal(rng, 2, 3, 4)
 
 
-@check("cross", points=3, title="keys and values come from the context")
+@check("cross", points=1, title="padding_mask")
+def masks_the_padding(student, rng):
+    k = rng.choice([5, 6, 7])
+    lengths = torch.tensor([*rng.sample(range(1, k), 3), k, 0])
+    mask = ask(student, TENSOR, drive_padding_mask, lengths, k)
+    right = (torch.arange(k) < lengths[:, None])[:, None, None]
+    expect(mask.dtype == torch.bool, "padding_mask must give booleans: True = may attend")
+    expect(mask.shape == right.shape, "padding_mask must give the shape (batch, 1, 1, k)")
+    expect(not torch.equal(mask, ~right), "padding_mask is inverted: True for the first lengths[b] keys")
+    one_more = (torch.arange(k) <= lengths[:, None])[:, None, None]
+    expect(not torch.equal(mask, one_more), "padding_mask lets one key too many through: it begins to count at 0")
+    expect(torch.equal(mask, right), "padding_mask must be True for the first lengths[b] keys, and for no others")
+
+
+LENGTH_OF_X = "the output has the length of x, not of the context"
+
+
+@check("cross", points=1, title="keys and values come from the context")
 def reads_the_context(student, rng):
+    attends_alone(student, rng)
     weights, x, long, short = two_sequences(rng)
-    message = "with a context, queries come from x, and keys and values from the context, of another length"
+    message = "with a context, queries come from x, and keys and values from the context"
+    even = long[:, :4]
+    uncaused(student, 4, 1, {}, weights, [{"x": x, "context": even}])  # if this fails, it is neither length nor mask
     for causal in (False, True):
         options = {} if causal else {"causal": False}
-        for context in (long, short):
-            problem = "the causal mask is applied to a context" if causal else message
+        for context in (even, long, short):
+            problem = "the causal mask is applied to a context" if causal else f"{message}, of another length than x"
             problems = dict.fromkeys(["RuntimeError", "ValueError", "IndexError"], problem)
             said = outputs(student, 4, 1, options, weights, [{"x": x, "context": context}], problems)
             k = context.shape[1]
@@ -1627,13 +2074,16 @@ def reads_the_context(student, rng):
                 (lambda z=context, c=from_the_right: seen_by(x, weights, c, context=z), causal_too),
             ]
             expected = module_of(x, weights, 1, context=context)
-            judge(said["out"][0], expected, message, wrong, what="the output has the length of x, not of the context")
+            judge(said["out"][0], expected, message, wrong, what=LENGTH_OF_X)
 
 
-@check("cross", points=2, title="neither rope nor causal mask, but the mask that is given")
+@check("cross", points=0.5, title="with a context: no rope and no cache, but qk_norm")
 def context_without_positions(student, rng):
+    attends_alone(student, rng)
     weights, x, context, _ = two_sequences(rng)
-    said = outputs(student, 4, 1, {"causal": False, "stand_ins": ["rope"]}, weights, [{"x": x, "context": context}])
+    calls = [{"x": x, "context": context}]
+    uncaused(student, 4, 1, {}, weights, calls)  # if this fails, it is neither rope nor qk_norm
+    said = uncaused(student, 4, 1, {"stand_ins": ["rope"]}, weights, calls)
 
     def turn(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, ...]:
         return turn_now(q), turn_now(k), v
@@ -1651,16 +2101,30 @@ def context_without_positions(student, rng):
         (lambda: module_of(x, weights, 1), "the context is not used"),
         (lambda: module_of(x, weights, 1, prepare=turn), "the context is not used"),
     ]
-    message = "with a context rope does not apply"
-    judge(said["out"][0], expected, message, wrong, what="the output has the length of x, not of the context")
+    judge(said["out"][0], expected, "with a context rope does not apply", wrong, what=LENGTH_OF_X)
+    cached = uncaused(student, 4, 1, {}, weights, [{"x": x, "context": context, "cache": True}])
+    expect(cached["cache"] == [], "with a context nothing goes into the cache: it keeps what stands before x")
+    normed_too = uncaused(student, 4, 1, {"stand_ins": ["qk_norm"]}, weights, calls)["out"][0]
+    right = module_of(x, weights, 1, context=context, prepare=lambda q, k, v: (normed(q), normed(k), v))
+    nothing = "with a context queries and keys are not normalised: qk_norm applies there, too"
+    expect_shape(normed_too, x.shape, LENGTH_OF_X)
+    expect(near(normed_too, right) or not near(normed_too, expected), nothing)  # other mistakes: other checks' affair
+
+
+@check("cross", points=0.5, title="with a context: the mask that is given")
+def context_with_a_mask(student, rng):
+    attends_alone(student, rng)
+    weights, x, context, _ = two_sequences(rng)
     allowed = (torch.arange(7) < torch.tensor([4, 4])[:, None])[:, None, None]
-    padded = outputs(student, 4, 1, {"causal": False}, weights, [{"x": x, "context": context, "mask": allowed}])["out"][
-        0
-    ]
-    expected = module_of(x, weights, 1, context=context, allowed=allowed.expand(2, 1, 4, 7))
-    inverted = module_of(x, weights, 1, context=context, allowed=~allowed.expand(2, 1, 4, 7))
-    if not near(padded, inverted):  # an inverted mask is another exercise's affair
-        judge(padded, expected, "the mask that is given does not apply to the context", what=OUTPUT)
+    full = allowed.expand(2, 1, 4, 7)
+    for options in ({"causal": False}, {}):
+        padded = outputs(student, 4, 1, options, weights, [{"x": x, "context": context, "mask": allowed}])["out"][0]
+        if near(padded, module_of(x, weights, 1, context=context, allowed=~full)):
+            continue  # an inverted mask is another exercise's affair
+        wrong = [(lambda: module_of(x, weights, 1, context=context), "with a context the mask has no effect")]
+        message = "the mask that is given does not apply to the context"
+        expected = module_of(x, weights, 1, context=context, allowed=full)
+        judge(padded, expected, message, wrong, what=LENGTH_OF_X)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -1684,7 +2148,7 @@ def turning(positions: Tensor, keys: Tensor | None = None) -> Callable:
     return turn
 
 
-@check("positions", points=3, title="rope turns queries and keys")
+@check("positions", points=1.5, title="rope turns queries and keys")
 def rope_turns(student, rng):
     weights, x = turned_module(rng)
     at = torch.arange(5)
@@ -1739,7 +2203,7 @@ def turned_anyhow(
     ]
 
 
-@check("positions", points=2, title="positions that are given")
+@check("positions", points=0.5, title="positions that are given")
 def given_positions(student, rng):
     weights, x = one_head(rng, 5)
     one = torch.arange(5) + rng.randrange(3, 9)
@@ -1765,6 +2229,30 @@ def given_positions(student, rng):
     expect(near(moved, plain), message)
 
 
+@check("positions", points=0.5, title="positions in any order: who sees whom")
+def positions_in_any_order(student, rng):
+    weights, x = one_head(rng, 5)
+    _, at_once = outputs(student, 4, 1, {}, weights, [{"x": x}, {"x": x, "token_positions": torch.arange(5)}])["out"]
+    taken = mask_taken(student, x, weights)  # right or wrong
+    expect_shape(at_once, x.shape, OUTPUT)
+    expect(near(at_once, seen_by(x, weights, taken)), "this is judged when positions 0, 1, 2, … change nothing")
+    orders = torch.tensor([rng.sample(range(5), 5) for _ in range(2)])
+    (out,) = outputs(student, 4, 1, {}, weights, [{"x": x, "token_positions": orders}])["out"]
+    rows = [taken[order][:, order] for order in orders]
+    if near(out, module_of(x, weights, 1, allowed=(orders[:, None] <= orders[..., None])[:, None])):
+        return  # right here, whatever the mask is otherwise
+    wrong = [
+        (
+            lambda: seen_by(x, weights, taken),
+            "the causal mask goes by the order of the tokens: it is p_j <= p_i, by the positions that are given",
+        ),
+        (lambda: seen_by(x, weights, rows[0]), "the positions of the first text make the causal mask of all of them"),
+    ]
+    expected = module_of(x, weights, 1, allowed=torch.stack(rows)[:, None])
+    message = "with positions (batch, seq) in any order, a token must see those at its position or before: p_j <= p_i"
+    judge(out, expected, message, wrong, what=OUTPUT)
+
+
 def told_to_rope(said: dict, batch: int) -> list[list[list[int]]]:
     """The positions in each call of rope, for each text of the batch in order, whatever the layout of the heads."""
     expect(len(said["rope"]) > 0, "rope is not used: queries and keys must be turned by it")
@@ -1781,14 +2269,16 @@ def pieces_of_text(rng) -> tuple[Any, ...]:
     return weights, list(x.split(cuts, dim=1)), x
 
 
-@check("positions", points=2, title="in pieces or at once: who sees whom")
-def mask_with_a_cache(student, rng):
+@check("positions", points=1, title="in pieces or at once: who sees whom")
+def pieces_see_what_came_before(student, rng):
     weights, pieces, x = pieces_of_text(rng)
+    calls = [{"x": piece, "cache": True} for piece in pieces]
+    uncaused(student, 4, 1, {}, weights, calls)  # if this fails, it is not the causal mask
     problems = dict.fromkeys(
         ["RuntimeError", "ValueError", "IndexError"],
         "with a cache there are more keys than queries: the causal mask has a row for each query, a column for each key",
     )
-    said = outputs(student, 4, 1, {}, weights, [{"x": piece, "cache": True} for piece in pieces], problems)
+    said = outputs(student, 4, 1, {}, weights, calls, problems)
     expect(len(said["cache"]) > 0, "the cache is not used: cache.update takes new keys and values and returns all")
     out = said["out"]
     for answer, piece in zip(out, pieces, strict=True):
@@ -1812,7 +2302,7 @@ def mask_with_a_cache(student, rng):
     raise Fail("a text in pieces, with a cache, must give what it gives at once")
 
 
-@check("positions", points=1, title="in pieces or at once: positions")
+@check("positions", points=0.5, title="in pieces or at once: positions")
 def positions_with_a_cache(student, rng):
     weights, x = one_head(rng, 6)
     x = x[:1]
@@ -1834,7 +2324,7 @@ def positions_with_a_cache(student, rng):
         expect(like_any(out, piece, [*kept, *lost]), f"{number_on}: the output is that of others")
 
 
-@check("positions", points=2, title="what the cache is given")
+@check("positions", points=1, title="what the cache is given")
 def what_the_cache_is_given(student, rng):
     attends_alone(student, rng)
     weights = weights_for(rng, 8, 4, 2, 2)
@@ -1861,3 +2351,109 @@ def what_the_cache_is_given(student, rng):
     message = "the cache gets other keys and values than those of this call: of x, projected, and the keys turned"
     known = [(keys, values), by_view, dealt]
     expect(any(near(k, turned(old, at)) and near(v, new) for old, new in known), message)
+
+
+@check("masks", points=0.5, title="a mask and a cache")
+def mask_with_a_cache(student, rng):
+    weights, x = one_head(rng, 5)
+    cut = rng.choice([2, 3])
+    given = torch.ones(5, 5, dtype=torch.bool)
+    given[:, rng.randrange(1, cut)] = False
+    given[4, 0] = False
+    first, second = x[:, :cut], x[:, cut:]
+    start = {"x": first, "cache": True}
+    plain = uncaused(student, 4, 1, {}, weights, [start, {"x": second, "cache": True}])["out"][1]
+    lost = like_any(plain, second, attended_anyhow(second, weights))
+    expect(not lost, "this is judged when a cache is used: update gives all keys and values, old and new")
+    masked = uncaused(student, 4, 1, {}, weights, [start, {"x": second, "cache": True, "mask": given[cut:]}])["out"][1]
+    expect_shape(masked, second.shape, OUTPUT)
+    expect_shape(plain, second.shape, OUTPUT)
+    expect(not near(last(plain), last(masked)), "with a cache the mask that is given has no effect")
+    inverted = module_of(second, weights, 1, context=x, allowed=~given[cut:][None, None])
+    if is_like(lambda: inverted, last, masked):
+        return  # another check's affair
+    expected = module_of(second, weights, 1, context=x, allowed=given[cut:][None, None])
+    message = "with a cache the mask, a row for each query and a column for each key, is not followed"
+    judge(masked, expected, message, what=OUTPUT, at=last)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Together: ordinary use of the module, with the student's own softmax and attention. These come last, so that the first
+# message is that of the cause.
+
+
+OWN_PARTS = {"stand_ins": ["default"]}
+
+
+@drawn
+def ordinary_module(rng) -> tuple[Any, ...]:
+    weights = weights_for(rng, 12, 3, 3, 4)
+    return weights, normal(rng, 2, 6, 12)
+
+
+@check("multi_head", points=7.5, title="together: causal self-attention, with your own attention")
+def self_attention_together(student, rng):
+    if refused := build_of(student).refused:
+        raise refused  # paid here, and once
+    weights, x = ordinary_module(rng)
+    (out,) = outputs(student, 12, 3, OWN_PARTS, weights, [{"x": x, "dtype": "float32"}])["out"]
+    expected = module_of(x, weights, 3, allowed=causal_of(6)[None, None])
+    judge_together(out, expected, "causal self-attention of three heads, with your own softmax and attention", OUTPUT)
+
+
+@check("multi_head", points=5, title="together: a step of training")
+def training_together(student, rng):
+    weights, x = ordinary_module(rng)
+    factor = normal(rng, *x.shape)
+    said = outputs(student, 12, 3, OWN_PARTS | {"factor": factor}, weights, [{"x": x, "dtype": "float32"}])
+    flows = "the gradients of causal self-attention, with your own softmax and attention"
+    expect(said["gradients"] is not None, f"{flows}: there are none. Is there a detach, .data, no_grad or numpy?")
+    leaves = [tensor.clone().requires_grad_() for tensor in (x, *weights.values())]
+    named = dict(zip(weights, leaves[1:], strict=True))
+    (module_of(leaves[0], named, 3, allowed=causal_of(6)[None, None]) * factor).sum().backward()
+    for gradient, leaf in zip(said["gradients"], leaves, strict=True):
+        expect(gradient is not None, f"{flows}: some of x and of the weights get none")
+        judge_together(gradient, leaf.grad, flows, "a gradient has the shape of what it belongs to")
+
+
+@check("grouped", points=5, title="together: causal self-attention with shared heads")
+def grouped_together(student, rng):
+    weights, x = weights_for(rng, 12, 6, 2, 2), normal(rng, 2, 6, 12)
+    options = OWN_PARTS | {"num_kv_heads": 2}
+    (out,) = outputs(student, 12, 6, options, weights, [{"x": x, "dtype": "float32"}])["out"]
+    expected = module_of(x, weights, 6, 2, allowed=causal_of(6)[None, None])
+    judge_together(out, expected, "six heads that share two of keys and values, with your own attention", OUTPUT)
+
+
+@check("masks", points=5, title="together: causal, and padded")
+def masks_together(student, rng):
+    weights, x = ordinary_module(rng)
+    padding = (torch.arange(6) < torch.tensor(rng.sample(range(2, 6), 2))[:, None])[:, None, None]
+    call = {"x": x, "mask": padding, "dtype": "float32"}
+    (out,) = outputs(student, 12, 3, OWN_PARTS, weights, [call])["out"]
+    expected = module_of(x, weights, 3, allowed=padding & causal_of(6))
+    judge_together(out, expected, "causal self-attention to a padded batch, with your own attention", OUTPUT)
+
+
+@check("cross", points=2, title="together: attention to a padded context")
+def context_together(student, rng):
+    weights, x = ordinary_module(rng)
+    context = normal(rng, 2, 9, 12)
+    padding = (torch.arange(9) < torch.tensor(rng.sample(range(3, 9), 2))[:, None])[:, None, None]
+    call = {"x": x, "context": context, "mask": padding, "dtype": "float32"}
+    (out,) = outputs(student, 12, 3, OWN_PARTS, weights, [call])["out"]
+    expected = module_of(x, weights, 3, context=context, allowed=padding.expand(2, 1, 6, 9))
+    judge_together(out, expected, "three heads that attend to a padded context, with your own attention", OUTPUT)
+
+
+@check("positions", points=5, title="together: a text, token by token")
+def generation_together(student, rng):
+    weights, x = weights_for(rng, 8, 4, 2, 2), normal(rng, 2, 7, 8)
+    options = {"num_kv_heads": 2, "stand_ins": ["rope", "default"]}
+    calls = [{"x": piece, "cache": True, "dtype": "float32"} for piece in x.split([4, 1, 1, 1], dim=1)]
+    out = outputs(student, 8, 4, options, weights, calls)["out"]
+    for answer, call in zip(out, calls, strict=True):
+        expect_shape(answer, call["x"].shape, OUTPUT)
+    expected = module_of(x, weights, 4, 2, allowed=causal_of(7)[None, None], prepare=turning(torch.arange(7)))
+    where = "four tokens and then one by one, with rope, a cache and shared heads, and your own attention"
+    judge_together(torch.cat(out, 1), expected, where, OUTPUT)

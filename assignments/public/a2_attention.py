@@ -2,7 +2,9 @@
 
 import torch
 
-from cs336lite.course.spec import Fail, StudentError, check, expect
+from cs336lite.course.answers import blame
+from cs336lite.course.show import expect_close, expect_equal
+from cs336lite.course.spec import Fail, check, expect
 
 LIBRARY = (  # what you are asked to write: where work is graded, these raise an error
     "torch.softmax",
@@ -177,7 +179,7 @@ def one_two_three(student, rng):
     expect(isinstance(weights, torch.Tensor), "softmax must return a tensor")
     expect(weights.shape == (1, 3), "softmax keeps the shape of what it is given")
     expect(abs(float(weights.sum()) - 1) < 1e-4, "the weights of a row must add up to 1")
-    expect(close(weights, torch.tensor([[0.0900, 0.2447, 0.6652]]), 1e-3), "softmax of 1, 2, 3 is 0.090, 0.245, 0.665")
+    expect_close(weights, torch.tensor([[0.0900, 0.2447, 0.6652]]), "softmax of 1, 2, 3", 1e-3)
 
 
 @check("softmax", title="along each dimension")
@@ -219,6 +221,10 @@ def what_comes_in(student, rng):
     for dtype in (torch.float64, torch.float16, torch.bfloat16):
         weights = student.run(run_softmax, x.to(dtype), -1)
         expect(weights.dtype == dtype, f"{dtype} goes in, so {dtype} must come out")
+    scores = torch.tensor([[12.0, 0.22, -3.28]]).bfloat16()
+    right = (scores.double() - 12).exp()  # the first takes nearly all
+    ratio = student.run(run_softmax, scores, -1).double() / right
+    expect(close(ratio, torch.ones(1, 3), 0.012), "small weights in bfloat16 are off by 3 %: compute them in float32")
     expect(student.run(run_softmax_unchanged, x), "x was changed: is an operation in place?")
 
 
@@ -229,6 +235,10 @@ def what_comes_in(student, rng):
 def run_attention(student, Q, K, V, mask=None):
     attention = student.scaled_dot_product_attention
     return attention(Q, K, V) if mask is None else attention(Q, K, V, mask)
+
+
+def run_attention_with_none(student, Q, K, V):
+    return student.scaled_dot_product_attention(Q, K, V, mask=None)
 
 
 def run_attention_gradient(student, Q, K, V, mask):
@@ -263,6 +273,8 @@ def shapes(student, rng):
         expect(
             close(out, V.mean(-2, keepdim=True).expand(*front, 4, 5)), "equal scores must give the mean of the values"
         )
+    out = student.run(run_attention_with_none, torch.ones(2, 4, 8), torch.ones(2, 6, 8), torch.ones(2, 6, 5))
+    expect(out.shape == (2, 4, 5), "mask=None is as good as no mask at all")
     out = student.run(run_attention, torch.ones(2, 3, 4, 8), torch.ones(6, 8), torch.ones(6, 5))
     expect(out.shape == (2, 3, 4, 5), "keys without a batch dimension must broadcast")
 
@@ -287,13 +299,13 @@ def the_mask(student, rng):
 @check("attention", title="dtypes")
 def attention_dtypes(student, rng):
     mask = torch.tensor([[True, False], [True, True]])
+    plain = torch.zeros(2, 4), torch.zeros(2, 4), torch.eye(2)
     for dtype in (torch.float64, torch.float16, torch.bfloat16):
-        Q, K, V = torch.zeros(2, 4, dtype=dtype), torch.zeros(2, 4, dtype=dtype), torch.eye(2, dtype=dtype)
-        try:
-            out = student.run(run_attention, Q, K, V, mask)
-        except StudentError as error:
-            message = f"{dtype} with a mask fails: does the number in place of -inf fit, are dtypes mixed?"
-            raise Fail(message) if error.kind == "RuntimeError" else error from None
+        message = (
+            f"{dtype} with a mask fails, and float32 does not: does the number in place of -inf fit, are dtypes mixed?"
+        )
+        with blame({"RuntimeError": message}, lambda: student.run(run_attention, *plain, mask)):
+            out = student.run(run_attention, *(tensor.to(dtype) for tensor in plain), mask)
         expect(out.dtype == dtype, f"{dtype} goes in, so {dtype} must come out")
         expect(close(out, torch.tensor([[1.0, 0.0], [0.5, 0.5]]), 1e-2), f"the mask does not work in {dtype}")
 
@@ -498,6 +510,12 @@ def positions_in_the_module(student, rng):
     both = x.expand(2, 4, 2).clone()
     moved, *_ = student.run(run_module, 2, 1, {"rope": True}, identity(2), [(both, {"token_positions": each})])
     expect(close(moved[0][:, :, 0], means.expand(2, 4)), "token_positions (batch, seq): the means must stay the same")
+    calls = [(x[:, :2].expand(2, 2, 2).clone(), {"token_positions": torch.tensor([[0, 1], [1, 0]])})]
+    (out,), *_ = student.run(run_module, 2, 1, {}, identity(2), calls)
+    message = (
+        "positions 0, 1 and 1, 0 of the tokens 1, 3: the token at 0 sees itself, that at 1 both, and their mean is 2"
+    )
+    expect_close(out[:, :, 0], torch.tensor([[1.0, 2.0], [2.0, 3.0]]), message, 1e-3)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -525,12 +543,15 @@ def parameters(student, rng):
 @check("multi_head", title="split and join")
 def split_and_join(student, rng):
     x = torch.arange(24.0).view(1, 4, 6)
-    outputs, *_, attended = student.run(run_module, 6, 3, {"attend": True, "causal": False}, identity(6), [(x, {})])
+    weights = identity(6, scores=1.0)
+    outputs, *_, attended = student.run(run_module, 6, 3, {"attend": True, "causal": False}, weights, [(x, {})])
     expect(len(attended) == 1, "the attend that is given must be called once, with all heads together")
-    V = attended[0][2]
-    expect(V.shape == (1, 3, 4, 2), "6 features, 3 heads, 4 tokens: attend gets (1, 3, 4, 2)")
-    message = "head 0 owns the features 0 and 1 of every token: (batch, seq, head, d_head), then transpose"
-    expect(V[0, 0].tolist() == [[0, 1], [6, 7], [12, 13], [18, 19]], message)
+    for name, heads in zip(("queries", "keys", "values"), attended[0][:3], strict=True):
+        expect(
+            heads.shape == (1, 3, 4, 2), f"6 features, 3 heads, 4 tokens: attend gets {name} of the shape (1, 3, 4, 2)"
+        )
+        message = f"{name}: head 1 owns the features 2 and 3 of every token: (batch, seq, head, d_head), then transpose"
+        expect_equal(heads[0, 1].tolist(), [[2.0, 3.0], [8.0, 9.0], [14.0, 15.0], [20.0, 21.0]], message)
     expect(close(outputs[0], x), "split and joined again, the values must be in their old places")
 
 
@@ -568,6 +589,24 @@ def run_norms(student):
 @check("multi_head", title="qk_norm")
 def qk_norms(student, rng):
     sizes, parameters, out, mean = student.run(run_norms)
-    expect(sizes == [2, 2], "qk_norm is called twice with d_head, once for queries and once for keys")
+    expect_equal(sizes, [2, 2], "qk_norm is called twice with d_head, once for queries and once for keys")
     expect(parameters == 6, "keep both normalisations as attributes of the module, so that they are registered")
     expect(close(out, mean), "queries and keys that are normalised to zero give equal weights: qk_norm has no effect")
+
+
+def run_bad_sizes(student):
+    """Which of these sizes are taken without a ValueError."""
+    taken = []
+    for d_model, heads, kv_heads in ((8, 4, 3), (8, 2, 4), (7, 2, 2)):
+        try:
+            student.MultiHeadAttention(d_model, heads, kv_heads)
+        except ValueError:
+            continue
+        taken.append([d_model, heads, kv_heads])
+    return taken
+
+
+@check("multi_head", title="sizes that do not fit")
+def bad_sizes(student, rng):
+    taken = student.run(run_bad_sizes)
+    expect_equal(taken, [], "d_model, num_heads and num_kv_heads that do not fit must raise ValueError")

@@ -30,14 +30,30 @@
 #   functions wherever you like.
 # - `check("a2_attention", "softmax")` runs the public checks of an exercise, `hint("a2_attention", "softmax")` gives
 #   one hint more each time you ask, and `status()` shows where you stand. Hidden checks follow when you hand in: they
-#   judge the same things on other inputs, and only through `softmax`, `scaled_dot_product_attention` and
-#   `MultiHeadAttention`.
+#   judge the same things on other inputs, and only through `softmax`, `scaled_dot_product_attention`, `padding_mask` and
+#   `MultiHeadAttention`. About half of the points are for ordinary use, everything together and with your own parts; the
+#   other half are for one thing at a time, and say what is wrong.
 # - Exercises 3 to 6 ask for a small function each, and for what `forward` of the module, exercise 7, does with it. So
 #   their checks pass completely only when the module does its part, and their grade cells stand after it.
 # - Write the softmax and the attention yourself, out of `exp`, `sum`, `amax`, `matmul`, `masked_fill`, `where`,
 #   `einsum` and the like. Where your code is graded the library's own raise an error: `softmax` and `log_softmax` in
-#   every form, `scaled_dot_product_attention`, `nn.MultiheadAttention`. `nn.Linear` and `einops` are yours to use.
+#   every form, `scaled_dot_product_attention`, `nn.MultiheadAttention`; so does `cross_entropy`, which holds a softmax.
+#   `nn.Linear` and `einops` are yours to use.
 # - The last cell writes your solution into your copy of the package, as `cs336lite.attention`.
+#
+# ## What differs from CS336
+#
+# For those who bring their solution of [CS336](https://stanford-cs336.github.io/)'s first assignment along:
+#
+# | | there | here |
+# |---|---|---|
+# | names of the projections | yours to choose | `q_proj`, `k_proj`, `v_proj`, `o_proj`, four of them |
+# | a row of scores, or a query, with nothing to choose | left open | zeros, and no NaN in the gradients |
+# | leading dimensions of attention | at least a batch | any number, also none |
+# | rotary positions | made by the module | given to it: `rope(x, token_positions)` |
+# | causal mask | always | unless `causal=False` or a `context` is given; by positions, whatever their order |
+# | new in the module | | shared heads, a mask, a context, a cache, `qk_norm`, `attend` as a slot |
+# | sizes that do not fit | left open | ValueError |
 #
 # Above each exercise stand its difficulty, how much the rest depends on it, and the minutes it takes most people.
 #
@@ -96,7 +112,8 @@ from torch import Tensor, nn
 # - `dim` is any dimension, counted from the front or from the back. The shape stays as it is.
 # - A score of −∞ gets the weight 0. **A row of nothing but −∞ gives zeros**, where both formulas say 0/0. Its gradient
 #   is zero too: one NaN in a gradient spoils every parameter of a model at the next step.
-# - What comes in as bfloat16 or float64 goes out as bfloat16 or float64, and float64 is computed in float64.
+# - What comes in as bfloat16 or float64 goes out as bfloat16 or float64. float64 is computed in float64; bfloat16 and
+#   float16 are computed in float32, since a sum of many small powers needs the digits.
 # - The tensor that is given stays as it is, and gradients flow.
 
 
@@ -105,8 +122,7 @@ from torch import Tensor, nn
 def softmax(x: Float[Tensor, "..."], dim: int) -> Float[Tensor, "..."]:
     """Weights exp(x_i) / sum_j exp(x_j) along ``dim``, stable for scores of any size; the shape and dtype of ``x``.
 
-    A row of -inf alone gives zeros, also as its gradient. float16 and bfloat16 are computed in float32. TypeError for
-    integers.
+    A row of -inf alone gives zeros, also as its gradient. float16 and bfloat16 are computed in float32.
 
     >>> softmax(torch.tensor([[1000.0, 1000.0], [-torch.inf, -torch.inf]]), dim=-1).tolist()
     [[0.5, 0.5], [0.0, 0.0]]
@@ -163,8 +179,7 @@ def scaled_dot_product_attention(
 ) -> Float[Tensor, "... q dv"]:
     """softmax(Q K^T / sqrt(d)) V over the keys that ``mask`` allows (1706.03762, equation 1).
 
-    ``mask`` broadcasts to (..., q, k), True = may attend; a query that may attend to no key gets zeros. TypeError for
-    integers, and for a mask that is not boolean.
+    ``mask`` broadcasts to (..., q, k), True = may attend; a query that may attend to no key gets zeros.
 
     >>> Q, K, V = torch.zeros(1, 4), torch.zeros(3, 4), torch.tensor([[1.0], [2.0], [6.0]])
     >>> may = torch.tensor([True, True, False])
@@ -256,7 +271,8 @@ def repeat_kv(x: Float[Tensor, "batch kv k d_head"], num_heads: int) -> Float[Te
 #
 # $$\text{may}(i, j) = \big[\, p_j \le p_i \,\big], \qquad p = \text{positions of the tokens}$$
 #
-# The positions of the tokens in hand may begin anywhere, at 7 for instance when 7 tokens have been processed in earlier
+# It goes by the positions, not by the order in which the tokens come: two tokens that change places, with their positions,
+# see what they saw before. The positions of the tokens in hand may begin anywhere, at 7 for instance when 7 tokens have been processed in earlier
 # calls and wait in a cache. Those `past` keys come first, and every query may attend to all of them. So two new tokens
 # after three old ones see
 #
@@ -293,7 +309,8 @@ def causal_mask(positions: Int[Tensor, "*batch seq"], past: int = 0) -> Bool[Ten
 #
 # In *cross-attention* (交叉注意力) the queries come from `x` and the keys and values from a `context`: a decoder reads what
 # an encoder has made of another sentence. The two lengths differ, and position 5 of the one has nothing to do with
-# position 5 of the other. So neither the causal mask nor the rotary positions apply, and no cache is asked.
+# position 5 of the other. So neither the causal mask nor the rotary positions apply, and no cache is asked. A mask that
+# is given, and `qk_norm`, apply as ever.
 #
 # A batch of contexts is filled up to the longest with *padding* (填充), which nobody may attend to. Write the mask for
 # it.
@@ -327,7 +344,7 @@ def padding_mask(lengths: Int[Tensor, " batch"], k: int) -> Bool[Tensor, "batch 
 #
 # Rules for the module:
 # - Queries and keys are turned, values are not, and each head is turned as every other.
-# - `token_positions` is `(seq,)` or `(batch, seq)`. Without it the tokens are numbered from `cache.length`, or from 0.
+# - `token_positions` is `(seq,)` or `(batch, seq)`, then each text has its own causal mask. Without it the tokens are numbered from `cache.length`, or from 0.
 #   `update` changes the length, so read it before.
 # - The cache gets keys that are turned already, not yet repeated to `num_heads`: `(batch, num_kv_heads, seq, d_head)`.
 # - The causal mask counts from there too: `past` is what the cache returns beyond the new tokens.
@@ -461,8 +478,6 @@ class MultiHeadAttention(nn.Module):
             mask: broadcasts to (batch, num_heads, q, k), True = may attend; the causal mask must allow it as well.
             token_positions: (seq,) or (batch, seq), by default numbered from ``cache.length``, or from 0.
             cache: holds keys and values of earlier tokens, and is given those of ``x``.
-
-        Raises TypeError for a mask that is not boolean, ValueError for one, or a context, of another size than ``x``.
         """
         ### BEGIN SOLUTION
         if mask is not None and mask.dtype != torch.bool:

@@ -15,7 +15,7 @@ from cs336lite import attention
 
 HIDDEN = spec("a2_attention", "hidden")
 REFERENCE = Path(attention.__file__).read_text(encoding="utf-8")
-PARAMETERS = 4  # names and shapes alone, which anybody can say
+PARAMETERS = 3  # names and shapes alone, which anybody can say
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="grading runs on Linux")
 
@@ -46,7 +46,8 @@ def instead(function):
 """
 
 EMPTY = """
-for name in ("softmax", "attention", "attention_gradients", "parameters", "module"):
+NAMES = ("softmax", "attention", "attention_gradients", "attention_with_none", "padding_mask", "sizes", "lend", "parameters")
+for name in (*NAMES, "module"):
     forged["drive_" + name] = lambda *args: []
 forged["drive_float16"] = lambda *args: False
 """
@@ -84,6 +85,21 @@ def drive_attention(jobs, honest):
 
 
 @instead
+def drive_attention_with_none(Q, K, V, honest):
+    return [numbers(*Q.shape[:-1], V.shape[-1])] * 2
+
+
+@instead
+def drive_padding_mask(lengths, k, honest):
+    return numbers(len(lengths), 1, 1, k) > 0
+
+
+@instead
+def drive_sizes(sizes, honest):
+    return ["made", "made", *["ValueError"] * 4]
+
+
+@instead
 def drive_attention_gradients(Q, K, V, mask, factor, honest):
     return [numbers(*tensor.shape).to(tensor.dtype) for tensor in (Q, K, V)]
 
@@ -110,7 +126,8 @@ def drive_module(d_model, heads, options, weights, calls, honest):
         "after": [] if "factor" in options else [call["x"] for call in calls],
         "gradients": slopes if "factor" in options else None,
         "made": shape[-1:] * 2,
-        "parameters": ["q_norm.weight", "k_norm.weight"],
+        "norms": 2,
+        "fused": False,
         "attend": [(shape, shape, shape, None)],
         "norm": [],
         "rope": noted_positions(calls),

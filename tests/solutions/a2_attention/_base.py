@@ -11,6 +11,16 @@ import torch
 from torch import nn
 
 
+def in_float32(weights):
+    """Halves are computed in float32."""
+
+    def wide(x, dim):
+        return weights(x.float() if x.dtype in (torch.float16, torch.bfloat16) else x, dim).to(x.dtype)
+
+    return wide
+
+
+@in_float32
 def softmax(x, dim):
     peak = x.detach().amax(dim, keepdim=True)
     powers = (x - torch.where(peak.isneginf(), 0, peak)).exp()
@@ -23,6 +33,10 @@ def scaled_dot_product_attention(Q, K, V, mask=None):
     if mask is not None:
         scores = scores.masked_fill(~mask, float("-inf"))
     return softmax(scores, -1) @ V
+
+
+def padding_mask(lengths, k):
+    return (torch.arange(k, device=lengths.device) < lengths[:, None])[:, None, None]
 
 
 class MultiHeadAttention(nn.Module):
@@ -41,10 +55,17 @@ class MultiHeadAttention(nn.Module):
     ):
         super().__init__()
         self.d_model, self.num_heads, self.num_kv_heads = d_model, num_heads, num_kv_heads or num_heads
+        self.check_sizes(d_head)
         self.d_head = d_head or d_model // num_heads
         self.causal, self.rope, self.attend = causal, rope, attend or scaled_dot_product_attention
         self.make_projections(bias)
         self.make_norms(qk_norm)
+
+    def check_sizes(self, d_head):
+        if self.num_heads % self.num_kv_heads:
+            raise ValueError("num_heads must be a multiple of num_kv_heads")
+        if not d_head and self.d_model % self.num_heads:
+            raise ValueError("d_model must be a multiple of num_heads")
 
     def make_projections(self, bias):
         inner, inner_kv = self.num_heads * self.d_head, self.num_kv_heads * self.d_head
@@ -83,6 +104,16 @@ class MultiHeadAttention(nn.Module):
     def causal_mask(self, queries, keys, device):
         return torch.ones(queries, keys, dtype=torch.bool, device=device).tril(keys - queries)
 
+    def in_order(self, causal, positions):
+        """The causal mask of new tokens that stand in another order: each sees those at its position or before."""
+        if positions is None or bool((positions.diff() > 0).all()):
+            return causal
+        new = positions.shape[-1]
+        order = positions[..., None, :] <= positions[..., :, None]
+        past = causal[:, : causal.shape[1] - new].expand(*order.shape[:-1], -1)
+        seen = torch.cat([past, order], -1)
+        return seen if seen.ndim == 2 else seen[:, None]
+
     def combine(self, mask, causal):
         return causal if mask is None else mask & causal
 
@@ -106,5 +137,6 @@ class MultiHeadAttention(nn.Module):
         else:
             q, k, v = self.look_back(q, k, v, x, token_positions, cache)
             if self.causal:
-                mask = self.combine(mask, self.causal_mask(x.shape[1], k.shape[2], x.device))
+                causal = self.causal_mask(x.shape[1], k.shape[2], x.device)
+                mask = self.combine(mask, self.in_order(causal, token_positions))
         return self.o_proj(self.join(self.attend(q, self.repeat(k), self.repeat(v), mask)))

@@ -4,17 +4,18 @@ from collections.abc import Callable
 
 import torch
 from einops import einsum, rearrange, reduce, repeat
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 
 def softmax(x: Float[Tensor, "..."], dim: int) -> Float[Tensor, "..."]:
     moved = x.movedim(dim, -1)
+    moved = moved.float() if x.element_size() == 2 else moved
     largest = reduce(moved.detach(), "... n -> ... 1", "max")
     largest = torch.nan_to_num(largest, neginf=0.0)
     powers = torch.exp(moved - largest)
     total = powers.sum(-1, keepdim=True)
-    return (powers / total.masked_fill(total == 0, 1)).movedim(-1, dim)
+    return (powers / total.masked_fill(total == 0, 1)).movedim(-1, dim).to(x.dtype)
 
 
 def scaled_dot_product_attention(
@@ -25,6 +26,10 @@ def scaled_dot_product_attention(
         mask = torch.ones_like(scores, dtype=torch.bool)
     scores = torch.masked_fill(scores, ~mask, -torch.inf)
     return einsum(softmax(scores, -1), V, "... q k, ... k dv -> ... q dv")
+
+
+def padding_mask(lengths: Int[Tensor, " batch"], k: int) -> Bool[Tensor, "batch 1 1 {k}"]:
+    return rearrange(torch.arange(k, device=lengths.device), "k -> 1 1 1 k") < rearrange(lengths, "b -> b 1 1 1")
 
 
 class MultiHeadAttention(nn.Module):
@@ -45,6 +50,8 @@ class MultiHeadAttention(nn.Module):
         self.num_heads = num_heads
         self.num_kv_heads = num_kv_heads if num_kv_heads is not None else num_heads
         self.d_head = d_head if d_head is not None else d_model // num_heads
+        if self.num_heads % self.num_kv_heads or (d_head is None and d_model % num_heads):
+            raise ValueError("sizes that do not fit")
         self.q_proj, self.o_proj = self._pair(d_model, self.num_heads * self.d_head, bias)
         self.k_proj, _ = self._pair(d_model, self.num_kv_heads * self.d_head, bias)
         self.v_proj, _ = self._pair(d_model, self.num_kv_heads * self.d_head, bias)

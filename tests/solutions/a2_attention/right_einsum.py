@@ -6,11 +6,12 @@ from torch import einsum
 
 
 def softmax(x, dim):
+    kind, x = x.dtype, x if x.dtype == torch.float64 else x.to(torch.float32)
     top = x.max(dim=dim, keepdim=True).values
     top = torch.where(torch.isfinite(top), top, torch.zeros_like(top))
     e = torch.exp(x - top)
     s = e.sum(dim=dim, keepdim=True)
-    return e / (s + (s == 0).to(s.dtype))
+    return (e / (s + (s == 0).to(s.dtype))).to(kind)
 
 
 def scaled_dot_product_attention(Q, K, V, mask=None):
@@ -22,6 +23,14 @@ def scaled_dot_product_attention(Q, K, V, mask=None):
     return einsum("...qk,...kv->...qv", softmax(logits, dim=-1), V)
 
 
+def padding_mask(lengths, k):
+    return torch.stack([torch.arange(k) < n for n in lengths]).view(-1, 1, 1, k)
+
+
+class SizeError(ValueError):
+    """A size that does not fit."""
+
+
 class MultiHeadAttention(nn.Module):
     def __init__(self, d_model, num_heads, num_kv_heads=None, *, d_head=None, rope=None, qk_norm=None,
                  attend=scaled_dot_product_attention, causal=True, bias=False):
@@ -29,7 +38,11 @@ class MultiHeadAttention(nn.Module):
         if num_kv_heads is None:
             num_kv_heads = num_heads
         if d_head is None:
-            d_head = d_model // num_heads
+            d_head, rest = divmod(d_model, num_heads)
+            if rest:
+                raise SizeError(d_model)
+        if num_heads % num_kv_heads:
+            raise SizeError(num_kv_heads)
         self.H, self.G, self.D = num_heads, num_kv_heads, d_head
         for name, size in (("q_proj", num_heads), ("k_proj", num_kv_heads), ("v_proj", num_kv_heads)):
             setattr(self, name, nn.Linear(d_model, size * d_head, bias=bias))
@@ -70,9 +83,9 @@ class MultiHeadAttention(nn.Module):
                 k, v = cache.update(k, v)
             if self.causal:
                 total = k.shape[2]
-                rows = torch.arange(total - n, total, device=x.device).view(n, 1)
-                cols = torch.arange(total, device=x.device).view(1, total)
-                table = cols <= rows
+                now = pos if pos.ndim == 2 else pos[None]
+                table = torch.ones(len(now), 1, n, total, dtype=torch.bool, device=x.device)
+                table[..., total - n :] = now.view(-1, 1, 1, n) <= now.view(-1, 1, n, 1)
                 mask = table if mask is None else torch.logical_and(mask, table)
         times = self.H // self.G
         k = k[:, :, None].expand(-1, -1, times, -1, -1).flatten(1, 2)

@@ -24,11 +24,17 @@ def scaled_dot_product_attention(Q, K, V, mask=None):
     return torch.matmul(softmax(scores, dim=-1), V)
 
 
+def padding_mask(lengths, k):
+    return torch.lt(torch.arange(k, device=lengths.device), lengths.unsqueeze(1))[:, None, None, :]
+
+
 class MultiHeadAttention(nn.Module):
     def __init__(self, d_model, num_heads, num_kv_heads=None, *, d_head=None, rope=None, qk_norm=None,
                  attend=scaled_dot_product_attention, causal=True, bias=False):
         super().__init__()
         self.n_q, self.n_kv = num_heads, num_kv_heads or num_heads
+        if num_heads % self.n_kv or not d_head and d_model % num_heads:
+            raise ValueError(f"{d_model}, {num_heads} and {num_kv_heads} do not fit")
         self.width = d_head or d_model // num_heads
         self.q_proj = nn.Linear(d_model, self.n_q * self.width, bias=bias)
         self.k_proj = nn.Linear(d_model, self.n_kv * self.width, bias=bias)
@@ -52,8 +58,8 @@ class MultiHeadAttention(nn.Module):
             k, v = self.together(context, [self.k_proj, self.v_proj])
         q, k = self.q_norm(q), self.k_norm(k)
         if context is None:
-            past = 0 if cache is None else cache.length
             if token_positions is None:
+                past = 0 if cache is None else cache.length
                 token_positions = past + torch.arange(x.shape[1], device=x.device)
             if self.rope is not None:
                 both = self.rope(torch.cat([q, k], dim=1), token_positions[..., None, :])
@@ -61,7 +67,9 @@ class MultiHeadAttention(nn.Module):
             if cache is not None:
                 k, v = cache.update(k, v)
             if self.causal:
-                lower = torch.ones(x.shape[1], k.shape[2], dtype=torch.bool, device=x.device).tril(past)
+                new = token_positions[..., None, :] <= token_positions[..., None]
+                lower = torch.nn.functional.pad(new, (k.shape[2] - x.shape[1], 0), value=True)
+                lower = lower.unsqueeze(1) if lower.ndim == 3 else lower
                 mask = lower if mask is None else lower & mask
         k, v = (torch.repeat_interleave(z, self.n_q // self.n_kv, dim=1) for z in (k, v))
         return self.o_proj(self.attend(q, k, v, mask).movedim(1, 2).flatten(2))

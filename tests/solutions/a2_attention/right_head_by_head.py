@@ -5,10 +5,13 @@ from torch import nn
 
 
 def softmax(x, dim):
+    kind = x.dtype
+    if kind != torch.float64:
+        x = x.float()
     nothing = (x == float("-inf")).all(dim, keepdim=True)
     safe = torch.where(nothing, torch.zeros_like(x), x)
     weights = torch.exp(safe - torch.logsumexp(safe, dim, keepdim=True))
-    return torch.where(nothing, torch.zeros_like(weights), weights)
+    return torch.where(nothing, torch.zeros_like(weights), weights).to(kind)
 
 
 def scaled_dot_product_attention(Q, K, V, mask=None):
@@ -27,6 +30,10 @@ def scaled_dot_product_attention(Q, K, V, mask=None):
     return torch.stack(rows, dim=-2)
 
 
+def padding_mask(lengths, k):
+    return torch.tensor([[[[i < n for i in range(k)]]] for n in lengths.tolist()])
+
+
 class MultiHeadAttention(nn.Module):
     def __init__(self, d_model, num_heads, num_kv_heads=None, *, d_head=None, rope=None, qk_norm=None,
                  attend=scaled_dot_product_attention, causal=True, bias=False):
@@ -34,6 +41,10 @@ class MultiHeadAttention(nn.Module):
         self.heads = num_heads
         self.groups = num_heads if num_kv_heads is None else num_kv_heads
         self.size = d_model // num_heads if d_head is None else d_head
+        if d_head is None and self.size * num_heads != d_model:
+            raise ValueError("d_model")
+        if self.heads % self.groups != 0:
+            raise ValueError("num_kv_heads")
         self.q_proj = nn.Linear(d_model, self.heads * self.size, bias)
         self.k_proj = nn.Linear(d_model, self.groups * self.size, bias)
         self.v_proj = nn.Linear(d_model, self.groups * self.size, bias)
@@ -70,7 +81,8 @@ class MultiHeadAttention(nn.Module):
             keys, values = cache.update(keys, values)
         if context is None and self.causal:
             old = keys.shape[2] - seq
-            visible = [[j <= old + i for j in range(old + seq)] for i in range(seq)]
+            rows = token_positions.tolist() if token_positions.ndim == 2 else [token_positions.tolist()]
+            visible = [[[[True] * old + [k <= q for k in row] for q in row]] for row in rows]
             visible = torch.tensor(visible, device=x.device)
             mask = visible if mask is None else visible * mask
         order = [head * self.groups // self.heads for head in range(self.heads)]

@@ -7,12 +7,14 @@ from torch import nn
 class SoftmaxFunction(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, dim):
+        kind = x.dtype
+        x = x.to(torch.promote_types(kind, torch.float32))
         peak, _ = x.max(dim, keepdim=True)
         peak[peak == float("-inf")] = 0
         e = (x - peak).exp_()
         total = e.sum(dim, keepdim=True)
         total[total == 0] = 1
-        out = e.div_(total)
+        out = e.div_(total).to(kind)
         ctx.save_for_backward(out)
         ctx.dim = dim
         return out
@@ -41,6 +43,10 @@ def scaled_dot_product_attention(Q, K, V, mask=None):
     return torch.bmm(weights.reshape(-1, *weights.shape[-2:]), flat[2]).view(*front, Q.shape[-2], V.shape[-1])
 
 
+def padding_mask(lengths, k):
+    return torch.ones(len(lengths), 1, 1, k).cumsum(-1) <= lengths.view(-1, 1, 1, 1)
+
+
 class Linear(nn.Module):
     def __init__(self, inputs, outputs, bias):
         super().__init__()
@@ -64,6 +70,8 @@ class MultiHeadAttention(nn.Module):
         self.attend = options.get("attend", scaled_dot_product_attention)
         self.shape = (num_heads, options.get("d_head") or d_model // num_heads)
         self.kv_shape = (num_kv_heads or num_heads, self.shape[1])
+        if num_heads % self.kv_shape[0] or (options.get("d_head") is None and d_model % num_heads):
+            raise ValueError("sizes do not fit")
         inner, inner_kv = self.shape[0] * self.shape[1], self.kv_shape[0] * self.kv_shape[1]
         self.q_proj = Linear(d_model, inner, bias)
         self.k_proj = Linear(d_model, inner_kv, bias)
@@ -85,8 +93,10 @@ class MultiHeadAttention(nn.Module):
         if cache is not None:
             k, v = cache.update(k, v)
         if self.causal and x.shape[1] > 1:
-            shape = (x.shape[1], k.shape[-2])
-            future = torch.ones(shape, device=x.device).triu(1 + shape[1] - shape[0]).bool()
+            order = token_positions.reshape(-1, x.shape[1])
+            future = torch.zeros(len(order), 1, x.shape[1], k.shape[-2], device=x.device)
+            future[..., k.shape[-2] - x.shape[1] :] = order[:, None, None, :] > order[:, None, :, None]
+            future = future.bool()
             mask = ~future if mask is None else mask & ~future
         return q, k, v, mask
 

@@ -1,6 +1,6 @@
 """Takes the weights out of the graph.
 
-fails: attention.attention_gradients
+fails: attention.attention_gradients, multi_head.training_together
 names: is something detached
 """
 

@@ -1,6 +1,6 @@
 """Computes without gradients.
 
-fails: attention.nothing_to_learn_from, attention.attention_gradients
+fails: attention.nothing_to_learn_from, attention.attention_gradients, multi_head.training_together
 names: no gradient flows through attention
 """
 

@@ -1,7 +1,7 @@
 """Knows tensors of three dimensions only.
 
-fails: attention.broadcasts, attention.lengths_differ, attention.mask_broadcasts
-names: must broadcast, however many there are
+fails: attention.broadcasts, attention.any_number_in_front, attention.mask_broadcasts, attention.attention_together, attention.masked_attention_together, multi_head.self_attention_together, multi_head.training_together, grouped.grouped_together, masks.masks_together, cross.context_together, positions.generation_together
+names: the dimensions in front of (q, d), (k, d) and (k, dv) must broadcast
 """
 
 from _base import *

@@ -1,6 +1,6 @@
 """Reads cache.length after update.
 
-fails: positions.positions_with_a_cache, positions.what_the_cache_is_given
+fails: positions.positions_with_a_cache, positions.what_the_cache_is_given, positions.generation_together
 names: positions run ahead
 """
 

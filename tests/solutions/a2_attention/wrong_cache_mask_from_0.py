@@ -1,6 +1,6 @@
 """The causal mask begins at 0 in every call.
 
-fails: positions.mask_with_a_cache
+fails: positions.pieces_see_what_came_before, positions.generation_together
 names: the causal mask begins at 0 again
 """
 

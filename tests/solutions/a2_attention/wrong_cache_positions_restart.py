@@ -1,6 +1,6 @@
 """Numbers the tokens from 0 in every call.
 
-fails: positions.positions_with_a_cache
+fails: positions.positions_with_a_cache, positions.generation_together
 names: positions begin at 0 in every piece
 """
 

@@ -1,6 +1,6 @@
 """Updates the cache and goes on with the new keys alone.
 
-fails: positions.mask_with_a_cache
+fails: positions.pieces_see_what_came_before, masks.mask_with_a_cache, positions.generation_together
 names: what the cache returns is not used
 """
 

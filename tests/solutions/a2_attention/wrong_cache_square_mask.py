@@ -1,6 +1,6 @@
 """The causal mask has as many columns as rows.
 
-fails: positions.mask_with_a_cache
+fails: positions.pieces_see_what_came_before
 names: a row for each query, a column for each key
 """
 

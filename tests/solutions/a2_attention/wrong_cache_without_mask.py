@@ -1,6 +1,6 @@
 """With a cache there is no causal mask.
 
-fails: positions.mask_with_a_cache
+fails: positions.pieces_see_what_came_before
 names: the causal mask must begin after
 """
 

@@ -1,6 +1,6 @@
 """Applies the causal mask to a context.
 
-fails: cross.reads_the_context
+fails: cross.reads_the_context, cross.context_together
 names: the causal mask is applied to a context
 """
 

@@ -1,6 +1,6 @@
 """Applies a causal mask that begins at 0 to a context.
 
-fails: cross.reads_the_context
+fails: cross.reads_the_context, cross.context_with_a_mask, cross.context_together
 names: the causal mask is applied to a context
 """
 

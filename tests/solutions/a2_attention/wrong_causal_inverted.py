@@ -1,7 +1,8 @@
 """The causal mask is inverted.
 
-fails: masks.nobody_sees_the_future
+fails: masks.nobody_sees_the_future, multi_head.self_attention_together, multi_head.training_together, grouped.grouped_together, masks.masks_together, positions.generation_together
 names: the causal mask is inverted
+points: 50-71
 """
 
 from _base import *

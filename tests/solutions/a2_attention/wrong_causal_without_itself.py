@@ -1,6 +1,6 @@
 """The causal mask hides a token from itself.
 
-fails: masks.nobody_sees_the_future
+fails: masks.nobody_sees_the_future, multi_head.self_attention_together, multi_head.training_together, grouped.grouped_together, masks.masks_together, positions.generation_together
 names: a token does not see itself
 """
 

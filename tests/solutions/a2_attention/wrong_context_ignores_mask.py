@@ -1,7 +1,7 @@
 """Forgets the mask when there is a context.
 
-fails: cross.context_without_positions
-names: does not apply to the context
+fails: cross.context_with_a_mask, cross.context_together
+names: with a context the mask has no effect
 """
 
 from _base import *

@@ -1,6 +1,6 @@
 """Makes as many heads of keys as of queries and uses some.
 
-fails: grouped.fewer_projections, grouped.neighbours_share, grouped.one_for_all, grouped.repeated_for_attend, positions.what_the_cache_is_given
+fails: grouped.fewer_projections, grouped.neighbours_share, grouped.one_for_all, grouped.repeated_for_attend, positions.what_the_cache_is_given, grouped.grouped_together, positions.generation_together
 names: sharing saves parameters
 """
 

@@ -1,6 +1,6 @@
 """Deals the features out to the heads in turn.
 
-fails: multi_head.each_head_by_itself, multi_head.wide_heads, multi_head.normalises_queries_and_keys, grouped.neighbours_share
+fails: multi_head.each_head_by_itself, multi_head.wide_heads, multi_head.normalises_queries_and_keys, grouped.neighbours_share, multi_head.self_attention_together, multi_head.training_together, grouped.grouped_together, masks.masks_together, cross.context_together, positions.generation_together
 names: the features are dealt out in turn
 """
 

@@ -2,6 +2,7 @@
 
 fails: multi_head.attend_is_a_slot, grouped.repeated_for_attend
 names: the attend that is given is never called
+points: 96-98
 """
 
 from _base import *

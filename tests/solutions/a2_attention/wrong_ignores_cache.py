@@ -1,6 +1,6 @@
 """Never asks the cache.
 
-fails: positions.mask_with_a_cache, positions.positions_with_a_cache, positions.what_the_cache_is_given
+fails: positions.pieces_see_what_came_before, positions.positions_with_a_cache, positions.what_the_cache_is_given, masks.mask_with_a_cache, positions.generation_together
 names: the cache is not used
 """
 

@@ -1,6 +1,6 @@
 """Uses the first head of keys and values for all.
 
-fails: grouped.neighbours_share
+fails: grouped.neighbours_share, grouped.grouped_together, positions.generation_together
 names: use the first head
 """
 

@@ -1,7 +1,8 @@
 """Repeats keys and values in the wrong order.
 
-fails: grouped.neighbours_share
+fails: grouped.neighbours_share, grouped.grouped_together, positions.generation_together
 names: share keys and values in turn
+points: 85-92
 """
 
 from _base import *

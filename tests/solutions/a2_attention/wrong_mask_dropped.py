@@ -1,6 +1,6 @@
 """Forgets the mask that is given where there is a causal one.
 
-fails: masks.both_must_allow
+fails: masks.both_must_allow, masks.masks_together
 names: has no effect when causal
 """
 

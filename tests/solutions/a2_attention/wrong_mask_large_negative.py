@@ -2,6 +2,7 @@
 
 fails: attention.mask_in_float16, attention.nothing_to_attend_to
 names: -1e9 does not fit
+points: 97-99.5
 """
 
 from _base import *

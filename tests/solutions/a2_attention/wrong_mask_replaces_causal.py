@@ -1,6 +1,6 @@
 """A mask that is given replaces the causal mask.
 
-fails: masks.both_must_allow
+fails: masks.both_must_allow, masks.masks_together
 names: replaces the causal mask
 """
 

@@ -1,6 +1,6 @@
 """Gives masked keys the score 0.
 
-fails: attention.true_may_attend, attention.nothing_to_attend_to
+fails: attention.true_may_attend, attention.nothing_to_attend_to, attention.masked_attention_together, multi_head.self_attention_together, multi_head.training_together, grouped.grouped_together, masks.masks_together, cross.context_together, positions.generation_together
 names: the mask is used as a number
 """
 

@@ -1,6 +1,6 @@
 """Combines the masks by or.
 
-fails: masks.both_must_allow
+fails: masks.both_must_allow, masks.masks_together
 names: combined by or
 """
 

@@ -1,6 +1,6 @@
 """Never calls rope.
 
-fails: positions.rope_turns, positions.given_positions, positions.positions_with_a_cache, positions.what_the_cache_is_given
+fails: positions.rope_turns, positions.given_positions, positions.positions_with_a_cache, positions.what_the_cache_is_given, positions.generation_together
 names: rope is not used
 """
 

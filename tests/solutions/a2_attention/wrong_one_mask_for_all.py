@@ -1,6 +1,6 @@
 """Uses the mask of the first sequence and head for all.
 
-fails: masks.masks_broadcast
+fails: masks.masks_broadcast, masks.masks_together, cross.context_together
 names: must broadcast to (batch, num_heads, q, k)
 """
 

@@ -1,7 +1,7 @@
 """Makes one normalisation for queries and keys.
 
 fails: multi_head.normalises_queries_and_keys
-names: one qk_norm serves queries and keys
+names: qk_norm is called once
 """
 
 from _base import *

@@ -2,6 +2,7 @@
 
 fails: multi_head.has_its_parameters
 names: the module has no parameters
+points: 95-98
 """
 
 from _base import *

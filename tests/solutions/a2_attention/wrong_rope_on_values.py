@@ -1,6 +1,6 @@
 """Turns the values too.
 
-fails: positions.rope_turns, positions.what_the_cache_is_given
+fails: positions.rope_turns, positions.what_the_cache_is_given, positions.generation_together
 names: rope turns the values too
 """
 

@@ -1,6 +1,6 @@
 """Takes rope for an operation in place.
 
-fails: positions.rope_turns, positions.what_the_cache_is_given
+fails: positions.rope_turns, positions.what_the_cache_is_given, positions.generation_together
 names: what rope returns is not used
 """
 

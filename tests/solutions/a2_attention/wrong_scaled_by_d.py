@@ -1,7 +1,8 @@
 """Divides the scores by d.
 
-fails: attention.divides_by_the_root
+fails: attention.divides_by_the_root, attention.attention_together, attention.masked_attention_together, multi_head.self_attention_together, multi_head.training_together, grouped.grouped_together, masks.masks_together, cross.context_together, positions.generation_together
 names: the scores are divided by d itself
+points: 50-70
 """
 
 from _base import *

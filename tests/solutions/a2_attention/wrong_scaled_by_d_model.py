@@ -1,6 +1,6 @@
 """Divides by the root of d_model.
 
-fails: multi_head.each_head_by_itself, multi_head.wide_heads, multi_head.normalises_queries_and_keys
+fails: multi_head.each_head_by_itself, multi_head.wide_heads, multi_head.normalises_queries_and_keys, multi_head.self_attention_together, multi_head.training_together, grouped.grouped_together, masks.masks_together, positions.generation_together
 names: the root of d_model
 """
 

@@ -1,6 +1,6 @@
 """Divides by the root of the number of keys.
 
-fails: attention.divides_by_the_root
+fails: attention.divides_by_the_root, attention.attention_together, attention.masked_attention_together, multi_head.self_attention_together, multi_head.training_together, grouped.grouped_together, masks.masks_together, cross.context_together, positions.generation_together
 names: the root of the number of keys
 """
 

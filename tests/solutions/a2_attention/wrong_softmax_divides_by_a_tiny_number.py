@@ -7,6 +7,7 @@ names: has NaN in its gradient
 from _base import *
 
 
+@in_float32
 def softmax(x, dim):
     peak = x.detach().amax(dim, keepdim=True)
     powers = (x - torch.where(peak.isneginf(), 0, peak)).exp()

@@ -7,6 +7,7 @@ names: x was changed
 from _base import *
 
 
+@in_float32
 def softmax(x, dim):
     peak = x.detach().amax(dim, keepdim=True)
     powers = (x.requires_grad and x.sub or x.sub_)(torch.where(peak.isneginf(), 0, peak)).exp()

@@ -1,6 +1,6 @@
 """Ignores dim: always the last dimension.
 
-fails: softmax.along_the_dimension
+fails: softmax.along_the_dimension, softmax.softmax_together
 names: dim is ignored: the weights always run along the last dimension
 """
 

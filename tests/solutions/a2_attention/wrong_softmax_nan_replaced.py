@@ -7,6 +7,7 @@ names: comes back in the gradient
 from _base import *
 
 
+@in_float32
 def softmax(x, dim):
     powers = (x - x.amax(dim, keepdim=True)).exp()
     return torch.nan_to_num(powers / powers.sum(dim, keepdim=True))

@@ -7,6 +7,7 @@ names: take each row's own
 from _base import *
 
 
+@in_float32
 def softmax(x, dim):
     powers = (x - x.detach().amax()).exp()
     total = powers.sum(dim, keepdim=True)

@@ -2,6 +2,7 @@
 
 fails: attention.weights_run_over_keys, attention.lengths_differ
 names: queries, keys and values may differ in number
+points: 97-99
 """
 
 from _base import *

@@ -1,0 +1,13 @@
+"""Exchanges rows and columns of the causal mask.
+
+fails: masks.nobody_sees_the_future, multi_head.self_attention_together, multi_head.training_together, grouped.grouped_together, masks.masks_together, positions.generation_together
+names: the causal mask is transposed
+points: 50-71
+"""
+
+from _base import *
+
+
+class MultiHeadAttention(MultiHeadAttention):
+    def causal_mask(self, queries, keys, device):
+        return torch.ones(queries, keys, dtype=torch.bool, device=device).triu(keys - queries)

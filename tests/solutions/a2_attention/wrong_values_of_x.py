@@ -1,0 +1,24 @@
+"""Takes keys from the context, and values from x where that fits.
+
+fails: cross.reads_the_context
+names: keys and values from the context
+points: 98-99.5
+"""
+
+from _base import *
+
+
+class MultiHeadAttention(MultiHeadAttention):
+    def forward(self, x, *, context=None, mask=None, token_positions=None, cache=None):
+        source = x if context is None else context
+        q = self.split(self.q_proj(x), self.num_heads)
+        k = self.split(self.k_proj(source), self.num_kv_heads)
+        v = self.split(self.v_proj(x if x.shape == source.shape else source), self.num_kv_heads)
+        if context is not None:
+            q, k, v = self.normalise(q, k, v)
+        else:
+            q, k, v = self.look_back(q, k, v, x, token_positions, cache)
+        if self.causal and context is None:
+            causal = self.causal_mask(x.shape[1], k.shape[2], x.device)
+            mask = self.combine(mask, self.in_order(causal, token_positions))
+        return self.o_proj(self.join(self.attend(q, self.repeat(k), self.repeat(v), mask)))
