@@ -1,5 +1,6 @@
 """The checks of a3_rope, tested: right solutions in many styles pass, and each wrong one fails where it is wrong."""
 
+import re
 import sys
 
 import catalogue
@@ -125,11 +126,20 @@ def as_numbers(value):
     return value.tolist() if isinstance(value, torch.Tensor) else value
 
 
+def points_of(solution):
+    """The points that a solution may get, by its line `points: LOW-HIGH`."""
+    found = re.search(r"^points: (\d+)-(\d+)$", solution.path.read_text(encoding="utf-8"), re.MULTILINE)
+    return (int(found[1]), int(found[2])) if found else (0, 99)
+
+
 def expect_named_mistakes(solution, seed):
     judgement = judge(HIDDEN, solution, seed)
     failed = judgement.failed
     assert set(failed) == set(solution.fails)
     assert solution.names in failed[solution.fails[0]]
+    assert list(failed)[0] == solution.fails[0], "the first message must name the cause"
+    low, high = points_of(solution)
+    assert low <= judgement.score <= high
     assert not any(NO_ANSWER in message for message in failed.values())
     assert words_of(list(failed.values())) & words_of(as_numbers(judgement.sent)) <= NAMES, (
         "a message shows what was asked"
@@ -408,7 +418,8 @@ def test_the_librarys_rotation_is_refused_in_the_worker():
     assert all("rotary_embedding" in one.message for one in turning), turning
     judgement = judge(HIDDEN, catalogue.namespace(LIBRARY), "worker")  # where it is not refused, it is right
     assert not {one for one in judgement.failed if one.split(".")[0] in ("angles", "rotation")} - {
-        "rotation.dtype_is_kept"
+        "rotation.dtype_is_kept",
+        "rotation.float64_stays_exact",
     }
 
 

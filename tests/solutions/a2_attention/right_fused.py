@@ -25,8 +25,19 @@ def scaled_dot_product_attention(Q, K, V, mask=None):
 
 
 class MultiHeadAttention(nn.Module):
-    def __init__(self, d_model, num_heads, num_kv_heads=None, *, d_head=None, rope=None, qk_norm=None,
-                 attend=scaled_dot_product_attention, causal=True, bias=False):
+    def __init__(
+        self,
+        d_model,
+        num_heads,
+        num_kv_heads=None,
+        *,
+        d_head=None,
+        rope=None,
+        qk_norm=None,
+        attend=scaled_dot_product_attention,
+        causal=True,
+        bias=False,
+    ):
         super().__init__()
         self.n_q, self.n_kv = num_heads, num_kv_heads or num_heads
         self.width = d_head or d_model // num_heads
