@@ -137,7 +137,7 @@ def expect_named_mistakes(solution, seed):
     failed = judgement.failed
     assert set(failed) == set(solution.fails)
     assert solution.names in failed[solution.fails[0]]
-    assert list(failed)[0] == solution.fails[0], "the first message must name the cause"
+    assert next(iter(failed)) == solution.fails[0], "the first message must name the cause"
     low, high = points_of(solution)
     assert low <= judgement.score <= high
     assert not any(NO_ANSWER in message for message in failed.values())
@@ -302,6 +302,9 @@ def turns_values(given, q, k, v, q_positions, k_positions):
         ("look_up", lambda table, positions: table[positions], "outside", "a position of -1"),
         ("rotary_attention", turns_values, "single_key", "values are turned"),
         ("rotate_part", lambda r, x, p, n: r(x, p), "four_of_ten", "must stay as they are"),
+        ("rotate_pairs", lambda x, cos, sin: rope.rotate_pairs(x.detach(), cos, sin), "gradient", "no gradient"),
+        ("rotate_halves", lambda x, cos, sin: rope.rotate_halves(x.float(), cos, sin), "half_keeps", "in bfloat16"),
+        ("interleaved_to_half", lambda x, dim: rope.interleaved_to_half(x, dim), "default_dimension", "the last dimension"),
     ],
 )  # fmt: skip
 def test_public_checks_name_the_mistake(name, function, check, message):
@@ -319,6 +322,16 @@ class Saved(rope.RotaryPositionalEmbedding):
     def __init__(self, *arguments, **options):
         super().__init__(*arguments, **options)
         self.register_buffer("kept", self.table)
+
+
+class Wrapping(rope.RotaryPositionalEmbedding):
+    def forward(self, x, token_positions):
+        return super().forward(x, token_positions % self.max_seq_len)
+
+
+class Detached(rope.RotaryPositionalEmbedding):
+    def forward(self, x, token_positions):
+        return super().forward(x.detach(), token_positions)
 
 
 class Library(rope.RotaryPositionalEmbedding):
@@ -339,6 +352,8 @@ class Library(rope.RotaryPositionalEmbedding):
         (Half, "first_positions", 'layout "interleaved"'),
         (Half, "arguments", "no layout 'spiral'"),
         (Saved, "state", "holds kept"),
+        (Wrapping, "none_known", "a position of -1"),
+        (Detached, "learning", "no gradient"),
         (Library, "own", "turn the pairs yourself"),
     ],
 )

@@ -303,6 +303,17 @@ def rotations(setting: Setting, number: int) -> Tensor:
     return found
 
 
+def loses(matrix: Tensor) -> bool:
+    """Does nearly nothing become of some unit vector?"""
+    lengths = matrix.norm(dim=0)
+    return bool(lengths.min() < lengths.max() / 10)
+
+
+def one_step(found: Tensor) -> Tensor:
+    """The turn from position 0 to 1, whatever position 0 is."""
+    return found[1] if loses(found[0]) else since(found)[1]
+
+
 def right_turn(setting: Setting, x: Tensor, positions: Tensor, layout: Layout = None) -> Tensor:
     """What x becomes by the formula, in float64; with minus the positions, the gradient of that."""
     angles = positions[..., None] * setting.speeds
@@ -474,10 +485,9 @@ def judge_speeds(found: Tensor, setting: Setting) -> None:
 def nothing_turns_at_position_zero(student, rng):
     setting = some_setting(rng, 32)
     found = matrices(student, rng, setting)
-    lengths = found[0].norm(dim=0)
-    if lengths.min() < lengths.max() / 10:
-        return  # something is lost, not turned: told in exercise 2
-    start = found[0] / lengths
+    if loses(found[0]):
+        return  # told in exercise 2
+    start = found[0] / found[0].norm(dim=0)
     if close(start, torch.eye(setting.d_k), 0.02) or is_another_order(start):  # the order is judged in exercise 2
         return
     expect(
@@ -568,7 +578,7 @@ def pairs_turn_counter_clockwise(student, rng):
     found = matrices(student, rng, setting)
     if exchanged(found, setting):
         return  # told in exercise 1
-    turn = since(found)[1]
+    turn = one_step(found)
     pairs = pairs_of(turn) or neighbours(setting.d_k)
     sines = torch.stack([turn[second, first] for first, second in pairs])
     message = "pairs turn clockwise: the new first is x cos - y sin, and the new second x sin + y cos"
@@ -582,7 +592,7 @@ def pairs_turn_counter_clockwise(student, rng):
 def each_pair_has_its_own_speed(student, rng):
     setting = some_setting(rng, 32)
     found = matrices(student, rng, setting)
-    turn = since(found)[1]
+    turn = one_step(found)
     pairs = pairs_of(turn)
     expect(pairs is not None, "dimensions are not turned in pairs: two of them, mixed with no other")
     cosines = torch.tensor([[float(turn[j, j]) for j in pair] for pair in pairs])
