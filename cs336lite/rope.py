@@ -19,8 +19,6 @@ from torch import Tensor, nn
 def rotation_angles(positions: Int[Tensor, "..."], d_k: int, theta: float) -> Float[Tensor, "... pairs"]:
     """The angle in radians of each of the d_k / 2 pairs at each position: m * theta ** (-2i / d_k).
 
-    Raises ValueError for a theta that is not above 0 and finite.
-
     >>> rotation_angles(torch.tensor([0, 4]), d_k=4, theta=100.0).tolist()
     [[0.0, 0.0], [4.0, 0.4]]
     """
@@ -84,7 +82,7 @@ def half_to_interleaved(x: Tensor, dim: int = -1) -> Tensor:
 def look_up(table: Float[Tensor, "max_seq_len n"], token_positions: Int[Tensor, "..."]) -> Float[Tensor, "... n"]:
     """The row of ``table`` for each position.
 
-    Raises ValueError for a position outside 0 <= position < max_seq_len, TypeError for one that is not an int32 or int64.
+    Raises ValueError (or IndexError) for a position outside 0 <= position < max_seq_len.
 
     >>> look_up(torch.tensor([[0.0, 0.5], [1.0, 1.5], [2.0, 2.5]]), torch.tensor([2, 0])).tolist()
     [[2.0, 2.5], [0.0, 0.5]]
@@ -111,7 +109,7 @@ class RotaryPositionalEmbedding(nn.Module):
         device: where the tables lie; they move with the module, and stay float32 when it is converted.
         layout: which dimensions form pair i, (2i, 2i + 1) for "interleaved" and (i, i + d_k / 2) for "half".
 
-    Raises ValueError for an odd ``d_k``, another layout, and a ``theta`` or a ``max_seq_len`` that is not above 0.
+    Raises ValueError for an odd ``d_k`` and for another layout.
     """
 
     def __init__(
@@ -139,8 +137,7 @@ class RotaryPositionalEmbedding(nn.Module):
     ) -> Float[Tensor, "*batch seq d_k"]:
         """``x`` turned by its positions, in the dtype of ``x``; ``token_positions`` broadcasts to ``x.shape[:-1]``.
 
-        Raises ValueError for a position outside 0 <= position < max_seq_len, and for shapes that do not fit; TypeError
-        for an ``x`` of integers, and positions that are none.
+        Raises ValueError (or IndexError) for a position outside 0 <= position < max_seq_len.
         """
         if x.shape[-1] != self.d_k:
             raise ValueError(f"x has {x.shape[-1]} dimensions in its last place, and d_k is {self.d_k}")

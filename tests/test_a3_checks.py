@@ -1,5 +1,6 @@
 """The checks of a3_rope, tested: right solutions in many styles pass, and each wrong one fails where it is wrong."""
 
+import re
 import sys
 
 import catalogue
@@ -125,11 +126,20 @@ def as_numbers(value):
     return value.tolist() if isinstance(value, torch.Tensor) else value
 
 
+def points_of(solution):
+    """The points that a solution may get, by its line `points: LOW-HIGH`."""
+    found = re.search(r"^points: (\d+)-(\d+)$", solution.path.read_text(encoding="utf-8"), re.MULTILINE)
+    return (int(found[1]), int(found[2])) if found else (0, 99)
+
+
 def expect_named_mistakes(solution, seed):
     judgement = judge(HIDDEN, solution, seed)
     failed = judgement.failed
     assert set(failed) == set(solution.fails)
     assert solution.names in failed[solution.fails[0]]
+    assert next(iter(failed)) == solution.fails[0], "the first message must name the cause"
+    low, high = points_of(solution)
+    assert low <= judgement.score <= high
     assert not any(NO_ANSWER in message for message in failed.values())
     assert words_of(list(failed.values())) & words_of(as_numbers(judgement.sent)) <= NAMES, (
         "a message shows what was asked"
@@ -292,6 +302,9 @@ def turns_values(given, q, k, v, q_positions, k_positions):
         ("look_up", lambda table, positions: table[positions], "outside", "a position of -1"),
         ("rotary_attention", turns_values, "single_key", "values are turned"),
         ("rotate_part", lambda r, x, p, n: r(x, p), "four_of_ten", "must stay as they are"),
+        ("rotate_pairs", lambda x, cos, sin: rope.rotate_pairs(x.detach(), cos, sin), "gradient", "no gradient"),
+        ("rotate_halves", lambda x, cos, sin: rope.rotate_halves(x.float(), cos, sin), "half_keeps", "in bfloat16"),
+        ("interleaved_to_half", lambda x, dim: rope.interleaved_to_half(x, dim), "default_dimension", "the last dimension"),
     ],
 )  # fmt: skip
 def test_public_checks_name_the_mistake(name, function, check, message):
@@ -309,6 +322,16 @@ class Saved(rope.RotaryPositionalEmbedding):
     def __init__(self, *arguments, **options):
         super().__init__(*arguments, **options)
         self.register_buffer("kept", self.table)
+
+
+class Wrapping(rope.RotaryPositionalEmbedding):
+    def forward(self, x, token_positions):
+        return super().forward(x, token_positions % self.max_seq_len)
+
+
+class Detached(rope.RotaryPositionalEmbedding):
+    def forward(self, x, token_positions):
+        return super().forward(x.detach(), token_positions)
 
 
 class Library(rope.RotaryPositionalEmbedding):
@@ -329,6 +352,8 @@ class Library(rope.RotaryPositionalEmbedding):
         (Half, "first_positions", 'layout "interleaved"'),
         (Half, "arguments", "no layout 'spiral'"),
         (Saved, "state", "holds kept"),
+        (Wrapping, "none_known", "a position of -1"),
+        (Detached, "learning", "no gradient"),
         (Library, "own", "turn the pairs yourself"),
     ],
 )
@@ -408,7 +433,8 @@ def test_the_librarys_rotation_is_refused_in_the_worker():
     assert all("rotary_embedding" in one.message for one in turning), turning
     judgement = judge(HIDDEN, catalogue.namespace(LIBRARY), "worker")  # where it is not refused, it is right
     assert not {one for one in judgement.failed if one.split(".")[0] in ("angles", "rotation")} - {
-        "rotation.dtype_is_kept"
+        "rotation.dtype_is_kept",
+        "rotation.float64_stays_exact",
     }
 
 

@@ -160,6 +160,26 @@ def lengths(student, rng):
     expect(near(low, answer, 0.05), "x in bfloat16 must be turned as in float32")
 
 
+def run_gradient(student, name, x, angles):
+    x = x.clone().requires_grad_()
+    answer = getattr(student, name)(x, angles.cos(), angles.sin())
+    if not answer.requires_grad:
+        return None
+    answer.sum().backward()
+    return x.grad
+
+
+@check("rotation", title="a gradient for x")
+def gradient(student, rng):
+    x, angles = numbers(5, 6), numbers(5, 3, seed=1)
+    found = student.run(run_gradient, "rotate_pairs", x, angles)
+    expect(found is not None, "no gradient comes back to x: do without detach, data, numpy and no_grad")
+    one = torch.stack((angles.cos() + angles.sin(), angles.cos() - angles.sin()), dim=-1).flatten(-2)
+    expect(
+        near(found, one), "the gradient of the sum must be cos + sin for the first of a pair, cos - sin for the second"
+    )
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # 3 · layouts
 
@@ -179,6 +199,34 @@ def quarter_half(student, rng):
     expect(not near(answer[0], [0.0, 3, -1, 4]), "(1, 0) became (0, -1): turn counter-clockwise, to (0, 1)")
     expect(near(answer[0], [0.0, 3, 1, 4]), "pair 0 is the dimensions 0 and 2: a quarter turn makes (1, 0) to (0, 1)")
     expect(near(answer[1], [-1.0, 3, 0, 4]), "a quarter turn makes (0, 1) to (-1, 0)")
+
+
+@check("layouts", title="halves: dtype, gradient, and x itself")
+def half_keeps(student, rng):
+    x, angles = numbers(2, 5, 6), numbers(5, 3, seed=1)
+    kept = x.clone()
+    answer = student.run(run_halves, x, angles)
+    expect(torch.equal(x, kept), "x has changed: write the result into a new tensor")
+    low = student.run(run_halves, x.bfloat16(), angles)
+    expect(low.dtype == torch.bfloat16, "x in bfloat16 must come back in bfloat16, also with cosines in float32")
+    expect(near(low, answer, 0.05), "x in bfloat16 must be turned as in float32")
+    found = student.run(run_gradient, "rotate_halves", x, angles)
+    expect(found is not None, "no gradient comes back to x: do without detach, data, numpy and no_grad")
+
+
+def run_default(student, name, x):
+    return getattr(student, name)(x)
+
+
+@check("layouts", title="the last dimension by default")
+def default_dimension(student, rng):
+    x = numbers(4, 6)
+    for name, order in (("interleaved_to_half", [0, 2, 4, 1, 3, 5]), ("half_to_interleaved", [0, 3, 1, 4, 2, 5])):
+        try:
+            answer = student.run(run_default, name, x)
+        except StudentError as error:
+            raise Fail(f"without dim, {name} must permute the last dimension: {error}") from error
+        expect(near(answer, x[:, order]), f"without dim, {name} must permute the last dimension")
 
 
 @check("layouts", title="the order of eight dimensions, both ways")
@@ -332,6 +380,43 @@ def converted(student, rng):
     expect(low.dtype == torch.bfloat16, "x in bfloat16 must come back in bfloat16")
     message = ".to(torch.bfloat16) rounds buffers of floating-point numbers: cosines bear it, angles and speeds do not"
     expect(near(low, plain, 0.1), message)
+
+
+def run_outside(student, layout, x, positions):
+    rope = student.RotaryPositionalEmbedding(100.0, 4, 8, layout=layout)
+    rope(x, positions.clamp(0, 7))
+    try:
+        rope(x, positions)
+    except (ValueError, IndexError):
+        return True
+    return False
+
+
+@check("module", title="positions that are none")
+def none_known(student, rng):
+    for layout in ("interleaved", "half"):
+        refused = student.run(run_outside, layout, numbers(2, 4), torch.tensor([2, 8]))
+        expect(refused, "with max_seq_len 8 there is no position 8: raise a ValueError")
+        message = "a position of -1 was taken for the last one: raise a ValueError for what is below 0"
+        expect(student.run(run_outside, layout, numbers(2, 4), torch.tensor([2, -1])), message)
+
+
+def run_learning(student, layout, x, positions):
+    x = x.clone().requires_grad_()
+    answer = student.RotaryPositionalEmbedding(100.0, 4, 8, layout=layout)(x, positions)
+    if not answer.requires_grad:
+        return None
+    answer.square().sum().backward()
+    return x.grad
+
+
+@check("module", title="gradients")
+def learning(student, rng):
+    x = numbers(3, 4)
+    for layout in ("interleaved", "half"):
+        found = student.run(run_learning, layout, x, torch.tensor([5, 0, 2]))
+        expect(found is not None, "no gradient comes back to x: a model cannot learn through this")
+        expect(near(found, 2 * x), "lengths stay, so the gradient of the sum of all squares must be 2 x")
 
 
 @check("module", title="bad arguments")

@@ -25,14 +25,27 @@
 # | `relative` | attention that sees distances only | 8 |
 # | `partial` | turn the first part of a head, leave the rest | 7 |
 #
+# ## What differs from CS336
+#
+# The class and its arguments are those of Stanford's CS336. What we ask beyond that, each for a few points:
+#
+# | | CS336 | here |
+# |---|---|---|
+# | `layout` | pairs of neighbours | also `"half"`, by a keyword |
+# | a position below 0, or of `max_seq_len` or more | left open | `ValueError` or `IndexError`, no `assert` |
+# | an odd `d_k`, an unknown layout | left open | `ValueError` |
+# | `x` in bfloat16, float16, float64 | left open | comes back in its dtype; angles stay float32 or better |
+# | buffers | `persistent=False` is a hint | nothing in `state_dict()`, and exact after `.to(torch.bfloat16)` |
+# | `token_positions` | `(..., seq)` | whatever broadcasts to `x.shape[:-1]`: one row for all, or one each |
+#
 # ## How to work
 #
 # - Replace each `raise NotImplementedError` with your code. Keep names and arguments as they are; add cells and helper
 #   functions wherever you like.
 # - `check("a3_rope", "angles")` runs the public checks of an exercise, `hint("a3_rope", "angles")` gives one hint more
 #   each time you ask, and `status()` shows where you stand. Hidden checks follow when you hand in. They judge the same
-#   things on other inputs, and only through `RotaryPositionalEmbedding`, `interleaved_to_half`, `half_to_interleaved`,
-#   `rotary_attention` and `rotate_part`; how these work inside is up to you: tables, complex numbers, matrices, einops.
+#   things on other inputs, alone and together, and only through `RotaryPositionalEmbedding`, `interleaved_to_half`,
+#   `half_to_interleaved`, `rotary_attention` and `rotate_part`; how these work inside is up to you: tables, complex numbers, matrices, einops.
 # - Use torch, numpy, einops. `torch.onnx.ops.rotary_embedding` would do half of the work; it raises an error where your
 #   code is graded.
 # - The last cell writes your solution into your copy of the package, as `cs336lite.rope`.
@@ -128,8 +141,6 @@ from torch import Tensor, nn
 def rotation_angles(positions: Int[Tensor, "..."], d_k: int, theta: float) -> Float[Tensor, "... pairs"]:
     """The angle in radians of each of the d_k / 2 pairs at each position: m * theta ** (-2i / d_k).
 
-    Raises ValueError for a theta that is not above 0 and finite.
-
     >>> rotation_angles(torch.tensor([0, 4]), d_k=4, theta=100.0).tolist()
     [[0.0, 0.0], [4.0, 0.4]]
     """
@@ -188,7 +199,9 @@ finish(fig)
 #
 # Rules:
 # - `x` stays as it is: a model needs it again, and autograd too.
-# - Compute in the better of the two dtypes, then return the dtype of `x`.
+# - Gradients flow back to `x`: a model learns through this.
+# - Compute in the better of the two dtypes (float64 stays float64), then return the dtype of `x`.
+# - All of this holds for the second layout, in exercise 3, too.
 
 
 # %% solution="rotation"
@@ -346,7 +359,7 @@ assert permuted < 1e-4 < 1 < as_they_are
 def look_up(table: Float[Tensor, "max_seq_len n"], token_positions: Int[Tensor, "..."]) -> Float[Tensor, "... n"]:
     """The row of ``table`` for each position.
 
-    Raises ValueError for a position outside 0 <= position < max_seq_len, TypeError for one that is not an int32 or int64.
+    Raises ValueError (or IndexError) for a position outside 0 <= position < max_seq_len.
 
     >>> look_up(torch.tensor([[0.0, 0.5], [1.0, 1.5], [2.0, 2.5]]), torch.tensor([2, 0])).tolist()
     [[2.0, 2.5], [0.0, 0.5]]
@@ -403,7 +416,7 @@ class RotaryPositionalEmbedding(nn.Module):
         device: where the tables lie; they move with the module, and stay float32 when it is converted.
         layout: which dimensions form pair i, (2i, 2i + 1) for "interleaved" and (i, i + d_k / 2) for "half".
 
-    Raises ValueError for an odd ``d_k``, another layout, and a ``theta`` or a ``max_seq_len`` that is not above 0.
+    Raises ValueError for an odd ``d_k`` and for another layout.
     """
 
     def __init__(
@@ -433,8 +446,7 @@ class RotaryPositionalEmbedding(nn.Module):
     ) -> Float[Tensor, "*batch seq d_k"]:
         """``x`` turned by its positions, in the dtype of ``x``; ``token_positions`` broadcasts to ``x.shape[:-1]``.
 
-        Raises ValueError for a position outside 0 <= position < max_seq_len, and for shapes that do not fit; TypeError
-        for an ``x`` of integers, and positions that are none.
+        Raises ValueError (or IndexError) for a position outside 0 <= position < max_seq_len.
         """
         ### BEGIN SOLUTION
         if x.shape[-1] != self.d_k:

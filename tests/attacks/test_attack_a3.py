@@ -41,35 +41,34 @@ if owner is not None:
 ANSWERS = {}
 
 
-def calls_of(answer):
-    return lambda calls: [answer(x, positions) for x, positions in calls]
-
-
 def forge(answer, permuted, attention, part, outside="refused", bad="ValueError"):
-    every = calls_of(answer)
-
     def is_outside(call, length):
         return int(call[1].min()) < 0 or int(call[1].max()) >= length
 
-    def converted(theta, d_k, length, calls, rows):
-        far = torch.eye(d_k)[:, None].expand(d_k, len(rows), d_k)
-        return [[answer(far, torch.tensor(rows)), *every(calls)]] * 2
+    def one(call, length, how):
+        if how == "refused" and is_outside(call, length):
+            return outside
+        if how == "unchanged":
+            return [answer(*call), *call]
+        return [answer(*call[:2]), call[2]] if len(call) == 3 else answer(*call)
+
+    def rope(jobs, how):
+        found = []
+        for (_, d_k, length), options, calls in jobs:
+            answers = [one(call, length, how) for call in calls]
+            if how == "made" and (d_k % 2 or options.get("layout", "half") not in ("half", "interleaved")):
+                answers = bad
+            found.append([answers, 0, 0, False] if how == "state" else ["meta"] if how == "kept" else answers)
+        return found
 
     ANSWERS.update(
-        drive_rope=lambda theta, d_k, length, layout, calls: every(calls),
-        drive_unchanged=lambda theta, d_k, length, calls: [[answer(*call), *call] for call in calls],
+        drive_rope=rope,
         drive_permutations=lambda name, calls: [permuted(x, dim) for x, dim in calls],
-        drive_refusals=lambda theta, d_k, length, calls: [
-            outside if is_outside(call, length) else answer(*call) for call in calls
+        drive_moved=lambda weight, factors: [[permuted(weight, 1), factors]] * 2,
+        drive_attention=lambda calls, factors: [
+            [attention(*call), [] if factors is None else [*call[:3]]] for call in calls
         ],
-        drive_state=lambda theta, d_k, length, calls: (every(calls), 0, 0, False),
-        drive_converted=converted,
-        drive_made=lambda asked: [
-            every(calls) if a[1] % 2 == 0 and o.get("layout", "half") in ("half", "interleaved") else bad
-            for a, o, calls in asked
-        ],
-        drive_attention=lambda calls: [attention(*call) for call in calls],
-        drive_part=lambda x, positions, size: (part(x, positions, size), x),
+        drive_part=lambda x, positions, size, factors: (part(x, positions, size), x, factors),
     )
 
 
@@ -143,10 +142,11 @@ CASES = {
     """,
     "flags alone": """
         ANSWERS.update(
-            drive_rope=lambda *a: [], drive_unchanged=lambda *a: [], drive_permutations=lambda *a: [],
-            drive_refusals=lambda *a: ["refused"] * len(a[-1]), drive_state=lambda *a: ([], 0, 0, False),
-            drive_converted=lambda *a: [[], []], drive_made=lambda asked: ["ValueError"] * len(asked),
-            drive_attention=lambda calls: [None] * len(calls), drive_part=lambda x, *_: (None, x),
+            drive_rope=lambda jobs, how: [
+                [[], 0, 0, False] if how == "state" else ["meta"] if how == "kept" else "ValueError" for _ in jobs
+            ],
+            drive_permutations=lambda *a: [], drive_moved=lambda weight, factors: [[None, factors]] * 2,
+            drive_attention=lambda calls, _: [[None, []]] * len(calls), drive_part=lambda x, *_: (None, x, None),
         )
     """,
 }

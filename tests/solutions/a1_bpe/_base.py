@@ -214,7 +214,9 @@ class Tokenizer:
         """The last place at which text to come changes nothing before it: behind a special token that cannot become
         longer, or where white space follows something else."""
         cut = start = 0
-        while (match := self.pattern.search(text, start) if self.pattern else None) and not self.may_grow(text, match.start()):
+        while (match := self.pattern.search(text, start) if self.pattern else None) and not self.may_grow(
+            text, match.start()
+        ):
             cut = start = match.end()
         end = min((at for at in range(start, len(text)) if self.may_grow(text, at)), default=len(text))
         for border in regex.finditer(r"(?<=\S)(?=\s)", text[:end], pos=start):

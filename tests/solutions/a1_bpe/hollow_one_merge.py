@@ -2,6 +2,7 @@
 
 most: 3
 """
+
 from _base import *
 
 

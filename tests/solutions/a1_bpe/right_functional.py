@@ -40,7 +40,9 @@ def train_bpe(input_path, vocab_size, special_tokens):
     names = tuple(special_tokens)
     "" in names and refuse("an empty special token")
     len(set(names)) == len(names) or refuse("special tokens repeat")
-    vocab_size >= 256 + len(names) or refuse(f"a vocabulary of {vocab_size} has no room for all bytes and special tokens")
+    vocab_size >= 256 + len(names) or refuse(
+        f"a vocabulary of {vocab_size} has no room for all bytes and special tokens"
+    )
     text = Path(input_path).read_bytes().decode("utf-8", errors="replace")
     found = Counter(chain.from_iterable(SPLIT.findall(part) for part in sections(text, names)[::2]))
     words = {letters(piece): times for piece, times in found.items()}
@@ -95,7 +97,9 @@ class Tokenizer:
         spell = lambda string: bytes(table[c] for c in string)
         vocab = json.loads(Path(vocab_path).read_text(encoding="utf-8"))
         _, *rows = Path(merges_path).read_bytes().decode("utf-8").strip("\n").split("\n")
-        return cls({i: spell(t) for t, i in vocab.items()}, [tuple(map(spell, row.split(" "))) for row in rows], special_tokens)
+        return cls(
+            {i: spell(t) for t, i in vocab.items()}, [tuple(map(spell, row.split(" "))) for row in rows], special_tokens
+        )
 
     def _piece(self, piece):
         def settle(word):

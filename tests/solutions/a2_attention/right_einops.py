@@ -19,7 +19,10 @@ def softmax(x: Float[Tensor, "..."], dim: int) -> Float[Tensor, "..."]:
 
 
 def scaled_dot_product_attention(
-    Q: Float[Tensor, "... q d"], K: Float[Tensor, "... k d"], V: Float[Tensor, "... k dv"], mask: Bool[Tensor, "..."] | None = None
+    Q: Float[Tensor, "... q d"],
+    K: Float[Tensor, "... k d"],
+    V: Float[Tensor, "... k dv"],
+    mask: Bool[Tensor, "..."] | None = None,
 ) -> Float[Tensor, "... q dv"]:
     scores = einsum(Q, K, "... q d, ... k d -> ... q k") / Q.shape[-1] ** 0.5
     if mask is None:
@@ -74,7 +77,9 @@ class MultiHeadAttention(nn.Module):
             q, k = (norm(z) for norm, z in zip(self.norms, (q, k)))
         if not is_cross:
             start = 0 if cache is None else cache.length
-            positions = torch.arange(start, start + q.shape[2], device=x.device) if token_positions is None else token_positions
+            positions = (
+                torch.arange(start, start + q.shape[2], device=x.device) if token_positions is None else token_positions
+            )
             if self.rope is not None:
                 shaped = positions if positions.ndim == 1 else rearrange(positions, "b s -> b 1 s")
                 q, k = self.rope(q, shaped), self.rope(k, shaped)

@@ -32,8 +32,19 @@ class SizeError(ValueError):
 
 
 class MultiHeadAttention(nn.Module):
-    def __init__(self, d_model, num_heads, num_kv_heads=None, *, d_head=None, rope=None, qk_norm=None,
-                 attend=scaled_dot_product_attention, causal=True, bias=False):
+    def __init__(
+        self,
+        d_model,
+        num_heads,
+        num_kv_heads=None,
+        *,
+        d_head=None,
+        rope=None,
+        qk_norm=None,
+        attend=scaled_dot_product_attention,
+        causal=True,
+        bias=False,
+    ):
         super().__init__()
         if num_kv_heads is None:
             num_kv_heads = num_heads

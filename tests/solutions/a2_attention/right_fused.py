@@ -29,8 +29,19 @@ def padding_mask(lengths, k):
 
 
 class MultiHeadAttention(nn.Module):
-    def __init__(self, d_model, num_heads, num_kv_heads=None, *, d_head=None, rope=None, qk_norm=None,
-                 attend=scaled_dot_product_attention, causal=True, bias=False):
+    def __init__(
+        self,
+        d_model,
+        num_heads,
+        num_kv_heads=None,
+        *,
+        d_head=None,
+        rope=None,
+        qk_norm=None,
+        attend=scaled_dot_product_attention,
+        causal=True,
+        bias=False,
+    ):
         super().__init__()
         self.n_q, self.n_kv = num_heads, num_kv_heads or num_heads
         if num_heads % self.n_kv or not d_head and d_model % num_heads:

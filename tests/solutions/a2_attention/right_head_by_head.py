@@ -35,8 +35,19 @@ def padding_mask(lengths, k):
 
 
 class MultiHeadAttention(nn.Module):
-    def __init__(self, d_model, num_heads, num_kv_heads=None, *, d_head=None, rope=None, qk_norm=None,
-                 attend=scaled_dot_product_attention, causal=True, bias=False):
+    def __init__(
+        self,
+        d_model,
+        num_heads,
+        num_kv_heads=None,
+        *,
+        d_head=None,
+        rope=None,
+        qk_norm=None,
+        attend=scaled_dot_product_attention,
+        causal=True,
+        bias=False,
+    ):
         nn.Module.__init__(self)
         self.heads = num_heads
         self.groups = num_heads if num_kv_heads is None else num_kv_heads

@@ -12,7 +12,19 @@ def scaled_dot_product_attention(Q, K, V, mask=None):
 
 
 class MultiHeadAttention(nn.Module):
-    def __init__(self, d_model, num_heads, num_kv_heads=None, *, d_head=None, rope=None, qk_norm=None, attend=None, causal=True, bias=False):
+    def __init__(
+        self,
+        d_model,
+        num_heads,
+        num_kv_heads=None,
+        *,
+        d_head=None,
+        rope=None,
+        qk_norm=None,
+        attend=None,
+        causal=True,
+        bias=False,
+    ):
         super().__init__()
         raise NotImplementedError("solve exercise 7 of a2_attention")
 

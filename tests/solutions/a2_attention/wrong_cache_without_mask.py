@@ -9,4 +9,8 @@ from _base import *
 
 class MultiHeadAttention(MultiHeadAttention):
     def causal_mask(self, queries, keys, device):
-        return torch.ones(queries, keys, dtype=torch.bool).tril() if queries == keys else torch.ones(queries, keys, dtype=torch.bool)
+        return (
+            torch.ones(queries, keys, dtype=torch.bool).tril()
+            if queries == keys
+            else torch.ones(queries, keys, dtype=torch.bool)
+        )

@@ -20,7 +20,7 @@ class RotaryPositionalEmbedding(nn.Module):
         if (token_positions < 0).any():
             raise IndexError("negative position")
         turns = self.freqs_cis.to(x.device)[token_positions]
-        wide = x.float()
+        wide = x.double() if x.dtype == torch.float64 else x.float()
         if self.layout == "half":
             numbers = torch.complex(*wide.chunk(2, dim=-1)) * turns
             return torch.cat((numbers.real, numbers.imag), dim=-1).type_as(x)

@@ -31,7 +31,8 @@ class RotaryPositionalEmbedding(nn.Module):
         if not bool(((token_positions >= 0) & (token_positions < self.max_seq_len)).all()):
             raise ValueError(f"positions must lie in [0, {self.max_seq_len})")
         positions = token_positions.expand(x.shape[:-1])
-        return einsum("...ij,...j->...i", self.R[positions].to(torch.float32), x.to(torch.float32)).to(x.dtype)
+        wide = torch.promote_types(x.dtype, torch.float32)
+        return einsum("...ij,...j->...i", self.R[positions].to(wide), x.to(wide)).to(x.dtype)
 
 
 def permutation(n):

@@ -28,7 +28,7 @@ class RotaryPositionalEmbedding(nn.Module):
         cos = self.cos.to(x.device)[token_positions]
         sin = self.sin.to(x.device)[token_positions]
         out = torch.zeros_like(x)
-        a, b = x[..., self.first].float(), x[..., self.second].float()
+        a, b = x[..., self.first] * 1.0, x[..., self.second] * 1.0
         out[..., self.first] = (a * cos - b * sin).to(x.dtype)
         out[..., self.second] = (b * cos + a * sin).to(x.dtype)
         return out

@@ -1,7 +1,8 @@
 """Pairs i with i + d_k / 2, as in Hugging Face's code, whatever the layout.
 
-fails: rotation.neighbours_form_pairs, module.whole_rotations_agree
+fails: rotation.neighbours_form_pairs, rotation.whole_rotations_agree, positions.whole_batches_agree, module.scores_of_a_model_agree
 names: which is the layout "half"
+points: 73-79
 """
 
 from _base import *

@@ -1,7 +1,8 @@
 """The signs of the sine are exchanged.
 
-fails: rotation.pairs_turn_counter_clockwise, module.whole_rotations_agree
+fails: rotation.pairs_turn_counter_clockwise, rotation.whole_rotations_agree, layouts.whole_halves_agree, positions.whole_batches_agree, module.scores_of_a_model_agree
 names: the sign of the sine is wrong
+points: 67-73
 """
 
 from _base import *

@@ -10,7 +10,7 @@ from _base import *
 class RotaryPositionalEmbedding(RotaryPositionalEmbedding):
     def keep(self, angles, device):
         self.register_buffer(
-            "known", torch.polar(torch.ones_like(angles), angles).to(torch.complex64), persistent=False
+            "known", torch.polar(torch.ones_like(angles), angles).to(torch.complex64).to(device), persistent=False
         )
 
     def rows(self, x, positions):

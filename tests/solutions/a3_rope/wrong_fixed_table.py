@@ -1,6 +1,6 @@
 """A table of 2,048 rows, whatever max_seq_len is.
 
-fails: positions.the_last_position_is_known, angles.angles_are_exact_far_away
+fails: positions.the_last_position_is_known
 names: neither fewer nor fixed
 """
 

@@ -1,7 +1,8 @@
 """Cuts x into halves and puts the pairs together as neighbours.
 
-fails: layouts.half_is_the_same_rotation_elsewhere
-names: no other
+fails: layouts.half_is_the_same_rotation_elsewhere, layouts.whole_halves_agree
+names: join the two halves
+points: 90-96
 """
 
 from _base import *

@@ -1,7 +1,8 @@
 """Adds an axis for heads to batched positions, also where there is one.
 
-fails: positions.heads_share_the_positions_of_their_row, module.whole_rotations_agree
+fails: positions.heads_share_the_positions_of_their_row, positions.whole_batches_agree
 names: positions of shape (batch, 1, seq)
+points: 87-93
 """
 
 from _base import *

@@ -1,7 +1,8 @@
 """Turns queries only.
 
-fails: relative.each_has_its_own_positions
+fails: relative.each_has_its_own_positions, relative.whole_attention_agrees
 names: only one of queries and keys is turned
+points: 92-98
 """
 
 from _base import *

@@ -1,7 +1,8 @@
 """Turns the last dimensions.
 
-fails: partial.the_first_part_is_turned, partial.the_rest_stays
+fails: partial.the_first_part_is_turned, partial.whole_parts_agree
 names: turn these, not the last
+points: 93-99
 """
 
 from _base import *

@@ -1,7 +1,8 @@
 """What is called interleaved is half, and the other way round.
 
-fails: rotation.neighbours_form_pairs, layouts.half_is_the_same_rotation_elsewhere, module.whole_rotations_agree
+fails: rotation.neighbours_form_pairs, rotation.whole_rotations_agree, layouts.half_is_the_same_rotation_elsewhere, layouts.whole_halves_agree, positions.whole_batches_agree, module.scores_of_a_model_agree
 names: which is the layout "half"
+points: 66-72
 """
 
 from _base import *

@@ -1,7 +1,8 @@
 """Stanford's interface without the layout.
 
-fails: layouts.half_is_the_same_rotation_elsewhere, module.unknown_layouts_are_refused
+fails: layouts.half_is_the_same_rotation_elsewhere, layouts.whole_halves_agree
 names: layout is not accepted
+points: 90-96
 """
 
 from _base import *

@@ -1,7 +1,8 @@
 """Turns keys by the positions of the queries.
 
-fails: relative.each_has_its_own_positions
+fails: relative.each_has_its_own_positions, relative.whole_attention_agrees
 names: by the same positions
+points: 92-98
 """
 
 from _base import *

@@ -1,7 +1,7 @@
 """Fails where nothing is left.
 
 fails: partial.the_part_may_be_all
-names: your code raised
+names: nothing is left to put behind
 """
 
 from _base import *

@@ -1,7 +1,8 @@
 """Ignores dim.
 
-fails: layouts.any_dimension_can_be_permuted
+fails: layouts.any_dimension_can_be_permuted, layouts.weights_move_both_ways
 names: dim is ignored
+points: 93-99
 """
 
 from _base import *

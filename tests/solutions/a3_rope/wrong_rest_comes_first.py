@@ -1,7 +1,8 @@
 """Puts the part that is not turned in front.
 
-fails: partial.the_first_part_is_turned, partial.the_rest_stays
+fails: partial.the_first_part_is_turned, partial.whole_parts_agree
 names: are not what rope makes of them
+points: 93-99
 """
 
 from _base import *

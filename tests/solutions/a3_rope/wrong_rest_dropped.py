@@ -1,7 +1,8 @@
 """Returns the turned part alone.
 
-fails: partial.the_first_part_is_turned, partial.the_rest_stays
+fails: partial.the_first_part_is_turned, partial.whole_parts_agree
 names: are dropped
+points: 93-99
 """
 
 from _base import *

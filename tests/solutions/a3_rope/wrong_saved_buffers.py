@@ -9,5 +9,5 @@ from _base import *
 
 class RotaryPositionalEmbedding(RotaryPositionalEmbedding):
     def keep(self, angles, device):
-        self.register_buffer("cos", angles.cos().float())
-        self.register_buffer("sin", angles.sin().float())
+        self.register_buffer("cos", angles.cos().float().to(device))
+        self.register_buffer("sin", angles.sin().float().to(device))

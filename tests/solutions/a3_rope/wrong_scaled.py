@@ -1,7 +1,8 @@
 """Divides by the root of two, as if sines and cosines had been counted twice.
 
-fails: rotation.lengths_are_kept, module.whole_rotations_agree
+fails: rotation.lengths_are_kept, rotation.whole_rotations_agree, layouts.whole_halves_agree, positions.whole_batches_agree, module.scores_of_a_model_agree
 names: a rotation keeps the length
+points: 68-74
 """
 
 from _base import *

@@ -9,7 +9,7 @@ from _base import *
 
 class RotaryPositionalEmbedding(RotaryPositionalEmbedding):
     def keep(self, angles, device):
-        self.register_buffer("known", self.speeds().float(), persistent=False)
+        self.register_buffer("known", self.speeds().float().to(device), persistent=False)
 
     def rows(self, x, positions):
         self.check_positions(positions)

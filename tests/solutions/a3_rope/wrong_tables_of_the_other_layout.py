@@ -1,7 +1,8 @@
 """Tables doubled by cat, as the layout half needs them, with neighbours as pairs.
 
-fails: rotation.each_pair_has_its_own_speed, rotation.lengths_are_kept, module.whole_rotations_agree
+fails: rotation.each_pair_has_its_own_speed, rotation.lengths_are_kept, rotation.whole_rotations_agree, positions.whole_batches_agree, module.scores_of_a_model_agree
 names: must lie in the layout of x
+points: 72-78
 """
 
 from _base import *

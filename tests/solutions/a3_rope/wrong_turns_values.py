@@ -1,7 +1,8 @@
 """Turns values as well.
 
-fails: relative.values_are_not_turned
+fails: relative.values_are_not_turned, relative.whole_attention_agrees
 names: values are turned too
+points: 92-98
 """
 
 from _base import *

@@ -1,7 +1,8 @@
 """The 2 of the exponent is in the step of arange and is put in once more.
 
-fails: angles.speeds_of_the_pairs, module.whole_rotations_agree
+fails: angles.speeds_of_the_pairs, angles.ordinary_heads_turn_at_the_right_speeds, rotation.whole_rotations_agree, layouts.whole_halves_agree, positions.whole_batches_agree, module.scores_of_a_model_agree
 names: the exponent is twice as large
+points: 61-67
 """
 
 from _base import *

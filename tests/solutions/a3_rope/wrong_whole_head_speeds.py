@@ -1,7 +1,8 @@
 """Turns the whole head and keeps the first part of that.
 
-fails: partial.the_first_part_is_turned
+fails: partial.the_first_part_is_turned, partial.whole_parts_agree
 names: the whole head is given to rope
+points: 93-99
 """
 
 from _base import *

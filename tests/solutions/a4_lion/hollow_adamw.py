@@ -24,13 +24,34 @@ class Lion(torch.optim.AdamW):
                 raise RuntimeError("no sparse gradients")
             (beta1, beta2), names = group["betas"], ("lr", "weight_decay", "eps")
             options = {name: group[name] for name in names}
-            adam(*lists, amsgrad=False, maximize=False, has_complex=False, decoupled_weight_decay=True, beta1=beta1, beta2=beta2, **options)
+            adam(
+                *lists,
+                amsgrad=False,
+                maximize=False,
+                has_complex=False,
+                decoupled_weight_decay=True,
+                beta1=beta1,
+                beta2=beta2,
+                **options,
+            )
         return loss
 
 
 def lion_update_foreach_(params, grads, momenta, lr, betas, weight_decay):
     squares, steps = [torch.zeros_like(p) for p in params], [torch.zeros(()) for _ in params]
     adam(
-        params, grads, momenta, squares, [], steps, amsgrad=False, maximize=False, decoupled_weight_decay=True, eps=1e-8,
-        beta1=betas[0], beta2=betas[1], lr=lr, weight_decay=weight_decay,
+        params,
+        grads,
+        momenta,
+        squares,
+        [],
+        steps,
+        amsgrad=False,
+        maximize=False,
+        decoupled_weight_decay=True,
+        eps=1e-8,
+        beta1=betas[0],
+        beta2=betas[1],
+        lr=lr,
+        weight_decay=weight_decay,
     )

@@ -22,7 +22,12 @@ def lion_update_foreach_(params, grads, momenta, lr, betas, weight_decay):
 
 class Lion(torch.optim.Optimizer):
     def __init__(self, params: Iterable, lr=1e-4, betas=(0.9, 0.99), weight_decay=0.0):
-        for name, value, below in (("lr", lr, math.inf), ("wd", weight_decay, math.inf), ("b1", betas[0], 1), ("b2", betas[1], 1)):
+        for name, value, below in (
+            ("lr", lr, math.inf),
+            ("wd", weight_decay, math.inf),
+            ("b1", betas[0], 1),
+            ("b2", betas[1], 1),
+        ):
             if value < 0 or value >= below:
                 raise ValueError(f"bad {name}")
         torch.optim.Optimizer.__init__(self, params, {"lr": lr, "betas": betas, "weight_decay": weight_decay})

@@ -1,0 +1,18 @@
+"""Forgets super().__init__() where no buffer needs it.
+
+fails: module.it_is_a_module
+names: super().__init__() is missing
+"""
+
+from _base import *
+
+
+class RotaryPositionalEmbedding(RotaryPositionalEmbedding):
+    def __init__(self, theta, d_k, max_seq_len, device=None, *, layout="interleaved"):
+        self.theta, self.d_k, self.max_seq_len, self.layout = theta, d_k, max_seq_len, layout
+        self.check_arguments()
+
+    def rows(self, x, positions):
+        self.check_positions(positions)
+        angles = positions[..., None] * self.speeds()
+        return angles.cos().float(), angles.sin().float()

@@ -1,0 +1,13 @@
+"""One of the four products is lost.
+
+fails: rotation.pairs_turn_counter_clockwise, rotation.lengths_are_kept, rotation.whole_rotations_agree, layouts.whole_halves_agree, positions.whole_batches_agree, module.scores_of_a_model_agree
+names: a rotation keeps the length
+points: 65-71
+"""
+
+from _base import *
+
+
+class RotaryPositionalEmbedding(RotaryPositionalEmbedding):
+    def turn(self, first, second, cos, sin):
+        return first * cos - second * sin, first * sin
