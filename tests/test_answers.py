@@ -8,6 +8,7 @@ import torch
 from cs336lite.course.answers import (
     anything,
     ask,
+    blame,
     close,
     dict_of,
     either,
@@ -18,7 +19,7 @@ from cs336lite.course.answers import (
     some_tensor,
     tensor_of,
 )
-from cs336lite.course.spec import Fail, LocalStudent
+from cs336lite.course.spec import Fail, LocalStudent, StudentError
 
 X = torch.ones(2, 3)
 RIGHT = [
@@ -88,3 +89,63 @@ def test_same_is_bitwise_but_for_nan_and_the_sign_of_zero():
     assert not same(X[:1], X)
     assert not same(X + 1e-7, X)
     assert same(torch.tensor([0]), torch.tensor([0]))
+
+
+class Refused(ValueError):
+    pass
+
+
+def raising(error):
+    def raise_it(*_):
+        raise error
+
+    return raise_it
+
+
+def call_it(student, *args):
+    return student.f(*args)
+
+
+def blamed(f, problem="the special thing is at fault"):
+    """What is said of a function that is asked for something special, after a plain call of it."""
+    student = LocalStudent({"f": f})
+    with pytest.raises((Fail, StudentError)) as raised, blame(problem, lambda: ask(student, int, call_it, 1)):
+        ask(student, int, call_it, 1, "special")
+    return raised.value
+
+
+def test_a_sentence_is_said_only_when_the_plain_call_works():
+    fault = blamed(lambda x: x)  # has no place for what is special
+    assert isinstance(fault, Fail)
+    assert str(fault) == "the special thing is at fault"
+    always = blamed(raising(RuntimeError("always")))
+    assert isinstance(always, StudentError)
+    assert "RuntimeError" in str(always)
+    assert isinstance(blamed(lambda *_: "no number"), Fail)  # no exception: what the question itself says
+
+
+def test_what_is_missing_or_refused_is_blamed_on_nothing_else():
+    for error in (NotImplementedError(), NameError("x"), ModuleNotFoundError("x"), OSError(), MemoryError()):
+        told = blamed(lambda x, more=None, error=error: raising(error)() if more else x)
+        assert isinstance(told, StudentError)
+
+
+def test_sentences_by_exception_hold_for_subclasses():
+    def f(x, more=None):
+        if more:
+            raise Refused
+        return x
+
+    assert str(blamed(f, {"TypeError": "one", "ValueError": "two"})) == "two"
+    assert isinstance(blamed(f, {"TypeError": "one"}), StudentError)
+
+
+def test_an_exception_is_what_its_class_derives_from():
+    with pytest.raises(StudentError) as raised:
+        LocalStudent({"f": raising(Refused())}).run(call_it)
+    error = raised.value
+    assert error.kind == "Refused"
+    assert error.is_a("ValueError")
+    assert error.is_a("TypeError", "Exception")
+    assert not error.is_a("TypeError", "KeyError")
+    assert error.kinds == ("ValueError", "Exception", "BaseException")

@@ -133,6 +133,26 @@ def test_an_exception_is_told_with_its_place_and_without_its_text(worker):
     assert message == "your code raised ValueError (cell 4, line 3)"
 
 
+def test_an_exception_is_what_its_class_derives_from(worker):
+    error = failure(worker, "class BadLr(ValueError): pass\ndef f(): raise BadLr")
+    assert error.kind == "an exception of your own"
+    assert error.kinds == ("ValueError", "Exception", "BaseException")
+    assert error.is_a("ValueError")
+    assert not error.is_a("TypeError")
+
+
+def test_an_exception_can_name_no_other_kinds_than_pythons(worker):
+    secret = "class secret(Exception): __module__ = 'builtins'\nclass Mine(secret, KeyError): __module__ = 'builtins'\n"
+    error = failure(worker, secret + "def f(): raise Mine")
+    assert error.kinds == ("KeyError", "LookupError", "Exception", "BaseException")
+    assert "secret" not in str(error)
+
+
+def test_what_is_not_solved_or_refused_is_no_exception_of_any_kind(worker):
+    assert failure(worker, "def f(): raise NotImplementedError").kinds == ()
+    assert failure(worker, "def g(): return 1").kinds == ()
+
+
 def test_a_type_named_like_markup_is_not_repeated(worker):
     source = "E = type('<script>alert(1)</script>', (Exception,), {})\ndef f(): raise E"
     assert str(failure(worker, source)) == "your code raised an exception of your own (cell 1, line 2)"

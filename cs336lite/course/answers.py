@@ -19,15 +19,17 @@ Nothing of the answer's value is repeated in a message: only which part was aske
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from cs336lite.course.spec import Fail
+from cs336lite.course.spec import Fail, StudentError
 
 __all__ = [
     "anything",
     "ask",
+    "blame",
     "close",
     "dict_of",
     "either",
@@ -53,6 +55,35 @@ def fits(value: Any, form: Any, what: str = "the answer") -> Any:
     if problem:
         raise Fail(f"{what} does not have the form that is asked for: {problem}")
     return value
+
+
+ORDINARY = (
+    *("ArithmeticError", "AssertionError", "AttributeError", "BufferError", "LookupError", "RuntimeError"),
+    *("TypeError", "ValueError"),
+)
+"""Exceptions that a mistake in a computation raises; what is missing, refused or out of its limits is none of these."""
+
+
+@contextmanager
+def blame(problem: str | dict[str, str], plain: Callable[[], Any]) -> Iterator[None]:
+    """Say ``problem`` of an exception of the student's, but only if the plain call works.
+
+        with blame("step does not accept a closure", lambda: ask(student, form, drive_steps, start)):
+            seen = ask(student, form, drive_closure, start)
+
+    ``plain`` asks the same without what is special about it. When that fails as well, its failure is the one to tell: code
+    that always raises hears so, and nothing else. ``problem`` may map names of exceptions (and with them their
+    subclasses) to sentences; a sentence alone is for those in `ORDINARY`.
+    """
+    said = dict.fromkeys(ORDINARY, problem) if isinstance(problem, str) else problem
+    try:
+        yield
+    except StudentError as error:
+        sentence = next((said[name] for name in (error.kind, *error.kinds) if name in said), None)
+        if sentence is None:
+            raise
+        plain()
+        raise Fail(sentence) from error
 
 
 # -- forms ----------------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
-__all__ = ["KNOWN_KINDS", "known_kind", "lines", "markdown", "own", "plain"]
+__all__ = ["KNOWN_KINDS", "known_kind", "lines", "markdown", "own", "plain", "python_kinds"]
 
 LONGEST = 400  # characters of a message; ours are far shorter
 CUT = "…"
@@ -117,10 +117,10 @@ UnsupportedOperatorException UsageError ValidationError VisibleDeprecationWarnin
 _ArrayMemoryError _LinAlgError _UFuncBinaryResolutionError _UFuncInputCastingError _UFuncNoLoopError
 _UFuncOutputCastingError error gaierror herror itimer_error
 """
-KNOWN_KINDS = frozenset(
-    {name for name, kind in vars(builtins).items() if isinstance(kind, type) and issubclass(kind, BaseException)}
-    | set(LIBRARIES.split())
+PYTHONS = frozenset(
+    name for name, kind in vars(builtins).items() if isinstance(kind, type) and issubclass(kind, BaseException)
 )
+KNOWN_KINDS = PYTHONS | set(LIBRARIES.split())
 """Names of the exceptions of Python, its library, torch, numpy, einops, jaxtyping and of this grader."""
 YOUR_OWN = "an exception of your own"
 
@@ -131,6 +131,12 @@ def known_kind(name: object) -> str:
     A class may be called anything, so its name could carry whatever the code has seen.
     """
     return name if isinstance(name, str) and name in KNOWN_KINDS else YOUR_OWN
+
+
+def python_kinds(names: object) -> list[str]:
+    """Of some names, which a submission can choose, those of Python's own exceptions, each once."""
+    named = names if isinstance(names, (list, tuple)) else ()
+    return [*dict.fromkeys(name for name in named if isinstance(name, str) and name in PYTHONS)]
 
 
 # -- what a check says ----------------------------------------------------------------------------------------------

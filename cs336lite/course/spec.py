@@ -22,14 +22,14 @@ import pickle
 import random
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache, wraps
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
 
-from cs336lite.course.border import chain, known_kind, own, plain
+from cs336lite.course.border import chain, known_kind, own, plain, python_kinds
 from cs336lite.scratch import Scratch
 
 __all__ = [
@@ -55,13 +55,20 @@ class StudentError(Exception):
     """The student's code did not give an answer: it raised, is missing, or ran out of its budget.
 
     ``kind`` is the exception's type name (``"TypeError"``; in the grader only where `known_kind` knows it), or one of
-    ``"Missing"``, ``"Unsolved"``, ``"TimeLimit"``, ``"MemoryLimit"``, ``"Died"``, ``"BadAnswer"``. The text never holds
-    the exception's own message, which could carry hidden inputs.
+    ``"Missing"``, ``"Unsolved"``, ``"TimeLimit"``, ``"MemoryLimit"``, ``"Died"``, ``"BadAnswer"``. ``kinds`` names the
+    exceptions of Python of which the student's is one, so that a class of the student's own counts as what it is; empty
+    where no exception was raised. From the grader the text never holds the exception's own message, which could carry
+    hidden inputs.
     """
 
-    def __init__(self, kind: str, message: str) -> None:
+    def __init__(self, kind: str, message: str, kinds: Iterable[str] = ()) -> None:
         super().__init__(message)
         self.kind = kind
+        self.kinds = tuple(kinds)
+
+    def is_a(self, *names: str) -> bool:
+        """Whether it is an exception of one of these types, or of a subclass: ``error.is_a("ValueError")``."""
+        return self.kind in names or any(name in names for name in self.kinds)
 
 
 def expect(condition: bool, message: str) -> None:
@@ -308,4 +315,9 @@ def explain(error: BaseException) -> StudentError:
         if "cell" in code.co_filename or "ipykernel" in code.co_filename or "ipython-input" in code.co_filename:
             line = f" (in `{code.co_name}`, line {trace.tb_lineno} of its cell)"
         trace = trace.tb_next
-    return StudentError(type(error).__name__, f"your code raised {type(error).__name__}{line}")
+    return StudentError(type(error).__name__, f"your code raised {type(error).__name__}{line}", kinds_of(error))
+
+
+def kinds_of(error: BaseException) -> list[str]:
+    """The exceptions of Python of which this one is one, the nearest first."""
+    return python_kinds([kind.__name__ for kind in type(error).__mro__])

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cs336lite.course.border import python_kinds
 from cs336lite.course.spec import StudentError, known_kind
 from cs336lite.grading import bubblewrap, jail, surroundings, wire
 from cs336lite.scratch import Scratch, sweep
@@ -515,7 +516,8 @@ class RemoteStudent:
             return StudentError("BadAnswer", "the answer has a type that is not asked for")
         message = f"your code raised {kind}{at}{self.advice(kind, answer.get('detail'))}"
         # a driver may raise exceptions of its own, for the check to look at
-        return StudentError(told if told in kinds_defined_in(driver) else kind, message)
+        kinds = [] if kind == "LibraryCall" else python_kinds(answer.get("kinds"))
+        return StudentError(told if told in kinds_defined_in(driver) else kind, message, kinds)
 
     def advice(self, kind: str, detail: Any) -> str:
         """What to do about an exception. A name that the child tells is repeated only if this side knows it too."""

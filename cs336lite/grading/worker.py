@@ -239,7 +239,8 @@ class Child:
             kind, said = type(error).__name__, detail(error)
             if type(error) is RuntimeError and (found := REFUSED_IN_SCRIPT.search(str(error))):
                 kind, said = "LibraryCall", found[1]
-            return pack("error", kind=kind, detail=said, cell=cell, line=line)
+            kinds = [base.__name__ for base in type(error).__mro__[:-1] if base.__module__ == "builtins"]
+            return pack("error", kind=kind, kinds=kinds, detail=said, cell=cell, line=line)
 
     def load(self, cells: list, name: str) -> None:
         """Run every cell in order; one that fails does not stop those after it, as in a notebook."""
