@@ -1,12 +1,16 @@
 r"""Hidden checks of a5_moe_router: 100 points, judged through `TopKRouter` and `dispatch` alone.
 
-With a `gate.weight` that only turns round and doubles or halves, tokens can be made for any logits, and exactly: so every
-check of the router begins with logits of its own making. Gates and losses are compared with slow definitions in float64,
-of the experts that the solution itself has chosen: a wrong choice costs the points of the choice only. `dispatch` is given
-experts of ours that note what they get. Where the order of tokens does not matter all tokens are equal, where gates do not
-matter all are 1, and what must not depend on something (on the dimensions in front, on the numbering of experts) is
-compared with the solution's own answer. A gradient is compared with that of the definition, or of the misconception that
-gives the solution's value.
+Each exercise ends with a check of all of it together, on ordinary tokens (batch, seq, d_model), values and gradients, which
+carries most of its points; the checks before it say why, and each looks at one thing alone.
+
+With a gate that only turns round and doubles or halves, tokens can be made for any logits, and exactly: so every check of
+the router begins with logits of its own making. Gates and losses are compared with slow definitions in float64, of the
+experts that the solution itself has chosen: a wrong choice costs the points of the choice only. A function of the notebook
+that fails is stood in for, by one that answers nothing (`drive_router`), so that it costs its own points only; and so do a
+gate of another name, or fields in another order. `dispatch` is given experts of ours that note what they get. Where the
+order of tokens does not matter all tokens are equal, where gates do not matter all are 1, and what must not depend on
+something (on the dimensions in front, on the numbering of experts) is compared with the solution's own answer. A gradient
+is compared with that of the definition, or of the misconception that gives the solution's value.
 
 All answers come from the solution's process, which may say what it likes: so no check is passed by a note, a count or an
 agreement of two answers alone. Each also asks for numbers that follow from fresh inputs: `expect_a_choice`, `known` and
@@ -23,7 +27,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from cs336lite.course.answers import anything, ask, close, either, like, list_of, same, some_tensor
+from cs336lite.course.answers import ORDINARY, anything, ask, close, either, like, list_of, same, some_tensor
 from cs336lite.course.spec import Fail, StudentError, check, expect
 
 WARM = ("torch", "einops", "jaxtyping", "torch.overrides")
@@ -36,7 +40,6 @@ READ = {  # where to read on, by exercise
     "router": ("Fedus et al. 2021, Switch Transformers, section 2.4", SWITCH),
     "dispatch": ("Shazeer et al. 2017, section 3.1", "https://arxiv.org/abs/1701.06538"),
 }
-ERRORS = ("RuntimeError", "ValueError", "IndexError", "TypeError", "EinopsError", "AssertionError", "ZeroDivisionError")
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -70,7 +73,8 @@ def near(answer: Any, expected: Tensor, tolerance: float = 1e-4) -> bool:
 
 
 def one_number(answer: Any, what: str) -> Tensor:
-    expect(isinstance(answer, Tensor) and answer.numel() == 1, f"the {what} must be one number for all tokens together")
+    single = isinstance(answer, Tensor) and answer.numel() == 1
+    expect(single, f"the {what} must be one number for all tokens together")
     return answer.detach().double().reshape(())
 
 
@@ -84,77 +88,179 @@ def judge(answer: Any, expected: Tensor, otherwise: str, wrong: Iterable[tuple[T
     raise Fail(otherwise)
 
 
-def asked(student, form: Any, driver: Callable, *args: Any, problem: str = "") -> Any:
-    """`ask`; an ordinary exception is the ``problem``, where there is one."""
+def asked(student, form: Any, driver: Callable, *args: Any, problem: str = "", plain: Callable | None = None) -> Any:
+    """`ask`; an ordinary exception is the ``problem``, where there is one and the ``plain`` call works."""
     try:
         return ask(student, form, driver, *args)
     except StudentError as error:
-        messages = {
-            "NoField": "forward must return a RouterOutput: weights, indices, logits, load_balancing_loss, z_loss",
-            "NoGate": "the router has no gate: self.gate = nn.Linear(d_model, num_experts, bias=False)",
-            "WrongShape": "gate.weight must have the shape (num_experts, d_model)",
-        }
-        messages.update(dict.fromkeys(ERRORS, problem) if problem else {})
-        if error.kind in messages:
-            raise Fail(messages[error.kind]) from error
-        raise
+        if error.kind == "NoGate":
+            message = (
+                "no parameter of the router has the shape of a gate: self.gate = nn.Linear(d_model, num_experts, ...)"
+            )
+            raise Fail(message) from error
+        if error.kind == "NoBackward":
+            raise Fail(NO_BACKWARD) from error
+        if not problem or not error.is_a(*ORDINARY):
+            raise
+        if plain is not None:
+            plain()
+        raise Fail(f"{problem} ({error})") from error
+
+
+NO_BACKWARD = (
+    "the way back fails in autograd: something that the gradient needs has been changed in place (as y *= gate does "
+    "with what an expert returns), or the graph is gone"
+)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Drivers: each runs where the student's code lives and must stand alone
 
 
-def drive_router(student, weight, top_k, options, xs, convert):
-    """For each x what the router says of it, and x as it is then; ``convert`` is a dtype for the module."""
-    import torch
+def drive_router(student, weight, top_k, options, xs, convert, need, slopes, strided):
+    """For each x what the router says of it (None for what it does not say), x as it is then, and gradients.
 
-    class NoField(Exception):
-        pass
+    ``convert`` is a dtype for the module. ``need`` names the fields of which failures count: a function of the notebook
+    that fails otherwise is stood in for, by what says nothing. ``slopes`` has a factor for each field of which the
+    gradients are asked, of the field times the factor: [that of x, that of the gate], or None.
+    """
+    import torch
 
     class NoGate(Exception):
         pass
 
-    class WrongShape(Exception):
+    class NoBackward(Exception):
         pass
 
-    router = student.TopKRouter(weight.shape[1], weight.shape[0], top_k, **options)
-    gate = getattr(getattr(router, "gate", None), "weight", None)
-    if not isinstance(gate, torch.Tensor):
-        raise NoGate
-    if gate.shape != weight.shape:
-        raise WrongShape
-    gate.data = weight.clone()
-    for name, parameter in router.named_parameters():
-        if name.endswith("bias"):  # one that should not be there
-            parameter.data = torch.zeros_like(parameter)
-    if convert:
-        router = router.to(getattr(torch, convert))
-    answers = []
-    for x in xs:
-        out = router(x)
-        fields = ("weights", "indices", "logits", "load_balancing_loss", "z_loss")
-        if not all(isinstance(getattr(out, name, None), torch.Tensor) for name in fields):
-            raise NoField
-        answers.append((*(getattr(out, name) for name in fields), x))
-    return answers
+    experts, d_model = weight.shape
+    fields = ("weights", "indices", "logits", "load_balancing_loss", "z_loss")
+    makers = {
+        "weights": "top_k_gates",
+        "indices": "top_k_gates",
+        fields[3]: "load_balancing_loss",
+        "z_loss": "router_z_loss",
+    }
+    failed, given = {}, {}
+
+    def any_experts(logits, *args, **kwargs):
+        count = logits[..., 0].numel()
+        indices = (torch.arange(count)[:, None] + torch.arange(top_k)) % experts
+        indices = indices.reshape(*logits.shape[:-1], top_k)
+        return torch.full(indices.shape, torch.nan, dtype=logits.dtype), indices, logits.softmax(-1)
+
+    def guarded(name, function, stand_in):
+        def call(*args, **kwargs):
+            try:
+                return function(*args, **kwargs)
+            except Exception as error:
+                failed[name] = error
+                return stand_in(*args, **kwargs)
+
+        return call
+
+    def parts_of(out):
+        """(name, value) of everything that a result holds."""
+        if isinstance(out, (torch.Tensor, float)):
+            return [("", out)]
+        if hasattr(out, "_asdict"):
+            out = out._asdict()
+        elif not isinstance(out, (dict, tuple, list)):
+            out = getattr(out, "__dict__", {})
+        pairs = out.items() if isinstance(out, dict) else (("", part) for part in out)
+        return [(f"{key}{name}", part) for key, value in pairs if value is not out for name, part in parts_of(value)]
+
+    def read(out):
+        """The five fields: by their names, or else by what they look like."""
+        found = {name: out.get(name) if isinstance(out, dict) else getattr(out, name, None) for name in fields}
+        if None not in found.values():
+            return found
+        used = [id(value) for value in found.values() if value is not None]
+        for name, part in parts_of(out):
+            if id(part) in used or (isinstance(part, torch.Tensor) and "prob" in name.lower()):
+                continue
+            scalar = isinstance(part, float) or (part.numel() == 1 and part.dim() < 2)
+            if scalar:
+                order = fields[:2:-1] if "z" in name.lower() else fields[3:]
+            elif not part.is_floating_point():
+                order = ["indices"]
+            elif top_k == experts and bool((part < 0).any()):
+                order = ["logits", "weights"]
+            else:
+                order = ["weights"] * (part.shape[-1] == top_k) + ["logits"] * (part.shape[-1] == experts)
+            free = next((field for field in order if found[field] is None), None)
+            if free:
+                found[free] = part
+        return found
+
+    def backward(value, factor, x, gate):
+        x.grad = gate.grad = None
+        if value is None or not value.requires_grad or value.numel() != factor.numel():
+            return [None, None]
+        try:
+            (value * factor.reshape(value.shape)).sum().backward(retain_graph=True)
+        except RuntimeError as error:
+            raise NoBackward from error
+        return [None if t.grad is None else t.grad.clone() for t in (x, gate)]
+
+    for name, stand_in in (
+        ("top_k_gates", any_experts),
+        ("load_balancing_loss", lambda *args, **kwargs: None),
+        ("router_z_loss", lambda *args, **kwargs: None),
+    ):
+        if callable(vars(student).get(name)):
+            given[name] = vars(student)[name]
+            vars(student)[name] = guarded(name, given[name], stand_in)
+    try:
+        router = student.TopKRouter(d_model, experts, top_k, **options)
+        gate = getattr(getattr(router, "gate", None), "weight", None)
+        parameters = list(router.named_parameters())
+        if not isinstance(gate, torch.Tensor) or sorted(gate.shape) != sorted(weight.shape):
+            gates = [p for _, p in parameters if p.dim() == 2 and sorted(p.shape) == sorted(weight.shape)]
+            if len(gates) != 1:
+                raise NoGate
+            gate = gates[0]
+        gate.data = (weight if gate.shape == weight.shape else weight.mT).clone()
+        for _, parameter in parameters:
+            if parameter is not gate and parameter.shape == weight.shape[:1]:  # a bias that should not be there
+                parameter.data = torch.zeros_like(parameter)
+        if convert:
+            router = router.to(getattr(torch, convert))
+        answers = []
+        for x in xs:
+            if strided:
+                x = torch.stack((x, x), dim=-1)[..., 0]
+            if slopes:
+                x = x.clone().requires_grad_()
+            found = read(router(x))
+            for field in need:
+                if makers.get(field) in failed:
+                    raise failed[makers[field]]
+            for field in fields[3:]:
+                if isinstance(found[field], (int, float)):
+                    found[field] = torch.tensor(float(found[field]), dtype=torch.float64)
+            gradients = [backward(found[field], factor, x, gate) for field, factor in slopes.items()]
+            said = [part.detach() if isinstance(part, torch.Tensor) else None for part in found.values()]
+            answers.append((*said, x.detach(), gradients))
+        return answers
+    finally:
+        vars(student).update(given)
 
 
-def drive_router_gradients(student, weight, top_k, options, x, field, factor):
-    """A field, the experts chosen, and the gradients, or None, of x and of gate.weight: of the field times ``factor``."""
-    import torch
+def drive_construction(student, d_model, num_experts, top_k):
+    """Whether TopKRouter refuses its arguments with a ValueError: "taken", "refused", or "failed" with another exception."""
+    try:
+        student.TopKRouter(d_model, num_experts, top_k)
+    except ValueError:
+        return "refused"
+    except Exception:
+        return "failed"
+    return "taken"
 
-    router = student.TopKRouter(weight.shape[1], weight.shape[0], top_k, **options)
-    router.gate.weight.data = weight.clone()
-    for name, parameter in router.named_parameters():
-        if name.endswith("bias"):
-            parameter.data = torch.zeros_like(parameter)
-    x, parameter = x.clone().requires_grad_(), router.gate.weight
-    out = router(x)
-    value = getattr(out, field)
-    total = (value * factor).sum()
-    if total.requires_grad:
-        total.backward()
-    return value.detach(), out.indices.detach(), [x.grad, parameter.grad]
+
+def drive_names(student, d_model, num_experts, top_k, x):
+    """The names in `RouterOutput` that what forward returns has."""
+    out = student.TopKRouter(d_model, num_experts, top_k)(x)
+    return [name for name in ("weights", "indices", "logits", "load_balancing_loss", "z_loss") if hasattr(out, name)]
 
 
 def drive_parameters(student, d_model, num_experts, top_k):
@@ -166,15 +272,19 @@ def drive_parameters(student, d_model, num_experts, top_k):
     return found, list(router.state_dict())
 
 
-def drive_dispatch(student, jobs, matrices, offsets, crowd, lift):
+def drive_dispatch(student, jobs, matrices, offsets, crowd, lift, strided=False):
     """For each (x, weights, indices): the result, the calls of experts, and the arguments as they are then.
 
     Expert e is z -> z @ matrices[e] + offsets[e], plus the sum of ``lift`` + z over all rows, @ crowd[e]. A call is noted
     as [e, shape, dtype].
     """
+    import torch
+
     answers = []
     for job in jobs:
         calls = []
+        if strided:
+            job = [torch.stack((tensor, tensor), dim=-1)[..., 0] for tensor in job]
 
         def expert(e, calls=calls):
             def compute(z):
@@ -230,16 +340,40 @@ def drive_dispatch_counting(student, jobs, matrices):
     return counts
 
 
-def drive_dispatch_gradients(student, x, weights, indices, matrices, factor):
-    """The result, and the gradients of x, weights and the experts, or None: of the result times ``factor``."""
-    inputs = [tensor.clone().requires_grad_() for tensor in (x, weights, matrices)]
-    x, weights, matrices = inputs
-    experts = [lambda z, e=e: (z @ matrices[e]).tanh() for e in range(len(matrices))]
-    out = student.dispatch(x, weights, indices.clone(), experts)
-    total = (out * factor).sum()
-    if total.requires_grad:
-        total.backward()
+def drive_dispatch_gradients(student, x, weights, indices, first, second, factor):
+    """The result, and the gradients of x, weights and the experts, or None: of the result times ``factor``.
+
+    Expert e is z -> tanh(z @ first[e]), and then @ second[e] where there is a second.
+    """
+
+    class NoBackward(Exception):
+        pass
+
+    x, weights, first = inputs = [tensor.clone().requires_grad_() for tensor in (x, weights, first)]
+
+    def expert(e):
+        if second is None:
+            return lambda z: (z @ first[e]).tanh()
+        return lambda z: (z @ first[e]).tanh() @ second[e]
+
+    out = student.dispatch(x, weights, indices.clone(), [expert(e) for e in range(len(first))])
+    if out.requires_grad:
+        try:
+            (out * factor.reshape(out.shape)).sum().backward()
+        except RuntimeError as error:
+            raise NoBackward from error
     return out.detach(), [tensor.grad for tensor in inputs]
+
+
+def drive_no_such_expert(student, x, weights, indices, count):
+    """Whether dispatch refuses indices with a ValueError: "taken", "refused", or "failed" with another exception."""
+    try:
+        student.dispatch(x, weights, indices, [lambda z: z + 1] * count)
+    except ValueError:
+        return "refused"
+    except Exception:
+        return "failed"
+    return "taken"
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -247,32 +381,41 @@ def drive_dispatch_gradients(student, x, weights, indices, matrices, factor):
 
 
 MOST = 10_000  # numbers in a tensor, whatever its shape: what is asked for has some hundreds
-SAID = (some_tensor(MOST),) * 6
+FIELDS = ("weights", "indices", "logits", "load_balancing_loss", "z_loss")
+ONE, Z = FIELDS[3:]
 
 
 class Said(NamedTuple):
-    """What a router says of some tokens, and the tokens afterwards."""
+    """What a router says of some tokens, the tokens afterwards, and the gradients asked for."""
 
-    weights: Tensor
-    indices: Tensor
-    logits: Tensor
-    balance: Tensor
-    z: Tensor
+    weights: Tensor | None
+    indices: Tensor | None
+    logits: Tensor | None
+    balance: Tensor | None
+    z: Tensor | None
     x: Tensor
+    gradients: list
 
     def chosen(self, logits: Tensor, k: int) -> Tensor:
         """The experts that the solution has chosen, or the right ones where it does not name k different ones."""
-        shape = (*logits.shape[:-1], k)
-        known = self.indices.shape == shape and bool(((self.indices >= 0) & (self.indices < logits.shape[-1])).all())
-        known = known and bool((self.indices.long().sort(-1).values.diff(dim=-1) > 0).all())
-        return self.indices.long() if known else logits.topk(k, -1).indices
+        shape, indices = (*logits.shape[:-1], k), self.indices
+        known = indices is not None and indices.numel() == logits[..., :k].numel() and bool(indices.isfinite().all())
+        known = known and bool(((indices >= 0) & (indices < logits.shape[-1])).all())
+        if known:
+            indices = indices.reshape(shape).long()
+            known = bool((indices.sort(-1).values.diff(dim=-1) > 0).all())
+        return indices if known else logits.topk(k, -1).indices
+
+    def lost(self) -> list[str]:
+        """The fields that are not there."""
+        return [name for name, part in zip(FIELDS, self[:5], strict=True) if part is None]
 
 
-def route(student, k: int, *logits: Tensor, problem: str = "", **options: Any) -> list[Said]:
+def route(student, k: int, *logits: Tensor, need: Iterable[str], problem: str = "", **options: Any) -> list[Said]:
     """What is said of tokens with these logits."""
     scales = mirrored(logits[0].shape[-1])
     xs = [(one / scales).flip(-1) for one in logits]
-    return said_of(student, torch.diag(scales).flip(-1), k, xs, problem=problem, **options)
+    return said_of(student, torch.diag(scales).flip(-1), k, xs, need=need, problem=problem, **options)
 
 
 def mirrored(experts: int) -> Tensor:
@@ -282,12 +425,48 @@ def mirrored(experts: int) -> Tensor:
 
 
 def said_of(
-    student, weight: Tensor, k: int, xs: list[Tensor], convert: str = "", *, problem: str = "", **options: Any
+    student,
+    weight: Tensor,
+    k: int,
+    xs: list[Tensor],
+    convert: str = "",
+    *,
+    need: Iterable[str],
+    slopes: dict[str, Tensor] | None = None,
+    strided: bool = False,
+    problem: str = "",
+    **options: Any,
 ) -> list[Said]:
-    """What a router with this gate.weight says of each x."""
-    form = list_of(SAID, len(xs))
-    answers = asked(student, form, drive_router, weight, k, options, [x.clone() for x in xs], convert, problem=problem)
-    return [Said(*answer) for answer in answers]
+    """What a router with this gate.weight says of each x; the fields in ``need`` are there."""
+    slopes, some = slopes or {}, either(type(None), some_tensor(MOST))
+    of_weight = [like(one, dtype=None, finite=False) for one in (weight, weight.mT)]
+    pair = [either(type(None), like(xs[0], dtype=None, finite=False)), either(type(None), *of_weight)]
+    form = list_of(((some,) * 5 + (some_tensor(MOST), list_of(pair, len(slopes)))), len(xs))
+
+    def plain() -> None:
+        tokens = torch.ones(4, weight.shape[1]) + torch.arange(4)[:, None]
+        ask(student, anything, drive_router, weight.float(), min(2, len(weight)), {}, [tokens], "", need, {}, False)
+
+    rest = (weight, k, options, [x.clone() for x in xs], convert, list(need), slopes, strided)
+    answers = asked(student, form, drive_router, *rest, problem=problem, plain=plain)
+    said = [in_order(Said(*answer), x, weight, k) for answer, x in zip(answers, xs, strict=True)]
+    for one in said:
+        for field in need:
+            lost = f"what forward returns has no {field}, or None there: is a return missing?"
+            expect(field not in one.lost(), lost)
+    return said
+
+
+def in_order(said: Said, x: Tensor, weight: Tensor, k: int) -> Said:
+    """The same, with the losses exchanged where that makes both right: their order is judged by itself."""
+    if said.balance is None or said.z is None or said.balance.numel() != 1 or said.z.numel() != 1:
+        return said
+    logits = (x.double() @ weight.double().mT).reshape(-1, len(weight))
+    balance = balance_of(logits, said.chosen(logits, k), None).right.reshape(())
+    z = z_readings(logits)[0].reshape(())
+    one, other = said.balance.reshape(()), said.z.reshape(())
+    exchanged = near(one, z) and near(other, balance) and not near(one, balance)
+    return said._replace(balance=said.z, z=said.balance, gradients=said.gradients[::-1]) if exchanged else said
 
 
 def known(answer: Tensor, readings: Iterable[Tensor]) -> bool:
@@ -300,37 +479,67 @@ def fits_gradient(gradient: Tensor, expected: Tensor) -> bool:
     return close(gradient, expected, 2e-3 * float(expected.abs().max()), 0.02)
 
 
+class Learning(NamedTuple):
+    """A field of what a router says, as [tokens, ...], its gradients, and what both are compared with."""
+
+    value: Tensor
+    indices: Tensor  # that the solution has chosen
+    of_x: Tensor | None
+    of_weight: Tensor | None
+    inputs: list[Tensor]  # x and gate.weight in float64, with gradients
+    logits: Tensor  # of them, as [tokens, experts]
+    factor: Tensor
+
+    def fits(self, reading: Tensor) -> bool:
+        """Whether the gradients are those of a reading of the value."""
+        total = (reading * self.factor).sum()
+        if not total.requires_grad or self.of_x is None or self.of_weight is None:
+            return False
+        for_x, for_weight = torch.autograd.grad(total, self.inputs, retain_graph=True)
+        either_way = (
+            for_weight,
+            for_weight.mT,
+        )  # the weight is symmetric: a gate the other way round is judged by itself
+        return fits_gradient(self.of_x, for_x) and any(fits_gradient(self.of_weight, one) for one in either_way)
+
+
+def learning(student, rng, field: str, k: int, *front: int, problem: str = "", **options: Any) -> Learning:
+    """A field for tokens in these dimensions, and its gradients."""
+    weight = 0.1 * normal(rng, 6, 6)
+    weight = torch.eye(6, dtype=torch.float64) + weight + weight.mT
+    logits = some_logits(rng, *front, 6).double()
+    if len(front) > 1:  # some experts get more tokens than others, and each text its own
+        logits[..., 6:, 3:] += 3 * normal(rng, *front[:-1], 1, 3)
+    x = torch.linalg.solve(weight, logits.reshape(-1, 6).mT).mT.reshape(logits.shape)  # so that the logits are these
+    x, weight = x.float(), weight.float()
+    gates = normal(rng, *front, k).float()
+    slopes = {field: gates} if field == "weights" else {ONE: torch.ones(()), Z: torch.ones(())}
+    (said,) = said_of(student, weight, k, [x], need=[field], slopes=slopes, problem=problem, **options)
+    inputs = [tensor.double().requires_grad_() for tensor in (x, weight)]
+    logits = (inputs[0] @ inputs[1].mT).reshape(-1, 6)
+    indices = said.chosen(logits.detach(), k)
+    if field == "weights":
+        expect(said.weights.numel() == indices.numel(), "weights must have the shape (..., k), as indices")
+        value, factor, gradients = said.weights.reshape(-1, k), gates.reshape(-1, k), said.gradients[0]
+    else:
+        value, gradients = (said.balance, said.gradients[0]) if field == ONE else (said.z, said.gradients[1])
+        value, factor = one_number(value, field), torch.ones(())
+    return Learning(value, indices, *gradients, inputs, logits, factor)
+
+
 def judge_router_gradients(student, rng, field: str, k: int, missing: str, wrong: str, **options: Any) -> None:
     """The gradients of a field, for x and for gate.weight: those of the definition, or of what the value is known for."""
-    weight = 0.1 * normal(rng, 6, 6)
-    weight = torch.eye(6, dtype=torch.float64) + weight + weight.mT  # a gate the wrong way round is judged elsewhere
-    x = torch.linalg.solve(weight, some_logits(rng, 7, 6).double().mT).mT  # so that the logits are these
-    factor = normal(rng, 7, k).float() if field == "weights" else torch.ones(())
-    x, weight = x.float(), weight.float()
-    form = [
-        some_tensor(MOST),
-        some_tensor(MOST),
-        [either(type(None), like(t, dtype=None, finite=False)) for t in (x, weight)],
-    ]
-    answer = asked(student, form, drive_router_gradients, weight, k, options, x, field, factor)
-    value, indices, (of_x, of_weight) = answer
-    inputs = [tensor.double().requires_grad_() for tensor in (x, weight)]
-    logits = inputs[0] @ inputs[1].mT
-    indices = Said(value, indices, value, value, value, x).chosen(logits.detach(), k)
-    readings = field_readings(field, logits, indices, options.get("renormalize", True))
-    value = value if field == "weights" else one_number(value, field)
-    expect(of_x is not None and of_weight is not None, missing)
-    expect(bool((of_x != 0).any()) and bool((of_weight != 0).any()), missing)
-    known_for = [reading for reading in readings if near(value, reading.detach())]
+    one = learning(student, rng, field, k, 7, **options)
+    readings = field_readings(field, one.logits, one.indices, options.get("renormalize", True))
+    for gradient in (one.of_x, one.of_weight):
+        expect(gradient is not None and bool((gradient != 0).any()), missing)
+    known_for = [reading for reading in readings if near(one.value, reading.detach())]
     expect(len(known_for) > 0, f"its gradient is judged where the value of {field} is right, or wrong in a usual way")
-    fitting = False
-    for total in ((reading * factor).sum() for reading in known_for):  # two, when they agree by chance
-        if total.requires_grad and not fitting:
-            for_x, for_weight = torch.autograd.grad(total, inputs, retain_graph=True)
-            fitting = fits_gradient(of_x, for_x) and any(
-                fits_gradient(of_weight, one) for one in (for_weight, for_weight.mT)
-            )
-    expect(fitting, wrong)
+    expect(any(one.fits(reading) for reading in known_for), wrong)
+
+
+WHY = "the checks above say why, where one of them fails"
+FRONT = "the router fails for x of the shape (batch, seq, d_model)"
 
 
 def field_readings(field: str, logits: Tensor, indices: Tensor, renormalize: bool) -> list[Tensor]:
@@ -360,19 +569,21 @@ def follows(indices: Tensor, logits: Tensor) -> bool:
 def expect_a_choice(student, rng) -> None:
     """Fail for what does not choose at all, before a side of the choice is judged."""
     logits = some_logits(rng, 24, 12)
-    (said,) = route(student, 2, logits)
+    (said,) = route(student, 2, logits, need=("indices", "weights"))
     expect(said.indices.shape == (24, 2), "indices must have the shape (..., k)")
     expect(said.indices.unique(dim=0).shape[0] > 1, "the choice of experts does not depend on the token")
     expect(bool((said.weights != 0).any()), "all gates are 0")
     expect(follows(said.indices, logits), "the choice of experts does not follow the logits")
 
 
-@check("gates", points=5, title="the k most probable experts, in descending order", seconds=5)
+@check("gates", points=2, title="the k most probable experts, in descending order", seconds=5)
 def most_probable_first(student, rng):
     for k, experts in ((2, 5), (3, 6), (1, 4)):
         logits = some_logits(rng, 9, experts)
-        (said,) = route(student, k, logits)
+        (said,) = route(student, k, logits, need=["indices"])
         indices, order = said.indices, logits.argsort(-1)
+        squeezed = k == 1 and indices.shape == (9,)  # judged with one expert, and all of them
+        indices = indices.reshape(9, 1) if squeezed else indices
         expect(indices.shape == (9, k), "indices must have the shape (..., k)")
         expect(indices.dtype == torch.int64, "indices must be int64: they are numbers of experts, and have no gradient")
         expect(not torch.equal(indices, order[:, :k]), "the least probable experts are chosen")
@@ -419,11 +630,11 @@ def wrong_gates(logits: Tensor, indices: Tensor) -> list[tuple[Tensor, str]]:
     ]
 
 
-@check("gates", points=5, title="renormalised gates add up to 1", seconds=5)
+@check("gates", points=1, title="renormalised gates add up to 1", seconds=5)
 def renormalised_gates(student, rng):
-    for k, options in ((2, {}), (3, {"renormalize": True})):
+    for k in (2, 3):
         logits = some_logits(rng, 9, 6)
-        (said,) = route(student, k, logits, **options)
+        (said,) = route(student, k, logits, need=["weights"])
         indices = said.chosen(logits, k)
         p = gates_of(logits, indices)
         expect(said.weights.shape == p.shape, "weights must have the shape (..., k), as indices")
@@ -432,13 +643,15 @@ def renormalised_gates(student, rng):
         judge(said.weights, p / p.sum(-1, keepdim=True), "the gates are not p_e / sum of the chosen p_j", wrong)
 
 
-@check("gates", points=4, title="without renormalize: probabilities among all experts", seconds=5)
+@check("gates", points=1, title="without renormalize: probabilities among all experts", seconds=5)
 def gates_among_all(student, rng):
     for k in (1, 2, 3):
         logits = some_logits(rng, 9, 6)
-        (said,) = route(student, k, logits, renormalize=False)
+        (said,) = route(student, k, logits, need=["weights"], renormalize=False)
         indices = said.chosen(logits, k)
         p = gates_of(logits, indices)
+        if k == 1 and said.weights.shape == (9,):  # judged with one expert, and all of them
+            said = said._replace(weights=said.weights.reshape(9, 1))
         expect(said.weights.shape == p.shape, "weights must have the shape (..., k), as indices")
         message = (
             "with renormalize=False the gates still add up to 1: softmax comes before top-k, over all experts, and nothing "
@@ -448,11 +661,14 @@ def gates_among_all(student, rng):
         judge(said.weights, p, "with renormalize=False the gates are not the probabilities among all experts", wrong)
 
 
-@check("gates", points=3, title="one expert, and all of them", seconds=5)
+@check("gates", points=1, title="one expert, and all of them", seconds=5)
 def one_and_all(student, rng):
     for k, what in ((1, "top_k = 1"), (5, "top_k = num_experts")):
         logits = some_logits(rng, 7, 5)
-        (said,) = route(student, k, logits, problem=f"{what} fails: 1 <= top_k <= num_experts, both included")
+        both = ("weights", "indices")
+        (said,) = route(
+            student, k, logits, need=both, problem=f"{what} fails: 1 <= top_k <= num_experts, both included"
+        )
         message = f"{what}: weights and indices must have the shape (..., k), with a last dimension for k = 1 too"
         expect(said.weights.shape == (7, k) and said.indices.shape == (7, k), message)
         expect(bool((said.weights != 0).all()), f"{what}: a gate is 0")
@@ -465,7 +681,7 @@ def one_and_all(student, rng):
     expect_a_choice(student, rng)
 
 
-@check("gates", points=4, title="a token's experts are different ones", seconds=5)
+@check("gates", points=1, title="a token's experts are different ones", seconds=5)
 def different_experts(student, rng):
     expect_a_choice(student, rng)
     tied = torch.cat((torch.zeros(4, 6), some_logits(rng, 6, 6)))
@@ -474,7 +690,8 @@ def different_experts(student, rng):
     tied[3, rng.sample(range(6), 5)] = 2.0
     alone = some_logits(rng, 6, 6) - 400 + 600 * torch.eye(6)  # all other probabilities are 0 in float32
     for logits, when in ((tied, "logits are equal"), (alone, "all other probabilities are 0")):
-        (said,) = route(student, 3, logits, renormalize=False, problem=f"the router fails when {when}")
+        problem = f"the router fails when {when}"
+        (said,) = route(student, 3, logits, need=("indices", "weights"), renormalize=False, problem=problem)
         shape = said.indices.shape
         expect(shape == (len(logits), 3), f"more or fewer than k experts are chosen when {when}: exactly k")
         distinct = all(len(set(row)) == 3 for row in said.indices.tolist())
@@ -482,7 +699,7 @@ def different_experts(student, rng):
         expect(bool(said.weights.isfinite().all()), f"the gates are not numbers when {when}")
 
 
-@check("gates", points=4, title="gradients flow through the gates, and only there", seconds=10)
+@check("gates", points=1, title="gradients flow through the gates, and only there", seconds=10)
 def gates_have_gradients(student, rng):
     missing = "no gradient flows through the gates: is there a detach, .data or no_grad on their way?"
     through = (
@@ -491,7 +708,22 @@ def gates_have_gradients(student, rng):
     )
     divided = "the gradient is not that of a renormalised gate: is the sum that it is divided by detached?"
     judge_router_gradients(student, rng, "weights", 2, missing, through, renormalize=False)
-    judge_router_gradients(student, rng, "weights", 2, missing, divided, renormalize=True)
+    judge_router_gradients(student, rng, "weights", 2, missing, divided)
+
+
+@check("gates", points=18, title="together: experts, gates and gradients of ordinary tokens", seconds=10)
+def gates_together(student, rng):
+    """In whatever order a token's experts are named: that is judged above."""
+    for k, options in ((2, {}), (2, {"renormalize": False}), (1, {"renormalize": False})):
+        one = learning(student, rng, "weights", k, 2, 6, problem=FRONT, **options)
+        logits = one.logits.detach()
+        chosen = torch.equal(one.indices.sort(-1).values, logits.topk(k, -1).indices.sort(-1).values)
+        expect(chosen, f"together the router does not work yet: it chooses other experts than it should; {WHY}")
+        right = field_readings("weights", one.logits, one.indices, options.get("renormalize", True))[0]
+        default = "" if options else ", with renormalize"
+        gates = f"together the router does not work yet: its gates are not those of its experts{default}; {WHY}"
+        expect(near(one.value, right.detach()), gates)
+        expect(one.fits(right), f"together the router cannot learn yet: the gradients of its gates are wrong; {WHY}")
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -526,7 +758,7 @@ class Readings(NamedTuple):
         return [value for value in readings if not known(value.detach(), counts)]
 
 
-def balance_of(logits: Tensor, indices: Tensor, weights: Tensor) -> Readings:
+def balance_of(logits: Tensor, indices: Tensor, weights: Tensor | None) -> Readings:
     """For logits (tokens, experts), the experts chosen and the gates given to them."""
     n, experts = logits.shape
     k = indices.shape[-1]
@@ -537,7 +769,7 @@ def balance_of(logits: Tensor, indices: Tensor, weights: Tensor) -> Readings:
         """Mean gate of each expert, 0 where it was not chosen."""
         return torch.zeros_like(p).scatter(-1, indices, gates.double()).mean(0)
 
-    own = scattered(weights) if weights.shape == indices.shape else torch.zeros_like(f)
+    own = scattered(weights) if weights is not None and weights.shape == indices.shape else torch.zeros_like(f)
     chosen = scattered(p.gather(-1, indices))
     gates = "gates stand where the fractions belong: f_e counts assignments, however large their gates are"
     right = experts * (f * wanted).sum()
@@ -570,11 +802,11 @@ def balance_of(logits: Tensor, indices: Tensor, weights: Tensor) -> Readings:
 def loss_and_readings(student, rng, k: int, experts: int, n: int = 17, **options: Any) -> tuple[Tensor, Readings]:
     logits = some_logits(rng, n, experts)
     logits[experts:] += 1.5 * normal(rng, experts).float()  # some experts get more than others
-    (said,) = route(student, k, logits, **options)
+    (said,) = route(student, k, logits, need=[ONE], **options)
     return one_number(said.balance, ONE), balance_of(logits, said.chosen(logits, k), said.weights)
 
 
-@check("balance", points=5, title="num_experts times fractions times mean probabilities", seconds=5)
+@check("balance", points=1.5, title="num_experts times fractions times mean probabilities", seconds=5)
 def fractions_times_probabilities(student, rng):
     for experts in (5, 8):
         loss, readings = loss_and_readings(student, rng, 1, experts, renormalize=False)
@@ -582,7 +814,7 @@ def fractions_times_probabilities(student, rng):
         judge(loss, readings.right, otherwise, [(readings.bare, FACTOR), *readings.wrong])
 
 
-@check("balance", points=4, title="fractions of all k * tokens assignments", seconds=5)
+@check("balance", points=1.5, title="fractions of all k * tokens assignments", seconds=5)
 def fractions_of_assignments(student, rng):
     for k in (2, 3):
         loss, readings = loss_and_readings(student, rng, k, 6)
@@ -592,7 +824,7 @@ def fractions_of_assignments(student, rng):
         judge(loss, readings.right, otherwise, readings.wrong)
 
 
-@check("balance", points=5, title="its gradient is that of the probabilities", seconds=10)
+@check("balance", points=1, title="its gradient is that of the probabilities", seconds=10)
 def balance_has_a_gradient(student, rng):
     missing = "no gradient flows from the load-balancing loss: the probabilities P_e must not be detached"
     wrong = (
@@ -608,16 +840,16 @@ def expect_a_loss(losses: list[Tensor]) -> None:
     expect(all(not near(losses[0], loss, 1e-6) for loss in losses[1:]), "the loss does not depend on the tokens")
 
 
-@check("balance", points=3, title="experts without tokens count", seconds=5)
+@check("balance", points=1, title="experts without tokens count", seconds=5)
 def idle_experts_count(student, rng):
     first, last = (some_logits(rng, 9, 6) for _ in range(2))
     for logits, idle in ((first, [0, 2]), (last, [3, 5])):
         logits[:, idle] = logits.amin(-1, keepdim=True) - torch.tensor([0.5, 1.0])
     problem = "the load-balancing loss fails when an expert gets no token: count with as many places as experts"
-    (said,) = route(student, 2, first, problem=problem)  # alone, so that a failure is that of this one
-    (other,) = route(student, 2, last, problem=problem)
+    (said,) = route(student, 2, first, need=[ONE], problem=problem)  # alone, so that a failure is that of this one
+    (other,) = route(student, 2, last, need=[ONE], problem=problem)
     turned = torch.arange(5, -1, -1)
-    (numbered,) = route(student, 2, last[:, turned], problem=problem)
+    (numbered,) = route(student, 2, last[:, turned], need=[ONE], problem=problem)
     losses = [one_number(one.balance, ONE) for one in (said, other, numbered)]
     expect_a_loss(losses[:2])
     message = "the loss depends on the numbers of the experts: when the last ones get no token they still count"
@@ -629,12 +861,12 @@ def idle_experts_count(student, rng):
     expect(known(losses[0], readings.all), NO_BALANCE)
 
 
-@check("balance", points=3, title="one number for all tokens, in whatever dimensions", seconds=5)
+@check("balance", points=1, title="one number for all tokens, in whatever dimensions", seconds=5)
 def balance_over_all_tokens(student, rng):
     logits = some_logits(rng, 3, 9, 5)
     logits[:, 5:] += 2 * normal(rng, 3, 1, 5).float()  # each text has favourites of its own
     problem = "the load-balancing loss fails for x of the shape (batch, seq, d_model)"
-    whole, flat, part = route(student, 2, logits, logits.flatten(0, 1), logits[0], problem=problem)
+    whole, flat, part = route(student, 2, logits, logits.flatten(0, 1), logits[0], need=[ONE], problem=problem)
     message = "the load-balancing loss must be one number of shape () for all tokens, not one for each text"
     expect(whole.balance.shape == (), message)
     losses = [one_number(one.balance, ONE) for one in (whole, flat, part)]
@@ -643,6 +875,17 @@ def balance_over_all_tokens(student, rng):
     expect(near(losses[0], losses[1]), message)
     tokens = logits.flatten(0, 1)
     expect(known(losses[1], balance_of(tokens, flat.chosen(tokens, 2), flat.weights).all), NO_BALANCE)
+
+
+@check("balance", points=14, title="together: the loss of ordinary tokens and its gradient", seconds=10)
+def balance_together(student, rng):
+    """With k = 2 the loss may be twice as large, as where fractions are those of tokens: that is judged above."""
+    one = learning(student, rng, ONE, 2, 2, 9, problem=FRONT)
+    right = balance_of(one.logits, one.indices, None).right
+    factor = next((f for f in (1, 2) if near(one.value, f * right.detach())), 0)
+    message = f"together the load-balancing loss is not num_experts * sum of f_e P_e for x (batch, seq, d_model); {WHY}"
+    expect(factor > 0, message)
+    expect(one.fits(factor * right), f"together the load-balancing loss cannot teach yet: its gradient is wrong; {WHY}")
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -676,20 +919,20 @@ def z_readings(logits: Tensor) -> tuple[Tensor, list[tuple[Tensor, str]]]:
     ]
 
 
-@check("z_loss", points=4, title="the mean of logsumexp squared", seconds=5)
+@check("z_loss", points=1, title="the mean of logsumexp squared", seconds=5)
 def mean_of_squares(student, rng):
     for experts in (5, 8):
         logits = some_logits(rng, 9, experts) + 2 * normal(rng, 9, 1).float()
-        (said,) = route(student, 2, logits)
+        (said,) = route(student, 2, logits, need=[Z])
         right, wrong = z_readings(logits)
         judge(one_number(said.z, "z_loss"), right, "the z-loss is not the mean over tokens of logsumexp squared", wrong)
 
 
-@check("z_loss", points=2, title="over the experts, in whatever dimensions", seconds=5)
+@check("z_loss", points=1, title="over the experts, in whatever dimensions", seconds=5)
 def z_over_experts(student, rng):
     logits = some_logits(rng, 3, 6, 5) + 2 * normal(rng, 3, 6, 1).float()
     problem = "the z-loss fails for x of the shape (batch, seq, d_model)"
-    whole, flat, part = route(student, 2, logits, logits.flatten(0, 1), logits[0], problem=problem)
+    whole, flat, part = route(student, 2, logits, logits.flatten(0, 1), logits[0], need=[Z], problem=problem)
     expect(whole.z.shape == (), "the z-loss must be one number of shape () for all tokens, not one for each text")
     losses = [one_number(one.z, "z_loss") for one in (whole, flat, part)]
     expect(all(bool(loss.isfinite()) for loss in losses), "the z-loss is not a finite number")
@@ -703,12 +946,12 @@ def z_over_experts(student, rng):
     )
 
 
-@check("z_loss", points=2, title="logits of any size", seconds=5)
+@check("z_loss", points=1, title="logits of any size", seconds=5)
 def z_of_large_logits(student, rng):
     for shift in (300.0, -300.0):
         logits = some_logits(rng, 7, 5) + shift
-        (said,) = route(student, 2, logits)
-        loss = one_number(said.z, "z_loss")
+        (said,) = route(student, 2, logits, need=[Z])
+        loss = one_number(said.z, Z)
         message = "large logits overflow, or vanish, in exp: use a logsumexp that subtracts the greatest logit first"
         expect(bool(loss.isfinite()), message)
         right, wrong = z_readings(logits)
@@ -716,18 +959,29 @@ def z_of_large_logits(student, rng):
         expect(known(loss, readings), "the z-loss is not right for large logits: are they cut off?")
 
 
-@check("z_loss", points=2, title="its gradient", seconds=10)
+@check("z_loss", points=1, title="its gradient", seconds=10)
 def z_has_a_gradient(student, rng):
     missing = "no gradient flows from the z-loss: is there a detach, .data or no_grad?"
     wrong = "the gradient of the z-loss is not that of its value: is a part of it detached?"
-    judge_router_gradients(student, rng, "z_loss", 2, missing, wrong)
+    judge_router_gradients(student, rng, Z, 2, missing, wrong)
+
+
+@check("z_loss", points=6, title="together: the loss of ordinary tokens and its gradient", seconds=10)
+def z_together(student, rng):
+    one = learning(student, rng, Z, 2, 2, 6, problem=FRONT)
+    right = z_readings(one.logits)[0]
+    message = (
+        f"together the z-loss is not the mean of logsumexp squared for x of the shape (batch, seq, d_model); {WHY}"
+    )
+    expect(near(one.value, right.detach()), message)
+    expect(one.fits(right), f"together the z-loss cannot teach yet: its gradient is wrong; {WHY}")
 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Exercise 4: router
 
 
-@check("router", points=2, title="its one parameter", seconds=5)
+@check("router", points=1, title="its one parameter", seconds=5)
 def gate_weight(student, rng):
     d_model, experts = rng.sample(range(5, 12), 2)
     parameter = [str, list_of(int, least=0, most=8), bool]
@@ -741,32 +995,64 @@ def gate_weight(student, rng):
     expect(found[0][1] == [experts, d_model], "gate.weight must have the shape (num_experts, d_model)")
     expect(found[0][2], "gate.weight must be trained: requires_grad")
     expect(list(saved) == names, "state_dict must hold gate.weight and nothing else")
-    weight, x = normal(rng, experts, d_model).float(), normal(rng, 24, d_model).float()
-    (said,) = said_of(student, weight, 2, [x])
-    expect(said.indices.shape == (24, 2), "indices must have the shape (..., k)")
-    expect(follows(said.indices, x @ weight.mT), "the choice of experts does not follow from gate.weight")
+    expect_logits(student, rng)
 
 
-@check("router", points=3, title="logits of any tokens, a single one too", seconds=5)
+def expect_logits(student, rng) -> None:
+    """Fail for what has no use for its gate, before something else of the router is judged."""
+    weight, x = normal(rng, 7, 5).float(), normal(rng, 12, 5).float()
+    (said,) = said_of(student, weight, 2, [x], need=["logits"])
+    right, wrong = logits_readings(x, weight)
+    expect(
+        known(said.logits, [right, *(value for value, _ in wrong)]),
+        "the logits do not follow from the weight of the gate",
+    )
+
+
+@check("router", points=1, title="what forward returns", seconds=5)
+def names_of_output(student, rng):
+    """Elsewhere fields of other names are found by what they look like."""
+    x = normal(rng, 9, 4).float()
+    names = ask(student, list_of(str, least=0, most=5), drive_names, 4, 6, 2, x)
+    lost = [name for name in FIELDS if name not in names]
+    message = f"forward must return a RouterOutput, with the fields {', '.join(FIELDS)}: not there is {', '.join(lost)}"
+    expect(not lost, message)
+    weight = normal(rng, 6, 4).float()
+    answers = ask(student, anything, drive_router, weight, 2, {}, [x], "", [], {}, False)
+    (said,) = said_of(student, weight, 2, [x], need=FIELDS)
+    as_it_came = answers[0][3] if isinstance(answers, (list, tuple)) else None
+    expect(same(as_it_came, said.balance), "the two losses have each other's name")
+    expect_logits(student, rng)
+
+
+@check("router", points=1, title="logits of any tokens, a single one too", seconds=5)
 def logits_of_any_tokens(student, rng):
     weight, single = normal(rng, 6, 4).float(), normal(rng, 4).float()
     weight = weight[(weight @ single).argsort(descending=True)]
     message = "x (..., d_model) must give logits (..., num_experts), weights and indices (..., k)"
+    need = ("logits", "weights", "indices")
     for front in ((5,), (2, 3), (2, 1, 3), (1,), (1, 1), ()):
         alone = front in ((1,), (1, 1), ())
         x = single.reshape(*front, 4) if alone else normal(rng, *front, 4).float()
         one = ", for a single token too" if alone else ", whatever stands in front"
-        (said,) = said_of(student, weight, 2, [x], problem=f"the router fails: {message}{one}")
+        (said,) = said_of(student, weight, 2, [x], need=need, problem=f"the router fails: {message}{one}")
         expect(same(said.x, x), "x is changed: work on a copy")
-        right = x.double() @ weight.double().T
         shapes = [said.logits.shape, said.weights.shape, said.indices.shape]
         expect(shapes == [(*front, 6), (*front, 2), (*front, 2)], message + one)
-        returned = "are returned as logits: return what the linear layer gives"
-        wrong = [
-            (right.softmax(-1), f"probabilities {returned}"),
-            (right.log_softmax(-1), f"their logarithms {returned}"),
-        ]
-        judge(said.logits, right, "the logits are not gate(x), x times the transpose of gate.weight", wrong)
+        readings, wrong = logits_readings(x, weight)
+        judge(said.logits, readings, "the logits are not gate(x), x times the transpose of gate.weight", wrong)
+    problem = "the router fails for x that is not contiguous, such as x.transpose(0, 1): use reshape in place of view"
+    (said,) = said_of(student, weight, 2, [normal(rng, 2, 3, 4).float()], need=need, strided=True, problem=problem)
+
+
+def logits_readings(x: Tensor, weight: Tensor) -> tuple[Tensor, list[tuple[Tensor, str]]]:
+    """The logits, and what is taken for them."""
+    right = x.double() @ weight.double().T
+    returned = "are returned as logits: return what the linear layer gives"
+    return right, [
+        (right.softmax(-1), f"probabilities {returned}"),
+        (right.log_softmax(-1), f"their logarithms {returned}"),
+    ]
 
 
 def weight_and_tokens(rng, experts: int, d_model: int) -> tuple[Tensor, Tensor]:
@@ -784,30 +1070,57 @@ def computed_in_float32(student, rng):
         large = torch.cat((x, 5_000 * weight[:1].sign()))  # the last token has a logit beyond float16
         problem = f"x in {name} fails: convert x and gate.weight to float32 before they are multiplied"
         for convert in (name, ""):
-            answers = said_of(student, weight.float(), 1, [x, large], convert, problem=problem)
+            wide = weight.float() if convert else weight.float() + 1e-3 * normal(rng, 8, 32).float()  # no short numbers
+            answers = said_of(student, wide, 1, [x, large], convert, need=["logits"], problem=problem)
             for given, said in zip((x, large), answers, strict=True):
-                short = [t.dtype for t in (said.logits, said.weights, said.balance, said.z)] != [torch.float32] * 4
+                floats = (said.logits, said.weights, said.balance, said.z)
+                short = [t.dtype for t in floats if t is not None and t.isfinite().any() and t.dtype != torch.float32]
                 expect(not short, "weights, logits and losses must be float32, also when x is shorter")
-                right = given.double() @ weight.double().T
+                right, wrong = logits_readings(given, wide)
                 expect(bool(said.logits.isfinite().all()), "logits overflow: compute them in float32, not in float16")
                 message = (
                     "logits are rounded before they are float32: convert x and gate.weight first, then multiply, for what has "
                     "been rounded cannot be made exact afterwards"
                 )
-                expect(near(said.logits, right, 1e-4), message)
+                expect(known(said.logits, [right, *(value for value, _ in wrong)]), message)
 
 
-@check("router", points=2, title="float64 for float64", seconds=5)
+@check("router", points=1, title="float64 for float64", seconds=5)
 def computed_in_float64(student, rng):
     weight, x = weight_and_tokens(rng, 8, 16)
     problem = "x in float64 fails: compute in float64 what comes in float64"
-    (said,) = said_of(student, weight, 2, [x], "float64", problem=problem)
-    right = x @ weight.T
-    expect(near(said.logits, right, 1e-3), "the logits are not gate(x), x times the transpose of gate.weight")
-    wide = [t.dtype for t in (said.logits, said.weights, said.balance, said.z)] == [torch.float64] * 4
+    (said,) = said_of(student, weight, 2, [x], "float64", need=["logits"], problem=problem)
+    right, wrong = logits_readings(x, weight)
+    readings = [right, *(value for value, _ in wrong)]  # the wrong ones are judged above
+    expect(any(close(said.logits, one, 1e-3) for one in readings), "the logits are not gate(x)")
+    floats = [t for t in (said.logits, said.weights, said.balance, said.z) if t is not None]
+    wide = all(t.dtype == torch.float64 for t in floats)
     expect(wide, "x in float64 must give weights, logits and losses in float64")
     message = "float64 comes back with the precision of float32: do not compute in float32 what comes in float64"
-    expect(near(said.logits, right, 1e-11), message)
+    expect(any(close(said.logits, one, 1e-11) for one in readings), message)
+
+
+@check("router", points=1, title="ValueError for a top_k that cannot be", seconds=5)
+def bounds_of_top_k(student, rng):
+    experts, what = rng.randrange(3, 7), either(str)
+    for k in (1, 2, experts):
+        expect(ask(student, what, drive_construction, 5, experts, k) == "taken", "TopKRouter cannot be made")
+    for k, name in ((experts + 1, "num_experts + 1"), (0, "0"), (-1, "-1")):
+        said = ask(student, what, drive_construction, 5, experts, k)
+        expect(
+            said != "taken", f"TopKRouter takes a top_k of {name}: raise a ValueError unless 1 <= top_k <= num_experts"
+        )
+        expect(said == "refused", f"TopKRouter refuses a top_k of {name} with another exception than ValueError")
+    expect_logits(student, rng)
+
+
+@check("router", points=2, title="together: logits of ordinary tokens", seconds=5)
+def router_together(student, rng):
+    weight, x = normal(rng, 6, 8).float(), normal(rng, 2, 5, 8).float()
+    (said,) = said_of(student, weight, 2, [x], need=["logits"], problem=FRONT)
+    right = (x.double() @ weight.double().T).reshape(-1, 6)
+    flat = said.logits.reshape(-1, 6) if said.logits.numel() == right.numel() else said.logits
+    expect(near(flat, right), f"together the router does not work yet: its logits are not x times gate.weight; {WHY}")
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -844,6 +1157,9 @@ def combined(x: Tensor, weights: Tensor, indices: Tensor, experts: Experts) -> T
     return torch.stack(rows)
 
 
+Job = tuple[Tensor, Tensor, Tensor]  # x, weights, indices
+
+
 class Done(NamedTuple):
     """What dispatch returned, the calls of experts (which, shape, dtype), and its arguments afterwards."""
 
@@ -865,12 +1181,20 @@ DONE = (
 )  # other results than tensors have their own message
 
 
-def carry(student, experts: Experts, *jobs: tuple[Tensor, Tensor, Tensor], problem: str = "") -> list[Done]:
+def carry(student, experts: Experts, *jobs: Job, strided: bool = False, problem: str = "") -> list[Done]:
     """The results for each (x, weights, indices), sure that experts were asked."""
+
+    def plain() -> None:
+        job = torch.ones(4, len(experts.offsets[0])), torch.ones(4, 2), torch.tensor([[0, 1], [1, 0]] * 2)
+        twins = experts.matrices[:1].expand(2, -1, -1).clone(), experts.offsets[:1].expand(2, -1).clone()
+        ask(student, anything, drive_dispatch, [job], *twins, None, 0.0)
+
     given = [tuple(tensor.clone() for tensor in job) for job in jobs]
-    answers = asked(student, list_of(DONE, len(jobs)), drive_dispatch, given, *experts, problem=problem)
+    form = list_of(DONE, len(jobs))
+    answers = asked(student, form, drive_dispatch, given, *experts, strided, problem=problem, plain=plain)
     done = [Done(*answer) for answer in answers]
     for one, (x, _, _) in zip(done, jobs, strict=True):
+        expect(one.out is not None, "dispatch returned None: is a return missing?")
         expect(isinstance(one.out, Tensor) and one.out.numel() <= MOST, SHAPE)
         expect(len(one.calls) > 0, "no expert is called")
         expect(bool(one.out.isfinite().any()), "the result is not a number anywhere")
@@ -907,6 +1231,11 @@ def expect_a_dispatch(student, rng) -> None:
     expect(resembles(done.out, right[:, 0]), message)
 
 
+def twins(experts: Experts, number: int) -> Experts:
+    """The first of some experts, many times over."""
+    return Experts(experts.matrices[:1].expand(number, -1, -1).clone(), experts.offsets[:1].expand(number, -1).clone())
+
+
 def alike(rng, n: int, d_model: int = 3) -> Tensor:
     """The same token n times, so that their order does not matter."""
     return normal(rng, 1, d_model).float().expand(n, d_model).clone()
@@ -922,10 +1251,10 @@ def mixed(rng, n: int, experts: int) -> Tensor:
             return numbers[:, None]
 
 
-@check("dispatch", points=4, title="every token gets its own result back", seconds=5)
+@check("dispatch", points=2, title="every token gets its own result back", seconds=5)
 def order_is_kept(student, rng):
-    experts, x, indices = some_experts(rng, 4), normal(rng, 11, 3).float(), mixed(rng, 11, 4)
-    weights = torch.ones(11, 1)
+    experts, x, indices = some_experts(rng, 4), normal(rng, 12, 3).float(), mixed(rng, 12, 4)
+    weights = torch.ones(12, 1)
     (done,) = carry(student, experts, (x, weights, indices))
     expect(done.out.shape == x.shape, SHAPE)
     right = combined(x, weights, indices, experts)
@@ -941,7 +1270,7 @@ def order_is_kept(student, rng):
     judge(done.out, right, "tokens do not get the result of their own expert", wrong)
 
 
-@check("dispatch", points=3, title="the results of a token's experts add up", seconds=5)
+@check("dispatch", points=2, title="the results of a token's experts add up", seconds=5)
 def results_add_up(student, rng):
     experts, x = some_experts(rng, 2), alike(rng, 6)
     pair = rng.sample(range(2), 2)
@@ -959,8 +1288,21 @@ def results_add_up(student, rng):
         judge(done.out, one + other, "the results of a token's experts are not added up", wrong)
     expect_a_dispatch(student, rng)
 
+    k, x = rng.choice((2, 3)), normal(rng, 8, 3).float()  # tokens of their own, and experts that are all the same
+    indices = (mixed(rng, 8, 4) + torch.arange(k)) % 4
+    jobs = [(x, torch.ones(8, n), indices[:, :n]) for n in (1, k)]
+    single, several = carry(student, twins(experts, 4), *jobs)
+    one, right = experts.of(x, 0), k * experts.of(x, 0)
+    if not near(single.out, one) or resembles(several.out, right) or not near(several.out.sum(0), right.sum(0)):
+        return  # the order of results, or a factor: judged by itself
+    message = (
+        "with k > 1 tokens get results of other tokens: of k * tokens assignments in a row, number a is of token a // k "
+        "where a token's stand together"
+    )
+    raise Fail(message)
 
-@check("dispatch", points=4, title="each result is multiplied with its own gate", seconds=5)
+
+@check("dispatch", points=2, title="each result is multiplied with its own gate", seconds=5)
 def gates_multiply_results(student, rng):
     experts, x = some_experts(rng, 1), alike(rng, 8)
     gate = rng.uniform(0.2, 0.6)
@@ -975,7 +1317,7 @@ def gates_multiply_results(student, rng):
     ]
     judge(done.out, gate * y, "a result is not multiplied with its gate", wrong)
 
-    same = Experts(experts.matrices.expand(4, 3, 3).clone(), experts.offsets.expand(4, 3).clone())
+    same = twins(experts, 4)
     indices, gates = mixed(rng, 8, 4), normal(rng, 8, 1).abs().float() + 0.2
     (done,) = carry(student, same, (x, gates, indices))
     right, order = gates.double() * same.of(x, 0), indices[:, 0].argsort(stable=True)
@@ -999,19 +1341,6 @@ def gates_multiply_results(student, rng):
     ]
     if not near(done.out.sum(0), right.sum(0)):  # else it is the order of results: judged above
         judge(done.out, right, "each result must have the gate of its own place", wrong)
-
-
-@check("dispatch", points=2, title="all of it together", seconds=5)
-def whole_dispatch(student, rng):
-    for k, n, number in ((2, 13, 5), (3, 9, 4)):
-        experts, x = some_experts(rng, number), normal(rng, n, 3).float()
-        rows = [[(e + i) % number for i in range(k)] for e in range(number)]  # so that every expert has tokens
-        rows += [rng.sample(range(number), k) for _ in range(n - number)]
-        indices = torch.tensor(rng.sample(rows, n))
-        weights = normal(rng, n, k).float()
-        (done,) = carry(student, experts, (x, weights, indices))
-        expect(done.out.shape == x.shape, SHAPE)
-        judge(done.out, combined(x, weights, indices, experts), "the result is not the sum of gate times expert")
 
 
 def spread(rng, n: int, number: int, k: int = 2) -> tuple[Tensor, Tensor, Tensor]:
@@ -1043,7 +1372,7 @@ def crowded(student, rng, lift: float) -> Crowd:
     return Crowd(done.out, *(of + (one[:, None] @ experts.crowd.double()[chosen])[:, 0] for one in sums))
 
 
-@check("dispatch", points=3, title="experts are called for many tokens at once", seconds=10)
+@check("dispatch", points=2, title="experts are called for many tokens at once", seconds=10)
 def calls_do_not_grow(student, rng):
     experts = some_experts(rng, 4)
     message = (
@@ -1059,7 +1388,7 @@ def calls_do_not_grow(student, rng):
     expect(once, "an expert is not called once with all of its tokens")
 
 
-@check("dispatch", points=2, title="no loop over tokens around them either", seconds=10)
+@check("dispatch", points=1, title="no loop over tokens around them either", seconds=10)
 def work_does_not_grow(student, rng):
     experts, jobs = some_experts(rng, 4), [spread(rng, n, 4) for n in (16, 128)]
     carry(student, experts, jobs[0])
@@ -1101,7 +1430,7 @@ def many_tokens(rng) -> tuple[Tensor, list[tuple[Tensor, Tensor, Tensor]]]:
     return normal(rng, number, 8, 8).float(), jobs
 
 
-@check("dispatch", points=3, title="an expert gets its own tokens only", seconds=5)
+@check("dispatch", points=1, title="an expert gets its own tokens only", seconds=5)
 def own_tokens_only(student, rng):
     (done,) = carry(student, some_experts(rng, 4), spread(rng, 12, 4, 3))
     rows = [sum(n for e, n in done.rows if e == expert) for expert in range(4)]
@@ -1119,7 +1448,7 @@ def own_tokens_only(student, rng):
     expect(just, "an expert is called with other rows than its own tokens")
 
 
-@check("dispatch", points=2, title="no token is dropped", seconds=5)
+@check("dispatch", points=0.5, title="no token is dropped", seconds=5)
 def nothing_is_dropped(student, rng):
     experts, x, e = some_experts(rng, 4), alike(rng, 40), rng.randrange(4)
     problem = "dispatch fails when all tokens want the same expert"
@@ -1132,7 +1461,7 @@ def nothing_is_dropped(student, rng):
     expect_a_dispatch(student, rng)
 
 
-@check("dispatch", points=3, title="experts with one token, and with none", seconds=5)
+@check("dispatch", points=0.5, title="experts with one token, and with none", seconds=5)
 def idle_experts(student, rng):
     experts, x = some_experts(rng, 5), alike(rng, 5)
     for indices in ([1, 1, 1, 1, 3], [0, 2, 2, 2, 2]):  # in the order of experts, so that an error of order is not seen
@@ -1142,10 +1471,13 @@ def idle_experts(student, rng):
         matrix = "an expert is not given a matrix (n, d_model): for a single token n is 1"
         expect(all(len(shape) == 2 and shape[1] == 3 for _, shape, _ in done.calls), matrix)
         expect(done.out.shape == x.shape, SHAPE)
-        judge(done.out, combined(*job, experts), "the result is wrong when an expert has a single token, or none")
+        kept = (done.out != 0).any(-1)  # one that is dropped where many want the same expert: judged above
+        kept |= torch.bincount(job[2][:, 0], minlength=5)[job[2][:, 0]] == 1
+        right = combined(*job, experts)
+        judge(done.out[kept], right[kept], "the result is wrong when an expert has a single token, or none")
 
 
-@check("dispatch", points=2, title="any dimensions in front, or none", seconds=5)
+@check("dispatch", points=0.5, title="any dimensions in front, or none", seconds=5)
 def any_dimensions(student, rng):
     experts = some_experts(rng, 4)
     x, weights, indices = spread(rng, 12, 4)
@@ -1156,6 +1488,11 @@ def any_dimensions(student, rng):
         (done,) = carry(student, experts, job, problem=problem)
         expect(done.out.shape == job[0].shape, SHAPE)
         expect(near(done.out.reshape(12, 3), flat.out), "the result depends on the dimensions in front of d_model")
+    problem = (
+        "dispatch fails for tensors that are not contiguous, such as x.transpose(0, 1): use reshape in place of view"
+    )
+    (done,) = carry(student, experts, (x, weights, indices), strided=True, problem=problem)
+    expect(near(done.out, flat.out), "the result of tensors that are not contiguous is another one")
     experts, pair = some_experts(rng, 2), torch.tensor(rng.sample(range(2), 2))
     problem = "dispatch fails for a single token"
     (row,) = carry(student, experts, (x[:1], weights[:1], pair[None]), problem=problem)
@@ -1166,7 +1503,7 @@ def any_dimensions(student, rng):
     expect_a_dispatch(student, rng)
 
 
-@check("dispatch", points=2, title="the dtype of x", seconds=5)
+@check("dispatch", points=0.5, title="the dtype of x", seconds=5)
 def dtype_of_x(student, rng):
     experts = some_experts(rng, 4)
     x, weights, indices = spread(rng, 12, 4)
@@ -1198,31 +1535,50 @@ def dispatched(x: Tensor, weights: Tensor, indices: Tensor, matrices: Tensor) ->
     return [*(of(one, ones) for one in gates), of(ones, weights), of(weights, weights)]
 
 
-@check("dispatch", points=3, title="gradients to tokens, gates and experts", seconds=10)
+def learned(student, *given: Tensor, second: Tensor | None, factor: Tensor, problem: str = "") -> tuple[Tensor, list]:
+    """The result for (x, weights, indices, first), and the gradients of all but the indices."""
+    x, weights, indices, first = given
+    gradients = [either(type(None), like(tensor, dtype=None, finite=False)) for tensor in (x, weights, first)]
+    form, call = [some_tensor(MOST), gradients], (x, weights, indices, first, second, factor)
+
+    def plain() -> None:
+        flat = (tensor.flatten(0, -2) for tensor in (x, weights, indices))
+        ask(student, anything, drive_dispatch_gradients, *flat, first, second, factor.reshape(-1, x.shape[-1]))
+
+    return asked(student, form, drive_dispatch_gradients, *call, problem=problem, plain=plain)
+
+
+@check("dispatch", points=0.5, title="gradients to tokens, gates and experts", seconds=10)
 def dispatch_has_gradients(student, rng):
-    names, factor = ("x", "the gates", "the experts"), normal(rng, 3).float()  # one for all tokens, in whatever order
+    factor = normal(rng, 1, 3).float().expand(8, 3).clone()  # one for all tokens, in whatever order
     unknown = "the gradient through dispatch is judged where tokens get what their expert returns, times a gate"
     for k in (2, 1):  # how the results of a token are put together is judged by itself
         x, weights, indices = spread(rng, 8, 4, k)
-        given = (x, weights, normal(rng, 4, 3, 3).float())
-        form = [some_tensor(MOST), [either(type(None), like(tensor, dtype=None, finite=False)) for tensor in given]]
-        out, gradients = ask(student, form, drive_dispatch_gradients, *given[:2], indices, given[2], factor)
-        for name, gradient in zip(names, gradients, strict=True):
-            missing = f"no gradient flows through dispatch to {name}: is there a detach, .data, no_grad or numpy?"
-            expect(gradient is not None and bool((gradient != 0).any()), missing)
-        inputs = [tensor.double().requires_grad_() for tensor in given]
+        first = normal(rng, 4, 3, 3).float()
+        out, gradients = learned(student, x, weights, indices, first, second=None, factor=factor)
+        expect_gradients(gradients)
+        inputs = [tensor.double().requires_grad_() for tensor in (x, weights, first)]
         readings = dispatched(*inputs[:2], indices, inputs[2])
         right = next((one for one in readings if resembles(out, one.detach())), None)
         if right is not None:
             break
     expect(right is not None, unknown)
     total = multiple(out, right.detach()) * (right * factor).sum()
-    for name, gradient, one in zip(names, gradients, torch.autograd.grad(total, inputs), strict=True):
+    for name, gradient, one in zip(PATHS, gradients, torch.autograd.grad(total, inputs), strict=True):
         wrong = f"the gradient through dispatch to {name} is not that of what it computes: is a part detached?"
         expect(fits_gradient(gradient, one), wrong)
 
 
-@check("dispatch", points=1, title="what is given stays as it is", seconds=5)
+PATHS = ("x", "the gates", "the experts")
+
+
+def expect_gradients(gradients: list[Tensor | None]) -> None:
+    for name, gradient in zip(PATHS, gradients, strict=True):
+        missing = f"no gradient flows through dispatch to {name}: is there a detach, .data, no_grad or numpy?"
+        expect(gradient is not None and bool((gradient != 0).any()), missing)
+
+
+@check("dispatch", points=0.5, title="what is given stays as it is", seconds=5)
 def arguments_stay(student, rng):
     job = spread(rng, 12, 4)
     (done,) = carry(student, some_experts(rng, 4), job)
@@ -1232,16 +1588,52 @@ def arguments_stay(student, rng):
     expect_a_dispatch(student, rng)
 
 
-@check("dispatch", points=1, title="an expert that stands twice in a row counts twice", seconds=5)
+@check("dispatch", points=0.5, title="an expert that stands twice in a row counts twice", seconds=5)
 def twice_in_a_row(student, rng):
     one, x, weights = some_experts(rng, 1), alike(rng, 4), torch.full((4, 2), rng.uniform(0.2, 0.6))
-    same = Experts(one.matrices.expand(2, 3, 3).clone(), one.offsets.expand(2, 3).clone())
+    same = twins(one, 2)
     rows = ([[0, 0], [1, 1]], [[0, 1], [1, 0]])  # the two experts are the same, so the results are too
     twice, beside = carry(student, same, *((x, weights, torch.tensor(two + two)) for two in rows))
     message = (
-        "an expert that stands twice in a row of indices counts once: out[tokens] += … keeps only one of two results for "
-        "the same token, index_add adds up both"
+        "an expert that stands twice in a row of indices counts once, and both of its gates should: an assignment by index, "
+        "as out[tokens] += y or scatter, keeps one of two for the same place, and argmax finds one place"
     )
     expect(twice.out.shape == x.shape, SHAPE)
     expect(near(twice.out, beside.out), message)
     expect_a_dispatch(student, rng)
+
+
+@check("dispatch", points=0.5, title="ValueError for an expert that there is not", seconds=5)
+def no_such_expert(student, rng):
+    x, weights, indices = spread(rng, 6, 3)
+    said = ask(student, either(str), drive_no_such_expert, x, weights, indices, 3)
+    expect(said == "taken", "dispatch fails with indices that are all right")
+    for wrong, what in ((3, "as great as the number of experts"), (-1, "below 0")):
+        bad = indices.clone()
+        bad[rng.randrange(6), rng.randrange(2)] = wrong
+        said = ask(student, either(str), drive_no_such_expert, x, weights, bad, 3)
+        expect(said != "taken", f"dispatch takes an index {what}: raise a ValueError for an expert that there is not")
+        expect(said == "refused", f"dispatch refuses an index {what} with another exception than ValueError")
+    expect_a_dispatch(student, rng)
+
+
+@check("dispatch", points=21, title="together: results and gradients of ordinary tokens", seconds=10)
+def dispatch_together(student, rng):
+    front, number = (2, 6), 5
+    x, weights = normal(rng, *front, 4).float(), normal(rng, *front, 2).abs().float() + 0.1
+    indices = torch.tensor([rng.sample(range(number), 2) for _ in range(12)])
+    indices[:6, 0], indices[:6, 1] = 0, torch.arange(6) % 4 + 1  # one that many want, and none without tokens
+    indices = indices.reshape(*front, 2)
+    first, second = (normal(rng, number, 4, 4).float() for _ in range(2))
+    factor, problem = normal(rng, *front, 4).float(), "dispatch fails for x of the shape (batch, seq, d_model)"
+    out, gradients = learned(student, x, weights, indices, first, second=second, factor=factor, problem=problem)
+    expect(out.shape == x.shape, SHAPE)
+    inputs = [tensor.double().requires_grad_() for tensor in (x, weights, first)]
+    given = (inputs[0][..., None, None, :] @ inputs[2][indices]).tanh() @ second.double()[indices]
+    right = (inputs[1][..., None] * given.squeeze(-2)).sum(-2)
+    message = f"together dispatch does not work yet: its result is not the sum of gate times expert; {WHY}"
+    expect(near(out, right.detach()), message)
+    expect_gradients(gradients)
+    message = f"together dispatch cannot teach yet: its gradients are not those of what it computes; {WHY}"
+    for gradient, one in zip(gradients, torch.autograd.grad((right * factor).sum(), inputs), strict=True):
+        expect(fits_gradient(gradient, one), message)

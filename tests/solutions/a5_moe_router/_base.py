@@ -9,6 +9,8 @@ class TopKRouter(nn.Module):
 
     def __init__(self, d_model, num_experts, top_k, *, renormalize=True):
         super().__init__()
+        if not 1 <= top_k <= num_experts:
+            raise ValueError("top_k must be from 1 to num_experts")
         self.num_experts, self.top_k, self.renormalize = num_experts, top_k, renormalize
         self.gate = self.make_gate(d_model)
 
@@ -83,7 +85,13 @@ def finish(out, x):
     return out.to(x.dtype).reshape(x.shape)
 
 
+def refuse(indices, experts):
+    if indices.numel() and not 0 <= int(indices.min()) <= int(indices.max()) < len(experts):
+        raise ValueError("there is no such expert")
+
+
 def dispatch(x, weights, indices, experts):
+    refuse(indices, experts)
     tokens, gates, chosen = rows_of(x), rows_of(weights), rows_of(indices)
     out = start(tokens, gates)
     for e in range(len(experts)):

@@ -13,6 +13,8 @@ RouterOutput = namedtuple("RouterOutput", "weights indices logits load_balancing
 class TopKRouter(nn.Module):
     def __init__(self, d_model, num_experts, top_k, *, renormalize=True):
         super().__init__()
+        if not 1 <= top_k <= num_experts:
+            raise ValueError("top_k must be from 1 to num_experts")
         self.gate = nn.Linear(d_model, num_experts, bias=False)
         self.num_experts, self.top_k, self.renormalize = num_experts, top_k, renormalize
 
@@ -39,6 +41,8 @@ class TopKRouter(nn.Module):
 def dispatch(
     x: Float[Tensor, "... d"], weights: Float[Tensor, "... k"], indices: Int[Tensor, "... k"], experts
 ) -> Float[Tensor, "... d"]:
+    if indices.numel() and not 0 <= int(indices.min()) <= int(indices.max()) < len(experts):
+        raise ValueError("there is no such expert")
     tokens = x.reshape(-1, x.shape[-1])
     k = indices.shape[-1]
     gates = torch.zeros(len(tokens), len(experts), dtype=weights.dtype)

@@ -18,6 +18,8 @@ class RouterOutput(NamedTuple):
 class TopKRouter(nn.Module):
     def __init__(self, d_model, num_experts, top_k, *, renormalize=True):
         super().__init__()
+        if not 1 <= top_k <= num_experts:
+            raise ValueError("top_k must be from 1 to num_experts")
         self.num_experts, self.k, self.renormalize = num_experts, top_k, renormalize
         self.gate = nn.Linear(d_model, num_experts, bias=False)
 
@@ -41,6 +43,8 @@ class TopKRouter(nn.Module):
 
 
 def dispatch(x, weights, indices, experts):
+    if indices.numel() and not 0 <= int(indices.min()) <= int(indices.max()) < len(experts):
+        raise ValueError("there is no such expert")
     d_model = x.shape[-1]
     hidden = x.reshape(-1, d_model)
     weights, indices = weights.reshape(len(hidden), -1), indices.reshape(len(hidden), -1)

@@ -11,6 +11,8 @@ from torch.nn import functional as F
 class TopKRouter(nn.Module):
     def __init__(self, d_model, num_experts, top_k, *, renormalize=True):
         super().__init__()
+        if not 1 <= top_k <= num_experts:
+            raise ValueError("top_k must be from 1 to num_experts")
         self.num_experts, self.top_k, self.renormalize = num_experts, top_k, renormalize
         self.gate = nn.Linear(d_model, num_experts, bias=False)
 
@@ -31,6 +33,8 @@ class TopKRouter(nn.Module):
 
 
 def dispatch(x, weights, indices, experts):
+    if indices.numel() and not 0 <= int(indices.min()) <= int(indices.max()) < len(experts):
+        raise ValueError("there is no such expert")
     numbers = indices.numpy().ravel()
     k = indices.shape[-1]
     order = np.argsort(numbers, kind="stable")

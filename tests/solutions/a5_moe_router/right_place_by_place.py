@@ -8,6 +8,8 @@ import torch
 class TopKRouter(torch.nn.Module):
     def __init__(self, d_model, num_experts, top_k, *, renormalize=True):
         torch.nn.Module.__init__(self)
+        if not 1 <= top_k <= num_experts:
+            raise ValueError("top_k must be from 1 to num_experts")
         self.gate = torch.nn.Linear(d_model, num_experts, bias=False)
         self.top_k = top_k
         self.renormalize = renormalize
@@ -39,6 +41,8 @@ class TopKRouter(torch.nn.Module):
 
 
 def dispatch(x, weights, indices, experts):
+    if indices.numel() and not 0 <= int(indices.min()) <= int(indices.max()) < len(experts):
+        raise ValueError("there is no such expert")
     tokens = x.reshape(-1, x.size(-1))
     weights = weights.reshape(-1, weights.size(-1))
     indices = indices.reshape(-1, indices.size(-1))

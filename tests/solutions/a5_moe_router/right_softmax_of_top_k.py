@@ -18,6 +18,8 @@ class RouterOutput:
 class TopKRouter(nn.Module):
     def __init__(self, d_model: int, num_experts: int, top_k: int, *, renormalize: bool = True):
         super().__init__()
+        if not 1 <= top_k <= num_experts:
+            raise ValueError("top_k must be from 1 to num_experts")
         self.gate = nn.Linear(d_model, num_experts, bias=False)
         self.top_k = top_k
         self.renormalize = renormalize
@@ -38,6 +40,8 @@ class TopKRouter(nn.Module):
 
 def dispatch(x, weights, indices, experts):
     """Sorted by expert, carried back by the inverse permutation, then k results a token in one product."""
+    if indices.numel() and not 0 <= int(indices.min()) <= int(indices.max()) < len(experts):
+        raise ValueError("there is no such expert")
     k, d_model = indices.shape[-1], x.shape[-1]
     sorted_, order = torch.sort(indices.flatten(), stable=True)
     rows = x.reshape(-1, d_model).repeat_interleave(k, dim=0)[order]

@@ -1,6 +1,6 @@
 """Divides by the sum whatever is asked.
 
-fails: gates.gates_among_all
+fails: gates.gates_among_all, gates.gates_together
 names: still add up to 1
 """
 

@@ -1,6 +1,6 @@
 """Divides by k.
 
-fails: dispatch.results_add_up, dispatch.whole_dispatch
+fails: dispatch.results_add_up, dispatch.dispatch_together
 names: averaged
 """
 

@@ -1,6 +1,6 @@
 """The probabilities are detached.
 
-fails: balance.balance_has_a_gradient
+fails: balance.balance_has_a_gradient, balance.balance_together
 names: must not be detached
 """
 

@@ -1,6 +1,6 @@
 """One loss for each text.
 
-fails: balance.balance_over_all_tokens
+fails: balance.balance_over_all_tokens, balance.balance_together
 names: not one for each text
 """
 

@@ -1,6 +1,6 @@
 """Only chosen probabilities are counted in the means.
 
-fails: balance.fractions_times_probabilities, balance.fractions_of_assignments
+fails: balance.fractions_times_probabilities, balance.fractions_of_assignments, balance.balance_together
 names: only chosen probabilities
 """
 

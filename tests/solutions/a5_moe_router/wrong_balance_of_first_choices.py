@@ -1,6 +1,6 @@
 """Only the first of the k choices counts.
 
-fails: balance.fractions_of_assignments
+fails: balance.fractions_of_assignments, balance.balance_together
 names: only the first choice
 """
 

@@ -1,6 +1,6 @@
 """Mean gates stand where the fractions belong.
 
-fails: balance.fractions_times_probabilities, balance.fractions_of_assignments
+fails: balance.fractions_times_probabilities, balance.fractions_of_assignments, balance.balance_together
 names: gates stand where the fractions
 """
 

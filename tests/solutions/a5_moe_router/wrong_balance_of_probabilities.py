@@ -1,6 +1,6 @@
 """Mean probabilities, squared.
 
-fails: balance.fractions_times_probabilities, balance.fractions_of_assignments
+fails: balance.fractions_times_probabilities, balance.fractions_of_assignments, balance.balance_together
 names: probabilities stand where the fractions
 """
 

@@ -1,6 +1,6 @@
 """Probabilities are added up over the tokens.
 
-fails: balance.fractions_times_probabilities, balance.fractions_of_assignments
+fails: balance.fractions_times_probabilities, balance.fractions_of_assignments, balance.balance_together
 names: added up over tokens
 """
 

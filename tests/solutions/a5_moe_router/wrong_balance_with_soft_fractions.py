@@ -1,6 +1,6 @@
 """The fractions have a gradient, by a straight-through estimate.
 
-fails: balance.balance_has_a_gradient
+fails: balance.balance_has_a_gradient, balance.balance_together
 names: not through the fractions
 """
 

@@ -1,6 +1,6 @@
 """The factor num_experts is left out.
 
-fails: balance.fractions_times_probabilities
+fails: balance.fractions_times_probabilities, balance.balance_together
 names: the factor num_experts is missing
 """
 

@@ -1,6 +1,6 @@
 """Goes through the places, and each time takes all of them.
 
-fails: dispatch.results_add_up, dispatch.whole_dispatch, dispatch.own_tokens_only
+fails: dispatch.results_add_up, dispatch.own_tokens_only, dispatch.dispatch_together
 names: counted twice
 """
 

@@ -1,6 +1,6 @@
 """Runs without gradients.
 
-fails: dispatch.dispatch_has_gradients
+fails: dispatch.dispatch_has_gradients, dispatch.dispatch_together
 names: no gradient flows through dispatch to x
 """
 

@@ -1,6 +1,6 @@
 """Divides by k, not by the sum.
 
-fails: gates.renormalised_gates
+fails: gates.renormalised_gates, gates.gates_together
 names: divided by k
 """
 

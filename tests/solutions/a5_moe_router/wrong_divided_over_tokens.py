@@ -1,6 +1,6 @@
 """The sum runs over the tokens.
 
-fails: gates.renormalised_gates
+fails: gates.renormalised_gates, gates.gates_together
 names: a sum over the tokens
 """
 

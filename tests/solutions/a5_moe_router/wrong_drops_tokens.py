@@ -8,6 +8,7 @@ from _base import *
 
 
 def dispatch(x, weights, indices, experts):
+    refuse(indices, experts)
     tokens, gates, chosen = rows_of(x), rows_of(weights), rows_of(indices)
     capacity = max(16, int(1.25 * chosen.numel() / len(experts)))
     out = start(tokens, gates)

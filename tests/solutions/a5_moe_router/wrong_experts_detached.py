@@ -1,6 +1,6 @@
 """The experts get no gradient, and x next to none.
 
-fails: dispatch.dispatch_has_gradients
+fails: dispatch.dispatch_has_gradients, dispatch.dispatch_together
 names: no gradient flows
 """
 

@@ -1,6 +1,6 @@
 """Only the first gate of a token is used.
 
-fails: dispatch.gates_multiply_results, dispatch.whole_dispatch
+fails: dispatch.gates_multiply_results, dispatch.dispatch_together
 names: the first gate of a token
 """
 

@@ -1,6 +1,6 @@
 """The gate multiplies what goes in.
 
-fails: dispatch.gates_multiply_results, dispatch.whole_dispatch
+fails: dispatch.gates_multiply_results, dispatch.dispatch_together
 names: multiply what it returns
 """
 
@@ -8,6 +8,7 @@ from _base import *
 
 
 def dispatch(x, weights, indices, experts):
+    refuse(indices, experts)
     tokens, gates, chosen = rows_of(x), rows_of(weights), rows_of(indices)
     out = start(tokens, gates)
     for e in range(len(experts)):

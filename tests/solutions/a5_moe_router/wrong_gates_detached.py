@@ -1,6 +1,6 @@
 """Gates without a gradient.
 
-fails: gates.gates_have_gradients
+fails: gates.gates_have_gradients, gates.gates_together
 names: no gradient flows through the gates
 """
 

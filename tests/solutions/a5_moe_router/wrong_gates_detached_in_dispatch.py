@@ -1,6 +1,6 @@
 """The gates get no gradient.
 
-fails: dispatch.dispatch_has_gradients
+fails: dispatch.dispatch_has_gradients, dispatch.dispatch_together
 names: to the gates
 """
 

@@ -1,6 +1,6 @@
 """The gates of a token are taken from the other end.
 
-fails: dispatch.gates_multiply_results, dispatch.whole_dispatch
+fails: dispatch.gates_multiply_results, dispatch.dispatch_together
 names: are exchanged
 """
 

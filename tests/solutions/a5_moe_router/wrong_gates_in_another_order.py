@@ -1,6 +1,6 @@
 """Tokens are sorted by expert, and gates are not.
 
-fails: dispatch.gates_multiply_results, dispatch.whole_dispatch
+fails: dispatch.gates_multiply_results, dispatch.dispatch_together
 names: in different orders
 """
 
@@ -8,6 +8,7 @@ from _base import *
 
 
 def dispatch(x, weights, indices, experts):
+    refuse(indices, experts)
     tokens, k = rows_of(x), indices.shape[-1]
     order = indices.reshape(-1).argsort(stable=True)
     counts = torch.bincount(indices.reshape(-1), minlength=len(experts)).tolist()

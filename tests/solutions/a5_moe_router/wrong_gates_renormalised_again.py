@@ -1,6 +1,6 @@
 """Divides the gates by their sum once more.
 
-fails: dispatch.gates_multiply_results, dispatch.results_add_up, dispatch.whole_dispatch
+fails: dispatch.gates_multiply_results, dispatch.results_add_up, dispatch.dispatch_together
 names: divided by their sum once more
 """
 

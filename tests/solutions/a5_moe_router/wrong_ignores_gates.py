@@ -1,6 +1,6 @@
 """Adds up without gates.
 
-fails: dispatch.gates_multiply_results, dispatch.whole_dispatch, dispatch.dispatch_has_gradients
+fails: dispatch.gates_multiply_results, dispatch.dispatch_has_gradients, dispatch.dispatch_together
 names: the gates are not used
 """
 

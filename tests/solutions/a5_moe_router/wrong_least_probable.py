@@ -1,6 +1,6 @@
 """Takes the smallest k.
 
-fails: gates.most_probable_first
+fails: gates.most_probable_first, gates.gates_together
 names: the least probable experts
 """
 

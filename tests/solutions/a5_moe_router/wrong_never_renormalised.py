@@ -1,6 +1,6 @@
 """Ignores renormalize.
 
-fails: gates.renormalised_gates
+fails: gates.renormalised_gates, gates.gates_together
 names: do not add up to 1
 """
 

@@ -1,6 +1,6 @@
 """With k = 1 the last dimension is gone.
 
-fails: gates.one_and_all, gates.most_probable_first, gates.gates_among_all
+fails: gates.one_and_all
 names: with a last dimension for k = 1
 """
 

@@ -1,6 +1,6 @@
 """Carries back by the permutation itself, not by its inverse.
 
-fails: dispatch.order_is_kept, dispatch.whole_dispatch
+fails: dispatch.order_is_kept, dispatch.dispatch_together
 names: takes the inverse
 """
 
@@ -8,6 +8,7 @@ from _base import *
 
 
 def dispatch(x, weights, indices, experts):
+    refuse(indices, experts)
     right, k = rows_of(x), indices.shape[-1]
     order = indices.reshape(-1).argsort(stable=True)
     counts = torch.bincount(indices.reshape(-1), minlength=len(experts)).tolist()

@@ -1,6 +1,6 @@
 """The second expert of a token overwrites the first.
 
-fails: dispatch.results_add_up, dispatch.whole_dispatch
+fails: dispatch.results_add_up, dispatch.dispatch_together
 names: only one of a token
 """
 

@@ -1,6 +1,6 @@
 """Returns probabilities as logits.
 
-fails: router.logits_of_any_tokens, router.computed_in_float32, router.computed_in_float64
+fails: router.logits_of_any_tokens, router.router_together
 names: probabilities are returned as logits
 """
 

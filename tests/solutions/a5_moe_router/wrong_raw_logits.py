@@ -1,6 +1,6 @@
 """Gates are the logits of the chosen.
 
-fails: gates.renormalised_gates, gates.gates_among_all
+fails: gates.renormalised_gates, gates.gates_among_all, gates.gates_together
 names: the gates are logits
 """
 

@@ -1,6 +1,6 @@
 """Divides when it should not.
 
-fails: gates.renormalised_gates, gates.gates_among_all
+fails: gates.renormalised_gates, gates.gates_among_all, gates.gates_together
 names: do not add up to 1
 """
 

@@ -1,6 +1,6 @@
 """The result has lost the dimensions of x.
 
-fails: dispatch.any_dimensions
+fails: dispatch.any_dimensions, dispatch.dispatch_together
 names: the shape of x
 """
 

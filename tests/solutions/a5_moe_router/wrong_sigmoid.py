@@ -1,6 +1,6 @@
 """Gates from a sigmoid.
 
-fails: gates.renormalised_gates, gates.gates_among_all
+fails: gates.renormalised_gates, gates.gates_among_all, gates.gates_together
 names: made by a sigmoid
 """
 

@@ -1,6 +1,6 @@
 """Softmax over the chosen logits, whatever is asked.
 
-fails: gates.gates_among_all
+fails: gates.gates_among_all, gates.gates_together
 names: softmax comes before top-k
 """
 

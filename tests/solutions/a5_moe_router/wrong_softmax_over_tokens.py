@@ -1,6 +1,6 @@
 """Softmax over the first dimension, for the gates.
 
-fails: gates.renormalised_gates, gates.gates_among_all
+fails: gates.renormalised_gates, gates.gates_among_all, gates.gates_together
 names: softmax runs over the tokens
 """
 

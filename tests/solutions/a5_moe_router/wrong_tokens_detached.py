@@ -1,6 +1,6 @@
 """The tokens get no gradient.
 
-fails: dispatch.dispatch_has_gradients
+fails: dispatch.dispatch_has_gradients, dispatch.dispatch_together
 names: dispatch to x
 """
 

@@ -1,6 +1,6 @@
 """No gradient.
 
-fails: z_loss.z_has_a_gradient
+fails: z_loss.z_has_a_gradient, z_loss.z_together
 names: no gradient flows from the z-loss
 """
 

@@ -1,6 +1,6 @@
 """One z-loss for each text.
 
-fails: z_loss.z_over_experts
+fails: z_loss.z_over_experts, z_loss.z_together
 names: not one for each text
 """
 

@@ -1,6 +1,6 @@
 """The mean is squared.
 
-fails: z_loss.mean_of_squares
+fails: z_loss.mean_of_squares, z_loss.z_together
 names: the mean is squared
 """
 

@@ -1,6 +1,6 @@
 """The sum inside runs over the tokens.
 
-fails: z_loss.mean_of_squares, z_loss.z_over_experts
+fails: z_loss.mean_of_squares, z_loss.z_over_experts, z_loss.z_together
 names: runs over the tokens
 """
 

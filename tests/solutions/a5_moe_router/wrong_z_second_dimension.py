@@ -1,6 +1,6 @@
 """The sum inside runs over the second dimension, which is that of experts in a matrix only.
 
-fails: z_loss.z_over_experts
+fails: z_loss.z_over_experts, z_loss.z_together
 names: the last dimension
 """
 

@@ -1,6 +1,6 @@
 """Added up over the tokens.
 
-fails: z_loss.mean_of_squares
+fails: z_loss.mean_of_squares, z_loss.z_together
 names: the squares are added up
 """
 
