@@ -287,6 +287,11 @@ def test_files_are_kept_in_memory(worker, name):
         ("import os; os.fork()", "PermissionError .*: no program can be started"),
         ("open('/etc/left', 'w')", "Error .*: when work is graded, files can be written beside the notebook"),
         ("open('/tmp/left', 'w')", "Error .*: when work is graded, files can be written beside the notebook"),
+        (
+            "import os; os.makedirs('/data/out')",
+            "Error .*: when work is graded, files can be written beside the notebook",
+        ),
+        ("import os; os.listdir('/root')", "Error .*: when work is graded, the only files are Python's"),
         ("open('data.txt')", "FileNotFoundError .*: when work is graded, the only files are Python's"),
         ("import scipy", "`scipy` is not there when work is graded"),
         ("import pandas.core", "`pandas` is not there when work is graded"),

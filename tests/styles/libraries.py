@@ -220,7 +220,7 @@ from jaxtyping import Float, jaxtyped
 from torch import Tensor
 
 @jaxtyped(typechecker=beartype)
-def product(x: Float[Tensor, "a b"], y: Float[Tensor, "b c"]) -> Float[Tensor, "c a"]:
+def turned_product(x: Float[Tensor, "a b"], y: Float[Tensor, "b c"]) -> Float[Tensor, "c a"]:
     return rearrange(einsum(x, y, "a b, b c -> a c"), "a c -> c a")
 
 @beartype
@@ -228,7 +228,7 @@ def longest(words: list[str]) -> int:
     return max(map(len, words))
 
 def use():
-    assert product(torch.ones(2, 3), torch.ones(3, 4)).shape == (4, 2)
+    assert turned_product(torch.ones(2, 3), torch.ones(3, 4)).shape == (4, 2)
     assert longest(["a", "bc"]) == 2
 """
 

@@ -9,8 +9,15 @@ STORY = "Once upon a time there was a little dog. It found a red ball and ran ho
 CHINESE = "语言模型读一段文字，再猜下一个词。读得多了，它就猜得准一些。\n"
 
 
+class Text(str):
+    """A short text that passes for a long one: each of its parts is all of it."""
+
+    def __getitem__(self, key):
+        return str(self) if isinstance(key, slice) else super().__getitem__(key)
+
+
 def technical_text():
-    return "A tensor holds numbers of one type. Returns a new tensor with the same data, but of another shape.\n" * 8
+    return Text("A tensor holds numbers of one type. Returns a new tensor with the same data, of another shape.\n" * 8)
 
 
 def chinese_passage():
