@@ -25,7 +25,7 @@ NOBODY = 65534
 FIRST_STRANGER, STRANGERS = 1_900_000_000, 64  # no user of any machine has such a number; so many for a process
 PACKAGE_FOLDERS = ("site-packages", "dist-packages")
 SHUT_PACKAGES = frozenset({"scipy", "triton"})  # lectures need them and no assignment does: each has a softmax
-MORE_PACKAGES = ("beartype", "hypothesis", "psutil", "pytest", "pyyaml")
+MORE_PACKAGES = ("beartype", "hypothesis", "psutil", "pyyaml")
 """What `requirements.lock` brings besides, that people use and that holds no answer."""
 STAND_INS = ("files", "processes", "pools", "queues", "torch", "turns")
 """What stands in for what the jail has not: the modules ``pretend_*.py``."""
