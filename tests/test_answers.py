@@ -18,7 +18,8 @@ from cs336lite.course.answers import (
     some_tensor,
     tensor_of,
 )
-from cs336lite.course.spec import Fail, LocalStudent
+from cs336lite.course.spec import Fail, LocalStudent, StudentError
+from cs336lite.course.text import UNSOLVED
 
 X = torch.ones(2, 3)
 RIGHT = [
@@ -88,3 +89,32 @@ def test_same_is_bitwise_but_for_nan_and_the_sign_of_zero():
     assert not same(X[:1], X)
     assert not same(X + 1e-7, X)
     assert same(torch.tensor([0]), torch.tensor([0]))
+
+
+def raises(student):
+    return student.f()
+
+
+@pytest.mark.parametrize(
+    "error, kind",
+    [
+        (NotImplementedError(), "Unsolved"),
+        (NotImplementedError(UNSOLVED), "Unsolved"),
+        (NotImplementedError("\"bitwise_and_cpu\" not implemented for 'Float'"), "NotImplementedError"),
+    ],
+)
+def test_only_the_stub_says_that_an_exercise_is_unsolved(error, kind):
+    def f():
+        raise error
+
+    with pytest.raises(StudentError) as caught:
+        LocalStudent({"f": f}).run(raises)
+    assert caught.value.kind == kind
+
+
+def test_torch_has_an_exception_by_the_same_name():
+    def f():
+        return torch.ones(2).bool() & torch.ones(2)
+
+    with pytest.raises(StudentError, match="your code raised NotImplementedError"):
+        LocalStudent({"f": f}).run(raises)
