@@ -6,7 +6,8 @@
     fails: train.ties_go_to_the_greatest_pair, train.whole_runs_agree
     names: ties are broken by first occurrence
 
-The message of the first check listed must hold the text after ``names:``. ``hollow_*`` solves nothing and pretends to:
+The message of the first check listed must hold the text after ``names:``. Where it matters what a mistake costs, a line
+``points: 55-70`` says within which bounds its score must lie. ``hollow_*`` solves nothing and pretends to:
 another algorithm by the right name, constants, what only looks different. It gets at most the points that its docstring
 grants, and says why when these are more than a few::
 
@@ -49,6 +50,7 @@ class Solution:
     names: str
     most: float | None = None
     because: str = ""
+    points: tuple[float, float] | None = None
 
     @property
     def name(self) -> str:
@@ -73,7 +75,9 @@ def read_solution(path: Path) -> Solution:
     fails = tuple(part.strip() for part in field(docstring, "fails").split(",") if part.strip())
     most = field(docstring, "most")
     because = field(docstring, "because")
-    return Solution(path, text, fails, field(docstring, "names"), float(most) if most else None, because)
+    low, dash, high = field(docstring, "points").partition("-")
+    points = (float(low), float(high if dash else low)) if low else None
+    return Solution(path, text, fails, field(docstring, "names"), float(most) if most else None, because, points)
 
 
 def solutions(assignment: str, kind: str = "") -> list[Solution]:

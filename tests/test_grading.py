@@ -52,6 +52,16 @@ def test_a_wrong_answer_loses_its_points_with_the_name_of_the_mistake(small_cour
     assert verdict.checks[1].message == "your code raised TypeError (cell 2, line 2)"
 
 
+def test_what_had_to_be_left_out_is_told_and_costs_nothing(small_course):
+    answers = ("import os\nos._exit(0)\n" + RIGHT[0], RIGHT[1])
+    for _ in range(2):  # the second time it is a kept one
+        with Judge(small_course, "a1_bpe") as judge:
+            verdict = judge.judge(submission(small_course, small_notebook(*answers)))
+        assert verdict.score == 6
+        assert verdict.notes == ("cell 2 ended or crashed the process on line 2: it was left out",)
+    assert verdicts.replay(next((small_course / "verdicts" / "a1_bpe").glob("*.json")))[1].notes == verdict.notes
+
+
 def test_an_answer_of_another_shape_fails_its_check_and_no_other(small_course):
     (small_course / "hidden" / "a1_bpe.py").write_text(
         "from cs336lite.course.spec import check, expect\n"

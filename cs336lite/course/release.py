@@ -52,6 +52,12 @@ makes an environment in `.venv` (it needs Python 3.11 or newer) and opens Jupyte
    `check("a1_bpe")` tells what is right so far, `hint("a1_bpe", "train")` helps, `status()` shows where you are.
 3. Run the last cell of the assignment: it puts your code into `cs336lite/`, and the lectures after it use yours.
 
+What you hand in is the notebook, or a plain `.py` with your definitions. It is run from the top, as Jupyter runs it, by a
+grader without network that can write no files and start no processes. Your cells have 20 seconds of processor time together
+and may sleep 20 seconds: a statement that takes most of that is stopped as by the stop button, and the cells after it run
+all the same, also after an error or a crash. Each check then has 10 seconds unless it says otherwise (180 in all),
+2 GiB of memory and 128 threads. So a long experiment costs you nothing, as long as no answer needs its result.
+
 In a terminal the same are `cs336lite check a1`, `cs336lite hint a1 train` and `cs336lite status`.
 Until an assignment is solved, lectures say so where they need it and go on without it.
 """

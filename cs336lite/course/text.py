@@ -129,6 +129,8 @@ def _locate(written: list[str], cells: list[NotebookNode]) -> Iterator[int]:
 
 def _expand_options(text: Text) -> None:
     """Turn the course's cell options into nbgrader metadata, in place."""
+    import nbformat
+
     seen: dict[tuple[str, str], int] = {}
     ids: set[str] = set()
     for i, cell in enumerate(text.notebook.cells):
@@ -159,7 +161,7 @@ def _expand_options(text: Text) -> None:
             ids.add(grade_id)
             seen[role, name] = i
             metadata["nbgrader"] = _nbgrader(text, i, role, grade_id, options.get("points"))
-        cell.metadata = NotebookNode(metadata)
+        cell.metadata = nbformat.from_dict(metadata)
     for (role, name), i in seen.items():
         if role == "solution" and ("grade", name) not in seen:
             raise text.error(i, f'solution="{name}" has no grade cell: add `# %% grade="{name}" points=...`', 0)
@@ -167,7 +169,7 @@ def _expand_options(text: Text) -> None:
             raise text.error(i, f'grade="{name}" grades no cell: add `# %% solution="{name}"`', 0)
 
 
-def _nbgrader(text: Text, cell: int, role: str, grade_id: str, points: object) -> NotebookNode:
+def _nbgrader(text: Text, cell: int, role: str, grade_id: str, points: object) -> dict:
     metadata = {
         "grade": role == "grade",
         "grade_id": grade_id,
@@ -180,7 +182,7 @@ def _nbgrader(text: Text, cell: int, role: str, grade_id: str, points: object) -
         if isinstance(points, bool) or not isinstance(points, int | float) or points <= 0:
             raise text.error(cell, f"a grade cell needs points=NUMBER above 0, not {points!r}", 0)
         metadata["points"] = points
-    return NotebookNode(metadata)
+    return metadata
 
 
 def _check_syntax(text: Text) -> None:

@@ -16,7 +16,6 @@ import struct
 import subprocess
 import tempfile
 import textwrap
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -27,6 +26,7 @@ from cs336lite.course.answers import KINDS
 from cs336lite.course.border import python_kinds
 from cs336lite.course.spec import StudentError, known_kind
 from cs336lite.grading import bubblewrap, jail, surroundings, wire
+from cs336lite.grading.meter import CellMeter, Meter, TooMuch
 from cs336lite.grading.places import (
     NOWHERE,
     Place,
@@ -38,6 +38,7 @@ from cs336lite.grading.places import (
     place_said,
     read_place,
     read_troubles,
+    said,
 )
 from cs336lite.scratch import Scratch, sweep
 
@@ -357,6 +358,7 @@ class RemoteStudent:
 
     LOSSES = 5  # of processes, while cells are run; more are not made good
     MOST_LEFT = 100  # statements that are left out
+    MOST_TOLD = 5  # of them that the verdict names
 
     def __init__(self, worker: Worker, cells: tuple[tuple[str, str], ...], name: str) -> None:
         self.worker = worker
@@ -412,8 +414,11 @@ class RemoteStudent:
         self.check_limit, self.check_spent, self.killed = seconds, 0.0, False
 
     def used(self) -> dict[str, Any]:
-        """What it has used of its budget, and the layers that held around it: plain values, for `resume`."""
-        return {"spent": self.spent, "idle": self.idle, "received": self.received, "layers": list(self.layers)}
+        """What it has used of its budget, the layers that held around it, and which statements had to be left out: plain
+        values, for `resume` and for the verdict."""
+        left = [f"{said(trouble, self.cells)}: it was left out" for _, trouble in sorted(self.left.items())]
+        used = {"spent": self.spent, "idle": self.idle, "received": self.received, "layers": list(self.layers)}
+        return {**used, "left": left[: self.MOST_TOLD]}
 
     def resume(self, used: dict[str, Any]) -> None:
         """Go on where another student with the same cells was lost."""
@@ -508,12 +513,12 @@ class RemoteStudent:
             raise StudentError("BadAnswer", "the answer is no value that can be judged") from None
         except TooMuch as found:
             self.lose(meter)
-            said = {
+            told = {
                 "time": f"time limit: more than {limit} (an endless loop, or too slow)",
                 "idle": f"time limit: your code slept or waited for {self.budget.idle_seconds:g} s in all",
                 "threads": f"thread limit: more than {self.budget.threads} threads",
             }
-            raise StudentError("ThreadLimit" if found.what == "threads" else "TimeLimit", said[found.what]) from None
+            raise StudentError("ThreadLimit" if found.what == "threads" else "TimeLimit", told[found.what]) from None
         except (ConnectionError, EOFError, OSError):
             number = self.lose(meter, gone=True)
             self.killed = number == signal.SIGKILL  # it cannot send that to itself
@@ -656,93 +661,3 @@ def kinds_defined_in(driver: Callable) -> frozenset[str]:
 @functools.cache
 def source_of(driver: Callable) -> str:
     return textwrap.dedent(inspect.getsource(driver))
-
-
-class TooMuch(Exception):
-    """A limit was passed: ``what`` is "time", "idle" or "threads"."""
-
-    def __init__(self, what: str) -> None:
-        self.what = what
-
-
-class Meter:
-    """Watches one question to a child: its processor time, the time it sleeps, the number of its threads."""
-
-    PAUSE = 0.05
-    FIRST_PAUSE = 0.002  # most answers come sooner, and nothing need be looked at
-
-    def __init__(self, pid: int, seconds: float, idle_seconds: float, threads: int) -> None:
-        self.clock = (~pid << 3) | 2  # Linux: the processor-time clock of another process (see clock_getcpuclockid)
-        self.status = f"/proc/{pid}/stat"
-        self.start = self.last = self.read()
-        self.seconds, self.idle_seconds, self.threads = seconds, idle_seconds, threads
-        self.idle = 0.0
-        self.looked = time.monotonic()
-
-    def read(self) -> float:
-        try:
-            return time.clock_gettime(self.clock)
-        except OSError:  # the process is gone
-            return getattr(self, "last", 0.0)
-
-    def used(self) -> float:
-        self.last = max(self.last, self.read())
-        return self.last - self.start
-
-    def look(self) -> None:
-        """Raise TooMuch when a limit is passed."""
-        before, now = self.last, time.monotonic()
-        if self.used() > self.seconds:
-            raise TooMuch("time")
-        try:
-            with open(self.status, "rb") as file:  # the process names itself in it, with any bytes
-                fields = file.read().rpartition(b")")[2].split()
-        except OSError:
-            return  # the process is gone: the channel will tell
-        if fields[0] != b"R":  # neither computing nor waiting for a processor
-            self.idle += max(0.0, now - self.looked - (self.last - before))
-        self.looked = now
-        if self.idle > self.idle_seconds:
-            raise TooMuch("idle")
-        if int(fields[17]) > self.threads:
-            raise TooMuch("threads")
-
-    def wait(self, channel: socket.socket, writing: bool = False) -> None:
-        """Return when the channel is ready. Raises TooMuch when a limit is passed first."""
-        pause = self.FIRST_PAUSE
-        while True:
-            readers, writers = ([], [channel]) if writing else ([channel], [])
-            readable, writable, _ = select.select(readers, writers, [], pause)
-            if readable or writable:
-                return
-            self.look()
-            pause = self.PAUSE
-
-
-class CellMeter(Meter):
-    """Watches cells as they are run, and has a statement stopped that takes more than its share of what there is.
-
-    Args:
-        where: tells which statement runs.
-        stop: is told a place and "time" or "idle"; a statement that does not stop for it is one limit passed.
-    """
-
-    SHARE, GRACE = 0.75, 0.05
-
-    def __init__(self, *limits: Any, where: Callable[[], Place], stop: Callable[[Place, str], None]) -> None:
-        super().__init__(*limits)
-        self.where, self.stop = where, stop
-        self.at, self.begun, self.asked = where(), (0.0, 0.0), ""
-
-    def look(self) -> None:
-        super().look()
-        now, place, limits = (self.last - self.start, self.idle), self.where(), (self.seconds, self.idle_seconds)
-        if place != self.at:
-            self.at, self.begun, self.asked = place, now, ""
-        for what, spent, begun, limit in zip(("time", "idle"), now, self.begun, limits):
-            allowed = self.SHARE * (limit - begun)
-            if spent - begun > allowed + self.GRACE * limit:
-                raise TooMuch(what)
-            if spent - begun > allowed and not self.asked:
-                self.asked = what
-                self.stop(place, what)

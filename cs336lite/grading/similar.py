@@ -347,7 +347,7 @@ def document(label: str, submission: Submission, given: set[int]) -> Document:
     except (Exceeded, Lost, Failed) as error:
         return Document(label, problem=f"its code cannot be parsed: {error}")
     for (name, _), found_here in zip(submission.cells, parsed, strict=True):
-        cell = "" if submission.name == "submission" else name.strip("`") if "`" in name else f"cell {name}"
+        cell = name.strip("`") if "`" in name else f"cell {name}" if name else ""
         for symbol, line in found_here:
             sequence.append(symbol)
             places.append((cell, line))

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from cs336lite.course.paths import CourseError
 from cs336lite.grading.limited import Exceeded, Failed, Limits, Lost, Shared
+from cs336lite.grading.reader import MARKER
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -34,8 +35,6 @@ MAX_NAME = 200  # characters of a cell's name
 LIVELY = re.compile(r"<(?=[A-Za-z/!?])|!(?=\[)|\](?=\((?!https?://))|\](?=[\[:])")
 KINDS = ("code", "markdown", "raw")
 NUMBER = "cs336lite"  # the key of a cell's metadata that holds its number in the notebook as it was handed in
-# where an editor marks the cells of a plain file: such a file was a notebook, and ran as one
-MARKED = re.compile(r"(?m)^#\s?(?:%%|In\s?\[[\d ]*\]|COMMAND -{5,})")
 
 
 @dataclass(frozen=True)
@@ -124,7 +123,7 @@ def is_script(path: Path) -> bool:
 
 def submission_of_file(source: str) -> Submission:
     """The submission in a plain file: an exported notebook, or a module that is imported, as CS336's own tests do."""
-    return Submission((("", source),), "__main__" if MARKED.search(source) else "submission")
+    return Submission((("", source),), "__main__" if MARKER.search(source) else "submission")
 
 
 def submission_of(clean: NotebookNode, notes: Iterable[str] = ()) -> Submission:

@@ -25,8 +25,17 @@ NOBODY = 65534
 FIRST_STRANGER, STRANGERS = 1_900_000_000, 64  # no user of any machine has such a number; so many for a process
 PACKAGE_FOLDERS = ("site-packages", "dist-packages")
 SHUT_PACKAGES = frozenset({"scipy", "triton"})  # lectures need them and no assignment does: each has a softmax
-# the untrusted side; each loads without the package
-PROGRAMS = ("worker.py", "cells.py", "jail.py", "refusal.py", "shell.py", "wire.py", "../course/returned.py")
+PROGRAMS = (
+    "worker.py",
+    "cells.py",
+    "jail.py",
+    "reader.py",
+    "refusal.py",
+    "shell.py",
+    "wire.py",
+    "../course/returned.py",
+)
+"""The untrusted side; each loads without the package."""
 
 LECTURE_MODULES = {
     "a2_attention": ("tokenizer", "accounting"),

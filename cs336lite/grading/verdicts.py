@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from cs336lite import __version__
-from cs336lite.course import answers, border, returned
+from cs336lite.course import answers, border
 from cs336lite.course import spec as spec_module
 from cs336lite.course.border import plain
 from cs336lite.course.paths import GRADED_MODULES, CourseError, read_json, write_atomic
 from cs336lite.course.spec import CheckResult, Spec, load_spec
-from cs336lite.grading import cells, client, jail, places, protection, refusal, shell, surroundings, wire, worker
+from cs336lite.grading import client, meter, places, protection, surroundings
 from cs336lite.grading.client import Needs, WorkerFailure
 from cs336lite.grading.submission import Submission
 from cs336lite.scratch import sweep
@@ -139,7 +139,8 @@ class Judge:
         verdict = read_verdict(self.path(submission)) if self.keep else None
         if verdict is None or not self.may_use(verdict):
             return None
-        return replace(verdict, notes=submission.notes)  # notes depend on the file, not on the judged cells
+        # notes depend on the file; what had to be left out, on the judged cells
+        return replace(verdict, notes=(*submission.notes, *verdict.provenance.get("left", ())))
 
     def keep_verdict(self, submission: Submission, verdict: Verdict) -> None:
         if self.keep:
@@ -184,9 +185,10 @@ def verdict_of(
         "judged": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - wall)),
         "wall_seconds": round(wall, 3),
         "cpu_seconds": round(used.get("spent", 0.0), 3),
+        "left": list(used.get("left", ())),
     }
     score = sum(r.points for r in results)
-    problem, notes = submission.problem, submission.notes
+    problem, notes = submission.problem, tuple(dict.fromkeys((*submission.notes, *provenance["left"])))
     return Verdict(judge.name, score, card["max_points"], tuple(results), problem, notes, provenance, card["read"])
 
 
@@ -205,12 +207,10 @@ def needs_of(spec: Spec) -> Needs:
 @functools.cache
 def grader_version() -> str:
     """A hash of what a verdict depends on beside submission, spec and seed: this grader, and the modules it hands out."""
-    modules = (
-        *(answers, border, cells, client, jail, places, refusal, returned, shell, spec_module, surroundings, wire),
-        worker,
-    )
+    modules = (answers, border, client, meter, places, spec_module, surroundings)
     lectures = sorted({name for names in surroundings.LECTURE_MODULES.values() for name in names})
-    files = [Path(m.__file__) for m in modules] + [Path(__file__).with_name("bench.py")]
+    here = Path(__file__).parent
+    files = [Path(m.__file__) for m in modules] + [here / name for name in (*surroundings.PROGRAMS, "bench.py")]
     files += surroundings.lecture_modules(lectures)
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
@@ -292,6 +292,8 @@ def is_whole(data: dict[str, Any], submission: Any) -> bool:
         and isinstance(provenance, dict)
         and isinstance(provenance.get("layers", []), list)
         and all(isinstance(layer, str) for layer in provenance.get("layers", []))
+        and isinstance(provenance.get("left", []), list)
+        and all(isinstance(note, str) for note in provenance.get("left", []))
         and isinstance(read, dict)
         and all(isinstance(two, list) and [type(x) for x in two] == [str, str] for two in read.values())
         and (submission is None or isinstance(cells, list))

@@ -61,6 +61,7 @@ def main() -> None:
     sys.path.insert(0, here)
     import cells  # beside this file, loaded without the package
     import jail
+    import reader
     import refusal
     import returned
     import shell
@@ -89,7 +90,7 @@ def main() -> None:
         if "torch._dynamo" not in sys.modules:  # and so would torch.func, for this alone
             off = types.SimpleNamespace(_disable=contextlib.nullcontext)
             torch._dynamo = types.SimpleNamespace(compiled_autograd=off)
-    reader = cells.Reader(cells.load_transformer(), shell.RUN_PYTHON)
+    read = reader.Reader(reader.load_transformer(), shell.RUN_PYTHON)
     if options["refused"]:
         refusal.refuse(options["refused"], options["packages"])
     sys.modules.update(dict.fromkeys(options["absent"]))  # None: an import fails, and says which module is missing
@@ -117,7 +118,7 @@ def main() -> None:
                 # a second Landlock on top of the worker's: what both allow
                 layers = jail.confine([*roots, jail.reach(os.fsdecode(folder), held)], layers=options["layers"])
                 channel.sendall(wire.pack("ready", layers))
-                run = Runs(cells, shell, returned, reader, mmap.mmap(handles[1], cells.PLACE.size))
+                run = Runs(cells, shell, returned, read, mmap.mmap(handles[1], cells.PLACE.size))
                 os.close(handles[1])
                 Child(channel, wire, run).serve()
                 os._exit(0)

@@ -1,0 +1,335 @@
+"""The checks of every assignment, tested by its catalogue: right solutions in many styles pass, and each wrong one fails
+where it is wrong, loses what its mistake is worth, and hears what it is.
+
+What is special to an assignment stands in a file of its own, `test_a1_checks.py` and so on.
+"""
+
+import re
+import sys
+from dataclasses import dataclass
+from importlib import import_module
+
+import catalogue
+import nbformat
+import pytest
+import torch
+from catalogue import ROOT, judge, solutions, spec, words_of
+
+NO_ANSWER = "the answer does not have the form"  # what a check says that stumbled itself
+LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="grading runs on Linux")
+
+
+@dataclass(frozen=True)
+class About:
+    """What the tests know of an assignment.
+
+    Args:
+        module: the reference's.
+        points: of each exercise.
+        names: what a submission must define.
+        optional: functions without which a plain solution may do.
+        spoken: words that are sent and may also be spoken of.
+        worker: solutions to judge in the grader's worker too.
+        most_sent: bytes of tensors that the checks send to one solution.
+    """
+
+    module: str
+    points: dict[str, int]
+    names: tuple[str, ...]
+    optional: tuple[str, ...]
+    spoken: tuple[str, ...] = ()
+    worker: tuple[str, ...] = ()
+    most_sent: int = 400_000
+
+
+ABOUT = {
+    "a1_bpe": About(
+        "bpe",
+        {"pretokenize": 10, "count_pairs": 10, "merge": 10, "train": 30, "encode": 15}
+        | {"decode": 5, "special_tokens": 10, "encode_iterable": 10},
+        ("train_bpe", "Tokenizer"),
+        ("pretokenize", "count_pairs", "merge", "merge_pair"),
+        ("version",),  # "#version" stands in every merges.txt
+        ("right_in_parts", "right_numpy", "wrong_ties_first_seen", "wrong_recounts_everything"),
+    ),
+    "a2_attention": About(
+        "attention",
+        {"softmax": 15, "attention": 25, "multi_head": 25, "grouped": 10, "masks": 10, "cross": 5, "positions": 10},
+        ("softmax", "scaled_dot_product_attention", "MultiHeadAttention"),
+        ("repeat_kv", "causal_mask", "padding_mask", "positions_of"),
+        # names of arguments, and their usual values
+        (
+            *("mask", "causal", "rope", "cache", "weights", "weight", "attend", "context", "d_head", "token_positions"),
+            *("qk_norm", "dtype", "True", "False", "None"),
+        ),
+        ("wrong_unscaled", "wrong_heads_by_view", "wrong_kv_heads_tiled", "wrong_cache_unturned"),
+        most_sent=2_000_000,
+    ),
+    "a3_rope": About(
+        "rope",
+        {"angles": 15, "rotation": 20, "layouts": 15, "positions": 20, "module": 15, "relative": 8, "partial": 7},
+        ("RotaryPositionalEmbedding", "rotate_part"),
+        ("rotation_angles", "rotate_pairs", "rotate_halves", "look_up"),
+        ("layout", "half", "halves", "interleaved", "interleaved_to_half", "half_to_interleaved"),
+        ("right_einops", "right_complex", "wrong_turns_values", "wrong_changes_x"),
+    ),
+    "a4_lion": About(
+        "lion",
+        {"direction": 20, "update": 30, "foreach": 15, "optimizer": 35},
+        ("Lion", "lion_update_foreach_"),
+        ("lion_direction", "lion_update_"),
+        ("betas", "weight_decay", "None"),
+        ("right_foreach", "right_numpy", "wrong_one_beta", "wrong_foreach_loop"),
+    ),
+    "a5_moe_router": About(
+        "router",
+        {"gates": 25, "balance": 20, "z_loss": 10, "router": 10, "dispatch": 35},
+        ("TopKRouter", "dispatch"),
+        ("top_k_gates", "load_balancing_loss", "router_z_loss"),
+        ("False", "float16", "bfloat16", "float64", "load_balancing_loss", "renormalize", "weights", "z_loss"),
+        ("wrong_rounded_first", "wrong_float16_overflows", "wrong_loop_when_gathering", "wrong_gates_detached"),
+        most_sent=2_000_000,
+    ),
+}
+EVERY = pytest.mark.parametrize("assignment", ABOUT)
+
+
+def each(kind, few=None):
+    """The parameters of a test for each solution of a kind, or for every n-th."""
+    found = [(name, solution) for name in ABOUT for solution in solutions(name, kind)[::few]]
+    return pytest.mark.parametrize(
+        ("assignment", "solution"), [pytest.param(*one, id=f"{one[0]}-{one[1].name}") for one in found]
+    )
+
+
+def hidden(assignment):
+    return spec(assignment, "hidden")
+
+
+def public(assignment):
+    return spec(assignment, "public")
+
+
+def reference(assignment):
+    return vars(import_module(f"cs336lite.{ABOUT[assignment].module}"))
+
+
+def unsolved(assignment):
+    return next(one for one in solutions(assignment, "trivial") if one.name == "trivial_unsolved")
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """As in the grader; tensors here are too small for more."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Casting complex values to real"),
+    pytest.mark.filterwarnings("ignore:Converting a tensor with requires_grad=True to a scalar"),
+]
+
+
+def test_every_assignment_is_here():
+    assert list(ABOUT) == sorted(path.stem for path in (ROOT / "assignments" / "hidden").glob("a*.py"))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The form of the checks
+
+
+@EVERY
+def test_points_of_each_exercise(assignment):
+    points = ABOUT[assignment].points
+    assert hidden(assignment).exercises == points and hidden(assignment).max_points == 100
+    assert set(public(assignment).exercises) == set(points) and public(assignment).max_points == 0
+
+
+@EVERY
+def test_the_notebook_promises_the_same_points(assignment):
+    points = ABOUT[assignment].points
+    notebook = nbformat.read(ROOT / "assignments" / "source" / assignment / f"{assignment}.ipynb", as_version=4)
+    graded = [cell.metadata.nbgrader for cell in notebook.cells if cell.metadata.get("nbgrader", {}).get("grade")]
+    assert {one.grade_id.removeprefix("grade_"): one.points for one in graded} == points
+    text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    table = re.findall(r"^\| `(\w+)` \|.*\| (\d+) \|$", text, re.M)
+    assert {name: int(number) for name, number in table if name in points} == points
+    headings = re.findall(r"\(`(\w+)`\).*?· (\d+) points\*\*", text)
+    assert {name: int(number) for name, number in headings} in ({}, points)
+
+
+@EVERY
+def test_hints_come_in_three_layers_and_every_exercise_says_where_to_read_on(assignment):
+    assert set(public(assignment).hints) == set(hidden(assignment).module.READ) == set(ABOUT[assignment].points)
+    for exercise, layers in public(assignment).hints.items():
+        assert len(set(layers)) == len(layers) == 3 and all(len(layer) > 40 for layer in layers), exercise
+
+
+@EVERY
+def test_ids_are_unique(assignment):
+    for checks in (hidden(assignment), public(assignment)):
+        ids = [one.id for one in checks]
+        assert len(set(ids)) == len(ids)
+
+
+@EVERY
+def test_catalogue_is_large_and_says_what_it_expects(assignment):
+    assert len(solutions(assignment, "right")) >= 5 and len(solutions(assignment, "trivial")) >= 3
+    wrong, known = solutions(assignment, "wrong"), {one.id for one in hidden(assignment)}
+    assert len(wrong) >= 50
+    for solution in wrong:
+        assert solution.fails and set(solution.fails) <= known, solution.name
+        assert solution.names, solution.name
+    assert known == {name for solution in wrong for name in solution.fails}, "a check that no wrong solution fails"
+
+
+@EVERY
+def test_solution_files_stand_alone(assignment):
+    for kind in ("right", "wrong", "trivial"):
+        for solution in solutions(assignment, kind):
+            assert catalogue.BASE_LINE.strip() not in solution.source.splitlines(), solution.name
+            defined = catalogue.namespace(solution.source, solution.name)
+            assert kind == "wrong" or set(ABOUT[assignment].names) <= set(defined), solution.name
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Right
+
+
+@each("right")
+def test_right_solutions_get_full_marks(assignment, solution):
+    judgement = judge(hidden(assignment), solution, "right")
+    assert judgement.failed == {} and judgement.score == 100
+
+
+@each("right")
+def test_right_solutions_pass_the_public_checks(assignment, solution):
+    failed = judge(public(assignment), solution, 0).failed
+    lacking = [f"`{name}` is not defined" for name in ABOUT[assignment].optional]
+    assert all(any(text in message for text in lacking) for message in failed.values()), failed
+
+
+@EVERY
+@pytest.mark.parametrize("seed", range(3))
+def test_the_reference_gets_full_marks(assignment, seed):
+    assert judge(hidden(assignment), reference(assignment), f"reference {seed}").failed == {}
+    assert judge(public(assignment), reference(assignment), 0).failed == {}
+
+
+@pytest.mark.slow
+@each("right")
+def test_right_for_twenty_more_seeds(assignment, solution):
+    for seed in range(20):
+        assert judge(hidden(assignment), solution, seed).failed == {}, seed
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Wrong
+
+
+def as_numbers(value):
+    """The same with lists in place of tensors."""
+    if isinstance(value, (list, tuple)):
+        return [as_numbers(item) for item in value]
+    return value.tolist() if isinstance(value, torch.Tensor) else value
+
+
+def expect_named_mistakes(assignment, solution, seed):
+    judgement = judge(hidden(assignment), solution, seed)
+    failed = judgement.failed
+    assert set(failed) == set(solution.fails)
+    assert solution.names in failed[solution.fails[0]]
+    assert not any(NO_ANSWER in message for message in failed.values())
+    shown = words_of(list(failed.values())) & words_of(as_numbers(judgement.sent))
+    assert shown <= set(ABOUT[assignment].spoken), "a message shows what was asked"
+    if solution.points:
+        least, most = solution.points
+        assert least <= judgement.score <= most, judgement.score
+
+
+@each("wrong")
+def test_wrong_solutions_fail_exactly_where_they_are_wrong(assignment, solution):
+    expect_named_mistakes(assignment, solution, "wrong")
+
+
+@pytest.mark.slow
+@each("wrong")
+def test_verdicts_do_not_depend_on_the_seed(assignment, solution):
+    for seed in range(20):
+        expect_named_mistakes(assignment, solution, seed)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Nothing
+
+
+@each("trivial")
+def test_trivial_solutions_score_nothing(assignment, solution):
+    judgement = judge(hidden(assignment), solution, "trivial")
+    assert judgement.score == 0
+    assert not any(NO_ANSWER in message for message in judgement.failed.values())
+
+
+@EVERY
+def test_what_is_unsolved_or_missing_is_told_so(assignment):
+    messages = judge(hidden(assignment), unsolved(assignment), 0).failed.values()
+    assert all("not solved yet" in message for message in messages)
+    missing = judge(hidden(assignment), {}, 0)
+    assert missing.score == 0 and all("is not defined" in message for message in missing.failed.values())
+
+
+@EVERY
+def test_the_released_notebook_scores_nothing(assignment, tmp_path):
+    from cs336lite.course.release import generate
+    from cs336lite.grading.submission import read_submission
+
+    released = read_submission(generate(ROOT, [assignment], tmp_path)[assignment] / f"{assignment}.ipynb")
+    names = {}
+    for _, text in released.cells:
+        try:
+            exec(text, names)
+        except Exception:
+            continue  # a cell that uses what is not solved yet
+    assert set(ABOUT[assignment].names) <= set(names)
+    judgement = judge(hidden(assignment), names, "released")
+    assert judgement.score == 0
+    assert all("not solved yet" in message for message in judgement.failed.values())
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What is sent, and where it is judged
+
+
+def tensors_of(value):
+    if isinstance(value, torch.Tensor):
+        return [value]
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else []
+    return [tensor for part in parts for tensor in tensors_of(part)]
+
+
+@EVERY
+def test_what_is_sent_is_small(assignment):
+    sent = judge(hidden(assignment), reference(assignment), 3).sent
+    assert sum(one.numel() * one.itemsize for one in tensors_of(sent)) < ABOUT[assignment].most_sent
+
+
+@LINUX
+@EVERY
+def test_verdicts_are_the_same_in_the_worker(assignment):
+    from cs336lite.grading.client import Worker
+    from cs336lite.grading.verdicts import needs_of
+
+    chosen = [one for one in solutions(assignment) if one.name in ABOUT[assignment].worker]
+    assert len(chosen) == len(ABOUT[assignment].worker)
+    with Worker(needs_of(hidden(assignment)).of([("1", "torch")])) as worker:
+        for solution in [*solutions(assignment, "right"), *chosen]:
+            failed = {}
+            with worker.student((("1", solution.source),)) as student:
+                for one in hidden(assignment):
+                    student.begin(one.seconds)
+                    result = one.run(student, "worker")
+                    failed |= {} if result.passed else {result.id: result.message}
+            assert set(failed) == set(solution.fails), (solution.name, failed)
