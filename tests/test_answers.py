@@ -20,6 +20,7 @@ from cs336lite.course.answers import (
     tensor_of,
 )
 from cs336lite.course.spec import Fail, LocalStudent, StudentError
+from cs336lite.course.text import UNSOLVED
 
 X = torch.ones(2, 3)
 RIGHT = [
@@ -149,3 +150,31 @@ def test_an_exception_is_what_its_class_derives_from():
     assert error.is_a("TypeError", "Exception")
     assert not error.is_a("TypeError", "KeyError")
     assert error.kinds == ("ValueError", "Exception", "BaseException")
+
+
+def raises(student):
+    return student.f()
+
+
+@pytest.mark.parametrize(
+    "error, kind",
+    [
+        (NotImplementedError(), "Unsolved"),
+        (NotImplementedError(UNSOLVED), "Unsolved"),
+        (NotImplementedError("\"bitwise_and_cpu\" not implemented for 'Float'"), "NotImplementedError"),
+    ],
+)
+def test_only_the_stub_says_that_an_exercise_is_unsolved(error, kind):
+    def f():
+        raise error
+
+    with pytest.raises(StudentError) as caught:
+        LocalStudent({"f": f}).run(raises)
+    assert caught.value.kind == kind
+
+
+def test_torch_has_an_exception_by_the_same_name():
+    names = {"torch": torch}
+    exec("def f():\n    return torch.ones(2).bool() & torch.ones(2)", names)
+    with pytest.raises(StudentError, match="your code raised NotImplementedError"):
+        LocalStudent(names).run(raises)

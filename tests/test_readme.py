@@ -8,7 +8,9 @@ from conftest import ROOT
 from typer.main import get_command
 
 from cs336lite.cli import app
+from cs336lite.course import release
 from cs336lite.course.paths import assignments
+from cs336lite.grading.client import Budget
 
 TEXTS = {name: (ROOT / name).read_text() for name in ("README.md", "CONTRIBUTING.md")}
 
@@ -51,3 +53,15 @@ def test_every_lecture_and_assignment_is_listed_with_its_minutes():
         assert f"`{course.module}`" in row and f"| {course.minutes} |" in row
     for name in assignments(ROOT):
         assert f"assignments/source/{name}/{name}.ipynb" in TEXTS["README.md"]
+
+
+def test_both_readmes_say_what_a_submission_may_use():
+    budget = Budget()
+    told = " ".join(TEXTS["README.md"].split())
+    for seconds, of in ((budget.load_seconds, "to run its cells"), (budget.submission_seconds, "in all")):
+        assert f"{seconds:g} s {of}" in told
+    assert f"{budget.idle_seconds:g} s asleep" in told and f"{budget.threads} threads" in told
+    told = " ".join(release.README.split())
+    assert f"{budget.load_seconds:g} seconds of processor time together" in told
+    assert f"sleep {budget.idle_seconds:g} seconds" in told and f"({budget.submission_seconds:g} in all)" in told
+    assert f"{budget.memory_bytes >> 30} GiB of memory and {budget.threads} threads" in told

@@ -270,7 +270,7 @@ class Opened:
         found = find(self.place, self.assignment) if self.place.is_dir() else Found(self.place)
         if kind_of_file(found.path.name) != "archive":
             return found
-        self.scratch = Scratch("unpack")
+        self.scratch = Scratch("course")
         try:
             return taken_out(found.path, self.assignment, self.scratch.path)
         except BaseException:
