@@ -137,7 +137,7 @@ class MultiHeadAttention(nn.Module):
         bias: whether the four projections have biases.
 
     Raises ValueError when ``num_heads`` is no multiple of ``num_kv_heads``, or ``d_model`` none of ``num_heads`` and no
-    ``d_head`` is given, or a head has no dimension.
+    ``d_head`` is given.
     """
 
     def __init__(

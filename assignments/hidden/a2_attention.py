@@ -2237,20 +2237,25 @@ def positions_in_any_order(student, rng):
     expect_shape(at_once, x.shape, OUTPUT)
     expect(near(at_once, seen_by(x, weights, taken)), "this is judged when positions 0, 1, 2, … change nothing")
     orders = torch.tensor([rng.sample(range(5), 5) for _ in range(2)])
-    (out,) = outputs(student, 4, 1, {}, weights, [{"x": x, "token_positions": orders}])["out"]
-    rows = [taken[order][:, order] for order in orders]
-    if near(out, module_of(x, weights, 1, allowed=(orders[:, None] <= orders[..., None])[:, None])):
-        return  # right here, whatever the mask is otherwise
-    wrong = [
-        (
-            lambda: seen_by(x, weights, taken),
-            "the causal mask goes by the order of the tokens: it is p_j <= p_i, by the positions that are given",
-        ),
-        (lambda: seen_by(x, weights, rows[0]), "the positions of the first text make the causal mask of all of them"),
-    ]
-    expected = module_of(x, weights, 1, allowed=torch.stack(rows)[:, None])
-    message = "with positions (batch, seq) in any order, a token must see those at its position or before: p_j <= p_i"
-    judge(out, expected, message, wrong, what=OUTPUT)
+    for given in (orders, orders[0]):
+        (out,) = outputs(student, 4, 1, {}, weights, [{"x": x, "token_positions": given}])["out"]
+        each = given.expand(2, 5)
+        if near(out, module_of(x, weights, 1, allowed=(each[:, None] <= each[..., None])[:, None])):
+            continue  # right here, whatever the mask is otherwise
+        rows = [taken[order][:, order] for order in each]
+        wrong = [
+            (
+                lambda: seen_by(x, weights, taken),
+                "the causal mask goes by the order of the tokens: it is p_j <= p_i, by the positions that are given",
+            ),
+            (
+                lambda rows=rows: seen_by(x, weights, rows[0]),
+                "the positions of the first text make the causal mask of all of them",
+            ),
+        ]
+        expected = module_of(x, weights, 1, allowed=torch.stack(rows)[:, None])
+        message = "with positions in any order, a token must see those at its position or before: p_j <= p_i"
+        judge(out, expected, message, wrong, what=OUTPUT)
 
 
 def told_to_rope(said: dict, batch: int) -> list[list[list[int]]]:
@@ -2446,14 +2451,14 @@ def context_together(student, rng):
     judge_together(out, expected, "three heads that attend to a padded context, with your own attention", OUTPUT)
 
 
-@check("positions", points=5, title="together: a text, token by token")
+@check("positions", points=5, title="together: a text in pieces, as when one is written")
 def generation_together(student, rng):
     weights, x = weights_for(rng, 8, 4, 2, 2), normal(rng, 2, 7, 8)
     options = {"num_kv_heads": 2, "stand_ins": ["rope", "default"]}
-    calls = [{"x": piece, "cache": True, "dtype": "float32"} for piece in x.split([4, 1, 1, 1], dim=1)]
+    calls = [{"x": piece, "cache": True, "dtype": "float32"} for piece in x.split([3, 2, 1, 1], dim=1)]
     out = outputs(student, 8, 4, options, weights, calls)["out"]
     for answer, call in zip(out, calls, strict=True):
         expect_shape(answer, call["x"].shape, OUTPUT)
     expected = module_of(x, weights, 4, 2, allowed=causal_of(7)[None, None], prepare=turning(torch.arange(7)))
-    where = "four tokens and then one by one, with rope, a cache and shared heads, and your own attention"
+    where = "a text in pieces, with rope, a cache and shared heads, and your own attention"
     judge_together(torch.cat(out, 1), expected, where, OUTPUT)

@@ -1,6 +1,6 @@
 """The causal mask has as many columns as rows.
 
-fails: positions.pieces_see_what_came_before
+fails: positions.pieces_see_what_came_before, positions.generation_together
 names: a row for each query, a column for each key
 """
 

@@ -1,6 +1,6 @@
 """With a cache there is no causal mask.
 
-fails: positions.pieces_see_what_came_before
+fails: positions.pieces_see_what_came_before, positions.generation_together
 names: the causal mask must begin after
 """
 
