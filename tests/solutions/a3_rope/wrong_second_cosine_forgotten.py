@@ -1,8 +1,8 @@
 """One of the four products is lost.
 
-fails: rotation.pairs_turn_counter_clockwise, rotation.lengths_are_kept, rotation.whole_rotations_agree, layouts.whole_halves_agree, positions.whole_batches_agree, module.scores_of_a_model_agree
+fails: rotation.lengths_are_kept, rotation.whole_rotations_agree, layouts.whole_halves_agree, positions.whole_batches_agree, module.scores_of_a_model_agree
 names: a rotation keeps the length
-points: 65-71
+points: 68-74
 """
 
 from _base import *
