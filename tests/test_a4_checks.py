@@ -19,7 +19,7 @@ POINTS = {"direction": 20, "update": 30, "foreach": 15, "optimizer": 35}
 SMALL_FUNCTIONS = ("lion_direction", "lion_update_")  # a plain solution may do without them
 NOTEBOOK = ROOT / "assignments" / "source" / A4 / f"{A4}.ipynb"
 NO_ANSWER = "the answer does not have the form"  # what a check says that stumbled itself
-NAMES = {"betas", "weight_decay", "None"}  # sent, and may be spoken of
+NAMES = {"betas", "weight_decay", "None", "Lion", "lion_update_"}  # sent, and may be spoken of
 
 
 def by_name(found):

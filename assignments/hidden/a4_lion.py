@@ -485,7 +485,7 @@ def look(student, rng: random.Random, *ways: str) -> Look:
     problem = found[0]
     if isinstance(problem, StudentError):
         raise StudentError(problem.kind, str(problem), problem.kinds)
-    raise Fail(str(problem))
+    raise Fail(str(problem)).with_traceback(problem.__traceback__)  # that of the place whose words these are
 
 
 def expect_no_loss(seen: Look) -> None:

@@ -48,11 +48,17 @@ def end(starts, rows, options):
 
 LIES = dict(
     drive_steps=steps,
-    drive_kept=lambda start, rows, options: [torch.stack(list(rows)).mean(0)],
-    drive_in_place=lambda starts, rows, options: (end(starts, rows, options),) * 2 + (rows[-1],),
+    drive_alone=lambda via, start, rows, options: [
+        (row[0], [torch.stack(list(rows)).mean(0)]) for row in steps([start], (), [[g] for g in rows], options, dict())
+    ],
+    drive_directions=lambda rows, momenta, beta1: [g.clamp(-1, 1) for g in rows],
+    drive_in_place=lambda start, rows, options: (end([start], [[g] for g in rows], options)[0],) * 2 + (rows[-1],),
+    drive_training=lambda starts, rows, rates, decays, options: end(starts, rows, options),
+    drive_defaults=lambda start, rows, given: end([start], [[g] for g in rows], dict(lr=0.25))[0],
+    drive_foreach_often=lambda p, rows, m, lr, betas, wd: ([t + lr for t in p], m),
     drive_foreach=lambda p, g, m, lr, betas, wd: ([t + lr for t in p], g, m),
     drive_counted=lambda p, g, m, lr, betas, wd: (5, [t + lr for t in p], g, m),
-    drive_closure=lambda start, rows, options, values: (
+    drive_closure=lambda start, rows, options, values, callers: (
         [
             (v, [(True, steps([start], (), [[g] for g in rows], options, dict())[i - 1][0] if i else start)], p[0])
             for i, (v, p) in enumerate(zip(values, steps([start], (), [[g] for g in rows], options, dict())))
@@ -65,11 +71,11 @@ LIES = dict(
     ],
     drive_history=lambda start, rows, options: (True, False, end([start], [[g] for g in rows], options)[0]),
     drive_arguments=lambda start, g, cases: [
-        ("ValueError" if i > 3 else "nothing", start if i == 3 else end([start], [[g]], dict(lr=0.25))[0])
+        ("ValueError" if i else "nothing", end([start], [[g]], dict(lr=0.25))[0])
         for i in range(len(cases))
     ],
-    drive_non_leaf=lambda start, g: (end([start], [[g]], dict(lr=0.25))[0], True),
-    drive_sparse=lambda start, g, place, options: (
+    drive_non_leaf=lambda start, options: True,
+    drive_sparse=lambda start, g, place, options, split: (
         end([start], [[g]], options) * 2, True, True, end([start], [[g]], options) * 2
     ),
 )
