@@ -27,7 +27,9 @@ class TopKRouter(nn.Module):
         if self.renormalize:
             weights = torch.nn.functional.normalize(weights, p=1, dim=1)
         counts = torch.zeros(self.num_experts, dtype=kind)
-        counts.index_put_((rearrange(indices, "n k -> (n k)"),), torch.ones(indices.numel(), dtype=kind), accumulate=True)
+        counts.index_put_(
+            (rearrange(indices, "n k -> (n k)"),), torch.ones(indices.numel(), dtype=kind), accumulate=True
+        )
         balance = self.num_experts * einsum(counts / counts.sum(), reduce(p, "n e -> e", "mean"), "e, e ->")
         z = reduce(torch.logsumexp(logits, 1).square(), "n -> ", "mean")
         front = x.shape[:-1]
