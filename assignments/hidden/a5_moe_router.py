@@ -1090,7 +1090,9 @@ def computed_in_float32(student, rng):
                     "logits are rounded before they are float32: convert x and gate.weight first, then multiply, for what has "
                     "been rounded cannot be made exact afterwards"
                 )
-                expect(known(said.logits, [right, *(value for value, _ in wrong)]), message)
+                tolerance = 1e-4 if given is x else 1e-5 * float(right.abs().max())
+                readings = [right, *(value for value, _ in wrong)]  # the wrong ones are judged above
+                expect(any(close(said.logits, one, tolerance, 1e-4) for one in readings), message)
 
 
 @check("router", points=1, title="float64 for float64", seconds=5)
