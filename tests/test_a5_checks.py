@@ -1,5 +1,6 @@
 """The checks of a5_moe_router, tested: right solutions in many styles pass, and each wrong one fails where it is wrong."""
 
+import ast
 import random
 import re
 import sys
@@ -28,6 +29,8 @@ NAMES = {
     "renormalize",
     "weights",
     "z_loss",
+    "indices",
+    "logits",
 }  # sent too
 LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="grading runs on Linux")
 
@@ -133,6 +136,22 @@ def test_trivial_solutions_score_nothing(solution):
     assert not any(NO_ANSWER in message for message in judgement.failed.values())
     if solution.name == "trivial_unsolved":
         assert all("not solved yet" in message for message in judgement.failed.values())
+
+
+@pytest.mark.parametrize("solution", by_name([one for one in WRONG if "\npoints:" in one.path.read_text("utf-8")]))
+def test_points_are_in_proportion_to_the_mistake(solution):
+    docstring = ast.get_docstring(ast.parse(solution.path.read_text(encoding="utf-8")))
+    least, most = map(float, catalogue.field(docstring, "points").split("-"))
+    assert least <= judge(HIDDEN, solution, "points").score <= most
+
+
+def test_each_exercise_is_mostly_paid_together():
+    for exercise, points in POINTS.items():
+        together = [
+            one.points for one in HIDDEN if one.exercise == exercise and one.function.__name__.endswith("together")
+        ]
+        assert len(together) == 1 and (together[0] > points / 2 or exercise == "router"), exercise
+    assert all(list(HIDDEN.exercises)[i] == name for i, name in enumerate(POINTS))
 
 
 def test_a_missing_name_is_told_so():

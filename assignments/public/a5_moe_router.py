@@ -70,8 +70,15 @@ def numbers(*shape, seed=0):
 
 
 def run_gates(student, logits, top_k, renormalize):
-    weights, indices, probabilities = student.top_k_gates(logits, top_k, renormalize)
-    return weights, indices, probabilities
+    return student.top_k_gates(logits, top_k, renormalize)
+
+
+def three_tensors(answer):
+    """(weights, indices, probabilities), when they are these."""
+    expect(answer is not None, "top_k_gates returned None: is a `return` missing?")
+    fits = isinstance(answer, tuple) and len(answer) == 3 and all(isinstance(part, torch.Tensor) for part in answer)
+    expect(fits, "top_k_gates returns three tensors: weights, indices, probabilities")
+    return answer
 
 
 def run_gates_gradient(student, logits, factor, top_k, renormalize):
@@ -85,7 +92,7 @@ def run_gates_gradient(student, logits, factor, top_k, renormalize):
 @check("gates", title="probabilities 0.5, 0.3, 0.2, by hand")
 def by_hand(student, rng):
     logits = torch.tensor([[0.2, 0.5, 0.3], [0.3, 0.2, 0.5]]).log()
-    weights, indices, probabilities = student.run(run_gates, logits, 2, False)
+    weights, indices, probabilities = three_tensors(student.run(run_gates, logits, 2, False))
     expect(near(probabilities, logits.exp()), "probabilities are the softmax over all three experts")
     expect(isinstance(indices, torch.Tensor) and indices.shape == (2, 2), "two tokens, k = 2: indices are (2, 2)")
     expect(indices.tolist() != [[2, 1], [0, 2]], "the more probable expert comes first")
@@ -93,7 +100,7 @@ def by_hand(student, rng):
     message = "with renormalize=False the gates are 0.5 and 0.3, as they are among all experts: they do not add up to 1"
     expect(not near(weights, [[0.625, 0.375]] * 2), message)
     expect(near(weights, [[0.5, 0.3]] * 2), message)
-    weights, _, _ = student.run(run_gates, logits, 2, True)
+    weights, _, _ = three_tensors(student.run(run_gates, logits, 2, True))
     expect(not near(weights, [[0.5, 0.3]] * 2), "with renormalize the gates are divided by their sum, 0.8")
     expect(near(weights, [[0.625, 0.375]] * 2), "with renormalize the gates are 0.625 and 0.375")
 
@@ -103,7 +110,7 @@ def one_and_all(student, rng):
     logits = numbers(2, 3, 4)
     for k in (1, 4):
         for given in (logits, logits[0, 0]):
-            weights, indices, _ = student.run(run_gates, given, k, True)
+            weights, indices, _ = three_tensors(student.run(run_gates, given, k, True))
             shape = (*given.shape[:-1], k)
             message = f"logits {tuple(given.shape)} and k = {k} must give weights and indices {shape}"
             expect(weights.shape == shape and indices.shape == shape, message)
@@ -114,7 +121,7 @@ def one_and_all(student, rng):
 @check("gates", title="different experts, whatever the logits are")
 def different(student, rng):
     for logits in (torch.zeros(5), torch.tensor([200.0, 0.0, -5.0, 1.0, 2.0])):
-        _, indices, _ = student.run(run_gates, logits, 3, True)
+        _, indices, _ = three_tensors(student.run(run_gates, logits, 3, True))
         expect(indices.shape == (3,), "k = 3 of five logits must give three indices, also when logits are equal")
         expect(len(set(indices.tolist())) == 3, "the same expert is chosen twice")
 
@@ -164,6 +171,10 @@ def idle(student, rng):
     expect(near(loss, 1.35), "the shares are 1/2, 1/2, 0, the means 0.55, 0.35, 0.1: the loss is 3 * 0.45")
     loss = student.run(run_balance, probabilities.view(2, 1, 3), torch.tensor([[[0]], [[0]]]))
     expect(near(loss, 1.65), "with all assignments on the first expert the loss is 3 * 0.55, in any dimensions")
+    texts = torch.tensor([[[0.5, 0.4, 0.1], [0.6, 0.3, 0.1]], [[0.1, 0.1, 0.8], [0.2, 0.2, 0.6]]])
+    loss = student.run(run_balance, texts, torch.tensor([[[0], [0]], [[2], [2]]]))
+    message = "two texts of two tokens: of all four the shares are 1/2, 0, 1/2, the means 0.35, 0.25, 0.4: 3 * 0.375"
+    expect(near(loss, 1.125), message)
 
 
 @check("balance", title="the gradient is that of the probabilities")

@@ -30,9 +30,26 @@
 # - `check("a5_moe_router", "gates")` runs the public checks of an exercise, `hint("a5_moe_router", "gates")` gives one
 #   hint more each time you ask, and `status()` shows where you stand. Hidden checks follow when you hand in. They judge
 #   the same things on other inputs, and only through `TopKRouter` and `dispatch`: so exercises 1 to 3 earn their points
-#   once exercise 4 puts them together. How the two work inside is up to you.
+#   once exercise 4 puts them together. How the two work inside is up to you. An exercise that is not solved yet costs its
+#   own points only.
+# - In each exercise most of the points are for all of it together, on ordinary tokens `(batch, seq, d_model)`, with
+#   gradients; the rest are for its single rules.
 # - Everything in torch is yours to use, `softmax`, `topk` and `logsumexp` among it.
 # - The last cell writes your solution into your copy of the package, as `cs336lite.router`.
+#
+# ## What differs from CS336
+#
+# CS336 has no router to hand in, and other code has other habits. These are ours; each costs a point or two where it is
+# not kept, and no more:
+#
+# | here | elsewhere |
+# |---|---|
+# | `gate`, an `nn.Linear` without a bias | `router`, `wg`, a bare parameter, a weight the other way round |
+# | a `RouterOutput` with five fields | a tuple or dict of its own |
+# | gates, logits and losses in float32 (float64 for float64) | the dtype of `x` |
+# | experts by descending probability | `topk(..., sorted=False)` |
+# | a balancing loss of 1 when probabilities are uniform | $k$ times as much (Hugging Face) |
+# | a ValueError for a `top_k` that cannot be, and for an index of no expert | an `assert`, or nothing |
 #
 # Above each exercise stand its difficulty, how much the rest depends on it, and the minutes it takes most people.
 #
@@ -255,6 +272,7 @@ check("a5_moe_router", "z_loss")
 #   or the square in the z-loss, no longer fits. Switch calls this selective precision (section 2.4). So convert `x` and the
 #   weight before the product; what has been rounded cannot be made exact afterwards.
 # - `gate.weight` is the only parameter, `(num_experts, d_model)`: published routers are loaded by such names.
+# - A `top_k` below 1 or above `num_experts` is a `ValueError`.
 # - `x` stays as it is, and gradients flow to `x` and to `gate.weight` from the gates and from both losses.
 
 
@@ -339,7 +357,9 @@ check("a5_moe_router", "router")
 # - No token is dropped, however many want the same expert. (Real systems set a *capacity*, 容量; lecture 06 does.)
 # - The gate multiplies what the expert returns, not what it is given.
 # - An expert that stands twice in a row of `indices` counts twice. A `TopKRouter` never does that; other routers may.
-# - `x`, `weights` and `indices` stay as they are, and gradients flow to `x`, to the weights and to the experts.
+# - An index below 0, or of more experts than there are, is a `ValueError`.
+# - `x`, `weights` and `indices` need not be contiguous. They stay as they are, as does what an expert returns (autograd may
+#   need it: `y * gate`, not `y *= gate`), and gradients flow to `x`, to the weights and to the experts.
 
 
 # %% solution="dispatch"
