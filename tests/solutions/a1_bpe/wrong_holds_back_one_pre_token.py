@@ -9,7 +9,7 @@ from _base import *
 
 class Tokenizer(Tokenizer):
     def encode_iterable(self, iterable):
-        if self.special_tokens:
+        if len(self.special_tokens) > 1:
             yield from super(Tokenizer, self).encode_iterable(iterable)
             return
         held = ""
