@@ -1,6 +1,6 @@
 """Lets a special token be given twice.
 
-fails: 
+fails: train.double_tokens_are_refused
 names: given twice was accepted
 points: 99
 """

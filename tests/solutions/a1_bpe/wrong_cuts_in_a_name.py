@@ -1,6 +1,6 @@
 """Takes each space behind a word for a safe place, also inside a special token.
 
-fails: 
+fails: encode_iterable.special_tokens_across_borders, encode_iterable.reads_on_beside_special_tokens
 names: special token
 """
 

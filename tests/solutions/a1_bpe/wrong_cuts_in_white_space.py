@@ -1,6 +1,6 @@
 """Cuts behind each line end, also where more white space follows.
 
-fails: 
+fails: encode_iterable.equals_encode_on_the_joined_text
 names: depend on where the text is cut
 """
 

@@ -1,6 +1,6 @@
 """Merges one occurrence after the other, looking through all of the word each time.
 
-fails: 
+fails: encode.costs_what_the_text_is_long
 names: far more than four times as long
 points: 99
 """

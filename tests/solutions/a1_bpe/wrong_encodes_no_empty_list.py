@@ -1,6 +1,6 @@
 """Cuts at a pattern of all special tokens, which is empty without any.
 
-fails: 
+fails: encode.nothing_at_all
 names: without special tokens encode goes wrong
 points: 97-99
 """

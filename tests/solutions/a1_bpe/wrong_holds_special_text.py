@@ -1,6 +1,6 @@
 """With special tokens it yields nothing before the end.
 
-fails: 
+fails: encode_iterable.reads_on_beside_special_tokens
 names: whole input is read
 points: 99
 """

@@ -1,6 +1,6 @@
 """Goes through the ids twice.
 
-fails: 
+fails: decode.ids_may_come_one_by_one
 names: gone through only once
 points: 99
 """

@@ -1,7 +1,7 @@
 """Lowers the count of what stands to the right of a merge, and not of what stands to its left.
 
-fails: 
-names: go wrong
+fails: count_pairs.follows_earlier_merges, train.stops_when_no_pair_is_left, train.an_ordinary_text_is_learned, train.long_runs_agree
+names: stale counts
 points: 65-80
 """
 

@@ -1,6 +1,6 @@
 """Looks for a whole pre-token in the vocabulary first.
 
-fails: 
+fails: encode.only_merges_make_tokens
 names: looked up there
 points: 98-99
 """

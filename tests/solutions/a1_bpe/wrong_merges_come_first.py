@@ -1,6 +1,6 @@
 """Returns the merges, then the vocabulary.
 
-fails: 
+fails: train.ids_are_in_order
 names: the merges came first
 points: 97-98
 """

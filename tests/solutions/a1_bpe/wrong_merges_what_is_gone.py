@@ -1,6 +1,6 @@
 """Goes on with pairs that no longer occur.
 
-fails: 
+fails: train.stops_when_no_pair_is_left
 names: no longer stand anywhere
 """
 

@@ -1,6 +1,6 @@
 """Uses the names of special tokens as regular expressions in training.
 
-fails: 
+fails: special_tokens.training_finds_any_name
 names: used as regular expressions in training
 """
 

@@ -1,6 +1,6 @@
 """Puts the special tokens into the pattern of pre-tokens.
 
-fails: 
+fails: special_tokens.training_finds_any_name
 names: behind punctuation is not found
 """
 

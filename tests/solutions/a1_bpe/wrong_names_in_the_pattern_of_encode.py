@@ -1,6 +1,6 @@
 """Puts the special tokens into the pattern of pre-tokens when it encodes.
 
-fails: 
+fails: special_tokens.names_are_literal, special_tokens.leftmost_then_longest, encode_iterable.special_tokens_across_borders
 names: behind punctuation is not found
 """
 

@@ -1,6 +1,6 @@
 """Cuts at a pattern of all special tokens, which is empty without any and matches everywhere.
 
-fails: 
+fails: train.no_special_tokens_are_needed
 names: with an empty list of special tokens
 points: 97-99
 """

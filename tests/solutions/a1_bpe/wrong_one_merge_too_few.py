@@ -1,6 +1,6 @@
 """Stops one merge before the vocabulary is full.
 
-fails: 
+fails: train.vocab_size_is_the_whole_size
 names: one merge is missing
 points: 95-97
 """

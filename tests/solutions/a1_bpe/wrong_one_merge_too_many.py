@@ -1,6 +1,6 @@
 """Goes on for one merge after the vocabulary is full.
 
-fails: 
+fails: train.vocab_size_is_the_whole_size
 names: one merge too many
 points: 95-97
 """

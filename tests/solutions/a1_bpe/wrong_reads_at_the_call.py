@@ -1,6 +1,6 @@
 """Reads the first piece when it is called.
 
-fails: 
+fails: encode_iterable.reads_only_what_it_needs, encode_iterable.reads_on_beside_special_tokens
 names: read when encode_iterable is called
 """
 

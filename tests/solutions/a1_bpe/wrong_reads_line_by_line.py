@@ -1,6 +1,6 @@
 """Cuts the text at its line ends.
 
-fails: 
+fails: pretokenize.line_ends_are_kept
 names: line
 """
 

@@ -1,6 +1,6 @@
 """Compares how the bytes are written.
 
-fails: 
+fails: train.ties_go_to_the_greatest_pair, train.long_runs_agree
 names: ties compare how bytes are written
 """
 

@@ -1,6 +1,6 @@
 """Puts pairs into a min-heap with each byte taken from 255, so that a token comes before the longer ones.
 
-fails: 
+fails: train.ties_go_to_the_greatest_pair, train.long_runs_agree
 names: ties turn the bytes round
 points: 86-92
 """

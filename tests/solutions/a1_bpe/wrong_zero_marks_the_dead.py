@@ -1,6 +1,6 @@
 """Marks tokens that are gone by a byte of value 0, and so loses those of the text.
 
-fails: 
+fails: pretokenize.line_ends_are_kept
 names: bytes of value 0
 """
 
