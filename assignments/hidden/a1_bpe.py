@@ -2671,9 +2671,9 @@ def a_long_stream(rng, names: tuple[str, ...] = ()) -> tuple[list[Pair], list[st
     return merges, ["".join(" " + word for word in rng.choices(words, k=20)) for _ in range(80)]
 
 
-def judge_reading(student, rng, names: Sequence[str]) -> None:
-    merges, pieces = a_long_stream(rng, tuple(names))
-    vocab, text = vocab_of(merges, [ABSENT, *names]), "".join(pieces)
+def judge_reading(student, rng, names: Sequence[str], in_text: Sequence[str] = ()) -> None:
+    merges, pieces = a_long_stream(rng, tuple(in_text))
+    vocab, text = vocab_of(merges, [ABSENT, *in_text]), "".join(pieces)
     pieces = pieces[: rng.randint(60, 76)]  # the rest is not sent: what came out before it cannot depend on it
     form = [bool, list_of(either(int, type(None)), least=0, most=len("".join(pieces).encode()))]
     early, ids = ask(student, form, drive_reading, as_text(vocab), merges, list(names), pieces)
@@ -2701,7 +2701,8 @@ def reads_only_what_it_needs(student, rng):
 @check("encode_iterable", points=1, title="it yields while it reads text with special tokens")
 def reads_on_beside_special_tokens(student, rng):
     name = random_name(rng)
-    judge_reading(student, rng, [name, f"{name[:-1]} {name[1:]}"])
+    names = [name, f"{name[:-1]} {name[1:]}"]
+    judge_reading(student, rng, names, names)
 
 
 @drawn
