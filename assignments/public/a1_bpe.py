@@ -1,5 +1,6 @@
 """Public checks of a1_bpe: run them as often as you like. The hidden checks judge the same things on other inputs."""
 
+import json
 import random
 
 from cs336lite.course.spec import Fail, StudentError, check, expect
@@ -113,8 +114,9 @@ def cut_out(student, rng):
 
 @check("pretokenize", title="of two special tokens at one place the longest")
 def longest_special(student, rng):
-    pieces = student.run(run_pretokenize, "a<s><s>b<s>c", ["<s>", "<s><s>"])
-    expect(pieces == ["a", "b", "c"], "<s><s> is one special token here: where several begin, the longest one counts")
+    pieces = student.run(run_pretokenize, "x<a>bc<a>d", ["<a>", "<a>b"])
+    expect(pieces != ["x", "bc", "d"], "at <a>bc both <a> and <a>b begin: where several begin, the longest one counts")
+    expect(pieces == ["x", "c", "d"], "x<a>bc<a>d with the special tokens <a> and <a>b is x, c, d")
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -267,6 +269,18 @@ def ids(student, rng):
     expect([vocab.get(258), vocab.get(259)] == made and len(vocab) == 260, "merged tokens follow the bytes, in order")
 
 
+@check("train", title="special tokens that the file does not hold, and none at all")
+def no_special(student, rng):
+    _, merges = trained(student, b"ab ab cd", 256 + 1 + 1, ["<e>"])
+    expect(merges == [(b"a", b"b")], "in ab ab cd the most frequent pair is a b; the special token <e> stands nowhere")
+    message = "an empty list of special tokens cuts nothing: a pattern made of no names matches everywhere"
+    try:
+        _, merges = trained(student, b"ab ab cd", 256 + 1, [])
+    except StudentError as error:
+        raise Fail(f"{message} ({error})") from error
+    expect(merges == [(b"a", b"b")], message)
+
+
 @check("train", title="the end of the pairs, and an empty file")
 def early_end(student, rng):
     try:
@@ -283,9 +297,10 @@ def early_end(student, rng):
 @check("train", title="the exact bytes of the file")
 def exact_bytes(student, rng):
     _, merges = trained(student, b"x\r\n\r\n y\r\n\r\n z\r\n\r\n", 256 + 1, [])
+    expect(len(merges) == 1, "vocab_size 257 without special tokens leaves room for exactly one merge")
     expect(
         merges in ([(b"\r", b"\n")], [(b"\n", b"\r")]),
-        "\\r\\n must stay \\r\\n: open the file in binary mode and decode",
+        "the most frequent pair of this file is \\r\\n or \\n\\r: all of its bytes count, so open it in binary mode and decode",
     )
     message = "a byte that is not UTF-8 is read as U+FFFD: decode with errors='replace'"
     try:
@@ -373,6 +388,34 @@ def encode_corners(student, rng):
     expect(words == [98, 258], "'b b' is two pre-tokens, 'b' and ' b': the merge of b and a space never applies")
 
 
+def run_files(student, vocab_path, merges_path, texts):
+    tokenizer = student.Tokenizer.from_files(vocab_path, merges_path)
+    return [[int(i) for i in tokenizer.encode(text)] for text in texts]
+
+
+@check("encode", title="GPT-2's files")
+def files(student, rng):
+    shown = {**{chr(b): b for b in range(33, 127)}, "Ġ": 127, "Ċ": 128, "th": 129, "Ġth": 130, "##": 131}
+    vocab_path = student.file(json.dumps(shown).encode())
+    merges_path = student.file("#version: 0.2\nt h\nĠ th\n# #\n".encode())
+    answer = student.run(run_files, vocab_path, merges_path, ["the the", "##\n"])
+    expect(
+        answer[0] == [129, ord("e"), 130, ord("e")],
+        "Ġ stands for a space in vocab.json and merges.txt: ' th' has the id 130",
+    )
+    expect(
+        answer[1] == [131, 128], "only the first line of merges.txt is a comment: # # is a merge, and Ċ is a line end"
+    )
+
+
+@check("encode", title="only merges make tokens")
+def only_merges(student, rng):
+    vocab, merges = byte_vocab(b"bc", b"ab", b"abc"), [(b"b", b"c"), (b"a", b"b"), (b"ab", b"c")]
+    answer = student.run(run_encode, vocab, merges, None, ["abc abc", "abc"])
+    message = "abc stands in the vocabulary, but its merges lead to a and bc: never look up a whole word"
+    expect(answer == [[97, 256, 32, 97, 256], [97, 256]], message)
+
+
 @check("encode", title="ids are looked up")
 def looked_up(student, rng):
     vocab = {0: b"ab", **{256 - b: bytes([b]) for b in range(256)}}
@@ -419,6 +462,18 @@ def not_utf8(student, rng):
     expect(text == "hi\ufffd!", "the bytes h, i, 0xFF, ! must give hi, U+FFFD and !: decode with errors='replace'")
 
 
+def run_decode_once(student, vocab, ids):
+    return student.Tokenizer(vocab, []).decode(i for i in ids)
+
+
+@check("decode", title="ids that come one by one")
+def one_by_one(student, rng):
+    text = student.run(run_decode_once, byte_vocab(), [104, 105])
+    expect(
+        text == "hi", "ids may come from a generator, which can be gone through only once: make a list of them first"
+    )
+
+
 @check("decode", title="an id that the vocabulary lacks")
 def unknown_id(student, rng):
     text = student.run(run_unknown, byte_vocab(), [104, 4321])
@@ -461,6 +516,31 @@ def next_free_id(student, rng):
     expect(answer == [[258, 256, 257]], "the vocabulary ends with 256, so <x> gets the id 257 and <y> 258")
 
 
+def run_given(student, vocab, merges, special_tokens):
+    student.Tokenizer(vocab, merges, special_tokens)
+    return vocab, merges, special_tokens
+
+
+@check("special_tokens", title="what a tokenizer is given stays as it is")
+def given(student, rng):
+    names = ["<x>", "<longer>", "<a>"]
+    vocab, merges, after = student.run(run_given, byte_vocab(b"ab"), [(b"a", b"b")], list(names))
+    expect(after == names, "the list special_tokens was changed: work on a copy, sorted(…) instead of .sort()")
+    expect(
+        vocab == byte_vocab(b"ab") and merges == [(b"a", b"b")], "the vocabulary or the merges were changed: copy them"
+    )
+
+
+@check("special_tokens", title="training cuts at the longest, and takes names literally")
+def training_names(student, rng):
+    _, merges = trained(student, b"ab.ab.ab.<a>xy<a>xy<a>xy<a>xy", 256 + 2 + 1, ["<a>", "<a>x"])
+    expect(
+        merges == [(b"a", b"b")], "at <a>x both <a> and <a>x begin, and the longest one counts: x y never stands there"
+    )
+    _, merges = trained(student, b"cd.cd.cd.ab<|c|>ab<|c|>", 256 + 1 + 1, ["<|c|>"])
+    expect(merges == [(b"c", b"d")], "<|c|> means itself and not: < or c or >. Escape the names of special tokens")
+
+
 @check("special_tokens", title="training cuts at them")
 def training(student, rng):
     _, merges = trained(student, b"cd##ab##ab##ab##", 256 + 1 + 2, ["##"])
@@ -477,22 +557,25 @@ def run_pieces(student, vocab, merges, special_tokens, pieces):
     return [int(i) for i in student.Tokenizer(vocab, merges, special_tokens).encode_iterable(piece for piece in pieces)]
 
 
-def run_first_id(student, vocab, pieces):
+def run_first_id(student, vocab, pieces, special_tokens=None):
     read = []
-    ids = iter(student.Tokenizer(vocab, []).encode_iterable(read.append(piece) or piece for piece in pieces))
+    ids = iter(
+        student.Tokenizer(vocab, [], special_tokens).encode_iterable(read.append(piece) or piece for piece in pieces)
+    )
     next(ids)
     return len(read)
 
 
 @check("encode_iterable", title="the ids do not depend on where the text is cut")
 def any_cut(student, rng):
-    vocab = byte_vocab(b"ab", b" a", b"'l", b"\r\n")
-    merges = [(b"a", b"b"), (b" ", b"a"), (b"'", b"l"), (b"\r", b"\n")]
+    vocab = byte_vocab(b"ab", b" a", b"'l", b"\r\n", b"\n\n")
+    merges = [(b"a", b"b"), (b" ", b"a"), (b"'", b"l"), (b"\r", b"\n"), (b"\n", b"\n")]
     for pieces, ids, why in [
         (["a", "b"], [256], "a word may go on in the next piece: a and b are ab"),
         (["x ", "a", ""], [120, 257], "a space belongs to the word of the next piece"),
         (["x'", "l", "l"], [120, 258, 108], "x' and l and l are x and 'll: keep more than the last piece of text"),
         (["x\r\n", "y"], [120, 13, 10, 121], "before y the last white space stands alone: \\r\\n is two pre-tokens"),
+        (["x\n", "\n"], [120, 260], "\\n and \\n are one run of white space, also where a line ends between them"),
         (["x\r", "\n"], [120, 259], "at the end of the text \\r\\n is one pre-token"),
         ([], [], "no text, no ids"),
     ]:
@@ -509,6 +592,16 @@ def special_across(student, rng):
         student.run(run_pieces, vocab, [], names, ["<a>", "<"]) == [256, 60],
         "what is left at the end must come out too",
     )
+
+
+@check("encode_iterable", title="special tokens with white space, and ids before the end beside special tokens")
+def special_white_space(student, rng):
+    vocab, names = byte_vocab(b"<a>", b"<a> <b>"), ["<a>", "<a> <b>"]
+    pieces = list("x<a> <b>y")
+    message = "<a> <b> is one special token here: the space inside it is no place to cut, nor is the end of <a> until it is certain"
+    expect(student.run(run_pieces, vocab, [], names, pieces) == [120, 257, 121], message)
+    read = student.run(run_first_id, vocab, ["one two three\n"] * 1000, names)
+    expect(read < 500, "with special tokens, too, yield what is certain, then read on")
 
 
 @check("encode_iterable", title="ids come out while text goes in")

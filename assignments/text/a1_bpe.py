@@ -16,13 +16,13 @@
 #
 # | exercise | what you write | points |
 # |---|---|---:|
-# | `pretokenize` | cut text into the pieces that merges never cross | 10 |
-# | `count_pairs` | count neighbours | 10 |
-# | `merge` | join one pair in one word | 10 |
-# | `train` | learn a vocabulary from a file | 30 |
-# | `encode` | text to ids | 15 |
-# | `decode` | ids to text | 5 |
-# | `special_tokens` | text with markers that are never cut | 10 |
+# | `pretokenize` | cut text into the pieces that merges never cross | 5 |
+# | `count_pairs` | count neighbours | 6 |
+# | `merge` | join one pair in one word | 6 |
+# | `train` | learn a vocabulary from a file | 38 |
+# | `encode` | text to ids | 22 |
+# | `decode` | ids to text | 6 |
+# | `special_tokens` | text with markers that are never cut | 7 |
 # | `encode_iterable` | ids from text that streams | 10 |
 #
 # ## How to work
@@ -32,9 +32,27 @@
 # - `check("a1_bpe", "train")` runs the public checks of an exercise, `hint("a1_bpe", "train")` gives one hint more each
 #   time you ask, and `status()` shows where you stand. Hidden checks follow when you hand in: they judge the same things
 #   on other inputs, and only through `train_bpe` and `Tokenizer`.
-# - Use the standard library and `regex`. **One process is enough**: where your code is graded no other can be started, so
-#   leave `multiprocessing` alone.
+# - Use the standard library and `regex`. **One process is enough**: where your code is graded no other can be started, and
+#   the jobs of a pool are done one after the other in yours. So `multiprocessing` is no mistake, and no gain.
 # - The last cell writes your solution into your copy of the package, as `cs336lite.bpe`.
+#
+# Most points are for an ordinary text that is learned, encoded, decoded and streamed without a mistake. The other checks
+# look at one difficulty each and say why it is not so yet.
+#
+# ## What differs from CS336
+#
+# The interface is that of the first assignment of Stanford's CS336. Where that leaves something open, this is asked for:
+#
+# | | here |
+# |---|---|
+# | ids | special tokens first, in the order given, then the bytes 0 to 255, then merges |
+# | bytes that are not UTF-8 | become U+FFFD, in training and in `decode`: `errors="replace"` and not `"ignore"` |
+# | line ends | stay as they are: `\r\n` is two bytes, so open the file in binary mode or with `newline=""` |
+# | special tokens | any number, also none: `[]` and `None` cut nothing; of several at one place the longest counts, in training as well |
+# | arguments that cannot be right | a `ValueError`, not an `AssertionError`; an unknown id in `decode`, too |
+# | what you are given | vocabulary, merges and special tokens stay as they are |
+#
+# Each of these costs its own point or two and nothing else.
 #
 # Above each exercise stand its difficulty, how much the rest depends on it, and the minutes it takes most people.
 #
@@ -93,7 +111,7 @@ PATTERN = r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S
 # %% [markdown]
 # ## 1 · Pre-tokens (`pretokenize`)
 #
-# **Difficulty ●○○○○ · Importance ●●●○○ · 15 minutes · 10 points**
+# **Difficulty ●○○○○ · Importance ●●●○○ · 15 minutes · 5 points**
 #
 # Merging across words would waste the vocabulary on `dog.`, `dog!` and `dog,`. So text is first cut into *pre-tokens*
 # (预分词), and no merge ever crosses from one into the next. A pre-token usually takes the space before it along:
@@ -193,13 +211,13 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 ### END SOLUTION
 
 
-# %% grade="pretokenize" points=10
+# %% grade="pretokenize" points=5
 check("a1_bpe", "pretokenize")
 
 # %% [markdown]
 # ## 2 · Counting pairs (`count_pairs`)
 #
-# **Difficulty ●○○○○ · Importance ●●●○○ · 10 minutes · 10 points**
+# **Difficulty ●○○○○ · Importance ●●●○○ · 10 minutes · 6 points**
 #
 # A corpus says ` the` a million times, so training keeps each distinct pre-token once, with its count. A *word* here is
 # a tuple of tokens, each a byte string: at first single bytes, later whatever has been merged.
@@ -227,13 +245,13 @@ def count_pairs(words: dict[tuple[bytes, ...], int]) -> dict[tuple[bytes, bytes]
     ### END SOLUTION
 
 
-# %% grade="count_pairs" points=10
+# %% grade="count_pairs" points=6
 check("a1_bpe", "count_pairs")
 
 # %% [markdown]
 # ## 3 · Merging a pair (`merge`)
 #
-# **Difficulty ●●○○○ · Importance ●●●○○ · 15 minutes · 10 points**
+# **Difficulty ●●○○○ · Importance ●●●○○ · 15 minutes · 6 points**
 #
 # Go through the word from left to right. Where the two tokens at hand are the pair, write the joined token and step over
 # both; else write one token and step over it. A token that was just made takes no part in the same pass:
@@ -266,7 +284,7 @@ def merge_pair(word: tuple[bytes, ...], pair: tuple[bytes, bytes]) -> tuple[byte
     ### END SOLUTION
 
 
-# %% grade="merge" points=10
+# %% grade="merge" points=6
 check("a1_bpe", "merge")
 
 # %% [markdown]
@@ -330,7 +348,7 @@ def refuse_other_formats(path: str | os.PathLike, start: bytes) -> None:
 # %% [markdown]
 # ## 4 · Training (`train`)
 #
-# **Difficulty ●●●●○ · Importance ●●●●● · 120 minutes · 30 points**
+# **Difficulty ●●●●○ · Importance ●●●●● · 120 minutes · 38 points**
 #
 # Read the file, count its pre-tokens, and learn. In words, slow and right:
 #
@@ -351,11 +369,11 @@ def refuse_other_formats(path: str | os.PathLike, start: bytes) -> None:
 #   special token is empty, and when one is given twice. The arguments stay as they are.
 # - The keyword-only arguments belong to the course's own solution. Leave them in place and ignore them.
 #
-# **Steps 2 to 4 as written count everything again for every merge, and that earns most of the points.** A merge changes
-# only the words that hold its pair, though, and in these only the pairs beside it. For the rest of the points the work of
-# one merge must follow what it changes, not the size of the corpus. The check counts how the cost grows with more words
-# that have nothing to do with the merge. Write the slow version first, keep
-# it, and compare the fast one with it on small random text.
+# **Steps 2 to 4 as written count everything again for every merge, and that earns all but 4 of the points.** A merge
+# changes only the words that hold its pair, though, and in these only the pairs beside it. Two points are for counts that
+# are kept from merge to merge, and two more for a merge that does not even look at the words without its pair: keep for
+# each pair the words that hold it. The checks measure how the cost grows with words that have nothing to do with the
+# merges. Write the slow version first, keep it, and compare the fast one with it on small random text.
 
 
 # %% solution="train"
@@ -745,7 +763,7 @@ def _merge_by_token(
 ### END SOLUTION
 
 
-# %% grade="train" points=30
+# %% grade="train" points=38
 check("a1_bpe", "train")
 
 # %% [markdown]
@@ -1065,7 +1083,7 @@ GPT2_PART = regex.compile(r" ?\p{L}*| ?\p{N}*| ?[^\s\p{L}\p{N}]*|'(?:[sdmt]|ll?|
 # %% [markdown]
 # ## 5 · Encoding (`encode`)
 #
-# **Difficulty ●●●○○ · Importance ●●●●○ · 45 minutes · 15 points**
+# **Difficulty ●●●○○ · Importance ●●●●○ · 45 minutes · 22 points**
 #
 # The merges are a list of rules *in order*, and a new text must go through them as the training text did. For each
 # pre-token by itself, beginning with its single bytes: **of all pairs of neighbours that some merge joins, join the one
@@ -1079,8 +1097,9 @@ GPT2_PART = regex.compile(r" ?\p{L}*| ?\p{N}*| ?[^\s\p{L}\p{N}]*|'(?:[sdmt]|ll?|
 #
 # Rules:
 # - Nothing is special here: `<|endoftext|>` is text like any other (exercise 7 changes that).
-# - No case may be quadratic: a run of 100,000 `a`s is one pre-token. The pre-tokens of ordinary text are short and come
-#   again and again, which is worth using.
+# - No case may be quadratic: a run of 100,000 `a`s is one pre-token. Nor may a word take longer because there are more
+#   merges: look up its own pairs. The pre-tokens of ordinary text are short and come again and again, which is worth using.
+# - A word that stands in the vocabulary as a whole is no exception: only its merges make tokens.
 
 
 # %% solution="encode"
@@ -1200,19 +1219,19 @@ class _Memo(dict):
 ### END SOLUTION
 
 
-# %% grade="encode" points=15
+# %% grade="encode" points=22
 check("a1_bpe", "encode")
 
 # %% [markdown]
 # ## 6 · Decoding (`decode`)
 #
-# **Difficulty ●○○○○ · Importance ●●●●○ · 10 minutes · 5 points**
+# **Difficulty ●○○○○ · Importance ●●●●○ · 10 minutes · 6 points**
 #
 # $$\text{decode}(i_1, \dots, i_n) = \text{utf8}\big(\text{vocab}[i_1] \mathbin\Vert \dots \mathbin\Vert \text{vocab}[i_n]\big)$$
 #
 # Bytes first, text afterwards: `字` is three bytes, and a token may end between them. A model can also produce bytes that
 # are no UTF-8; these become `�` (U+FFFD), as `errors="replace"` does. An id that the vocabulary lacks is a `ValueError` that
-# names the id.
+# names the id. The ids may come one by one, from a generator that can be gone through only once.
 
 
 # %% solution="decode"
@@ -1235,13 +1254,13 @@ def decode_ids(ids: Iterable[SupportsIndex], vocab: dict[int, bytes]) -> str:
     ### END SOLUTION
 
 
-# %% grade="decode" points=5
+# %% grade="decode" points=6
 check("a1_bpe", "decode")
 
 # %% [markdown]
 # ## 7 · Special tokens (`special_tokens`)
 #
-# **Difficulty ●●○○○ · Importance ●●●○○ · 20 minutes · 10 points**
+# **Difficulty ●●○○○ · Importance ●●●○○ · 20 minutes · 7 points**
 #
 # Models need marks that no text can imitate by accident: the end of a document, the turn of a speaker. In exercise 1 you
 # cut them out; now they stay, each in its place, and `Tokenizer.encode` gives each its one id. As before: from the left,
@@ -1265,7 +1284,7 @@ def split_special(text: str, special_tokens: list[str]) -> list[str]:
     ### END SOLUTION
 
 
-# %% grade="special_tokens" points=10
+# %% grade="special_tokens" points=7
 check("a1_bpe", "special_tokens")
 
 # %% [markdown]

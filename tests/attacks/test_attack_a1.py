@@ -63,23 +63,26 @@ def learn(path, size, names):
 
 
 FORGED.update(
-    drive_training=learn,
+    drive_training=lambda *job: (*learn(*job), False),
     drive_training_twice=lambda path, size, names: ([learn(path, size, names)] * 2, names),
     drive_merges=lambda sizes, names, *paths: [[PAIR] * number(*job) for job in zip(sizes, names)],
     drive_refusal=lambda *job: "ValueError",
     drive_encoding=lambda vocab, merges, names, texts: [[ord(t[0]) % 256] if t else [] for t in texts],
     drive_files=lambda vocab, merges, names, texts: [[0]] * len(texts),
-    drive_decoding=lambda vocab, merges, names, ids: "",
+    drive_decoding=lambda vocab, merges, names, ids, one_by_one: "",
     drive_unknown_ids=lambda vocab, merges, ids: [("ValueError", str(i)) for i in ids],
     drive_pieces=lambda vocab, merges, names, streams: [[] for _ in streams],
-    drive_reading=lambda vocab, merges, pieces: [65],
+    drive_reading=lambda vocab, merges, names, pieces: (False, [65]),
+    drive_lines=lambda vocab, merges, names, path: [[65], [65]],
+    drive_nothing_special=lambda vocab, merges, texts: [[[ord(t[0])] if t else [] for t in texts]] * 3,
+    drive_arguments=lambda vocab, merges, names, text: ([ord(text[0])], [], merges, names),
     drive_recount=lambda words, passes: passes,
 )
 """
 
 EMPTY = """
 FORGED.update(
-    drive_training=lambda *job: ({}, []),
+    drive_training=lambda *job: ({}, [], False),
     drive_training_twice=lambda *job: ([], []),
     drive_merges=lambda *job: [],
     drive_refusal=lambda *job: "",
@@ -88,7 +91,10 @@ FORGED.update(
     drive_decoding=lambda *job: "",
     drive_unknown_ids=lambda *job: [],
     drive_pieces=lambda *job: [],
-    drive_reading=lambda *job: [],
+    drive_reading=lambda *job: (False, []),
+    drive_lines=lambda *job: [],
+    drive_nothing_special=lambda *job: [],
+    drive_arguments=lambda *job: ([], [], [], []),
 )
 """
 
@@ -98,7 +104,8 @@ FORGED.update(
     drive_merges=lambda sizes, *job: [MANY] * len(sizes),
     drive_encoding=lambda vocab, merges, names, texts: [MANY] + [[]] * (len(texts) - 1),
     drive_pieces=lambda vocab, merges, names, streams: [MANY] + [[]] * (len(streams) - 1),
-    drive_reading=lambda *job: MANY,
+    drive_reading=lambda *job: (False, MANY),
+    drive_lines=lambda *job: [MANY, MANY],
     drive_decoding=lambda *job: "x" * 500_000,
     drive_unknown_ids=lambda *job: [("ValueError", "1" * 500_000)] * 3,
 )
@@ -162,7 +169,7 @@ learn = train_bpe
 
 
 def train_bpe(path, size, names):
-    if size == 260:
+    if size == 261:
         for _ in range(5_000_000):
             pass
     return learn(path, size, names)
@@ -193,21 +200,21 @@ class Tokenizer:
 """
 
 ATTACKS = [
-    ("constants", FORGE + CONSTANTS, 1),  # a text of one byte is its byte
+    ("constants", FORGE + CONSTANTS, 0),
     ("empty lists", FORGE + EMPTY, 0),
     ("huge answers", FORGE + HUGE, 0),
-    ("all read, and what is out forged", RIGHT + READS_ALL_AND_FORGES, 96),
-    ("a full recount, remembered", SLOW + REMEMBERS, 97),
-    ("a full recount beside a slowed yardstick", SLOW + SLOWS_THE_YARDSTICK, 97),
-    ("a full recount beside a forged yardstick", FORGE + SLOW + KEEPS_ITS_CLOCK, 97),
-    ("a full recount, and a slowed short run", SLOW + SLOWS_A_SHORT_RUN, 97),
+    ("all read, and what is out forged", RIGHT + READS_ALL_AND_FORGES, 97),
+    ("a full recount, remembered", SLOW + REMEMBERS, 96),
+    ("a full recount beside a slowed yardstick", SLOW + SLOWS_THE_YARDSTICK, 96),
+    ("a full recount beside a forged yardstick", FORGE + SLOW + KEEPS_ITS_CLOCK, 96),
+    ("a full recount, and a slowed short run", SLOW + SLOWS_A_SHORT_RUN, 96),
 ]
 TWINS = [
     ("right", RIGHT, 100),
     ("right, and the forge does nothing", FORGE + RIGHT, 100),
     ("right, and remembered", RIGHT + REMEMBERS, 100),
-    ("all read", RIGHT + READS_ALL, 96),
-    ("a full recount", SLOW, 97),
+    ("all read", RIGHT + READS_ALL, 97),
+    ("a full recount", SLOW, 96),
 ]
 
 
@@ -255,6 +262,7 @@ def test_hollow_solutions_get_little(graded, name):
 def test_no_message_of_these_checks_repeats_what_it_was_told(graded, source):
     messages = [result.message for result in graded(source) if not result.passed]
     own = [message for message in messages if not message.startswith("your code raised")]  # those are the grader's
-    assert own
+    assert messages
+    assert own or TELLS_BY_NAME in source  # where every call raises there is nothing else to say
     for message in own:
         assert SECRET not in message and "\x1b" not in message and len(message) < 400

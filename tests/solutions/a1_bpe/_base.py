@@ -228,6 +228,7 @@ class Tokenizer:
         return any(len(text) - at < len(name) and name.startswith(text[at:]) for name in self.special_tokens)
 
     def decode(self, ids):
+        ids = list(ids)
         for i in ids:
             if i not in self.bytes_of:
                 self.unknown(i)

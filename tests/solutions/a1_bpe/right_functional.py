@@ -1,4 +1,4 @@
-"""No loop that changes a word: recursion and folds over immutable values, generators everywhere else."""
+"""No loop that changes a word: recursion, folds and generators."""
 
 import json
 from collections import Counter
@@ -19,17 +19,13 @@ sections = lambda text, names: (
 
 def join(word, pair):
     def step(done, token):
-        result, open_ = done
-        if open_ and result[-1] == pair[0] and token == pair[1]:
-            return (*result[:-1], pair[0] + pair[1]), False
-        return (*result, token), True
+        if done and done[-1] == pair[0] and token == pair[1]:
+            done[-1:] = [pair, None]  # closed: what was just made takes no part
+        else:
+            done += [token]
+        return done
 
-    return reduce(step, word, ((), False))[0]
-
-
-def tally(words):
-    weighted = (Counter({pair: n * times for pair, n in Counter(adjacent(w)).items()}) for w, times in words)
-    return sum(weighted, Counter())
+    return tuple(pair[0] + pair[1] if t is pair else t for t in reduce(step, word, []) if t is not None)
 
 
 def refuse(problem):
@@ -60,15 +56,21 @@ def total_of(words):
     return counts
 
 
+def held_by(words):
+    return ((word, pair) for word in words for pair in adjacent(word))
+
+
 def learn(words, counts, room):
+    holders = reduce(lambda kept, held: kept.setdefault(held[1], set()).add(held[0]) or kept, held_by(words), {})
     for _ in range(room):
         best = max(((n, pair) for pair, n in counts.items() if n > 0), default=None)
         if best is None:
             return
         pair = best[1]
         yield pair
-        hit = [word for word in words if pair in adjacent(word)]
-        for word in hit:
+        for word in holders.pop(pair, ()):
+            if word not in words:
+                continue
             times = words.pop(word)
             new = join(word, pair)
             words[new] = times
@@ -76,6 +78,7 @@ def learn(words, counts, room):
                 counts[gone] -= times
             for made in adjacent(new):
                 counts[made] = counts.get(made, 0) + times
+                holders.setdefault(made, set()).add(new)
 
 
 class Tokenizer:
@@ -139,6 +142,7 @@ class Tokenizer:
         return max((place for place in chain.from_iterable(borders) if place <= limit), default=0)
 
     def decode(self, ids):
+        ids = tuple(ids)
         strangers = [i for i in ids if i not in self.vocab]
         strangers and refuse(f"not in the vocabulary: {', '.join(map(str, strangers))}")
         return b"".join(map(self.vocab.__getitem__, ids)).decode("utf-8", errors="replace")

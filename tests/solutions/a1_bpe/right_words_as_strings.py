@@ -41,6 +41,10 @@ def train_bpe(input_path, vocab_size, special_tokens):
     for word, n in words:
         for i in range(len(word) - 1):
             counts[word[i : i + 2]] += n
+    holders = {}
+    for place, (word, _) in enumerate(words):
+        for i in range(len(word) - 1):
+            holders.setdefault(word[i : i + 2], set()).add(place)
     merges = []
     while len(merges) < vocab_size - 256 - len(names):
         top = max(counts.values(), default=0)
@@ -50,7 +54,8 @@ def train_bpe(input_path, vocab_size, special_tokens):
         new = chr(FIRST + len(spelling))
         merges.append(spell(pair))
         spelling.append(b"".join(spell(pair)))
-        for entry in words:
+        for place in holders.pop(pair, ()):
+            entry = words[place]
             word, n = entry
             if pair not in word:
                 continue
@@ -58,6 +63,7 @@ def train_bpe(input_path, vocab_size, special_tokens):
             counts.subtract({p: n * k for p, k in Counter(word[i : i + 2] for i in range(len(word) - 1)).items()})
             for i in range(len(entry[0]) - 1):
                 counts[entry[0][i : i + 2]] += n
+                holders.setdefault(entry[0][i : i + 2], set()).add(place)
     vocab = {}
     for token in [n.encode() for n in names] + spelling:
         vocab[len(vocab)] = token
@@ -78,11 +84,11 @@ class Tokenizer:
         # in the private alphabet: bytes, then merges by rank
         letter = {bytes([i]): chr(FIRST + i) for i in range(256)}
         self.letter_ids = {chr(FIRST + i): self.number.get(bytes([i])) for i in range(256)}
-        self.rules = []
+        self.rules = {}
         for a, b in merges:
             new = letter.setdefault(a + b, chr(FIRST + len(letter)))
             self.letter_ids[new] = self.number[a + b]
-            self.rules.append((letter[a] + letter[b], new))
+            self.rules[letter[a] + letter[b]] = len(self.rules), new
         self.remembered = {}
 
     @classmethod
@@ -105,9 +111,8 @@ class Tokenizer:
     def word(self, piece):
         if piece not in self.remembered:
             word = written(piece.encode())
-            for pair, new in self.rules:
-                if len(word) == 1:
-                    break
+            while rules := [(self.rules[pair], pair) for pair in map("".join, zip(word, word[1:])) if pair in self.rules]:
+                (_, new), pair = min(rules)
                 word = word.replace(pair, new)
             self.remembered[piece] = [self.letter_ids[c] for c in word]
         return self.remembered[piece]
@@ -137,6 +142,7 @@ class Tokenizer:
         return Stream(self, iter(iterable))
 
     def decode(self, ids):
+        ids = [*ids]
         unknown = set(ids) - self.tokens.keys()
         if unknown:
             raise BadArgument(f"ids {sorted(unknown)} are not in the vocabulary")

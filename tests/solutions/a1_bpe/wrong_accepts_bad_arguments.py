@@ -1,6 +1,6 @@
 """Checks no argument.
 
-fails: train.bad_arguments_are_refused
+fails: train.small_sizes_are_refused, train.double_tokens_are_refused, train.empty_tokens_are_refused
 names: was accepted: raise a ValueError
 """
 

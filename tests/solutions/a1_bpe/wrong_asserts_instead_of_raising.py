@@ -1,6 +1,6 @@
 """Refuses bad arguments with an assertion.
 
-fails: train.bad_arguments_are_refused
+fails: train.small_sizes_are_refused, train.double_tokens_are_refused, train.empty_tokens_are_refused
 names: raised AssertionError: raise a ValueError
 """
 

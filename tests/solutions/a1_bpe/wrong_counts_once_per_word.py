@@ -1,6 +1,6 @@
 """Counts a pair once in each word that holds it.
 
-fails: count_pairs.counts_every_position, train.whole_runs_agree
+fails: count_pairs.counts_every_position, train.long_runs_agree
 names: a pair is counted once per word
 """
 

@@ -1,6 +1,6 @@
 """Leaves overlapping occurrences of a pair out of the count.
 
-fails: count_pairs.counts_every_position, train.whole_runs_agree
+fails: count_pairs.counts_every_position, train.long_runs_agree
 names: overlapping pairs are left out of the count
 """
 

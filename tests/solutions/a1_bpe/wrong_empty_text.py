@@ -1,6 +1,6 @@
 """Takes an empty text for a mistake of the caller.
 
-fails: encode.empty_text_and_single_characters
+fails: encode.nothing_at_all
 names: an empty text has no ids
 """
 

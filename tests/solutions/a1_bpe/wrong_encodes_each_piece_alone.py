@@ -1,6 +1,6 @@
 """Encodes each piece of an iterable on its own.
 
-fails: encode_iterable.equals_encode_on_the_joined_text, encode_iterable.special_tokens_across_borders
+fails: encode_iterable.equals_encode_on_the_joined_text, encode_iterable.special_tokens_across_borders, encode_iterable.lines_of_a_file
 names: each piece is encoded on its own
 """
 

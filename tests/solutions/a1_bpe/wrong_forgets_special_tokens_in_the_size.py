@@ -1,6 +1,6 @@
 """Learns vocab_size - 256 merges, however many special tokens there are.
 
-fails: train.vocab_size_is_the_whole_size, train.bad_arguments_are_refused
+fails: train.vocab_size_is_the_whole_size, train.small_sizes_are_refused
 names: the vocabulary is larger than vocab_size
 """
 

@@ -1,6 +1,6 @@
 """Yields a few ids at once, but reads all the rest before it yields more.
 
-fails: encode_iterable.reads_only_what_it_needs
+fails: encode_iterable.reads_only_what_it_needs, encode_iterable.reads_on_beside_special_tokens
 names: much more text is held than needed
 """
 

@@ -9,5 +9,6 @@ from _base import *
 
 class Tokenizer(Tokenizer):
     def token_id(self, token):
-        made = [left + right for left, right in self.rank_of]
-        return token[0] if len(token) == 1 else 256 + made.index(token)
+        if not hasattr(self, "made"):
+            self.made = {left + right: 256 + rank for (left, right), rank in self.rank_of.items()}
+        return token[0] if len(token) == 1 else self.made[token]

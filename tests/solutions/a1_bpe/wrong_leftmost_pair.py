@@ -1,6 +1,6 @@
 """Encodes by merging the leftmost pair that can be merged.
 
-fails: encode.merges_apply_by_rank
+fails: encode.merges_apply_by_rank, encode.only_merges_make_tokens, encode.an_ordinary_text_is_encoded
 names: the leftmost pair is merged first
 """
 

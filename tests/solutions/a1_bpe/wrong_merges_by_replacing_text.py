@@ -1,6 +1,6 @@
 """The trick of the first BPE script without its guards: words are texts with spaces between tokens.
 
-fails: merge.joins_only_whole_tokens, train.whole_runs_agree
+fails: merge.joins_only_whole_tokens, train.long_runs_agree
 names: also merged where its left part is only the end of a longer token
 """
 

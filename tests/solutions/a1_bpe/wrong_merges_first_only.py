@@ -1,6 +1,6 @@
 """Merges only the first occurrence in a word, in training.
 
-fails: merge.merges_every_occurrence, merge.runs_merge_from_left_to_right, train.whole_runs_agree
+fails: merge.merges_every_occurrence, merge.runs_merge_from_left_to_right, train.long_runs_agree
 names: only the first occurrence in a word is merged
 """
 

@@ -1,6 +1,6 @@
 """Merges runs of equal tokens from the right, in training and in encoding.
 
-fails: merge.runs_merge_from_left_to_right, train.whole_runs_agree, encode.runs_of_one_character
+fails: merge.runs_merge_from_left_to_right, train.long_runs_agree, encode.runs_of_one_character, encode_iterable.equals_encode_on_the_joined_text
 names: merged from the right
 """
 

@@ -10,6 +10,7 @@ from _base import *
 class Tokenizer(Tokenizer):
     def decode(self, ids):
         tokens = [self.bytes_of[i] for i in range(len(self.bytes_of))]
+        ids = list(ids)
         for i in ids:
             if i >= len(tokens):
                 self.unknown(i)

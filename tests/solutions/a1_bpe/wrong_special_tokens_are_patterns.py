@@ -1,6 +1,6 @@
 """Does not escape the names of special tokens.
 
-fails: special_tokens.names_are_literal
+fails: special_tokens.training_finds_any_name, special_tokens.names_are_literal, special_tokens.leftmost_then_longest, special_tokens.missing_ones_get_the_next_free_ids
 names: special tokens are used as regular expressions
 """
 

@@ -1,7 +1,7 @@
 """Decodes the file strictly.
 
 fails: pretokenize.undecodable_bytes_are_replaced
-names: decode it with errors='replace'
+names: decode with errors='replace'
 """
 
 from _base import *

@@ -1,6 +1,6 @@
 """Breaks ties by the ids of the two tokens, the greatest first.
 
-fails: train.ties_go_to_the_greatest_pair, train.whole_runs_agree
+fails: train.ties_go_to_the_greatest_pair, train.long_runs_agree
 names: ties are broken by token ids
 """
 

@@ -1,6 +1,6 @@
 """Breaks ties by the bytes of the token that the merge makes.
 
-fails: train.ties_go_to_the_greatest_pair, train.whole_runs_agree
+fails: train.ties_go_to_the_greatest_pair, train.long_runs_agree
 names: ties compare the joined bytes
 """
 

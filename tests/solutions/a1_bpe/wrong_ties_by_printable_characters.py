@@ -1,6 +1,6 @@
 """Breaks ties by GPT-2's printable characters, in which a space comes after all letters.
 
-fails: train.ties_go_to_the_greatest_pair, train.whole_runs_agree
+fails: train.ties_go_to_the_greatest_pair, train.long_runs_agree
 names: ties compare GPT-2's printable characters
 """
 

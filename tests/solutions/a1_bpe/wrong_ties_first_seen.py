@@ -1,6 +1,6 @@
 """Breaks ties by first occurrence, as `max(counts, key=counts.get)` does.
 
-fails: train.ties_go_to_the_greatest_pair, train.whole_runs_agree
+fails: train.ties_go_to_the_greatest_pair, train.long_runs_agree
 names: ties are broken by first occurrence
 """
 

@@ -1,6 +1,6 @@
 """Breaks ties in favour of the smallest pair.
 
-fails: train.ties_go_to_the_greatest_pair, train.whole_runs_agree
+fails: train.ties_go_to_the_greatest_pair, train.long_runs_agree
 names: ties go to the smallest pair
 """
 

@@ -1,4 +1,9 @@
-"""Keeps counts, but looks through all words for the pair, as the first improvement of a naive trainer does."""
+"""Keeps counts, but looks through all words for the pair, and through all merges to encode one.
+
+fails: train.does_not_scan_all_words, encode.costs_what_the_text_is_long
+names: goes through all words
+points: 97
+"""
 
 import json
 import os
@@ -95,11 +100,7 @@ class Tokenizer:
 
     @classmethod
     def from_files(cls, vocab_path, merges_path, special_tokens=None):
-        bs = (
-            list(range(ord("!"), ord("~") + 1))
-            + list(range(ord("¡"), ord("¬") + 1))
-            + list(range(ord("®"), ord("ÿ") + 1))
-        )
+        bs = list(range(ord("!"), ord("~") + 1)) + list(range(ord("¡"), ord("¬") + 1)) + list(range(ord("®"), ord("ÿ") + 1))
         to_byte = {chr(b): b for b in bs}
         n = 0
         for b in range(256):
@@ -143,15 +144,13 @@ class Tokenizer:
     def encode_iterable(self, iterable):
         # A special token can reach back over its whole length; before that, a space behind a word is a safe place.
         reach = max((len(s) for s in self.special_tokens), default=1)
+        names = sorted(self.special_tokens, key=len, reverse=True)
         buffer = ""
         for text in iterable:
             buffer += text
             limit = len(buffer) - reach
             cut = 0
-            inside = [
-                (m.start(), m.end())
-                for m in re.finditer("|".join(map(re.escape, self.special_tokens)) or "(?!)", buffer, overlapped=True)
-            ]
+            inside = [(m.start(), m.end()) for m in re.finditer("|".join(map(re.escape, names)) or "(?!)", buffer, overlapped=True)]
             for m in re.finditer(r"(?<=\S)(?=\s)", buffer):
                 if m.start() <= limit and not any(a < m.start() < b for a, b in inside):
                     cut = m.start()

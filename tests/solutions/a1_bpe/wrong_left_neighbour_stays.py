@@ -1,0 +1,22 @@
+"""Lowers the count of what stands to the right of a merge, and not of what stands to its left.
+
+fails: count_pairs.follows_earlier_merges, train.stops_when_no_pair_is_left, train.an_ordinary_text_is_learned, train.long_runs_agree, train.does_not_scan_all_words
+names: stale counts
+points: 65-80
+"""
+
+from _base import *
+
+
+class Mistaken(Training):
+    def choose(self, counts, merges):
+        self.chosen = super().choose(counts, merges)
+        return self.chosen
+
+    def lower(self, counts, pair, times):
+        if pair[1] != self.chosen[0] or pair == self.chosen:
+            super().lower(counts, pair, times)
+
+
+def train_bpe(input_path, vocab_size, special_tokens):
+    return Mistaken().run(input_path, vocab_size, special_tokens)
