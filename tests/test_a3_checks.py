@@ -38,6 +38,9 @@ NAMES = {
     "interleaved",
     "interleaved_to_half",
     "half_to_interleaved",
+    "device",
+    "meta",
+    *("plain", "made", "kept", "unchanged", "converted", "refused", "state"),  # what a driver is to look at
 }  # sent, and may be spoken of
 
 
@@ -352,7 +355,7 @@ class Library(rope.RotaryPositionalEmbedding):
         (Half, "first_positions", 'layout "interleaved"'),
         (Half, "arguments", "no layout 'spiral'"),
         (Saved, "state", "holds kept"),
-        (Wrapping, "none_known", "a position of -1"),
+        (Wrapping, "none_known", "there is no position 8"),
         (Detached, "learning", "no gradient"),
         (Library, "own", "turn the pairs yourself"),
     ],
