@@ -168,7 +168,7 @@ class Library(rope.RotaryPositionalEmbedding):
         (Half, "first_positions", 'layout "interleaved"'),
         (Half, "arguments", "no layout 'spiral'"),
         (Saved, "state", "holds kept"),
-        (Wrapping, "none_known", "a position of -1"),
+        (Wrapping, "none_known", "there is no position 8"),
         (Detached, "learning", "no gradient"),
         (Library, "own", "turn the pairs yourself"),
     ],

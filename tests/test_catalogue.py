@@ -37,7 +37,7 @@ class About:
     names: tuple[str, ...]
     optional: tuple[str, ...]
     worker: tuple[str, ...] = ()
-    most_sent: int = 400_000
+    most_sent: int = 600_000
 
 
 ABOUT = {
