@@ -19,7 +19,7 @@ from cs336lite.grading.verdicts import Judge, needs_of
 
 COURSE = Path(__file__).resolve().parents[1] / "assignments"
 ASSIGNMENTS = ("a1_bpe", "a2_attention", "a3_rope", "a4_lion", "a5_moe_router")
-QUICK = "a2_attention"  # the assignment in which every style is tried in each run of the tests
+QUICK = "a2_attention"  # in which every style is run, though not judged, in each run of the tests
 BUDGET = Budget(load_seconds=6.0, idle_seconds=6.0)  # demonstrations that never end are many here
 FOLDER = Path(__file__).with_name("styles")
 
@@ -38,9 +38,9 @@ MODULES = [load(path) for path in sorted(FOLDER.glob("*.py"))]
 STYLES = {name: make for module in MODULES for name, make in module.STYLES.items()}
 source_notebook = next(module.source_notebook for module in MODULES if hasattr(module, "source_notebook"))
 CASES = [
-    pytest.param(assignment, style, marks=() if assignment == QUICK else pytest.mark.slow)
-    for assignment in ASSIGNMENTS
-    for style in STYLES
+    pytest.param(assignment, style, marks=() if number % len(ASSIGNMENTS) == place else pytest.mark.slow)
+    for place, assignment in enumerate(ASSIGNMENTS)
+    for number, style in enumerate(STYLES)  # each style in one assignment in each run of the tests
 ]
 
 
