@@ -52,6 +52,12 @@ sample: $(VENV)/ready  ## a sample of the tests
 	$(BIN)/cs336lite build --check
 	$(BIN)/pytest -n $(JOBS) --dist worksteal -m "not slow" $(SAMPLE)
 
+SHORT := tests/test_corpus.py tests/test_export.py tests/test_results.py tests/test_stand_ins.py tests/test_tools.py \
+  tests/test_lectures.py::test_after_a1_lecture_01_runs_on_the_students_own_code
+
+sample-short: $(VENV)/ready  ## a smaller one
+	$(BIN)/pytest -n $(JOBS) --dist worksteal -m "not slow" $(SHORT)
+
 build: $(VENV)/ready  ## texts to notebooks to modules
 	$(BIN)/cs336lite build
 	$(BIN)/python -m cs336lite.course.map
