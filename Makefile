@@ -14,7 +14,7 @@ ifneq ($(shell $(FITS) && echo yes),yes)
 endif
 endif
 
-.PHONY: lab help demo test test-all attacks attacks-sample sample build bench lock clean
+.PHONY: lab help demo test test-all attacks attacks-sample sample sample-short build bench lock clean
 
 help:  ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
