@@ -25,6 +25,10 @@ def call(student, *args):
     return student.f(*args)
 
 
+def call_large(student):
+    return student.large()
+
+
 def answer(worker, source, *args, seconds=1.0):
     cells = source if isinstance(source, tuple) else (("1", source),)
     with worker.student(cells) as student:
@@ -563,6 +567,24 @@ def test_sleeping_has_a_limit_of_its_own(worker):
             messages.append(str(caught.value))
         assert all("slept or waited for 2 s" in message for message in messages)
         assert 2 < student.idle < 4 and student.spent < 1
+
+
+def test_a_large_answer_comes_in_few_parts_and_one_that_drips_is_none(worker):
+    drip = """
+import sys, time
+def f():
+    child = sys._getframe(2).f_locals["self"]
+    child.channel.sendall(child.wire.PREFIX.pack(child.wire.MAGIC, 10, 10_000_000))
+    for _ in range(100_000):
+        child.channel.sendall(b" ")
+        time.sleep(0.0003)
+"""
+    with worker.student((("1", drip), ("2", "def large(): return bytes(30_000_000)"))) as student:
+        student.begin(10)
+        with pytest.raises(StudentError, match="no value that can be judged"):
+            student.run(call)
+        student.begin(10)
+        assert len(student.run(call_large)) == 30_000_000
 
 
 def test_a_package_that_solves_the_exercise_is_named(worker):

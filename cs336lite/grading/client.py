@@ -43,6 +43,8 @@ from cs336lite.grading.places import (
 )
 from cs336lite.scratch import Scratch, sweep
 
+SMALL_PART = 16 << 10  # bytes: what is sent at once comes in greater parts, but for the last
+MOST_SMALL_PARTS = 100  # of one answer
 CREDENTIALS = struct.Struct("3i")  # process, user, group
 # What stands before a command that is to be killed early when the machine's memory runs out (children even earlier).
 FIRST_TO_GO = ("/bin/sh", "-c", '{ echo 500 >/proc/self/oom_score_adj; } 2>/dev/null; exec "$@"', "sh")
@@ -544,13 +546,17 @@ class RemoteStudent:
             view = view[self.child.channel.send(view) :]
 
     def receive(self, count: int, meter: Meter) -> bytes:
-        parts = bytearray()
+        """So many bytes. Raises wire.WireError when they come drop by drop: nobody waits for long, but for ever."""
+        parts, small = bytearray(), 0
         while len(parts) < count:
             meter.wait(self.child.channel)
             part = self.child.channel.recv(min(count - len(parts), 1 << 20))
             if not part:
                 raise EOFError
             parts += part
+            small += len(part) < SMALL_PART
+            if small > MOST_SMALL_PARTS:
+                raise wire.WireError("an answer in very many parts")
         return bytes(parts)
 
     def lose(self, meter: Meter, gone: bool = False) -> int:
