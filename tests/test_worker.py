@@ -587,6 +587,21 @@ def f():
         assert len(student.run(call_large)) == 30_000_000
 
 
+def test_a_process_that_closes_its_channel_and_lives_on_sleeps(worker):
+    source = """
+import sys, time
+def f():
+    sys._getframe(2).f_locals["self"].channel.close()
+    time.sleep(1000)
+"""
+    with worker.student((("1", source),)) as student:
+        for message in ("ended its own process", "slept or waited"):
+            student.begin(10)
+            with pytest.raises(StudentError, match=message):
+                student.run(call)
+        assert student.idle >= 2
+
+
 def test_a_package_that_solves_the_exercise_is_named(worker):
     message = str(failure(worker, (("2", "from tiktoken import f"),)))
     because = "`tiktoken` is not there when work is graded; write what you need of it"

@@ -16,6 +16,7 @@ import struct
 import subprocess
 import tempfile
 import textwrap
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -562,7 +563,11 @@ class RemoteStudent:
     def lose(self, meter: Meter, gone: bool = False) -> int:
         """Give the child up; it is started afresh for the next check."""
         self.check_spent += self.count(meter)
-        return self.stop(gone)
+        begun = time.monotonic()
+        number = self.stop(gone)
+        if gone and not number:  # it may have closed its channel and lived on
+            self.idle += time.monotonic() - begun
+        return number
 
     def count(self, meter: Meter) -> float:
         """Add what a question took to what the submission has used; the processor seconds."""
