@@ -11,6 +11,7 @@ import pytest
 
 from cs336lite.course.spec import StudentError
 from cs336lite.grading.client import Budget, Meter, Needs, Worker, WorkerFailure
+from cs336lite.grading.places import because, read_troubles
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="grading runs on Linux")
 
@@ -680,3 +681,12 @@ def test_a_machine_without_room_for_a_process_is_no_fault_of_a_submission(monkey
 
 def no_room(*_, **__):
     raise BlockingIOError(11, "Resource temporarily unavailable")
+
+
+def test_what_a_child_tells_of_its_cells_is_bounded():
+    told = [{"cell": 0, "statement": n, "first": 1, "last": 10**9, "line": 1, "kind": "E"} for n in range(10_000)]
+    cells = (("1", "x = 1\n" * 200_000),)
+    troubles = read_troubles(told, cells, lambda kind, detail: "")
+    assert len(troubles) == 100
+    assert len(because({"x"}, [*troubles.values()], cells)) == 1
+    assert because({"y"}, [*troubles.values()], cells) == []
