@@ -11,6 +11,7 @@ import pytest
 
 from cs336lite.course.spec import StudentError
 from cs336lite.grading.client import Budget, Meter, Needs, Worker, WorkerFailure
+from cs336lite.grading.places import because, read_troubles
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="grading runs on Linux")
 
@@ -23,6 +24,10 @@ def worker():
 
 def call(student, *args):
     return student.f(*args)
+
+
+def call_large(student):
+    return student.large()
 
 
 def answer(worker, source, *args, seconds=1.0):
@@ -565,6 +570,39 @@ def test_sleeping_has_a_limit_of_its_own(worker):
         assert 2 < student.idle < 4 and student.spent < 1
 
 
+def test_a_large_answer_comes_in_few_parts_and_one_that_drips_is_none(worker):
+    drip = """
+import sys, time
+def f():
+    child = sys._getframe(2).f_locals["self"]
+    child.channel.sendall(child.wire.PREFIX.pack(child.wire.MAGIC, 10, 10_000_000))
+    for _ in range(100_000):
+        child.channel.sendall(b" ")
+        time.sleep(0.0003)
+"""
+    with worker.student((("1", drip), ("2", "def large(): return bytes(30_000_000)"))) as student:
+        student.begin(10)
+        with pytest.raises(StudentError, match="no value that can be judged"):
+            student.run(call)
+        student.begin(10)
+        assert len(student.run(call_large)) == 30_000_000
+
+
+def test_a_process_that_closes_its_channel_and_lives_on_sleeps(worker):
+    source = """
+import sys, time
+def f():
+    sys._getframe(2).f_locals["self"].channel.close()
+    time.sleep(1000)
+"""
+    with worker.student((("1", source),)) as student:
+        for message in ("ended its own process", "slept or waited"):
+            student.begin(10)
+            with pytest.raises(StudentError, match=message):
+                student.run(call)
+        assert student.idle >= 2
+
+
 def test_a_package_that_solves_the_exercise_is_named(worker):
     message = str(failure(worker, (("2", "from tiktoken import f"),)))
     because = "`tiktoken` is not there when work is graded; write what you need of it"
@@ -643,3 +681,12 @@ def test_a_machine_without_room_for_a_process_is_no_fault_of_a_submission(monkey
 
 def no_room(*_, **__):
     raise BlockingIOError(11, "Resource temporarily unavailable")
+
+
+def test_what_a_child_tells_of_its_cells_is_bounded():
+    told = [{"cell": 0, "statement": n, "first": 1, "last": 10**9, "line": 1, "kind": "E"} for n in range(10_000)]
+    cells = (("1", "x = 1\n" * 200_000),)
+    troubles = read_troubles(told, cells, lambda kind, detail: "")
+    assert len(troubles) == 100
+    assert len(because({"x"}, [*troubles.values()], cells)) == 1
+    assert because({"y"}, [*troubles.values()], cells) == []

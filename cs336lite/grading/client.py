@@ -16,6 +16,7 @@ import struct
 import subprocess
 import tempfile
 import textwrap
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -43,6 +44,8 @@ from cs336lite.grading.places import (
 )
 from cs336lite.scratch import Scratch, sweep
 
+SMALL_PART = 16 << 10  # bytes: what is sent at once comes in greater parts, but for the last
+MOST_SMALL_PARTS = 100  # of one answer
 CREDENTIALS = struct.Struct("3i")  # process, user, group
 # What stands before a command that is to be killed early when the machine's memory runs out (children even earlier).
 FIRST_TO_GO = ("/bin/sh", "-c", '{ echo 500 >/proc/self/oom_score_adj; } 2>/dev/null; exec "$@"', "sh")
@@ -544,19 +547,27 @@ class RemoteStudent:
             view = view[self.child.channel.send(view) :]
 
     def receive(self, count: int, meter: Meter) -> bytes:
-        parts = bytearray()
+        """So many bytes. Raises wire.WireError when they come drop by drop: nobody waits for long, but for ever."""
+        parts, small = bytearray(), 0
         while len(parts) < count:
             meter.wait(self.child.channel)
             part = self.child.channel.recv(min(count - len(parts), 1 << 20))
             if not part:
                 raise EOFError
             parts += part
+            small += len(part) < SMALL_PART
+            if small > MOST_SMALL_PARTS:
+                raise wire.WireError("an answer in very many parts")
         return bytes(parts)
 
     def lose(self, meter: Meter, gone: bool = False) -> int:
         """Give the child up; it is started afresh for the next check."""
         self.check_spent += self.count(meter)
-        return self.stop(gone)
+        begun = time.monotonic()
+        number = self.stop(gone)
+        if gone and not number:  # it may have closed its channel and lived on
+            self.idle += time.monotonic() - begun
+        return number
 
     def count(self, meter: Meter) -> float:
         """Add what a question took to what the submission has used; the processor seconds."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import select
 import socket
 import time
@@ -19,9 +20,12 @@ class TooMuch(Exception):
 
 
 class Meter:
-    """Watches one question to a child: its processor time, the time it sleeps, the number of its threads."""
+    """Watches one question to a child: its processor time, the time it sleeps, the number of its threads.
 
-    PAUSE = 0.05
+    It looks at moments that the child cannot know, so that one that sleeps is not awake just then.
+    """
+
+    PAUSE = 0.05  # on average
     FIRST_PAUSE = 0.002  # most answers come sooner, and nothing need be looked at
 
     def __init__(self, pid: int, seconds: float, idle_seconds: float, threads: int) -> None:
@@ -69,7 +73,7 @@ class Meter:
             if readable or writable:
                 return
             self.look()
-            pause = self.PAUSE
+            pause = random.uniform(0.5, 1.5) * self.PAUSE
 
 
 class CellMeter(Meter):

@@ -18,7 +18,9 @@ from cs336lite.course.spec import known_kind
 Cells = tuple[tuple[str, str], ...]
 PLACE = struct.Struct("=3i")  # cell, statement, line; as in `cells`
 MOST_LINES = 5000  # of a cell that are told apart: a place must not carry a number that the code chose
-MOST_NAMES = 50  # of a line that are looked for
+MOST_NAMES = 20  # of a line that are looked for
+MOST_TROUBLES = 100  # as many as a child tells
+MOST_TEXT = 10_000  # letters of a statement in which they are looked for
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ def lines_of(source: str) -> int:
 def read_troubles(told: Any, cells: Cells, advice: Callable[[str, Any], str]) -> dict[tuple[int, int], Trouble]:
     """What failed in the cells, as the child tells it, by cell and statement; what has another form is left out."""
     found = {}
-    for error in told[:1000] if isinstance(told, list) else []:
+    for error in told[:MOST_TROUBLES] if isinstance(told, list) else []:
         if not isinstance(error, dict):
             continue
         cell, statement, first, last, line = (error.get(k) for k in ("cell", "statement", "first", "last", "line"))
@@ -108,7 +110,8 @@ def because(names: set[str], troubles: list[Trouble], cells: Cells, most: int = 
 
     Where these in turn only miss a name, what defines that one may have failed before: so all that came before are said.
     """
-    own = [t for t in troubles if any(defines(name, lines(cells[t.cell][1], t.first, t.last)) for name in names)]
+    texts = [lines(cells[t.cell][1], t.first, t.last)[:MOST_TEXT] for t in troubles]
+    own = [t for t, text in zip(troubles, texts) if any(defines(name, text) for name in names)]
     if own and all(t.what == "stopped with NameError" for t in own):
         own += [t for t in troubles if t not in own and (t.cell, t.first) < (own[0].cell, own[0].first)]
     return list(dict.fromkeys(said(trouble, cells) for trouble in own))[:most]

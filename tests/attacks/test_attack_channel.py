@@ -169,6 +169,17 @@ CASES = [
         right(double="import time\ndef double(x):\n    for _ in range(4):\n        time.sleep(0.02)\n    return x + x"),
     ),
     Case(
+        "quick-drip",
+        # something always comes before anybody waits; it would take hours, asleep
+        wrong(
+            before=(CHANNEL,),
+            double="def double(x):\n    send(struct.pack('>4sII', b'c3w1', 10, 60_000_000))\n"
+            "    handles = [channel.detach() for channel in channels()]\n"
+            "    while True:\n        [os.write(handle, b' ') for handle in handles]; time.sleep(0.0003)",
+        ),
+        right(double="def double(x):\n    bytes(60_000_000)\n    return x + x"),
+    ),
+    Case(
         "driver-question",
         # the question holds the driver and its inputs; nothing of it is an answer
         wrong(
