@@ -723,7 +723,7 @@ def gradients_come_back(student, rng):
     def judge(layout: Layout) -> None:
         found = matrices(student, rng, setting, layout=layout)
         plain = partial(answers_plainly, student, setting)
-        with blame("with an x that asks for gradients forward raises an exception, and without it does not", plain):
+        with blame("with an x that asks for gradients forward, or the way back through it, raises an exception", plain):
             answer, gradient = with_gradient(student, setting, x, torch.arange(6), weights, layout)
         if close(answer, turned_by(found, x), ROUNDED):
             expected = (found.mT @ weights.double()[..., None])[..., 0]
