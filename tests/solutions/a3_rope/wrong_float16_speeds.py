@@ -1,0 +1,13 @@
+"""Works out the speeds in float16, where 500,000 is infinite.
+
+fails: angles.ordinary_heads_turn_at_the_right_speeds, angles.cosines_are_exact, angles.angles_are_exact_far_away
+names: the result does not show the angles
+points: 86-94
+"""
+
+from _base import *
+
+
+class RotaryPositionalEmbedding(RotaryPositionalEmbedding):
+    def speeds(self):
+        return self.theta ** -(torch.arange(0, self.d_k, 2, dtype=torch.float16) / self.d_k)
