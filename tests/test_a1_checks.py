@@ -241,6 +241,24 @@ def test_the_first_file_that_goes_wrong_decides():
     assert "train_bpe must return two things" in of_merging(lambda *args: None)
 
 
+def test_a_merge_that_loses_tokens_hears_nothing_of_letters():
+    """With few merges it looks like a pattern of ASCII letters: the same text without other letters shows that it is not."""
+    names = catalogue.namespace(next(one for one in RIGHT if one.name == "right_in_parts").source)
+
+    class Losing(names["Training"]):
+        def merge(self, word, pair):
+            merged = super().merge(word, pair)
+            kept = zip(merged, [*merged[1:], b""], strict=True)
+            return tuple(token for token, behind in kept if behind != pair[0] + pair[1])
+
+    scripts = next(one for one in HIDDEN if one.id == "pretokenize.letters_of_every_script")
+    for seed in range(3):
+        student = LocalStudent({"train_bpe": Losing().run})
+        message = scripts.run(student, seed).message
+        student.close()
+        assert message == HIDDEN.module.IN_ASCII
+
+
 @pytest.mark.parametrize("answers", [[], [[]] * 9])
 def test_a_forged_number_of_answers_is_refused(answers):
     class Forger:

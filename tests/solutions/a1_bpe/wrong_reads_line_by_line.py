@@ -1,7 +1,7 @@
 """Cuts the text at its line ends.
 
 fails: pretokenize.line_ends_are_kept
-names: line
+names: cut at its line ends
 """
 
 from _base import *
