@@ -1184,7 +1184,9 @@ def changed_values_are_followed(student, rng):
         if close(as_one(alone, 0), as_one(plain, 1), 1e-6):
             continue  # it has no effect from the start, which is another mistake
         changed = run(student, starts, rows, options, groups, {2: [(1, name, value)]})
-        message = f"{name} of a group is changed between steps, and nothing follows: read it from the group in every step"
+        message = (
+            f"{name} of a group is changed between steps, and nothing follows: read it from the group in every step"
+        )
         same_before = close(as_one(changed, 1)[:3], as_one(plain, 1)[:3], 1e-6)
         expect(same_before and not close(as_one(changed, 1), as_one(plain, 1), 1e-6), message)
         message = f"{name} of one group changes between steps, and another group then goes another way too"
