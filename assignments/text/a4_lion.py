@@ -361,7 +361,8 @@ def lion_update_all_(
 # - `step(closure)` calls the closure once, first, with gradients **enabled**, and returns its value; `step()` returns
 #   `None`. Apart from that, nothing is recorded by autograd: neither parameters nor momenta get a history, which would
 #   grow with every step.
-# - `ValueError` for a learning rate or weight decay below 0, and for a β outside $[0, 1)$. 0 itself is allowed for each.
+# - `ValueError`, when the optimizer is made, for a learning rate or weight decay below 0 and for a β outside $[0, 1)$.
+#   0 itself is allowed for each.
 # - A sparse gradient raises an error with the word *sparse* in its message. When it does, no parameter has changed yet, in
 #   no group: look at all gradients before the first update.
 

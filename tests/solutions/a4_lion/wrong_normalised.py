@@ -1,6 +1,6 @@
 """Divides by the length of the direction.
 
-fails: direction.steps_have_the_size_lr, direction.ten_directions, update.ten_updates, optimizer.a_training_loop
+fails: direction.steps_have_the_size_lr, direction.ten_directions, update.ten_updates, optimizer.layout_does_not_matter, optimizer.a_training_loop
 names: different sizes
 points: 60-75
 """

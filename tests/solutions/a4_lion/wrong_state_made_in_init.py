@@ -1,7 +1,7 @@
 """Needs what load_state_dict does not bring.
 
 fails: optimizer.checkpoints_hold_the_momenta
-names: state_dict must hold all
+names: load_state_dict or the next step
 points: 95-99
 """
 
