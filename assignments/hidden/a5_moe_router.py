@@ -1052,6 +1052,7 @@ def expect_logits(student, rng) -> None:
     weight, x = normal(rng, 7, 5).float(), normal(rng, 12, 5).float()
     (said,) = said_of(student, weight, 2, [x], need=["logits"])
     right, wrong = logits_readings(x, weight)
+    expect(said.logits.shape == right.shape, "logits must have the shape (..., num_experts)")
     expect(
         known(said.logits, [right, *(value for value, _ in wrong)]),
         "the logits do not follow from the weight of the gate",
@@ -1138,7 +1139,10 @@ def computed_in_float32(student, rng):
                 tolerance = 1e-4 if given is x else 1e-5 * float(right.abs().max())
                 readings = [right, *(value for value, _ in wrong)]  # the wrong ones are judged above
                 rough = any(close(said.logits, one, 0.05 * float(one.abs().max()), 0.05) for one in readings)
-                expect(rough, f"x in {name} does not give x times the transpose of gate.weight, not even nearly")
+                expect(
+                    rough,
+                    f"x in {name} gives other logits than x times the transpose of gate.weight, or of another shape",
+                )
                 expect(any(close(said.logits, one, tolerance, 1e-4) for one in readings), message)
 
 
@@ -1149,6 +1153,7 @@ def computed_in_float64(student, rng):
     (said,) = said_of(student, weight, 2, [x], "float64", need=["logits"], problem=problem)
     right, wrong = logits_readings(x, weight)
     readings = [right, *(value for value, _ in wrong)]  # the wrong ones are judged above
+    expect(said.logits.shape == right.shape, "logits must have the shape (..., num_experts)")
     expect(any(close(said.logits, one, 1e-3) for one in readings), "the logits are not gate(x)")
     floats = [t for t in (said.logits, said.weights, said.balance, said.z) if t is not None]
     wide = all(t.dtype == torch.float64 for t in floats)
