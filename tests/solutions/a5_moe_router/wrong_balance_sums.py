@@ -1,7 +1,7 @@
 """Probabilities are added up over the tokens.
 
 fails: balance.fractions_times_probabilities, balance.fractions_of_assignments, balance.balance_together
-names: added up over tokens
+names: grows with the number of tokens
 """
 
 from _base import *
