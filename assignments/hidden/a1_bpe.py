@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
@@ -734,20 +735,17 @@ def drive_pieces(student, vocab, merges, special_tokens, streams):
     return answers
 
 
-def drive_lines(student, vocab, merges, special_tokens, path):
-    """The ids of an open file, which gives its lines, and of the same text in blocks."""
+def drive_file(student, vocab, merges, special_tokens, path, size):
+    """The ids of an open file, which gives its lines; with a size, those of the same text in blocks of so many letters."""
     import json
     import operator
 
     vocab = {int(i): token.encode("latin-1") for i, token in json.loads(vocab).items()}
     tokenizer = student.Tokenizer(vocab, merges, special_tokens) if special_tokens else student.Tokenizer(vocab, merges)
-    answers = []
-    with open(path, encoding="utf-8", newline="") as file, open(path, encoding="utf-8", newline="") as other:
-        for pieces in (file, iter(lambda: other.read(64), "")):
-            ids = tokenizer.encode_iterable(pieces)
-            ids = list(ids) if hasattr(ids, "__iter__") else [None]
-            answers.append([operator.index(i) if hasattr(i, "__index__") else None for i in ids])
-    return answers
+    with open(path, encoding="utf-8", newline="") as file:
+        ids = tokenizer.encode_iterable(iter(lambda: file.read(size), "") if size else file)
+        ids = list(ids) if hasattr(ids, "__iter__") else [None]
+        return [operator.index(i) if hasattr(i, "__index__") else None for i in ids]
 
 
 def drive_reading(student, vocab, merges, special_tokens, pieces):
@@ -1890,6 +1888,10 @@ def does_not_scan_all_words(student, rng):
         if share < SCANNED or (rounds > 1 and share > 4 * SCANNED):
             break
     expect(
+        share < SCANNED or (work_of_all - work_of_few) / (many - few) / once > SCANNED,
+        "a merge costs far more than changing the few words that hold its pair: keep each distinct word once, with its count",
+    )
+    expect(
         share < SCANNED,
         "each merge goes through all words, also those without its pair: keep for each pair the words that hold it",
     )
@@ -2593,8 +2595,21 @@ def simple_merges(rng: random.Random, strings: list[str]) -> list[Pair]:
 JOINED_WRONG = "this is judged when encode gives the right ids for these texts as a whole, and it does not yet"
 
 
+WRONG_USE = ("AttributeError", "TypeError", "IndexError", "KeyError", "ValueError")
+ONLY_FILES = "encode_iterable works with an open file alone: it is given any iterable of strings, so only go through it"
+
+
 def streamed(student, vocab, merges, special_tokens, streams: list[list[str]]) -> list[list[int]]:
-    answers = ask(student, list_of(IDS, len(streams)), drive_pieces, as_text(vocab), merges, special_tokens, streams)
+    form = list_of(IDS, len(streams))
+    try:
+        answers = ask(student, form, drive_pieces, as_text(vocab), merges, special_tokens, streams)
+    except StudentError as error:
+        if error.kind in WRONG_USE:  # said only where an open file works
+            path = student.file("".join(max(streams, key=len)).encode())
+            with suppress(StudentError):
+                ask(student, IDS, drive_file, as_text(vocab), merges, special_tokens, path, 0)
+                raise Fail(ONLY_FILES) from error
+        raise
     expect(all(type(i) is int for ids in answers for i in ids), "encode_iterable must yield ints")
     return answers
 
@@ -2677,7 +2692,11 @@ def judge_reading(student, rng, names: Sequence[str], in_text: Sequence[str] = (
     vocab, text = vocab_of(merges, [ABSENT, *in_text]), "".join(pieces)
     pieces = pieces[: rng.randint(60, 76)]  # the rest is not sent: what came out before it cannot depend on it
     form = [bool, list_of(either(int, type(None)), least=0, most=len("".join(pieces).encode()))]
-    early, ids = ask(student, form, drive_reading, as_text(vocab), merges, list(names), pieces)
+    try:
+        early, ids = ask(student, form, drive_reading, as_text(vocab), merges, list(names), pieces)
+    except StudentError:
+        streamed(student, vocab, merges, list(names), [pieces[:2]])  # fails too where any iterable does
+        raise
     expect(all(type(i) is int for i in ids), "encode_iterable must yield ints")
     expect(
         len(ids) > 0,
@@ -2719,22 +2738,30 @@ def lines_of_text(rng) -> tuple[list[Pair], str]:
     return draw(make, lambda made: made[1].count("\n\n") > 2 and "\n\n\n" not in made[1])
 
 
-@check("encode_iterable", points=5, title="together: the lines and the blocks of a file")
-def lines_of_a_file(student, rng):
+def judge_file(student, rng, size: int, otherwise: str) -> None:
+    """The ids of an open file, read line by line as Python reads it, or in blocks of ``size`` letters."""
     merges, text = lines_of_text(rng)
     vocab, path = vocab_of(merges), student.file(text.encode())
-    alone = [text.splitlines(keepends=True), [text[i : i + 64] for i in range(0, len(text), 64)]]
+    pieces = [text[i : i + size] for i in range(0, len(text), size)] if size else text.splitlines(keepends=True)
     problem = "encode_iterable fails with an open file: it is given any iterable of strings, and a file gives its lines"
-    kinds = ["AttributeError", "TypeError", "IndexError", "KeyError", "ValueError"]
-    message = "an open file, or its text in blocks of 64 letters, gives other ids than the text as a whole"
 
     def judge(names: list[str]) -> None:
         try:
-            answers = ask(student, list_of(IDS, 2), drive_lines, as_text(vocab), merges, names, path)
+            ids = ask(student, IDS, drive_file, as_text(vocab), merges, names, path, size)
         except StudentError as error:
-            streamed(student, vocab, merges, names or None, alone)  # lists of strings work, else that is told
-            raise explained(error, dict.fromkeys(kinds, problem)) from error
-        expect(all(type(i) is int for ids in answers for i in ids), "encode_iterable must yield ints")
-        judge_streams(student, answers, vocab, merges, alone, message, names)
+            streamed(student, vocab, merges, names or None, [pieces])  # lists of strings work, else that is told
+            raise explained(error, dict.fromkeys(WRONG_USE, problem)) from error
+        expect(all(type(i) is int for i in ids), "encode_iterable must yield ints")
+        judge_streams(student, [ids], vocab, merges, [pieces], otherwise, names)
 
     with_or_without(judge)
+
+
+@check("encode_iterable", points=4, title="together: the lines of a file")
+def lines_of_a_file(student, rng):
+    judge_file(student, rng, 0, "an open file gives other ids than its text as a whole")
+
+
+@check("encode_iterable", points=1, title="a file in blocks, which end anywhere")
+def blocks_of_a_file(student, rng):
+    judge_file(student, rng, 64, "a text in blocks of 64 letters gives other ids than the text as a whole")
