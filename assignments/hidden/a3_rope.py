@@ -19,7 +19,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -183,8 +183,22 @@ def rotated(student, setting: Setting, calls: list[Call], layout: Layout = None,
     """
     told = blame(problem, partial(answers_plainly, student, setting)) if problem else nullcontext()
     with told:
-        (answers,) = ask(student, [list_of(anything, len(calls))], drive_rope, [job(setting, calls, layout)], "")
+        (answers,) = answered(student, [list_of(anything, len(calls))], setting, calls, layout, bool(problem))
     return [expect_turned(x, answer) for (x, _), answer in zip(calls, answers, strict=True)]
+
+
+def answered(student, form, setting: Setting, calls: list, layout: Layout, as_they_are: bool = False):
+    """What comes of the calls. Positions that only broadcast to x are given for each vector of x where this alone is taken,
+    unless they must be taken ``as_they_are``, which some checks judge."""
+    try:
+        return ask(student, form, drive_rope, [job(setting, calls, layout)], "")
+    except StudentError as error:
+        full = [(x, positions.expand(x.shape[:-1]).clone(), *rest) for x, positions, *rest in calls]
+        broadcast = any(one[1].shape != other[1].shape for one, other in zip(full, calls, strict=True))
+        if broadcast and not as_they_are and error.is_a(*ORDINARY):
+            with suppress(StudentError):
+                return ask(student, form, drive_rope, [job(setting, full, layout)], "")
+        raise
 
 
 def answers_plainly(student, setting: Setting) -> bool:
@@ -342,8 +356,8 @@ NO_GRADIENT = "no gradient comes back to x: is forward without gradients (no_gra
 
 def with_gradient(student, setting: Setting, x: Tensor, positions: Tensor, weights: Tensor, layout: Layout = None):
     """The answer to x, and the gradient at x of its sum weighed by ``weights``."""
-    asked = [job(setting, [(x, positions, weights)], layout)]
-    (((answer, gradient),),) = ask(student, [[[anything, anything]]], drive_rope, asked, "")
+    calls = [(x, positions, weights)]
+    (((answer, gradient),),) = answered(student, [[[anything, anything]]], setting, calls, layout)
     answer = expect_turned(x, answer)
     expect(gradient is not None, NO_GRADIENT)
     return answer, fits(gradient, like(x), "the gradient")

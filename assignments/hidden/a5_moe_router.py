@@ -22,6 +22,7 @@ they are called with; and loops are found by processor time, measured from outsi
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import torch
@@ -422,6 +423,17 @@ class Said(NamedTuple):
             known = bool((indices.sort(-1).values.diff(dim=-1) > 0).all())
         return indices if known else logits.topk(k, -1).indices
 
+    def like(self, x: Tensor) -> Said:
+        """The same, with the dimensions of ``x`` in front."""
+
+        def shaped(part: Tensor | None) -> Tensor | None:
+            right = part is not None and part.shape[:-1] == in_the_other_form(x).shape[:-1]
+            return part.reshape(*x.shape[:-1], part.shape[-1]) if right else part
+
+        parts = (shaped(part) for part in (self.weights, self.indices, self.logits))
+        gradients = [[shaped(of_x), of_gate] for of_x, of_gate in self.gradients]
+        return Said(*parts, self.balance, self.z, shaped(self.x), gradients)
+
     def lost(self) -> list[str]:
         """The fields that are not there."""
         return [name for name, part in zip(FIELDS, self[:5], strict=True) if part is None]
@@ -440,7 +452,32 @@ def mirrored(experts: int) -> Tensor:
     return torch.stack([sizes[min(e, experts - 1 - e) % len(sizes)] for e in range(experts)])
 
 
-def said_of(
+def said_of(student, weight: Tensor, k: int, xs: list[Tensor], convert: str = "", **asked_for: Any) -> list[Said]:
+    """What a router with this gate.weight says of each x; the fields in ``need`` are there.
+
+    A router that takes tokens in one form alone, (tokens, d_model) or (batch, seq, d_model), gets them so: which forms it
+    takes is judged by the checks that give both.
+    """
+    try:
+        return said_as_given(student, weight, k, xs, convert, **asked_for | {"problem": ""})
+    except StudentError as error:
+        others = [in_the_other_form(x) for x in xs]
+        alike = len({x.dim() for x in xs}) == 1 and others[0] is not None and not asked_for.get("strided")
+        if error.is_a(*ORDINARY) and alike:
+            with suppress(StudentError):
+                said = said_as_given(student, weight, k, others, convert, **asked_for | {"problem": ""})
+                return [one.like(x) for one, x in zip(said, xs, strict=True)]
+        if not asked_for.get("problem"):
+            raise
+        return said_as_given(student, weight, k, xs, convert, **asked_for)
+
+
+def in_the_other_form(x: Tensor) -> Tensor | None:
+    """Tokens (tokens, d_model) as one text, and those of several texts one after another."""
+    return {2: x[None], 3: x.flatten(0, 1)}.get(x.dim())
+
+
+def said_as_given(
     student,
     weight: Tensor,
     k: int,
@@ -453,7 +490,6 @@ def said_of(
     problem: str = "",
     **options: Any,
 ) -> list[Said]:
-    """What a router with this gate.weight says of each x; the fields in ``need`` are there."""
     slopes, some = slopes or {}, either(type(None), some_tensor(MOST))
     of_weight = [like(one, dtype=None, finite=False) for one in (weight, weight.mT)]
     pair = [either(type(None), like(xs[0], dtype=None, finite=False)), either(type(None), *of_weight)]
@@ -1229,6 +1265,13 @@ class Done(NamedTuple):
     calls: list
     job: list
 
+    def tokens(self) -> Done:
+        """The same of the tokens of one text alone."""
+        first, *rest = [
+            part[0] if isinstance(part, Tensor) and part.dim() == 3 else part for part in (self.out, *self.job)
+        ]
+        return Done(first, self.calls, rest)
+
     @property
     def rows(self) -> list[list[int]]:
         """[expert, rows] of each call that had any."""
@@ -1251,10 +1294,22 @@ def carry(student, experts: Experts, *jobs: Job, strided: bool = False, problem:
         twins = experts.matrices[:1].expand(2, -1, -1).clone(), experts.offsets[:1].expand(2, -1).clone()
         ask(student, anything, drive_dispatch, [job], *twins, None, 0.0)
 
-    given = [tuple(tensor.clone() for tensor in job) for job in jobs]
-    form = list_of(DONE, len(jobs))
-    answers = asked(student, form, drive_dispatch, given, *experts, strided, problem=problem, plain=plain)
-    done = [Done(*answer) for answer in answers]
+    def answers_to(*jobs: Job) -> list[Done]:
+        given = [tuple(tensor.clone() for tensor in job) for job in jobs]
+        form = list_of(DONE, len(jobs))
+        answers = asked(student, form, drive_dispatch, given, *experts, strided, problem=problem, plain=plain)
+        return [Done(*answer) for answer in answers]
+
+    try:
+        done = answers_to(*jobs)
+    except StudentError as error:  # of what takes nothing but (batch, seq, d_model), which is judged by itself
+        if not error.is_a(*ORDINARY) or any(job[0].dim() != 2 for job in jobs):
+            raise
+        done = []
+        with suppress(StudentError):
+            done = [one.tokens() for one in answers_to(*(tuple(tensor[None] for tensor in job) for job in jobs))]
+        if not done:
+            raise
     for one, (x, _, _) in zip(done, jobs, strict=True):
         expect(one.out is not None, "dispatch returned None: is a return missing?")
         expect(isinstance(one.out, Tensor) and one.out.numel() <= MOST, SHAPE)
@@ -1614,7 +1669,22 @@ def learned(student, *given: Tensor, second: Tensor | None, factor: Tensor, prob
         flat = (tensor.flatten(0, -2) for tensor in (x, weights, indices))
         ask(student, anything, drive_dispatch_gradients, *flat, first, second, factor.reshape(-1, x.shape[-1]))
 
-    return asked(student, form, drive_dispatch_gradients, *call, problem=problem, plain=plain)
+    try:
+        return ask(student, form, drive_dispatch_gradients, *call)
+    except StudentError as error:
+        *others, of_factor = (in_the_other_form(tensor) for tensor in (x, weights, indices, factor))
+        if error.is_a(*ORDINARY) and others[0] is not None:  # which forms dispatch takes is judged by itself
+            with suppress(StudentError):
+                some = [either(type(None), like(one, dtype=None, finite=False)) for one in (*others[:2], first)]
+                out, found = ask(
+                    student, [some_tensor(MOST), some], drive_dispatch_gradients, *others, first, second, of_factor
+                )
+                shaped = (
+                    one if one is None else one.reshape(right.shape)
+                    for one, right in zip(found, (x, weights, first), strict=True)
+                )
+                return out.reshape(x.shape) if out.numel() == x.numel() else out, list(shaped)
+        return asked(student, form, drive_dispatch_gradients, *call, problem=problem, plain=plain)
 
 
 @check("dispatch", points=0.5, title="gradients to tokens, gates and experts", seconds=10)

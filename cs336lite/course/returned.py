@@ -16,6 +16,12 @@ GENERATOR = 0x20 | 0x80 | 0x200  # flags of code that returns no value but a gen
 NOT_TAKEN = re.compile(r"(\w+)\(\) (?:missing|takes|got|expected)\b")
 
 
+def first_cause(error: Exception) -> Exception:
+    """The StopIteration that ended a generator of the solution's, where Python makes a RuntimeError of it."""
+    inner = error.__cause__
+    return inner if type(error) is RuntimeError and isinstance(inner, StopIteration) else error
+
+
 def in_solution(error: BaseException, names: dict) -> bool:
     """Whether an exception came through code of the solution, which has these global names."""
     trace = error.__traceback__

@@ -31,7 +31,7 @@ from types import ModuleType
 from typing import Any, Protocol
 
 from cs336lite.course.border import chain, known_kind, own, plain, python_kinds
-from cs336lite.course.returned import in_solution, not_taken, not_used
+from cs336lite.course.returned import first_cause, in_solution, not_taken, not_used
 from cs336lite.course.text import UNSOLVED
 from cs336lite.scratch import Scratch
 
@@ -319,6 +319,7 @@ def explain(error: Exception, names: dict[str, Any], again: Callable[[], Any], s
     """
     if isinstance(error, NotImplementedError) and error.args in ((), (UNSOLVED,)):  # torch has some of its own
         return StudentError("Unsolved", "this exercise is not solved yet: its code still raises NotImplementedError")
+    error = first_cause(error)
     text = said(error)
     if in_solution(error, names):
         message = f"your code raised {text}{line_of(error, names)}"

@@ -282,6 +282,8 @@ class Child:
             return scope[function](Names(names), *args)
         except Exception as error:
             took, returned = time.process_time() - start, self.runs.returned
+            if (cause := returned.first_cause(error)) is not error:
+                raise cause from None
             if name := returned.not_taken(error, names):
                 self.gave = [name, "arguments"]
             elif found := returned.not_used(error, names, lambda: scope[function](Names(names), *args), took):

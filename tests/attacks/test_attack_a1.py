@@ -73,7 +73,7 @@ FORGED.update(
     drive_unknown_ids=lambda vocab, merges, ids: [("ValueError", str(i)) for i in ids],
     drive_pieces=lambda vocab, merges, names, streams: [[] for _ in streams],
     drive_reading=lambda vocab, merges, names, pieces: (False, [65]),
-    drive_lines=lambda vocab, merges, names, path: [[65], [65]],
+    drive_file=lambda vocab, merges, names, path, size: [65],
     drive_nothing_special=lambda vocab, merges, texts: [[[ord(t[0])] if t else [] for t in texts]] * 3,
     drive_arguments=lambda vocab, merges, names, text: ([ord(text[0])], [], merges, names),
     drive_recount=lambda words, passes: passes,
@@ -92,7 +92,7 @@ FORGED.update(
     drive_unknown_ids=lambda *job: [],
     drive_pieces=lambda *job: [],
     drive_reading=lambda *job: (False, []),
-    drive_lines=lambda *job: [],
+    drive_file=lambda *job: [],
     drive_nothing_special=lambda *job: [],
     drive_arguments=lambda *job: ([], [], [], []),
 )
@@ -105,7 +105,7 @@ FORGED.update(
     drive_encoding=lambda vocab, merges, names, texts: [MANY] + [[]] * (len(texts) - 1),
     drive_pieces=lambda vocab, merges, names, streams: [MANY] + [[]] * (len(streams) - 1),
     drive_reading=lambda *job: (False, MANY),
-    drive_lines=lambda *job: [MANY, MANY],
+    drive_file=lambda *job: MANY,
     drive_decoding=lambda *job: "x" * 500_000,
     drive_unknown_ids=lambda *job: [("ValueError", "1" * 500_000)] * 3,
 )

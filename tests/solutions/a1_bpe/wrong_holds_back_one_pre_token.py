@@ -1,6 +1,6 @@
 """Keeps back the last pre-token only, which is too little for 'll and 're.
 
-fails: encode_iterable.equals_encode_on_the_joined_text, encode_iterable.lines_of_a_file
+fails: encode_iterable.equals_encode_on_the_joined_text, encode_iterable.blocks_of_a_file
 names: the ids depend on where the text is cut
 """
 

@@ -1,6 +1,6 @@
 """Forgets the text that is held when the iterable ends.
 
-fails: encode_iterable.equals_encode_on_the_joined_text, encode_iterable.special_tokens_across_borders, encode_iterable.lines_of_a_file
+fails: encode_iterable.equals_encode_on_the_joined_text, encode_iterable.special_tokens_across_borders, encode_iterable.lines_of_a_file, encode_iterable.blocks_of_a_file
 names: the end of the text is lost
 """
 

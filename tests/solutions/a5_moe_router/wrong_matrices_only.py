@@ -1,6 +1,6 @@
 """Takes a matrix and nothing else.
 
-fails: dispatch.any_dimensions, dispatch.dispatch_together
+fails: dispatch.any_dimensions
 names: (batch, seq, d_model)
 """
 
