@@ -1396,7 +1396,9 @@ def layout_does_not_matter(student, rng):
     plain = run(student, [start], [[gradient] for gradient in gradients], options)
     expect_moved(plain)
     form = [like(start, dtype=None, finite=False)] * 2
-    for rows, turned, what in ((3, True, "that is not contiguous"), (2**12 + 9, False, "of more than 2**18 numbers")):
+    large = 2**12 + 9
+    cases = [(3, True, "that is not contiguous"), (large, False, "of more than 2**18 numbers")]
+    for rows, turned, what in [*cases, (large, True, "of more than 2**18 numbers that are not contiguous")]:
         with blame(f"a parameter {what} makes step fail, and a small plain one does not", lambda: None):
             ends = ask(student, form, drive_layout, start, gradients, rows, turned, options)
         message = f"a parameter {what} does not go as a small plain one does"
