@@ -1085,7 +1085,7 @@ def gate_weight(student, rng):
 
 def expect_logits(student, rng) -> None:
     """Fail for what has no use for its gate, before something else of the router is judged."""
-    weight, x = normal(rng, 7, 5).float(), normal(rng, 12, 5).float()
+    weight, x = (tensor.float() for tensor in weight_and_tokens(rng, 7, 5))  # none idle, which is judged by itself
     (said,) = said_of(student, weight, 2, [x], need=["logits"])
     right, wrong = logits_readings(x, weight)
     expect(said.logits.shape == right.shape, "logits must have the shape (..., num_experts)")
@@ -1099,7 +1099,7 @@ def expect_logits(student, rng) -> None:
 def names_of_output(student, rng):
     """Elsewhere fields of other names are found by what they look like."""
     expect_logits(student, rng)
-    weight, x = normal(rng, 6, 4).float(), normal(rng, 9, 4).float()
+    weight, x = (tensor.float() for tensor in weight_and_tokens(rng, 6, 4))
     names = ask(student, either(type(None), list_of(str, least=0, most=5)), drive_names, 4, 6, 2, x)
     (said,) = said_of(student, weight, 2, [x], need=[])
     lost = [name for name in FIELDS if names is not None and name not in (*names, *said.lost())]  # lost: judged above
@@ -1214,7 +1214,8 @@ def bounds_of_top_k(student, rng):
 
 @check("router", points=2, title="together: logits of ordinary tokens", seconds=5)
 def router_together(student, rng):
-    weight, x = normal(rng, 6, 8).float(), normal(rng, 2, 5, 8).float()
+    weight, x = (tensor.float() for tensor in weight_and_tokens(rng, 6, 8))
+    x = torch.stack((x, x.flip(0)))
     (said,) = said_of(student, weight, 2, [x], need=["logits"], problem=FRONT)
     right = (x.double() @ weight.double().T).reshape(-1, 6)
     flat = said.logits.reshape(-1, 6) if said.logits.numel() == right.numel() else said.logits
