@@ -2280,6 +2280,8 @@ def reads_gpt2_files(student, rng):
         judge([], texts, message)
     except (Fail, StudentError):
         judge([name], texts, message)
+        needed = "from_files fails without special tokens: like the tokenizer's own, they may be left out"
+        expect(not encoded_rightly(student, vocab, merges, [], texts), needed)
     text = [f"{a}{name}{b}"]
     if encoded_rightly(student, vocab, merges, [name], text):
         judge([name], text, "special tokens given to from_files were not used")
