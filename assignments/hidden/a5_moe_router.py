@@ -792,7 +792,7 @@ def gates_together(student, rng):
             row = learning(student, rng, "weights", k, 12, **options)
             expect(not near(row.value, right_gates(row, **options).detach()), IN_A_ROW)
         expect(chosen, f"together the router does not work yet: it chooses other experts than it should; {WHY}")
-        default = "" if options else ", with renormalize"
+        default = "" if options else ", when renormalize is left at its default"
         gates = f"together the router does not work yet: its gates are not those of its experts{default}; {WHY}"
         expect(near(one.value, right.detach()), gates)
         expect(one.fits(right), f"together the router cannot learn yet: the gradients of its gates are wrong; {WHY}")
