@@ -61,7 +61,7 @@ def main() -> None:
     sys.path.insert(0, here)
     import pretend_files  # this and the following lie beside this file, and are loaded without the package
 
-    fork, shared_memory = os.fork, mmap.mmap
+    fork = os.fork
     pretend_files.install()  # before anything is imported that keeps functions of `os`
     import pretend_processes
 
@@ -193,6 +193,17 @@ def receive(control: socket.socket) -> tuple[bytes, list[int]]:
     return message, list(handles)
 
 
+def shared_memory(handle: int, size: int) -> ctypes.Array:
+    """Some bytes that are shared with whoever has this handle, which may then be closed: `mmap.mmap` would keep a copy."""
+    function = ctypes.CDLL(None, use_errno=True).mmap
+    function.restype = ctypes.c_void_p
+    function.argtypes = (ctypes.c_void_p, ctypes.c_size_t, *(3 * [ctypes.c_int]), ctypes.c_long)
+    found = function(None, size, mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_SHARED, handle, 0)
+    if found == ctypes.c_void_p(-1).value:
+        raise OSError(ctypes.get_errno(), "no memory can be shared")
+    return (ctypes.c_char * size).from_address(found)
+
+
 def end(pid: int, patience: float) -> bytes:
     """End a child for certain, and say how it ended by itself within so many seconds: a signal's number, or 0."""
     deadline = time.monotonic() + patience
@@ -218,7 +229,7 @@ class Runs:
     shell: types.ModuleType
     returned: types.ModuleType
     reader: object
-    place: mmap.mmap
+    place: ctypes.Array
 
 
 class Child:
