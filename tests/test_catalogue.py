@@ -83,11 +83,15 @@ ABOUT = {
 EVERY = pytest.mark.parametrize("assignment", ABOUT)
 
 
-def each(kind, few=None):
-    """The parameters of a test for each solution of a kind, or for every n-th."""
-    found = [(name, solution) for name in ABOUT for solution in solutions(name, kind)[::few]]
+def each(kind, sample=1):
+    """The parameters of a test for each solution of a kind; all but each n-th are slow."""
     return pytest.mark.parametrize(
-        ("assignment", "solution"), [pytest.param(*one, id=f"{one[0]}-{one[1].name}") for one in found]
+        ("assignment", "solution"),
+        [
+            pytest.param(name, one, id=f"{name}-{one.name}", marks=[pytest.mark.slow] if number % sample else [])
+            for name in ABOUT
+            for number, one in enumerate(solutions(name, kind))
+        ],
     )
 
 
@@ -239,7 +243,7 @@ def expect_named_mistakes(assignment, solution, seed):
         assert least <= judgement.score <= most, judgement.score
 
 
-@each("wrong")
+@each("wrong", sample=3)
 def test_wrong_solutions_fail_exactly_where_they_are_wrong(assignment, solution):
     expect_named_mistakes(assignment, solution, "wrong")
 
@@ -314,7 +318,7 @@ def test_verdicts_are_the_same_in_the_worker(assignment):
     chosen = [one for one in solutions(assignment) if one.name in ABOUT[assignment].worker]
     assert len(chosen) == len(ABOUT[assignment].worker)
     with Worker(needs_of(hidden(assignment)).of([("1", "torch")])) as worker:
-        for solution in [*solutions(assignment, "right"), *chosen]:
+        for solution in [*solutions(assignment, "right")[::3], *chosen]:
             failed = {}
             with worker.student((("1", solution.source),)) as student:
                 for one in hidden(assignment):
