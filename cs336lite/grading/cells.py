@@ -101,12 +101,12 @@ class Runner:
             self.flags |= code.co_flags & FUTURES
             self.running = True
             value = self.execute(code)
-            self.wait_for_the_client()
             return (value if wanted else None), None
         except BaseException as error:
             return None, error
         finally:
             self.running = False
+            self.wait_for_the_client()
 
     def execute(self, code: types.CodeType) -> object:
         if not code.co_flags & CO_COROUTINE:
