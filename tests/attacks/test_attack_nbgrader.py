@@ -213,14 +213,6 @@ def linked_folder(folder):
     folder.symlink_to(f"../aa-right/{NAME}")
 
 
-def no_notebook(folder):
-    (folder / "notes.txt").write_text("my notebook is at home")
-
-
-def other_name(folder):
-    (folder / "solution.ipynb").write_text(json.dumps(right()))
-
-
 def is_a_folder(folder):
     (folder / f"{NAME}.ipynb").mkdir()
     (folder / f"{NAME}.ipynb" / "x").write_text("x")
@@ -270,9 +262,6 @@ CASES = [
     Case("link-to-another", link_to_bystander),
     Case("link-to-graded", link_to_autograded),
     Case("link-folder", linked_folder),
-    Case("no-notebook", no_notebook),
-    Case("other-name", other_name),
-    Case("empty-folder", lambda folder: None),
     Case("notebook-folder", is_a_folder),
     Case("notebook-pipe", lambda folder: os.mkfifo(folder / f"{NAME}.ipynb")),
     Case("notebook-nowhere", lambda folder: (folder / f"{NAME}.ipynb").symlink_to("/nonexistent")),

@@ -48,8 +48,8 @@ CASES = [
     act("settings-replaced", f"os.rename({SETTINGS}, {SETTINGS} + '-'); return True"),
     act("settings-mode", f"os.chmod({SETTINGS}, 0); return True"),
     Case("plots-later", None, right(before=(PLOT,))),
-    act("folder-anywhere", EVERYWHERE.format(make="os.mkdir(place + '/left')"), "return True"),
-    act("file-anywhere", EVERYWHERE.format(make="os.close(os.open(place + '/left', os.O_CREAT | os.O_WRONLY))")),
+    act("folder-anywhere", EVERYWHERE.format(make="if libc.mkdir(os.fsencode(place + '/left'), 0o755) < 0: raise OSError"), "return True"),
+    act("file-anywhere", EVERYWHERE.format(make="if libc.creat(os.fsencode(place + '/left'), 0o644) < 0: raise OSError")),
     act("unnamed-file-anywhere", EVERYWHERE.format(make="os.close(os.open(place, os.O_TMPFILE | os.O_RDWR))")),
     act("link-anywhere", EVERYWHERE.format(make="os.symlink('/x', place + '/left')")),
     # the first process has no filter: it must be the worker, which nobody may look into
