@@ -184,10 +184,10 @@ def drawn(draw: Callable) -> Callable:
 
     Called again with ``rng`` in the same state, it gives an equal value at once and leaves ``rng`` in the state in which
     the first call left it. Every call returns a fresh copy, so that nobody can change what the next one gets. The value
-    must be one that pickle can copy; further arguments must be hashable. Each function remembers 8 values.
+    must be one that pickle can copy; further arguments must be hashable. Each function remembers 32 values.
     """
 
-    @lru_cache(maxsize=8)
+    @lru_cache(maxsize=32)
     def remember(state: tuple, *args: Any) -> bytes:
         rng = random.Random()
         rng.setstate(state)
