@@ -498,6 +498,9 @@ class RemoteStudent:
         most = self.budget.submission_seconds
         if most <= self.spent:
             raise StudentError("TimeLimit", f"time limit: the submission used up its {most:g} s in earlier checks")
+        slept = f"time limit: your code slept or waited for {self.budget.idle_seconds:g} s in all"
+        if self.idle > self.budget.idle_seconds:
+            raise StudentError("TimeLimit", slept)
         if seconds > most - self.spent:
             seconds, limit = most - self.spent, f"{most:g} s for the whole submission"
         meter = (watch or Meter)(self.child.pid, seconds, self.budget.idle_seconds - self.idle, self.budget.threads)
@@ -519,7 +522,7 @@ class RemoteStudent:
             self.lose(meter)
             told = {
                 "time": f"time limit: more than {limit} (an endless loop, or too slow)",
-                "idle": f"time limit: your code slept or waited for {self.budget.idle_seconds:g} s in all",
+                "idle": slept,
                 "threads": f"thread limit: more than {self.budget.threads} threads",
             }
             raise StudentError("ThreadLimit" if found.what == "threads" else "TimeLimit", told[found.what]) from None
