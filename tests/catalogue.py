@@ -7,7 +7,8 @@
     names: ties are broken by first occurrence
 
 The message of the first check listed must hold the text after ``names:``. Where it matters what a mistake costs, a line
-``points: 55-70`` says within which bounds its score must lie. ``hollow_*`` solves nothing and pretends to:
+``points: 55-70`` says within which bounds its score must lie; ``may: …`` lists checks that it fails with some seeds only.
+``hollow_*`` solves nothing and pretends to:
 another algorithm by the right name, constants, what only looks different. It gets at most the points that its docstring
 grants, and says why when these are more than a few::
 
@@ -51,6 +52,7 @@ class Solution:
     most: float | None = None
     because: str = ""
     points: tuple[float, float] | None = None
+    may: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -72,12 +74,14 @@ def read_solution(path: Path) -> Solution:
     text = path.read_text(encoding="utf-8")
     docstring = ast.get_docstring(ast.parse(text)) or ""
     text = SHARED.sub(lambda line: (path.parent / f"{line[1]}.py").read_text(encoding="utf-8"), text)
-    fails = tuple(part.strip() for part in field(docstring, "fails").split(",") if part.strip())
+    fails, may = (
+        tuple(part.strip() for part in field(docstring, key).split(",") if part.strip()) for key in ("fails", "may")
+    )
     most = field(docstring, "most")
     because = field(docstring, "because")
     low, dash, high = field(docstring, "points").partition("-")
     points = (float(low), float(high if dash else low)) if low else None
-    return Solution(path, text, fails, field(docstring, "names"), float(most) if most else None, because, points)
+    return Solution(path, text, fails, field(docstring, "names"), float(most) if most else None, because, points, may)
 
 
 def solutions(assignment: str, kind: str = "") -> list[Solution]:

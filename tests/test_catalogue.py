@@ -233,7 +233,7 @@ def as_numbers(value):
 def expect_named_mistakes(assignment, solution, seed):
     judgement = judge(hidden(assignment), solution, seed)
     failed = judgement.failed
-    assert set(failed) == set(solution.fails)
+    assert set(solution.fails) <= set(failed) <= {*solution.fails, *solution.may}
     assert solution.names in failed[solution.fails[0]]
     assert not any(NO_ANSWER in message for message in failed.values())
     shown = words_of(list(failed.values())) & words_of(as_numbers(judgement.sent))

@@ -22,7 +22,8 @@ from cs336lite.grading.similar import REFERENCE, THRESHOLD, similar
 from cs336lite.grading.submission import read_submission, structure_of_source
 
 SOURCE = ROOT / "assignments" / "source" / "a1_bpe" / "a1_bpe.ipynb"
-RIGHT = {solution.name: solution.source for solution in solutions("a1_bpe", "right")}
+# written independently of each other
+RIGHT = {one.name: one.source for one in solutions("a1_bpe", "right") if one.name != "right_of_other_types"}
 FIXED = {"train_bpe", "Tokenizer", "encode", "decode", "encode_iterable", "from_files", "self", "cls"}
 COMMENT = "# now comes the next step, which I thought about for a long time"
 
@@ -126,7 +127,7 @@ def test_independent_solutions_are_not_listed_and_copies_are_with_a_margin(cours
             files.append(tmp_path / f"{name}.{kind}.py")
             files[-1].write_text(text)
     found = similar(course, "a1_bpe", files, threshold=0.01)
-    assert found.skipped == () and found.compared == 2 * len(RIGHT) >= 14
+    assert found.skipped == () and found.compared == 2 * len(RIGHT) >= 12
     copies, others = {}, []
     for pair in found.pairs:
         a, b = (label.rsplit("/", 1)[-1].split(".")[0] for label in (pair.first, pair.second))
@@ -150,7 +151,7 @@ def test_one_disguise_alone_hides_next_to_nothing(course, tmp_path, disguise):
 
 
 def test_a_class_is_compared_and_the_report_says_where_to_look(course, released):
-    whole, other = RIGHT["right_scans_all_words"], RIGHT["right_numpy"]
+    whole, other = RIGHT["right_words_as_strings"], RIGHT["right_numpy"]
     submit(course, "ann", in_notebook(released, whole))
     submit(course, "bob", in_notebook(released, copied(whole), cells=4))
     submit(course, "eve", in_notebook(released, other))

@@ -1,6 +1,7 @@
 """Cuts behind each line end, also where more white space follows.
 
-fails: encode_iterable.equals_encode_on_the_joined_text, encode_iterable.blocks_of_a_file
+fails: encode_iterable.equals_encode_on_the_joined_text
+may: encode_iterable.blocks_of_a_file
 names: depend on where the text is cut
 """
 
