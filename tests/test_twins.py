@@ -9,7 +9,7 @@ from cs336lite.course.spec import LocalStudent
 
 ASSIGNMENTS = sorted(path.stem for path in (ROOT / "assignments" / "public").glob("a*.py"))
 KINDS = ("wrong", "trivial")
-EACH = 10  # of so many solutions one is looked at in every run, and all of them among the slow tests
+EACH = 20  # of so many solutions one is looked at in every run, and all of them among the slow tests
 
 
 @pytest.fixture(autouse=True)
