@@ -1022,7 +1022,7 @@ def z_over_experts(student, rng):
     losses = [one_number(one.z, "z_loss") for one in (whole, flat, part)]
     expect(all(bool(loss.isfinite()) for loss in losses), "the z-loss is not a finite number")
     expect(not near(losses[0], losses[2], 1e-6), "the z-loss does not depend on the tokens")
-    message = f"(batch, seq, d_model) must give the z-loss of all tokens together: {LOGSUMEXP}, the last dimension"
+    message = f"(batch, seq, d_model) must give the z-loss of all tokens together: {LOGSUMEXP} and dim=-1"
     expect(near(losses[0], losses[1]), message)
     right, wrong = z_readings(logits.flatten(0, 1))
     expect(
