@@ -1,7 +1,7 @@
 """The sum inside runs over the second dimension, which is that of experts in a matrix only.
 
 fails: z_loss.z_over_experts, z_loss.z_together
-names: the last dimension
+names: dim=-1
 """
 
 from _base import *
