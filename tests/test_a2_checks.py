@@ -20,12 +20,7 @@ POINTS = {"softmax": 15, "attention": 25, "multi_head": 25, "grouped": 10, "mask
 LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="grading runs on Linux")
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def named(*names):

@@ -14,13 +14,7 @@ HIDDEN, PUBLIC = spec(A3, "hidden"), spec(A3, "public")
 RIGHT, WRONG, TRIVIAL, HOLLOW = (solutions(A3, kind) for kind in ("right", "wrong", "trivial", "hollow"))
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """As in the grader; tensors here are too small for more."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def paths(second, first=None, number=6):

@@ -19,13 +19,7 @@ def named(name):
     return next(solution for solution in [*RIGHT, *WRONG, *TRIVIAL] if solution.name == name)
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """As in the grader; tensors here are too small for more."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_what_breaks_everyday_use_costs_a_quarter_and_an_edge_a_few_points():

@@ -16,13 +16,7 @@ RIGHT, WRONG, TRIVIAL = (solutions(A5, kind) for kind in ("right", "wrong", "tri
 POINTS = {"gates": 25, "balance": 20, "z_loss": 10, "router": 10, "dispatch": 35}
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """As in the grader; tensors here are too small for more."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def by_name(found):

@@ -111,16 +111,8 @@ def unsolved(assignment):
     return next(one for one in solutions(assignment, "trivial") if one.name == "trivial_unsolved")
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """As in the grader; tensors here are too small for more."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 pytestmark = [
+    pytest.mark.usefixtures("one_thread"),
     pytest.mark.filterwarnings("ignore:Casting complex values to real"),
     pytest.mark.filterwarnings("ignore:Converting a tensor with requires_grad=True to a scalar"),
 ]

@@ -7,7 +7,6 @@ long as no check takes an answer unasked: the rules for hidden checks are looked
 import ast
 
 import pytest
-import torch
 from catalogue import ROOT, judge, solutions, spec
 
 ASSIGNMENTS = sorted(path.stem for path in (ROOT / "assignments" / "hidden").glob("a*.py"))
@@ -15,13 +14,7 @@ HOLLOW = [(name, solution) for name in ASSIGNMENTS for solution in solutions(nam
 FEW = 6
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """As in the grader; tensors here are too small for more."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.mark.parametrize("assignment", ASSIGNMENTS)

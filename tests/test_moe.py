@@ -49,12 +49,8 @@ SHORT = TrainingConfig(steps=4, batch_size=4, lr=1e-2, eval_batches=2)
 
 
 @pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
+def same_numbers(one_thread):
     torch.manual_seed(0)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

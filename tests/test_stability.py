@@ -38,12 +38,7 @@ SHORT = TrainingConfig(steps=4, batch_size=4, lr=1e-2, eval_batches=2)
 SLOTS = (ZLoss(), SoftCappedLoss(), SoftCappedAttention(), QKNorm(), Watched(), WatchedLoss())
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture

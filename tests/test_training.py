@@ -48,12 +48,7 @@ SHORT = TrainingConfig(steps=6, batch_size=4, lr=1e-2, warmup=2, eval_batches=2)
 HERE = World(0, 1, torch.device("cpu"))
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 """Every public check has a hidden twin: whoever fails what a student can run loses points where it is graded."""
 
 import pytest
-import torch
 from catalogue import ROOT, judge, namespace, solutions, spec
 
 from cs336lite.course.check import run_checks
@@ -12,13 +11,7 @@ KINDS = ("wrong", "trivial")
 EACH = 20  # of so many solutions one is looked at in every run, and all of them among the slow tests
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """As in the grader; tensors here are too small for more."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def failed(assignment, solution):

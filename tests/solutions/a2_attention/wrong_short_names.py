@@ -7,25 +7,14 @@ points: 95-98
 
 from _base import *
 
+NAMES = {"q_proj": "wq", "k_proj": "wk", "v_proj": "wv", "o_proj": "wo"}
+
 
 class MultiHeadAttention(MultiHeadAttention):
     def make_projections(self, bias):
-        inner, inner_kv = self.num_heads * self.d_head, self.num_kv_heads * self.d_head
-        self.wq = nn.Linear(self.d_model, inner, bias=bias)
-        self.wk = nn.Linear(self.d_model, inner_kv, bias=bias)
-        self.wv = nn.Linear(self.d_model, inner_kv, bias=bias)
-        self.wo = nn.Linear(inner, self.d_model, bias=bias)
+        super().make_projections(bias)
+        for name, other in NAMES.items():
+            self.register_module(other, self._modules.pop(name))
 
-    def forward(self, x, *, context=None, mask=None, token_positions=None, cache=None):
-        source = x if context is None else context
-        q = self.split(self.wq(x), self.num_heads)
-        k = self.split(self.wk(source), self.num_kv_heads)
-        v = self.split(self.wv(source), self.num_kv_heads)
-        if context is not None:
-            q, k, v = self.normalise(q, k, v)
-        else:
-            q, k, v = self.look_back(q, k, v, x, token_positions, cache)
-            if self.causal:
-                causal = self.causal_mask(x.shape[1], k.shape[2], x.device)
-                mask = self.combine(mask, self.in_order(causal, token_positions))
-        return self.wo(self.join(self.attend(q, self.repeat(k), self.repeat(v), mask)))
+    def __getattr__(self, name):
+        return super().__getattr__(NAMES.get(name, name))
