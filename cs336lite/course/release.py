@@ -91,8 +91,9 @@ def release(root: Path, destination: Path, *, archive: bool = False) -> Path:
     scratch.sweep(destination.parent)
     with scratch.Scratch("release", destination.parent) as temporary:
         edition = temporary / "edition"
-        _write_edition(root, plan(root), edition)
-        if found := leaks(root, edition):
+        items = plan(root)
+        _write_edition(root, items, edition)
+        if found := leaks(root, edition, items):
             raise CourseError(
                 "not released: the edition would show answers\n" + "\n".join(f"  {line}" for line in found)
             )
@@ -214,25 +215,26 @@ FORBIDDEN = frozenset(
 """Names of files and folders that no edition holds."""
 
 
-def leaks(root: Path, edition: Path) -> list[str]:
+def leaks(root: Path, edition: Path, items: list[Item] | None = None) -> list[str]:
     """Where an edition (a folder, a .zip or a tar archive) shows an answer: one line for each file and secret.
 
     Searched for are the secrets of `secrets`, each with its white space removed, anywhere in a file with its white
     space removed; in notebooks, in all sources, outputs and attachments as a reader sees them; in Python code, in the
     values of string literals, too.
     """
-    wanted = secrets(root)
-    found = bodies(root)
+    items = items or plan(root)
+    wanted = secrets(root, items)
+    found = bodies(root, items)
     for name, data in _files(Path(edition)):
         parts = set(Path(name).parts)
         if parts & FORBIDDEN or name.endswith(".unlock.py"):
             found.append(f"{name}: no edition holds such a file")
-        shown = [_squeeze(text) for text in _readings(name, data)]
-        found += [f"{name}: {where}" for secret, where in wanted.items() if any(secret in text for text in shown)]
+        shown = "\n".join(map(_squeeze, _readings(name, data)))  # no secret holds white space
+        found += [f"{name}: {where}" for secret, where in wanted.items() if secret in shown]
     return found
 
 
-def secrets(root: Path) -> dict[str, str]:
+def secrets(root: Path, items: list[Item] | None = None) -> dict[str, str]:
     """What no edition may show, white space removed, and where each comes from.
 
     These are the lines between solution markers in the assignments' texts, the lines of the modules built from them,
@@ -243,7 +245,7 @@ def secrets(root: Path) -> dict[str, str]:
     - what stands as well where every student may read it: outside the solutions of the assignments' texts, in the
       public checks, in the texts of lectures, or in the course's own tools.
     """
-    texts = [item for item in plan(root) if item.kind == "assignment"]
+    texts = [item for item in items or plan(root) if item.kind == "assignment"]
     public = "\n".join(_public(root, texts))
     allowed = _squeeze(public) + "\n" + "\n".join(_squeeze(s) for s in _strings(public))
     found: dict[str, str] = {}
@@ -276,12 +278,11 @@ def secrets(root: Path) -> dict[str, str]:
     return found
 
 
-def bodies(root: Path) -> list[str]:
+def bodies(root: Path, items: list[Item]) -> list[str]:
     """Where a lecture's text or a tool of the course repeats three lines in a row of a solution.
 
     Such lines would count as public, so they are looked for in the full repository rather than in an edition.
     """
-    items = plan(root)
     assignments = [item for item in items if item.kind == "assignment"]
     given = _squeeze("\n".join(skeleton(c.source) for item in assignments for c in item.text.notebook.cells))
     public = {
