@@ -8,9 +8,10 @@ import pytest
 from conftest import RIGHT, run, small_notebook, submit
 
 from cs336lite.course.paths import CourseError
+from cs336lite.course.spec import CheckResult
 from cs336lite.grading import runner, verdicts
 from cs336lite.grading.submission import Submission, read_submission
-from cs336lite.grading.verdicts import Judge
+from cs336lite.grading.verdicts import Judge, Verdict
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="grading runs on Linux")
 
@@ -50,6 +51,15 @@ def test_a_wrong_answer_loses_its_points_with_the_name_of_the_mistake(small_cour
     assert [c.passed for c in verdict.checks] == [False, False, True]
     assert verdict.checks[0].message == "the number is squared, not doubled"
     assert verdict.checks[1].message == "your code raised TypeError (cell 2, line 2)"
+
+
+def test_the_first_message_is_that_of_a_cause():
+    def failed(title, message):
+        return CheckResult(f"train.{message}", "train", title, 0.0, 1.0, False, message)
+
+    whole, cause = failed("together: a text", "it goes wrong"), failed("ties", "ties go to the greatest pair")
+    assert Verdict("a1_bpe", 0.0, 2.0, (whole, cause)).first_message == "ties go to the greatest pair"
+    assert Verdict("a1_bpe", 0.0, 1.0, (whole,)).first_message == "it goes wrong"
 
 
 def test_what_had_to_be_left_out_is_told_and_costs_nothing(small_course):

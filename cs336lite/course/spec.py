@@ -36,6 +36,7 @@ from cs336lite.course.text import UNSOLVED
 from cs336lite.scratch import Scratch
 
 __all__ = [
+    "TOGETHER",
     "Check",
     "CheckResult",
     "Fail",
@@ -48,6 +49,10 @@ __all__ = [
     "known_kind",
     "load_spec",
 ]
+
+
+TOGETHER = "together: "
+"""Begins the title of a check of a whole exercise on ordinary input: that it fails, others explain."""
 
 
 class Fail(Exception):

@@ -21,7 +21,7 @@ from cs336lite.course import answers, border
 from cs336lite.course import spec as spec_module
 from cs336lite.course.border import plain
 from cs336lite.course.paths import GRADED_MODULES, CourseError, read_json, write_atomic
-from cs336lite.course.spec import CheckResult, Spec, load_spec
+from cs336lite.course.spec import TOGETHER, CheckResult, Spec, load_spec
 from cs336lite.grading import client, meter, places, protection, surroundings
 from cs336lite.grading.client import Needs, WorkerFailure
 from cs336lite.grading.submission import Submission
@@ -51,7 +51,9 @@ class Verdict:
 
     @property
     def first_message(self) -> str:
-        return self.problem or next((c.message for c in self.checks if not c.passed), "")
+        """What to hear first: of a check that says why something fails, before one that says only that it does."""
+        failed = sorted((c for c in self.checks if not c.passed), key=lambda c: c.title.startswith(TOGETHER))
+        return self.problem or next((c.message for c in failed), "")
 
     def as_json(self, submission: str) -> dict[str, Any]:
         """The entry of ``grade --json``; its form is fixed (see DESIGN)."""
