@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -75,8 +76,10 @@ def address(server: subprocess.Popen, runtime: Path, log: Path) -> str:
     """Where a server that is starting listens, as it writes into a file. Raises RuntimeError with its log if it fails."""
     end = time.monotonic() + PATIENCE / 1000
     while server.poll() is None and time.monotonic() < end:
-        with contextlib.suppress(FileNotFoundError, ValueError):
-            return json.loads((runtime / f"jpserver-{server.pid}.json").read_text())["url"]
+        with contextlib.suppress(OSError, ValueError):
+            url = json.loads((runtime / f"jpserver-{server.pid}.json").read_text())["url"]
+            with urllib.request.urlopen(f"{url}api", timeout=10):  # the file is there before the server listens
+                return url
         time.sleep(0.05)
     raise RuntimeError(f"JupyterLab did not start:\n{log.read_text(errors='replace')[-4000:]}")
 

@@ -869,10 +869,11 @@ def expect_learning(merges: Sequence[Pair], data: bytes, number: int, names: Seq
         expect(any(found == trainer.merges(*task) for trainer, _ in OF_TRAINING), UNTRAINED)
 
 
-def expect_words_learnt(merges: Sequence[Pair], frequent: dict[Word, int], data: bytes, few: int) -> None:
-    """Fail unless these merges cost what right ones cost: they join what stands in the frequent words, and grow there.
+def expect_words_learnt(merges: Sequence[Pair], frequent: dict[Word, int], data: bytes, few: int) -> bool:
+    """Fail unless these merges are learnt from the text; whether they join what stands in the frequent words.
 
-    Whose counts are wrong merges other pairs of the same words, and is judged by the cost all the same.
+    Only such merges cost what right ones cost. Whose counts are wrong may merge other pairs of the same words, and is
+    judged by the cost all the same.
     """
     joined, words = [left + right for left, right in merges], [b"".join(word) for word in frequent]
     begins = merges[0:1] == [*RIGHT.merges(data, 1, (ABSENT,))]
@@ -880,6 +881,7 @@ def expect_words_learnt(merges: Sequence[Pair], frequent: dict[Word, int], data:
     inside = all(any(token in word for word in words) for token in joined)
     if not (begins and grows and inside) and 2 * frequent_choices(frequent, merges) <= len(merges):
         expect_learning(merges, data, few, [ABSENT])
+    return inside
 
 
 @dataclass(frozen=True)
@@ -1906,7 +1908,8 @@ def does_not_scan_all_words(student, rng):
         expect(merges is not None, SHAPE)
         expect_pairs(merges)
         expect(abs(len(merges) - number) <= 1, TOO_FEW)
-        expect_words_learnt(merges, frequent, data, few)
+        if not expect_words_learnt(merges, frequent, data, few):
+            raise OtherWords
         least[words, number] = min(seconds, least.get((words, number), seconds))
 
     def recount(passes: int) -> None:
@@ -1917,9 +1920,12 @@ def does_not_scan_all_words(student, rng):
     for rounds in range(6):
         for passes in (1, 5):
             recount(passes)
-        for number in (few, many):
-            for words in (small, len(filler)):
-                learn(words, number)
+        try:
+            for number in (few, many):
+                for words in (small, len(filler)):
+                    learn(words, number)
+        except OtherWords:
+            return  # wrong counts, for which other checks take points: these merges have to go through many words
         once = max((least[0, 5] - least[0, 1]) / 4, 1e-9)
         # what a run of few merges or on few words takes beyond reason is not taken off the others
         work_of_all = least[len(filler), many] - min(least[len(filler), few], 40 * once)
@@ -1936,6 +1942,10 @@ def does_not_scan_all_words(student, rng):
         share < SCANNED,
         "each merge goes through all words, also those without its pair: keep for each pair the words that hold it",
     )
+
+
+class OtherWords(Exception):
+    """The merges are of words that no right merge touches."""
 
 
 SCANNED = 0.06  # of a full recount: the greatest of all pairs takes up to 0.02, going through all words 0.15 and more

@@ -474,7 +474,9 @@ def said_of(student, weight: Tensor, k: int, xs: list[Tensor], convert: str = ""
 
 def in_the_other_form(x: Tensor) -> Tensor | None:
     """Tokens (tokens, d_model) as one text, and those of several texts one after another."""
-    return {2: x[None], 3: x.flatten(0, 1)}.get(x.dim())
+    if x.dim() == 2:
+        return x[None]
+    return x.flatten(0, 1) if x.dim() == 3 else None
 
 
 def said_as_given(
