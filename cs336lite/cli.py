@@ -146,6 +146,16 @@ def grade(
     replay: Annotated[
         Path | None, typer.Option("--replay", metavar="VERDICT", help="judge a verdict again that was kept here")
     ] = None,
+    students: Annotated[
+        list[str] | None, typer.Option("--student", metavar="ID", help="only this student; may be given several times")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="judge and record anew, though nothing has changed")] = False,
+    add: Annotated[
+        bool, typer.Option("--add-students", help="also grade whom the roster does not know, and add them to it")
+    ] = False,
+    anyway: Annotated[
+        bool, typer.Option("--anyway", help="also grade what looks like another assignment's work")
+    ] = False,
 ) -> None:
     """Grade a collected class, or single files.
 
@@ -170,20 +180,44 @@ def grade(
             raise CourseError("--strict needs bubblewrap (apt-get install bubblewrap); see `cs336lite doctor`")
     root = find_root()
     course, name = root / "assignments", assignment_name(root, assignment)
-    how = runner.How(jobs, dask, trust, strict)
-    failure = None
+    how = runner.How(jobs, dask, trust, strict, force)
+    if submissions and (students or add or anyway):
+        raise CourseError("--student, --add-students and --anyway are for a collected class, and files were named")
+    whom = runner.Whom(tuple(students or ()), add, anyway)
+    failure, remarks = None, []
     try:
         if submissions:
             graded = runner.grade_files(course, name, submissions, how=how, progress=bar)
         else:
-            graded = runner.grade_class(course, name, how=how, progress=bar)
+            graded = runner.grade_class(course, name, how=how, progress=bar, whom=whom, tell=remarks.append)
     except runner.NotAllGraded as error:
         graded, failure = error.graded, error
     if json_file is not None:
         write_atomic(json_file, json.dumps([g.verdict.as_json(g.label) for g in graded], indent=1) + "\n")
     console.print(table.of_grades(name, graded))
+    for remark in remarks:
+        console.print(lines(remark), markup=False, highlight=False, soft_wrap=True)
     if failure is not None:
         raise failure
+
+
+@app.command()
+def feedback(
+    assignment: Assignment,
+    students: Annotated[
+        list[str] | None, typer.Option("--student", metavar="ID", help="only this student; may be given several times")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="make each page anew, though nothing has changed")] = False,
+    release: Annotated[bool, typer.Option(help="put the pages into the exchange, for fetch_feedback")] = True,
+) -> None:
+    """Make the feedback pages that are missing or out of date, and release them to students."""
+    needs_linux()
+    from cs336lite.teaching.handback import hand_back
+
+    root = find_root()
+    course, name = root / "assignments", assignment_name(root, assignment)
+    done = hand_back(course, name, students=students or (), force=force, release=release, progress=bar)
+    console.print(lines(done), markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command()

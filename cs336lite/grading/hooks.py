@@ -19,10 +19,11 @@ from nbgrader.api import Gradebook
 from nbgrader.preprocessors import NbGraderPreprocessor
 from traitlets import Bool, Unicode
 
+from cs336lite.course.paths import CourseError
 from cs336lite.course.text import CODE_STUB
 from cs336lite.grading.feedback import FeedbackExporter
 from cs336lite.grading.find import note_on_others
-from cs336lite.grading.record import SECRET, TIMESTAMP, complete, read_timestamp
+from cs336lite.grading.record import SECRET, TIMESTAMP, complete
 from cs336lite.grading.submission import (
     Submission,
     SubmittedNotebook,
@@ -33,6 +34,8 @@ from cs336lite.grading.submission import (
     submission_of,
 )
 from cs336lite.grading.verdicts import Judge
+from cs336lite.teaching.mistaken import Assignments
+from cs336lite.teaching.timestamps import put_right, read_stamp
 
 __all__ = ["AnyNotebookExporter", "FeedbackExporter", "JudgeCells", "Sanitize", "configure"]
 
@@ -60,8 +63,10 @@ def configure(config: Any, course: Path) -> None:
         "nbgrader.preprocessors.AssignLatePenalties",
         "nbgrader.preprocessors.CheckCellMetadata",
     ]
-    config.JudgeCells.course = str(course)
+    config.JudgeCells.course = config.Sanitize.course = str(course)
     config.Autograde.pre_convert_hook = f"{__name__}.remove_what_is_no_file"
+    config.GenerateFeedback.force = True  # else nbgrader leaves the page of a submission that was graded anew as it was
+    config.ExchangeFactory.release_feedback = "cs336lite.teaching.handback.ReleaseFeedback"
     config.GenerateFeedback.exporter_class = f"{__name__}.FeedbackExporter"
     config.GenerateFeedback.post_convert_hook = f"{__name__}.remove_what_is_no_page"
     # formgrader's own pages: markdown of students is cut down to what is safe, as it is in feedback
@@ -88,19 +93,31 @@ class AnyNotebookExporter(NotebookExporter):
         node = new_notebook()
         note = note_on_others(path.parent, path.name, path.stem)
         carried = {"problem": problem} if problem else {"notebook": notebook.as_metadata()}
-        node.metadata[CARRIED] = {**carried, "notes": [note] if note else []}
+        dated = read_stamp(path.parent).when is not None
+        node.metadata[CARRIED] = {**carried, "notes": [note] if note else [], "dated": dated}
         return self.from_notebook_node(node, resources, **kw)
 
 
 class Sanitize(NbGraderPreprocessor):
     """The released structure with the student's code; see `cs336lite.grading.submission.normalise`."""
 
+    course = Unicode(help="The folder of the course, which holds source/").tag(config=True)
+    anyway = Bool(False, help="Grade what looks like another assignment's work, too").tag(config=True)
+
     def preprocess(self, nb: NotebookNode, resources: dict) -> tuple[NotebookNode, dict]:
         carried = nb.metadata[CARRIED]
         course = resources["nbgrader"]
         with Gradebook(course["db_url"]) as gradebook:
             structure = structure_of_gradebook(gradebook, course["notebook"], course["assignment"])
-        clean, notes = normalise(SubmittedNotebook.from_metadata(carried.get("notebook", {})), structure)
+            if not carried["dated"]:  # nbgrader keeps the time of an earlier submission
+                gradebook.find_submission(course["assignment"], course["student"]).timestamp = None
+                gradebook.db.commit()
+        submitted = SubmittedNotebook.from_metadata(carried.get("notebook", {}))
+        others = Assignments(Path(self.course), {course["assignment"]: structure})
+        if (remark := others.remark(submitted, course["assignment"])) and not self.anyway:
+            raise CourseError(f"{course['student']}: {remark} (c.Sanitize.anyway = True grades it all the same)")
+        clean, notes = normalise(submitted, structure)
+        notes = [remark, *notes] if remark else notes
         problem = carried.get("problem", "")
         clean.metadata[CARRIED] = {
             "problem": problem,
@@ -135,9 +152,7 @@ def remove_what_is_no_file(assignment: str, student: str, notebooks: list[str]) 
         for path in folder.rglob("*"):
             if path.is_symlink() or not (path.is_file() or path.is_dir()):
                 path.unlink()
-        timestamp = folder / "timestamp.txt"
-        if timestamp.exists() and read_timestamp(folder) is None:
-            timestamp.replace(folder / "timestamp-unreadable.txt")
+        put_right(folder)
 
 
 def remove_what_is_no_page(assignment: str, student: str, notebooks: list[str]) -> None:

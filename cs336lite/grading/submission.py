@@ -8,16 +8,18 @@ Nothing a file contains can raise, and no link is followed. Reading itself is do
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import re
 import stat
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cs336lite.course.border import plain
 from cs336lite.course.paths import CourseError
 from cs336lite.grading.limited import Exceeded, Failed, Limits, Lost, Shared
 from cs336lite.grading.reader import MARKER
@@ -106,15 +108,19 @@ READER = Shared(Limits(step_seconds=20, call_seconds=20))
 """The process that reads files; one for each process that asks, started at the first file."""
 
 
-def read_submission(path: Path, structure: Iterable[StructureCell] = ()) -> Submission:
-    """The submission in an ``.ipynb`` or a plain ``.py``. Raises CourseError, see `read_notebook`."""
+def read_submission(
+    path: Path, structure: Iterable[StructureCell] = (), remark: Callable[[SubmittedNotebook], str] = lambda _: ""
+) -> Submission:
+    """The submission in an ``.ipynb`` or a plain ``.py``, noted with a ``remark`` on it. Raises CourseError, see `read_notebook`."""
     notebook, problem = read_notebook(path)
-    if is_script(path):
-        return Submission(problem=problem) if problem else submission_of_file(notebook.cells[0].source)
     if problem:
         return Submission(problem=problem)
-    clean, notes = normalise(notebook, structure)
-    return submission_of(clean, notes)
+    if is_script(path):
+        submission = submission_of_file(notebook.cells[0].source)
+    else:
+        submission = submission_of(*normalise(notebook, structure))
+    note = remark(notebook)
+    return replace(submission, notes=(note, *submission.notes)) if note else submission
 
 
 def is_script(path: Path) -> bool:
@@ -139,14 +145,24 @@ def submission_of(clean: NotebookNode, notes: Iterable[str] = ()) -> Submission:
     return Submission(tuple(cells), notes=tuple(notes))
 
 
+NO_FILE = (errno.ELOOP, errno.EMLINK, errno.ENXIO, errno.ENODEV, errno.ENOTDIR, errno.EISDIR)
+"""What opening says of a link, a socket and the like, which somebody handed in in place of a file."""
+
+
 def read_text(path: Path) -> tuple[str, str]:
-    """A file's text and what is wrong with it (one of the two is empty)."""
+    """A file's text and what is wrong with it (one of the two is empty).
+
+    Raises CourseError when the file is there and this user may not read it, or the disk does not give it: that is no fault
+    of the file's.
+    """
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         return "", "the file is missing"
-    except OSError:
-        return "", "the file is no regular file, or cannot be read"
+    except OSError as error:
+        if error.errno in NO_FILE:
+            return "", "the file is no regular file"
+        raise unreadable(path, error) from None
     try:
         about = os.fstat(handle)
         if not stat.S_ISREG(about.st_mode):
@@ -154,7 +170,7 @@ def read_text(path: Path) -> tuple[str, str]:
         with open(handle, "rb", closefd=False) as file:
             data = file.read(min(about.st_size, MAX_FILE) + 1)
     except OSError as error:
-        return "", f"the file cannot be read ({error.strerror})"
+        raise unreadable(path, error) from None
     finally:
         os.close(handle)
     if len(data) > MAX_FILE:
@@ -167,10 +183,16 @@ def read_text(path: Path) -> tuple[str, str]:
         return "", f"the file is not UTF-8 text (byte {error.start})"
 
 
+def unreadable(path: Path, error: OSError) -> CourseError:
+    return CourseError(
+        f"{plain(path.name, 60)} cannot be read ({error.strerror}): make the file readable for whoever grades, and grade again"
+    )
+
+
 def read_notebook(path: Path) -> tuple[SubmittedNotebook, str]:
     """A notebook and what is wrong with it: with a problem, the notebook has no cells. A ``.py`` is one cell.
 
-    Raises CourseError when the process that reads was killed several times: that is no fault of the file's.
+    Raises CourseError when the file may not be read, or the process that reads was killed several times.
     """
     try:
         found = READER.call(f"{__name__}:read_file", str(path))
