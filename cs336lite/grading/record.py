@@ -161,7 +161,7 @@ class Recorder:
         session.commit()
         session.expunge_all()  # memory stays the same, however large the class
 
-    def settle(self, student: str, when: datetime | None | str = UNCHANGED) -> Standing | None:
+    def settle(self, student: str, when: datetime | str | None = UNCHANGED) -> Standing | None:
         """Compute a recorded student's penalties anew; what then is in the gradebook, None when that is nothing.
 
         ``when`` is when the work was handed in, where that is known. A penalty that changed, and not with the work, is in

@@ -185,12 +185,9 @@ def facts_of(gradebook: Gradebook, assignment: str, student: str) -> list | None
     person, duedate = submission.student, submission.assignment.duedate
     return [
         [person.first_name, person.last_name, str(submission.timestamp), str(duedate), str(submission.extension)],
-        [
-            [notebook.name, notebook.late_submission_penalty]
-            + sorted([grade.name, grade.score, grade.max_score] for grade in notebook.grades)
-            + sorted([comment.name, comment.comment or ""] for comment in notebook.comments)
-            for notebook in submission.notebooks
-        ],
+        [[notebook.name, notebook.late_submission_penalty] for notebook in submission.notebooks],
+        sorted([g.name, g.score, g.max_score] for notebook in submission.notebooks for g in notebook.grades),
+        sorted([c.name, c.comment or ""] for notebook in submission.notebooks for c in notebook.comments),
     ]
 
 

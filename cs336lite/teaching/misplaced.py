@@ -11,7 +11,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from cs336lite.course.paths import GRADED_MODULES
+from cs336lite.course.paths import GRADED_MODULES, CourseError
 from cs336lite.grading.find import IGNORED, is_of_another, kind_of_file, shown
 
 MOST = 10_000  # entries that are looked at
@@ -30,7 +30,13 @@ def misplaced(course: Path, assignment: str) -> list[str]:
 
 
 def find_misplaced(submitted: Path, assignment: str) -> Iterator[str]:
-    for name, mode in entries(submitted):
+    if not submitted.is_dir():
+        return
+    try:
+        found = entries(submitted)
+    except OSError as error:
+        raise CourseError(f"{submitted} cannot be opened ({error.strerror}): make it readable for you") from None
+    for name, mode in found:
         if stat.S_ISREG(mode):
             if is_work(name, assignment):
                 yield f"{shown(f'submitted/{name}')}: whose is it? {MOVE.format(f'submitted/STUDENT/{assignment}/')}"
