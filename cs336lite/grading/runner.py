@@ -174,7 +174,7 @@ def item_of(folder: Path, assignment: str, structure: list[StructureCell]) -> It
     try:
         problem = link_above(folder / f"{assignment}.ipynb", folder.parents[1])
         with nullcontext(Found(folder)) if problem else Opened(folder, assignment) as found:
-            notebook, problem = (SubmittedNotebook(), problem) if problem else read_notebook(found.path)
+            notebook, problem = (SubmittedNotebook(), problem) if problem else read_notebook(found.path, parts=True)
         if problem and found.guessed:
             raise CourseError(f"{found.note}; but {problem}")
     except CourseError as error:
