@@ -53,35 +53,17 @@ class Allowance:
 
     def __init__(self) -> None:
         self.code, self.markdown, self.formulas, self.drawn = self.CODE, self.MARKDOWN, self.FORMULAS, self.DRAWN
+        self.styled = False  # whether a page of the formgrader has our styles
 
 
 class NewPage(Preprocessor):
-    """Tells the filters of an exporter that a new page begins, and gives it styles (nbconvert calls it once a notebook)."""
+    """Tells the filters of an exporter that a new page begins (nbconvert calls it once a notebook)."""
 
     enabled = True
 
     def preprocess(self, nb: NotebookNode, resources: dict[str, Any]) -> tuple[NotebookNode, dict[str, Any]]:
         new_page()
-        resources.setdefault("inlining", {}).setdefault("css", []).append(FORMGRADER_STYLES)
         return nb, resources
-
-
-FORMGRADER_STYLES = """
-.rendered_html table { border-collapse: collapse; margin: .6em 0; }
-.rendered_html th, .rendered_html td { padding: .35em 1em .35em 0; text-align: left; vertical-align: top;
-  border-bottom: 1px solid #ddd; }
-.rendered_html .wide { overflow-x: auto; }
-.rendered_html .math svg { fill: currentColor; max-width: 100%; overflow: visible; }
-.rendered_html .math.block { display: block; text-align: center; margin: .8em 0; overflow-x: auto; }
-.rendered_html img, .output_area img { max-width: 100%; background: #fff; }
-.rendered_html img { max-width: 100%; height: auto; background: #fff; vertical-align: middle; }
-.handed { border-left: 3px solid var(--line); margin: .4rem 0 0; padding-left: .8rem; }
-.handed pre, .handed img { margin: .3rem 0; } .handed pre { max-height: 24rem; overflow: auto; background: #fff; }
-.handed pre.error { background: var(--badground); }
-.about { margin: .5rem 0 0; color: var(--soft); } .about span { margin-right: 1.2rem; }
-.omitted { color: #666; font-style: italic; }
-.output_area pre { overflow-x: auto; max-height: 30em; }
-"""
 
 
 def new_page() -> None:
@@ -245,11 +227,28 @@ def safe_markdown(source: str, attachments: Any = None) -> Markup:
     return Markup(renderer.finish(shown))
 
 
+FORMGRADER_STYLES = """
+.rendered_html table { border-collapse: collapse; margin: .6em 0; }
+.rendered_html th, .rendered_html td { padding: .35em 1em .35em 0; text-align: left; vertical-align: top;
+  border-bottom: 1px solid #ddd; }
+.rendered_html .wide { overflow-x: auto; }
+.rendered_html .math svg { fill: currentColor; max-width: 100%; overflow: visible; }
+.rendered_html .math.block { display: block; text-align: center; margin: .8em 0; overflow-x: auto; }
+.rendered_html .omitted { color: #666; font-style: italic; }
+#notebook .cell img { max-width: 100%; border: 0; background: #fff; }
+#notebook .output_area pre { overflow-x: auto; max-height: 30em; }
+#notebook .output_stderr pre { background: #fcefee; }
+"""
+
+
 @jinja2.pass_context
 def safe_markdown_of_cell(context: jinja2.runtime.Context, source: str) -> Markup:
-    """`safe_markdown`, as a filter of nbconvert's templates."""
+    """`safe_markdown`, as a filter of nbconvert's templates; the first of a page brings the styles, as a template cannot."""
     cell = context.get("cell") or {}
-    return safe_markdown(source, cell.get("attachments") if cell.get("cell_type") == "markdown" else None)
+    shown = safe_markdown(source, cell.get("attachments") if cell.get("cell_type") == "markdown" else None)
+    styles = Markup("") if _page[0].styled else Markup(f"<style>{FORMGRADER_STYLES}</style>\n")
+    _page[0].styled = True
+    return styles + shown
 
 
 def address_of(data: Any) -> str:
@@ -556,6 +555,11 @@ pre { margin: 0; padding: .6rem .8rem; background: var(--ground); border: 1px so
 blockquote { margin: .6rem 0; padding-left: 1rem; border-left: 3px solid var(--line); color: var(--soft); }
 .math svg { fill: currentColor; max-width: 100%; overflow: visible; } .math.block { display: block; text-align: center;
   margin: .8rem 0; overflow-x: auto; } code.math.block { white-space: pre-wrap; text-align: left; }
+img { max-width: 100%; height: auto; background: #fff; vertical-align: middle; }
+.handed { border-left: 3px solid var(--line); margin: .4rem 0 0; padding-left: .8rem; }
+.handed pre, .handed img { margin: .3rem 0; } .handed pre { max-height: 24rem; overflow: auto; background: #fff; }
+.handed pre.error { background: var(--badground); }
+.about { margin: .5rem 0 0; color: var(--soft); } .about span { margin-right: 1.2rem; }
 .omitted { color: var(--soft); font-style: italic; }
 @media (max-width: 34rem) { body { padding: 1rem .7rem 3rem; } .checks li { grid-template-columns: 1fr auto; }
   .checks .mark { grid-column: 1 / 2; } .checks .worth { grid-column: 2; grid-row: 1; }

@@ -142,7 +142,13 @@ def displayed(output: Any, room: Room) -> list[dict[str, Any]]:
     return shown
 
 
-OLD_KINDS = {"png": "image/png", "jpeg": "image/jpeg", "svg": "image/svg+xml", "html": "text/html", "text": "text/plain"}
+OLD_KINDS = {
+    "png": "image/png",
+    "jpeg": "image/jpeg",
+    "svg": "image/svg+xml",
+    "html": "text/html",
+    "text": "text/plain",
+}
 SOURCES = ("text/markdown", "text/latex")  # shown as they were written
 
 
