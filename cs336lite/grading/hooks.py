@@ -73,7 +73,7 @@ def configure(config: Any, course: Path) -> None:
     # and each page has an allowance, since a server draws it that others wait for
     config.HTMLExporter.preprocessors = ["cs336lite.grading.feedback.NewPage"]
     config.HTMLExporter.filters = {
-        "markdown2html": "cs336lite.grading.feedback.safe_markdown",
+        "markdown2html": "cs336lite.grading.feedback.safe_markdown_of_cell",
         "highlight_code": "cs336lite.grading.feedback.coloured_code",
     }
     if "CS336LITE_EXCHANGE" not in os.environ and os.access(course, os.W_OK):
@@ -89,7 +89,7 @@ class AnyNotebookExporter(NotebookExporter):
             return super().from_filename(filename, resources, **kw)
         problem = link_above(path, path.parents[2])
         if not problem:
-            notebook, problem = read_notebook(path)
+            notebook, problem = read_notebook(path, parts=True)
         node = new_notebook()
         note = note_on_others(path.parent, path.name, path.stem)
         carried = {"problem": problem} if problem else {"notebook": notebook.as_metadata()}

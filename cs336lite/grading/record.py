@@ -49,11 +49,14 @@ class Entry:
 
 
 def complete(notebook: NotebookNode, verdict: Verdict) -> None:
-    """Make a normalised notebook the graded one: verdicts in its grade cells, a summary in front."""
+    """Make a normalised notebook the graded one: verdicts in its grade cells, a summary in front.
+
+    The outputs of other cells are those that the student handed in, see `handed`.
+    """
     for cell in notebook.cells:
         if cell.cell_type == "code":
-            cell.outputs, cell.execution_count = [], None
-            if is_grade(cell):
+            cell.execution_count = None
+            if is_grade(cell) and not is_solution(cell):  # a cell that is both is graded by hand
                 write_verdict(cell, verdict)
     add_head(notebook, verdict)
 

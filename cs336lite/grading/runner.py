@@ -279,7 +279,7 @@ def item_of(
     try:
         problem = link_above(folder / f"{assignment}.ipynb", folder.parents[1])
         with nullcontext(Found(folder)) if problem else Opened(folder, assignment) as found:
-            notebook, problem = (SubmittedNotebook(), problem) if problem else read_notebook(found.path)
+            notebook, problem = (SubmittedNotebook(), problem) if problem else read_notebook(found.path, parts=True)
         if problem and found.guessed:
             raise CourseError(f"{found.note}; but {problem}")
         remark = others.remark(notebook, assignment) if others is not None else ""
