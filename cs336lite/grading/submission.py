@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cs336lite.course.border import plain
 from cs336lite.course.paths import CourseError
 from cs336lite.grading.limited import Exceeded, Failed, Limits, Lost, Shared
 from cs336lite.grading.reader import MARKER
@@ -378,10 +379,16 @@ def kernel_language(notebook: dict[str, Any]) -> str:
 
 
 def structure_of_source(path: Path) -> list[StructureCell]:
-    """The structure of a source notebook, for judging single files without a gradebook."""
+    """The structure of a source notebook, for judging single files without a gradebook.
+
+    Raises CourseError for one that is no notebook.
+    """
     import nbformat
 
-    notebook = nbformat.read(path, as_version=4)
+    try:
+        notebook = nbformat.read(path, as_version=4)
+    except (OSError, ValueError, nbformat.ValidationError) as error:
+        raise CourseError(f"{path} cannot be read ({plain(error)}): `cs336lite build` makes it anew") from None
     found = []
     for cell in notebook.cells:
         meta = cell.metadata.get("nbgrader")
