@@ -220,6 +220,30 @@ def feedback(
     console.print(lines(done), markup=False, highlight=False, soft_wrap=True)
 
 
+def excuse(
+    assignment: Assignment,
+    check: Annotated[str | None, typer.Argument(help="a check or a whole exercise; by default list them")] = None,
+    exclude: Annotated[bool, typer.Option("--exclude", help="it counts for nobody")] = False,
+    everybody: Annotated[bool, typer.Option("--everybody", help="it is given to everybody")] = False,
+    undo: Annotated[bool, typer.Option("--undo", help="it counts again as it was judged")] = False,
+    why: Annotated[str, typer.Option("--why", help="the reason, which students read")] = "",
+) -> None:
+    """Leave a check out, or give its points to everybody, from the next `cs336lite grade` on.
+
+    What is left out makes the other checks of its exercise worth more; an exercise of which all is left out is given to
+    everybody. Nothing is judged anew. The rules stand in assignments/exceptions.toml.
+    """
+    from cs336lite.teaching import excused
+
+    root = find_root()
+    course, name = root / "assignments", assignment_name(root, assignment)
+    if check is not None and exclude + everybody + undo != 1:
+        raise CourseError("say one of --exclude, --everybody and --undo")
+    rule = excused.EXCLUDE if exclude else excused.EVERYBODY if everybody else ""
+    said = excused.excuse(course, name, check, rule, why) if check else excused.excused_checks(course, name)
+    console.print(said, markup=False, highlight=False, soft_wrap=True)
+
+
 @app.command()
 def seed(
     renew: Annotated[bool, typer.Option("--renew", help="make a new one, and keep the old one")] = False,

@@ -208,7 +208,18 @@ def _zip(folder: Path, path: Path, top: str) -> None:
 
 FORBIDDEN = frozenset(
     (
-        *("text", "source", "hidden", "grading", "tests", "benchmarks", "submitted", "autograded", "feedback"),
+        *(
+            "text",
+            "source",
+            "hidden",
+            "grading",
+            "teaching",
+            "tests",
+            "benchmarks",
+            "submitted",
+            "autograded",
+            "feedback",
+        ),
         *("exchange", "verdicts", ".secret", ".git", "gradebook.db", *INSTRUCTOR_TOOLS),
     )
 )

@@ -89,8 +89,8 @@ def write_verdict(cell: NotebookNode, verdict: Verdict) -> None:
     total = sum(c.max_points for c in checks)
     points = round(available * sum(c.points for c in checks) / total, 6) if total else 0.0
     lines = [
-        f"{'PASS' if c.passed else 'FAIL'}  {c.points:g}/{c.max_points:g}  {c.title}"
-        + ("" if c.passed else f"\n      {c.message}")
+        f"{'NOTE' if c.excused else 'PASS' if c.passed else 'FAIL'}  {c.points:g}/{c.max_points:g}  {c.title}"
+        + ("\n      " + (c.excused or c.message) if c.excused or not c.passed else "")
         for c in checks
     ]
     cell.outputs = [
@@ -108,7 +108,7 @@ def add_head(nb: NotebookNode, verdict: Verdict) -> None:
         "max_score": verdict.max_score,
         "problem": verdict.problem,
         "notes": list(verdict.notes),
-        "checks": [c.as_dict() for c in verdict.checks],
+        "checks": [{**c.as_dict(), "fault": ""} for c in verdict.checks],  # which is for the instructor's terminal
         "read": verdict.read,
     }
     nb.cells.insert(0, new_markdown_cell(summary(verdict), id=HEAD_ID))
@@ -123,11 +123,15 @@ def summary(verdict: Verdict) -> str:
         first = next((c.message for c in checks if not c.passed), "all checks passed")
         rows.append(f"| {markdown(name)} | {points:g} / {total:g} | {markdown(first)} |")
     notes = "".join(f"\n- {markdown(note)}" for note in verdict.notes)
+    excused = "".join(f"\n- {markdown(c.title)}: {markdown(c.excused)}" for c in verdict.checks if c.excused)
+    if excused:
+        excused = f"\n\nNot counted as judged:\n{excused}"
     if notes:
         notes = f"\n\nPut right before judging, at no cost of points:\n{notes}"
     return (
         f"## {markdown(verdict.assignment)}: {verdict.score:g} of {verdict.max_score:g} points\n\n"
         + "\n".join(rows)
+        + excused
         + notes
     )
 
@@ -440,7 +444,7 @@ def exercises_of(cells: list[NotebookNode], verdict: dict[str, Any]) -> dict[str
             check["exercise"],
             {"name": check["exercise"], "checks": [], "points": 0, "most": 0, "read": None, "comment": "", "text": ""},
         )
-        one["checks"].append({**check, "said": check["message"]})
+        one["checks"].append({"excused": "", **check, "said": check["message"]})
         one["points"] += check["points"]
         one["most"] += check["max_points"]
     for name, (text, link) in verdict.get("read", {}).items():
@@ -634,9 +638,12 @@ TEMPLATE = TEMPLATE.from_string("""\
 <ul class="checks">
 {% for c in e.checks %}
 <li class="{{ 'passed' if c.passed else 'failed' }}">
-<span class="mark {{ 'good' if c.passed else 'bad' }}">{{ '✓ passed' if c.passed else '✗ failed' }}</span>
+{% if c.excused %}<span class="mark soft">{{ '✓ given' if c.max_points else '– left out' }}</span>
+{% else %}<span class="mark {{ 'good' if c.passed else 'bad' }}">{{ '✓ passed' if c.passed else '✗ failed' }}</span>
+{% endif %}
 <span class="title">{{ c.title | said }}</span><span class="worth">{{ c.points | points }} / {{ c.max_points | points }}</span>
-{% if c.said and not c.passed %}<p class="message">{{ c.said | said }}</p>{% endif %}
+{% if c.excused %}<p class="message">{{ c.excused | said }}</p>
+{% elif c.said and not c.passed %}<p class="message">{{ c.said | said }}</p>{% endif %}
 </li>
 {% endfor %}
 </ul>

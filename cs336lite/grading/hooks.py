@@ -17,13 +17,15 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_notebook
 from nbgrader.api import Gradebook
 from nbgrader.preprocessors import NbGraderPreprocessor
+from nbgrader.utils import is_grade
 from traitlets import Bool, Unicode
 
 from cs336lite.course.paths import CourseError
 from cs336lite.course.text import CODE_STUB
-from cs336lite.grading.feedback import FeedbackExporter
+from cs336lite.grading.feedback import FeedbackExporter, exercise_of
 from cs336lite.grading.find import note_on_others
 from cs336lite.grading.record import SECRET, TIMESTAMP, complete
+from cs336lite.grading.reference import expect_full_marks
 from cs336lite.grading.submission import (
     Submission,
     SubmittedNotebook,
@@ -34,6 +36,7 @@ from cs336lite.grading.submission import (
     submission_of,
 )
 from cs336lite.grading.verdicts import Judge
+from cs336lite.teaching.excused import read_excused
 from cs336lite.teaching.mistaken import Assignments
 from cs336lite.teaching.timestamps import put_right, read_stamp
 
@@ -138,8 +141,12 @@ class JudgeCells(NbGraderPreprocessor):
         notes = tuple(carried["notes"])
         submission = Submission(problem=problem, notes=notes) if problem else submission_of(nb, notes)
         assignment = resources["nbgrader"]["assignment"]
-        with Judge(Path(self.course), assignment, trust=self.trust_submissions) as judge:
-            complete(nb, judge.judge(submission))
+        course, cells = Path(self.course), [cell for cell in nb.cells if is_grade(cell)]
+        excused = read_excused(course, assignment)
+        promised = {exercise_of(c.metadata.nbgrader["grade_id"]): float(c.metadata.nbgrader["points"]) for c in cells}
+        with Judge(course, assignment, trust=self.trust_submissions) as judge:
+            expect_full_marks(judge, excused, promised)
+            complete(nb, excused.apply(judge.judge(submission)))
         return nb, resources
 
 

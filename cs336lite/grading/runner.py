@@ -23,7 +23,8 @@ from cs336lite.course.border import plain
 from cs336lite.course.paths import CourseError
 from cs336lite.grading.client import WorkerFailure
 from cs336lite.grading.find import Found, Opened, kind_of_file
-from cs336lite.grading.pools import Cluster, Item, Processes
+from cs336lite.grading.pools import Answer, Cluster, Item, Processes
+from cs336lite.grading.reference import expect_full_marks
 from cs336lite.grading.submission import (
     StructureCell,
     Submission,
@@ -38,6 +39,7 @@ from cs336lite.grading.submission import (
     submission_of_file,
 )
 from cs336lite.grading.verdicts import Judge, Verdict
+from cs336lite.teaching.excused import read_excused
 
 if TYPE_CHECKING:
     from cs336lite.grading.record import Recorder
@@ -190,7 +192,8 @@ def grade_class(
         folders = [folder for folder in folders if folder.parent.name not in strangers]
         others = Assignments(course, {assignment: recorder.structure})
         items = (item_of(folder, assignment, recorder.structure, others, whom.anyway) for folder in folders)
-        for item, verdict in progress(judged(judge, items, how), len(folders), "grading"):
+        answers = judged(judge, items, how, promised_by(recorder.structure))
+        for item, verdict in progress(answers, len(folders), "grading"):
             folder, notebook, note = item.carried
             try:
                 if not isinstance(verdict, Verdict):
@@ -305,18 +308,46 @@ def with_note(submission: Submission, note: str) -> Submission:
     return replace(submission, notes=(note, *submission.notes)) if note else submission
 
 
-def judged(judge: Judge, items: Iterable[Item], how: How) -> Iterator[tuple[Item, Verdict | WorkerFailure]]:
-    """Each item with its verdict, in any order: the kept verdicts at once, the others as the pool gives them."""
+def judged(
+    judge: Judge, items: Iterable[Item], how: How, promised: dict[str, float] | None = None
+) -> Iterator[tuple[Item, Verdict | WorkerFailure]]:
+    """Each item with its verdict, in any order, after the reference's; by the course's exceptions (see `excused`).
+
+    Raises CourseError before the first when the checks or the exceptions are wrong.
+    """
+    excused = read_excused(judge.course, judge.name)
     with Processes(judge, how.jobs) if how.dask is None else Cluster(judge, how.dask) as pool:
-        for item in items:
-            if item.failure is not None:
-                yield item, item.failure
-                continue
-            if not how.force and (verdict := judge.kept(item.submission)) is not None:
-                yield item, verdict
-                continue
-            yield from pool.take(item)
-        yield from pool.finish()
+        expect_full_marks(judge, excused, promised, lambda submission: judge_in(pool, submission))
+        for item, verdict in as_judged(judge, items, pool, how.force):
+            yield item, excused.apply(verdict) if isinstance(verdict, Verdict) else verdict
+
+
+def as_judged(judge: Judge, items: Iterable[Item], pool: Processes | Cluster, force: bool) -> Iterator[Answer]:
+    """Each item with its verdict: the kept verdicts at once, the others as the pool gives them."""
+    for item in items:
+        if item.failure is not None:
+            yield item, item.failure
+            continue
+        if not force and (verdict := judge.kept(item.submission)) is not None:
+            yield item, verdict
+            continue
+        yield from pool.take(item)
+    yield from pool.finish()
+
+
+def judge_in(pool: Processes | Cluster, submission: Submission) -> Verdict:
+    """The verdict of an idle pool on one submission. Raises WorkerFailure."""
+    ((_, verdict),) = [*pool.take(Item("", submission)), *pool.finish()]
+    if isinstance(verdict, WorkerFailure):
+        raise verdict
+    return verdict
+
+
+def promised_by(structure: list[StructureCell]) -> dict[str, float]:
+    """The points of each exercise in the gradebook."""
+    from cs336lite.grading.feedback import exercise_of
+
+    return {exercise_of(cell.name): cell.points for cell in structure if cell.grade}
 
 
 # -- nbgrader ---------------------------------------------------------------------------------------------------

@@ -454,10 +454,16 @@ def kernel_language(notebook: dict[str, Any]) -> str:
 
 
 def structure_of_source(path: Path) -> list[StructureCell]:
-    """The structure of a source notebook, for judging single files without a gradebook."""
+    """The structure of a source notebook, for judging single files without a gradebook.
+
+    Raises CourseError for one that is no notebook.
+    """
     import nbformat
 
-    notebook = nbformat.read(path, as_version=4)
+    try:
+        notebook = nbformat.read(path, as_version=4)
+    except (OSError, ValueError, nbformat.ValidationError) as error:
+        raise CourseError(f"{path} cannot be read ({plain(error)}): `cs336lite build` makes it anew") from None
     found = []
     for cell in notebook.cells:
         meta = cell.metadata.get("nbgrader")

@@ -28,7 +28,12 @@ def of_grades(assignment: str, graded: list[Graded], names: dict[str, str] | Non
         table.add_row(Text(plain((names or {}).get(g.label, g.label))), score, Text(v.first_message))
     below = [
         Text(text, style)
-        for text, style in ((notes_of(graded, names), "bold"), (warning_of(graded), "bold red"))
+        for text, style in (
+            (notes_of(graded, names), "bold"),
+            (excused_of(graded), "bold"),
+            (stumbled_of(assignment, graded, names), "bold red"),
+            (warning_of(graded), "bold red"),
+        )
         if text
     ]
     return Group(table, *below) if below else table
@@ -37,6 +42,32 @@ def of_grades(assignment: str, graded: list[Graded], names: dict[str, str] | Non
 def notes_of(graded: list[Graded], names: dict[str, str] | None = None) -> str:
     """Which file was judged, of each submission in which that is not plain."""
     return "\n".join(f"{plain((names or {}).get(g.label, g.label))}: {g.note}" for g in graded if g.note)
+
+
+def excused_of(graded: list[Graded]) -> str:
+    """The checks that did not count as they were judged, with the reason; empty when all did."""
+    found = {c.id: c.excused for g in graded for c in g.verdict.checks if c.excused}
+    return "\n".join(f"{id} {said}" for id, said in found.items())
+
+
+def stumbled_of(assignment: str, graded: list[Graded], names: dict[str, str] | None = None, most: int = 5) -> str:
+    """The checks that raised an exception of their own on some submissions; empty when none did."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for g in graded:
+        for c in g.verdict.checks:
+            if c.fault:
+                found.setdefault((c.id, c.fault), []).append(plain((names or {}).get(g.label, g.label)))
+    if not found:
+        return ""
+    lines = []
+    for (id, fault), labels in found.items():
+        more = f" and {len(labels) - most} more" if len(labels) > most else ""
+        lines.append(f"  {id}: {fault} ({', '.join(labels[:most])}{more})")
+    return (
+        "Checks that could not be finished with some answers, which cost these submissions their points:\n"
+        + "\n".join(lines)
+        + f"\nLook whether the answer or the check is to blame: `cs336lite why {assignment} STUDENT CHECK`."
+    )
 
 
 def warning_of(graded: list[Graded]) -> str:
