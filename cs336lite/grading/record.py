@@ -6,11 +6,8 @@ so that an interrupted run can be started again, and the scores and comments tha
 
 from __future__ import annotations
 
-import fcntl
 import os
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,10 +18,12 @@ from nbgrader.api import Gradebook, MissingEntry
 from nbgrader.preprocessors import AssignLatePenalties
 from nbgrader.utils import compute_checksum, determine_grade, is_grade, is_solution, parse_utc
 
-from cs336lite.course.paths import CourseError, write_atomic
+from cs336lite.course.paths import CourseError
 from cs336lite.grading.feedback import add_head, write_verdict
 from cs336lite.grading.submission import StructureCell, structure_of_gradebook
 from cs336lite.grading.verdicts import Verdict
+from cs336lite.teaching import backups, sharing
+from cs336lite.teaching import gradebook as books
 
 TIMESTAMP, SECRET = "timestamp.txt", "submission_secret.txt"  # beside a submission that came through the exchange
 
@@ -83,29 +82,27 @@ def read_timestamp(folder: Path) -> str | None:
         return None
 
 
-@contextmanager
-def only_writer(course: Path) -> Iterator[None]:
-    """Hold the course's one right to record. Raises CourseError while another process holds it."""
-    path = course / ".secret" / "recording"
-    path.parent.mkdir(mode=0o700, exist_ok=True)
-    with open(path, "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise CourseError(f"another `cs336lite grade` is recording in {course}: wait until it has ended") from None
-        yield
-
-
 class Recorder:
     """Records entries of one assignment in the gradebook of a course.
 
     Raises:
-        CourseError: the gradebook does not know the assignment.
+        CourseError: the gradebook does not know the assignment, is damaged, or is not the one that there was.
     """
 
-    def __init__(self, course: Path, assignment: str, config: Any) -> None:
+    def __init__(self, course: Path, assignment: str, config: Any, rights: sharing.Rights = sharing.PRIVATE) -> None:
         self.course = course
         self.assignment = assignment
+        self.rights = rights
+        self.file = books.file_of(config.CourseDirectory.db_url)
+        self.kept: Path | None = None  # a copy of the gradebook as it was before this changed it
+        if self.file is not None:
+            books.check(course, assignment, self.file)
+        with books.told(self.file):
+            self.open(config)
+        books.check_grades(course, assignment, len(self.recorded))
+
+    def open(self, config: Any) -> None:
+        assignment = self.assignment
         self.gradebook = Gradebook(config.CourseDirectory.db_url, config.CourseDirectory.course_id)
         self.late = AssignLatePenalties(config=config)
         self.late.init_plugin()
@@ -135,24 +132,25 @@ class Recorder:
         return same and self.recorded.get(entry.student) == scores_of(entry.notebook)
 
     def record(self, entry: Entry) -> None:
-        """Write an entry: first the gradebook, then the notebook, so that one cut off between is written again.
+        """Write an entry: its files beside their places, the gradebook, and the files to their places, the notebook last.
 
-        Raises what nbgrader raises.
+        So nothing is recorded of what cannot be written, and one cut off between is written again. The gradebook is copied
+        before it is changed for the first time. Raises what nbgrader raises; Stop for what the next entry would meet as well.
         """
-        try:
-            self.write_scores(entry)
-        except BaseException:
-            self.gradebook.db.rollback()
-            raise
+        if self.kept is None and self.file is not None:
+            self.kept = backups.back_up(self.course, self.file, self.rights)
         folder = self.folder(entry.student)
-        folder.mkdir(parents=True, exist_ok=True)
-        for path in folder.iterdir():
-            if path.name != f"{self.assignment}.ipynb":
-                remove(path)  # of an earlier submission, or half written
-        for name, text in entry.notes().items():
-            if text is not None:
-                write_atomic(folder / name, f"{text}\n", mode=0o444)
-        write_atomic(folder / f"{self.assignment}.ipynb", entry.notebook, mode=0o444)
+        files = {name: f"{text}\n" for name, text in entry.notes().items() if text is not None}
+        files[f"{self.assignment}.ipynb"] = entry.notebook
+        with sharing.told(folder, stop=False):
+            sharing.make_folder(folder, self.rights)
+            with sharing.staged(folder, files, self.rights.graded):
+                try:
+                    with books.told(self.file):
+                        self.write_scores(entry)
+                except BaseException:
+                    self.gradebook.db.rollback()
+                    raise
 
     def write_scores(self, entry: Entry) -> None:
         session = self.gradebook.db
@@ -198,12 +196,3 @@ def unanswered_cells(notebook: str) -> set[str]:
     """The names of the solution cells that were handed in as they had been released."""
     cells = [c for c in nbformat.reads(notebook, as_version=4).cells if is_solution(c)]
     return {c.metadata.nbgrader.grade_id for c in cells if c.metadata.nbgrader.get("checksum") == compute_checksum(c)}
-
-
-def remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        for inner in path.iterdir():
-            remove(inner)
-        path.rmdir()
-    else:
-        path.unlink()

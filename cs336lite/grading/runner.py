@@ -36,6 +36,8 @@ from cs336lite.grading.submission import (
     submission_of_file,
 )
 from cs336lite.grading.verdicts import Judge, Verdict
+from cs336lite.teaching import sharing
+from cs336lite.teaching.locks import only_writer
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,7 @@ def grade_class(
 
     What has been judged and recorded before, and has not changed since, is left as it is. Raises NotAllGraded.
     """
-    from cs336lite.grading.record import Entry, Recorder, complete, only_writer
+    from cs336lite.grading.record import Entry, Recorder, complete
 
     how = how or How(jobs)
     folders = sorted(p for p in (course / "submitted").glob(f"*/{assignment}") if p.is_dir())
@@ -131,11 +133,14 @@ def grade_class(
             f"no submissions of {assignment} in {course / 'submitted'}: collect them first (`nbgrader collect {assignment}`)"
         )
     graded, failed = [], []
+    rights = sharing.rights_of(course)
+    sharing.settle(course, rights)
     with (
-        only_writer(course),
-        Recorder(course, assignment, course_config(course)) as recorder,
+        only_writer(course, assignment, rights),
+        Recorder(course, assignment, course_config(course), rights) as recorder,
         Judge(course, assignment, trust=how.trust, strict=how.strict) as judge,
     ):
+        sharing.check_writable(course, course / "autograded", course / "verdicts" / assignment, rights=rights)
         items = (item_of(folder, assignment, recorder.structure) for folder in folders)
         for item, verdict in progress(judged(judge, items, how), len(folders), "grading"):
             folder, notebook, note = item.carried
@@ -147,6 +152,8 @@ def grade_class(
                 if not recorder.is_current(entry):
                     recorder.record(entry)
                 graded.append(Graded(item.label, verdict, note))
+            except sharing.Stop:
+                raise
             except Exception as error:  # one that cannot be recorded takes no other with it
                 failed.append(f"{item.label}: {str(error).splitlines()[0] if str(error) else type(error).__name__}")
     graded.sort(key=lambda g: g.label)
