@@ -220,6 +220,7 @@ def feedback(
     console.print(lines(done), markup=False, highlight=False, soft_wrap=True)
 
 
+@app.command()
 def excuse(
     assignment: Assignment,
     check: Annotated[str | None, typer.Argument(help="a check or a whole exercise; by default list them")] = None,
@@ -247,15 +248,36 @@ def excuse(
 @app.command()
 def seed(
     renew: Annotated[bool, typer.Option("--renew", help="make a new one, and keep the old one")] = False,
+    export: Annotated[Path | None, typer.Option("--export", help="write it here, for another machine")] = None,
+    source: Annotated[Path | None, typer.Option("--import", help="take the one that --export wrote")] = None,
 ) -> None:
-    """Say when the secret seed of the hidden inputs was made, or make a new one, as for a new term."""
+    """Say when the secret seed of the hidden inputs was made and its fingerprint, or make a new one, as for a new term.
+
+    Machines that grade one course need one seed: compare the fingerprints, and carry the seed over with --export, --import.
+    """
     needs_linux()
-    from cs336lite.grading import verdicts
+    from cs336lite.teaching import seed as run
 
     root = find_root()
     if is_student_edition(root):
         raise CourseError("a student edition has no seed: it belongs to the full repository")
-    said = verdicts.renew_seed(root / "assignments") if renew else verdicts.about_seed(root / "assignments")
+    console.print(
+        run.command(root / "assignments", renew, export, source), markup=False, highlight=False, soft_wrap=True
+    )
+
+
+@app.command()
+def restore(
+    copy: Annotated[str | None, typer.Argument(help="one of the copies; by default they are listed")] = None,
+) -> None:
+    """Put a copy of the gradebook back; one is made before each recording. The present gradebook is kept."""
+    needs_linux()
+    from cs336lite.teaching import backups as run
+
+    root = find_root()
+    if is_student_edition(root):
+        raise CourseError("a student edition has no gradebook: it belongs to the full repository")
+    said = run.restore(root / "assignments", copy) if copy else run.listed(root / "assignments")
     console.print(said, markup=False, highlight=False, soft_wrap=True)
 
 

@@ -17,6 +17,7 @@ from cs336lite.course.status import lecture_row
 from cs336lite.grading import verdicts
 from cs336lite.grading.submission import Submission
 from cs336lite.grading.verdicts import Judge
+from cs336lite.teaching import seed as seeds
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="grading runs on Linux")
 ANSWER = Submission((("1", "\n".join(RIGHT)),), "submission")
@@ -184,16 +185,16 @@ def test_a_renewed_seed_is_another_and_the_old_one_is_kept(small_course, kept):
     path, data = kept
     secret = small_course / ".secret"
     old = (secret / "seed").read_text()
-    assert old not in verdicts.about_seed(small_course) and "was made on" in verdicts.about_seed(small_course)
-    said = verdicts.renew_seed(small_course)
+    assert old not in seeds.about_seed(small_course) and "was made on" in seeds.about_seed(small_course)
+    said = seeds.renew_seed(small_course)
     new = (secret / "seed").read_text()
     assert new != old and new not in said and old not in said and "judged anew" in said
     (one,) = secret.glob("seed-*")
     assert one.read_text() == old and one.name in said
     assert all(p.stat().st_mode & 0o077 == 0 for p in (one, secret / "seed"))
-    verdicts.renew_seed(small_course)
+    seeds.renew_seed(small_course)
     assert len(list(secret.glob("seed-*"))) == 2
-    assert new not in verdicts.about_seed(small_course) and one.name in verdicts.about_seed(small_course)
+    assert new not in seeds.about_seed(small_course) and one.name in seeds.about_seed(small_course)
     with Judge(small_course, "a1_bpe", trust=True) as judge:
         assert judge.kept(ANSWER) is None and judge.path(ANSWER) != path  # judged anew
     assert data["provenance"]["seed"] == old
@@ -204,23 +205,23 @@ def test_a_renewed_seed_is_another_and_the_old_one_is_kept(small_course, kept):
 @pytest.mark.usefixtures("kept")
 def test_a_lost_seed_is_not_replaced_in_silence(small_course):
     (small_course / ".secret" / "seed").unlink()
-    for call in (verdicts.course_seed, verdicts.about_seed, lambda course: Judge(course, "a1_bpe")):
+    for call in (seeds.course_seed, seeds.about_seed, lambda course: Judge(course, "a1_bpe")):
         with pytest.raises(CourseError, match=r"their seed is gone.*seed --renew"):
             call(small_course)
     assert not (small_course / ".secret" / "seed").exists()
-    verdicts.renew_seed(small_course)
-    assert len(verdicts.course_seed(small_course)) == 32
+    seeds.renew_seed(small_course)
+    assert len(seeds.course_seed(small_course)) == 32
 
 
 @linux
 @pytest.mark.parametrize("content", [b"", b"\n", b"0123", b"\xff" * 32, b"\0" * 32, b"a line\nand another", b"x" * 201])
 def test_a_damaged_seed_is_told(small_course, content):
-    verdicts.course_seed(small_course)
+    seeds.course_seed(small_course)
     (small_course / ".secret" / "seed").write_bytes(content)
     with pytest.raises(CourseError, match="damaged"):
-        verdicts.course_seed(small_course)
-    verdicts.renew_seed(small_course)
-    assert len(verdicts.course_seed(small_course)) == 32
+        seeds.course_seed(small_course)
+    seeds.renew_seed(small_course)
+    assert len(seeds.course_seed(small_course)) == 32
     assert [p.read_bytes() for p in (small_course / ".secret").glob("seed-*")] == [content]
 
 
@@ -228,23 +229,23 @@ def test_a_damaged_seed_is_told(small_course, content):
 def test_the_seed_is_told_by_a_command_without_showing_it(small_course):
     first = run("cs336lite", "seed", cwd=small_course.parent)
     assert first.returncode == 0 and "no seed yet" in first.stdout, first.stderr
-    seed = verdicts.course_seed(small_course)
+    seed = seeds.course_seed(small_course)
     for option in ([], ["--renew"], []):
         told = run("cs336lite", "seed", *option, cwd=small_course.parent)
         assert told.returncode == 0, told.stderr
-        assert seed not in told.stdout and verdicts.course_seed(small_course) not in told.stdout
+        assert seed not in told.stdout and seeds.course_seed(small_course) not in told.stdout
     (small_course.parent / EDITION_MARKER).write_text("{}")
     assert run("cs336lite", "seed", cwd=small_course.parent).returncode == 2
 
 
 @linux
 def test_the_seed_stays_while_somebody_records(small_course):
-    from cs336lite.grading.record import only_writer
+    from cs336lite.teaching.locks import only_writer
 
-    seed = verdicts.course_seed(small_course)
+    seed = seeds.course_seed(small_course)
     with only_writer(small_course), pytest.raises(CourseError, match="recording"):
-        verdicts.renew_seed(small_course)
-    assert verdicts.course_seed(small_course) == seed
+        seeds.renew_seed(small_course)
+    assert seeds.course_seed(small_course) == seed
 
 
 # -- a student's own files --------------------------------------------------------------------------------------

@@ -36,6 +36,7 @@ from cs336lite.grading.submission import (
     submission_of,
 )
 from cs336lite.grading.verdicts import Judge
+from cs336lite.teaching import sharing
 from cs336lite.teaching.excused import read_excused
 from cs336lite.teaching.mistaken import Assignments
 from cs336lite.teaching.timestamps import put_right, read_stamp
@@ -70,6 +71,7 @@ def configure(config: Any, course: Path) -> None:
     config.Autograde.pre_convert_hook = f"{__name__}.remove_what_is_no_file"
     config.GenerateFeedback.force = True  # else nbgrader leaves the page of a submission that was graded anew as it was
     config.ExchangeFactory.release_feedback = "cs336lite.teaching.handback.ReleaseFeedback"
+    config.Autograde.post_convert_hook = f"{__name__}.share_what_was_graded"
     config.GenerateFeedback.exporter_class = f"{__name__}.FeedbackExporter"
     config.GenerateFeedback.post_convert_hook = f"{__name__}.remove_what_is_no_page"
     # formgrader's own pages: markdown of students is cut down to what is safe, as it is in feedback
@@ -162,13 +164,22 @@ def remove_what_is_no_file(assignment: str, student: str, notebooks: list[str]) 
         put_right(folder)
 
 
+def share_what_was_graded(assignment: str, student: str, notebooks: list[str]) -> None:
+    """After nbgrader has graded a submission: in a shared course its folders are the group's as well."""
+    for notebook in map(Path, notebooks):
+        course = notebook.absolute().parents[3]
+        sharing.settle_below(course, course / "autograded" / notebook.parts[-3], sharing.rights_of(course))
+
+
 def remove_what_is_no_page(assignment: str, student: str, notebooks: list[str]) -> None:
     """After nbgrader has made feedback: remove the files of the submission that it put beside the page.
 
     Those that nbgrader lays there itself stay: release_feedback reads them.
     """
     for notebook in map(Path, notebooks):
-        folder = notebook.absolute().parents[3] / "feedback" / notebook.parts[-3] / assignment
+        course = notebook.absolute().parents[3]
+        folder = course / "feedback" / notebook.parts[-3] / assignment
         for path in folder.rglob("*"):
             if not path.is_dir() and path.suffix != ".html" and path.name not in (TIMESTAMP, SECRET):
                 path.unlink()
+        sharing.settle_below(course, folder.parent, sharing.rights_of(course))

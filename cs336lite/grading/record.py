@@ -6,9 +6,7 @@ so that an interrupted run can be started again, and the scores and comments tha
 
 from __future__ import annotations
 
-import fcntl
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -19,10 +17,12 @@ from nbformat import NotebookNode
 from nbgrader.api import Gradebook, MissingEntry
 from nbgrader.utils import compute_checksum, determine_grade, is_grade, is_solution
 
-from cs336lite.course.paths import CourseError, write_atomic
+from cs336lite.course.paths import CourseError
 from cs336lite.grading.feedback import add_head, write_verdict
 from cs336lite.grading.submission import StructureCell, structure_of_gradebook
 from cs336lite.grading.verdicts import Verdict
+from cs336lite.teaching import backups, sharing
+from cs336lite.teaching import gradebook as books
 from cs336lite.teaching.late import LatePolicy, Standing, penalty_of, standing_of
 from cs336lite.teaching.roster import Roster
 from cs336lite.teaching.timestamps import SECRET, TIMESTAMP, Stamp, put_right, read_note, read_secret
@@ -61,19 +61,6 @@ def complete(notebook: NotebookNode, verdict: Verdict) -> None:
     add_head(notebook, verdict)
 
 
-@contextmanager
-def only_writer(course: Path) -> Iterator[None]:
-    """Hold the course's one right to record. Raises CourseError while another process holds it."""
-    path = course / ".secret" / "recording"
-    path.parent.mkdir(mode=0o700, exist_ok=True)
-    with open(path, "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise CourseError(f"another `cs336lite grade` is recording in {course}: wait until it has ended") from None
-        yield
-
-
 UNCHANGED = "unchanged"
 
 
@@ -81,14 +68,25 @@ class Recorder:
     """Records entries of one assignment in the gradebook of a course.
 
     Raises:
-        CourseError: the gradebook does not know the assignment.
+        CourseError: the gradebook does not know the assignment, is damaged, or is not the one that there was.
     """
 
-    def __init__(self, course: Path, assignment: str, config: Any) -> None:
+    def __init__(self, course: Path, assignment: str, config: Any, rights: sharing.Rights = sharing.PRIVATE) -> None:
         self.course = course
         self.assignment = assignment
+        self.rights = rights
+        self.file = books.file_of(config.CourseDirectory.db_url)
+        self.kept: Path | None = None  # a copy of the gradebook as it was before this changed it
+        if self.file is not None:
+            books.check(course, assignment, self.file)
+        with books.told(self.file):
+            self.open(config)
+        books.check_grades(course, assignment, len(self.recorded))
+
+    def open(self, config: Any) -> None:
+        assignment = self.assignment
         self.gradebook = Gradebook(config.CourseDirectory.db_url, config.CourseDirectory.course_id)
-        self.late = LatePolicy(course, config)
+        self.late = LatePolicy(self.course, config)
         try:
             self.structure: list[StructureCell] = structure_of_gradebook(self.gradebook, assignment, assignment)
         except MissingEntry:
@@ -120,33 +118,39 @@ class Recorder:
         return same and self.recorded.get(entry.student) == scores_of(entry.notebook)
 
     def record(self, entry: Entry) -> None:
-        """Write an entry: first the gradebook, then the notebook, so that one cut off between is written again.
+        """Write an entry: its files beside their places, the gradebook, and the files to their places, the notebook last.
 
-        Its penalty is left to `settle`. Raises what nbgrader raises.
+        So nothing is recorded of what cannot be written, and one cut off between is written again. The gradebook is copied
+        before it is changed for the first time. Its penalty is left to `settle`. Raises what nbgrader raises; Stop for what
+        the next entry would meet as well.
         """
-        try:
-            self.write_scores(entry)
-        except BaseException:
-            self.gradebook.db.rollback()
-            raise
+        self.keep_a_copy()
         folder = self.folder(entry.student)
-        folder.mkdir(parents=True, exist_ok=True)
-        for path in folder.iterdir():
-            if path.name != f"{self.assignment}.ipynb":
-                remove(path)  # of an earlier submission, or half written
-        for name, text in entry.notes().items():
-            if text is not None:
-                write_atomic(folder / name, text, mode=0o444)
-        write_atomic(folder / f"{self.assignment}.ipynb", entry.notebook, mode=0o444)
+        files = {name: text for name, text in entry.notes().items() if text is not None}
+        files[f"{self.assignment}.ipynb"] = entry.notebook
+        with sharing.told(folder, stop=False):
+            sharing.make_folder(folder, self.rights)
+            with sharing.staged(folder, files, self.rights.graded):
+                try:
+                    with books.told(self.file):
+                        self.write_scores(entry)
+                except BaseException:
+                    self.gradebook.db.rollback()
+                    raise
         self.forget_page(entry.student)
         self.written.add(entry.student)
+
+    def keep_a_copy(self) -> None:
+        """Copy the gradebook as it is before this changes it for the first time."""
+        if self.kept is None and self.file is not None:
+            self.kept = backups.back_up(self.course, self.file, self.rights)
 
     def forget_page(self, student: str) -> None:
         """Remove a feedback page that shows something else than is recorded; the next `generate_feedback` makes another."""
         page = self.course / "feedback" / student / self.assignment
         with suppress(OSError):
             if page.is_dir() and not page.parent.is_symlink():
-                remove(page)
+                sharing.remove(page)
 
     def write_scores(self, entry: Entry) -> None:
         session = self.gradebook.db
@@ -178,7 +182,9 @@ class Recorder:
                 submission.timestamp = when
             changed = self.late.settle(submission)
             if changed or moved:
-                session.commit()
+                self.keep_a_copy()
+                with books.told(self.file):
+                    session.commit()
                 self.forget_page(student)
             if changed and student not in self.written:
                 self.changed[student] = before, penalty_of(submission)
@@ -209,12 +215,3 @@ def unanswered_cells(notebook: str) -> set[str]:
     """The names of the solution cells that were handed in as they had been released."""
     cells = [c for c in nbformat.reads(notebook, as_version=4).cells if is_solution(c)]
     return {c.metadata.nbgrader.grade_id for c in cells if c.metadata.nbgrader.get("checksum") == compute_checksum(c)}
-
-
-def remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        for inner in path.iterdir():
-            remove(inner)
-        path.rmdir()
-    else:
-        path.unlink()

@@ -39,7 +39,9 @@ from cs336lite.grading.submission import (
     submission_of_file,
 )
 from cs336lite.grading.verdicts import Judge, Verdict
+from cs336lite.teaching import sharing
 from cs336lite.teaching.excused import read_excused
+from cs336lite.teaching.locks import only_writer
 
 if TYPE_CHECKING:
     from cs336lite.grading.record import Recorder
@@ -169,7 +171,7 @@ def grade_class(
     What has been judged and recorded before, and has not changed since, is left as it is, but for penalties: these are
     computed anew. ``tell`` hears what the instructor should know of the run. Raises NotAllGraded.
     """
-    from cs336lite.grading.record import Entry, Recorder, complete, only_writer
+    from cs336lite.grading.record import Entry, Recorder, complete
     from cs336lite.teaching import misplaced, roster
     from cs336lite.teaching.mistaken import Assignments
 
@@ -183,11 +185,14 @@ def grade_class(
         )
     graded: list[Graded] = []
     failed: list[tuple[str, str]] = []
+    rights = sharing.rights_of(course)
+    sharing.settle(course, rights)
     with (
-        only_writer(course),
-        Recorder(course, assignment, course_config(course)) as recorder,
+        only_writer(course, assignment, rights),
+        Recorder(course, assignment, course_config(course), rights) as recorder,
         Judge(course, assignment, trust=how.trust, strict=how.strict) as judge,
     ):
+        sharing.check_writable(course, course / "autograded", course / "verdicts" / assignment, rights=rights)
         strangers = recorder.roster.strangers((folder.parent.name for folder in folders), whom.add)
         folders = [folder for folder in folders if folder.parent.name not in strangers]
         others = Assignments(course, {assignment: recorder.structure})
@@ -205,6 +210,8 @@ def grade_class(
                 standing = recorder.settle(item.label, entry.stamp.when)
                 notes = "; ".join(filter(None, (note, entry.stamp.note)))
                 graded.append(Graded(item.label, verdict, notes, standing))
+            except sharing.Stop:
+                raise
             except Exception as error:  # one that cannot be recorded takes no other with it
                 failed.append((item.label, str(error).splitlines()[0] if str(error) else type(error).__name__))
         if not whom.students:

@@ -7,10 +7,8 @@ import functools
 import hashlib
 import importlib.metadata
 import json
-import os
 import platform
 import re
-import secrets
 import time
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -20,12 +18,14 @@ from cs336lite import __version__
 from cs336lite.course import answers, border
 from cs336lite.course import spec as spec_module
 from cs336lite.course.border import plain
-from cs336lite.course.paths import GRADED_MODULES, CourseError, read_json, write_atomic
+from cs336lite.course.paths import GRADED_MODULES, CourseError, read_json
 from cs336lite.course.spec import TOGETHER, CheckResult, Spec, load_spec
 from cs336lite.grading import client, meter, places, protection, surroundings
 from cs336lite.grading.client import Needs, WorkerFailure
 from cs336lite.grading.submission import Submission
 from cs336lite.scratch import sweep
+from cs336lite.teaching import sharing
+from cs336lite.teaching.seed import course_seed
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,8 @@ class Judge:
         self, course: Path, assignment: str, keep: bool = True, *, trust: bool = False, strict: bool = False
     ) -> None:
         path, source = hidden_source(course, assignment)
-        self.open(path, source, course_seed(course), trust=trust, strict=strict)
+        self.rights = sharing.rights_of(course)
+        self.open(path, source, course_seed(course, self.rights), trust=trust, strict=strict)
         self.course, self.keep = course, keep
 
     @classmethod
@@ -93,7 +94,7 @@ class Judge:
         """A judge by given checks (their text) and a given seed, which keeps no verdicts."""
         self = cls.__new__(cls)
         self.open(Path("hidden") / f"{assignment}.py", source, seed, trust=trust, strict=strict)
-        self.course, self.keep = Path(), False
+        self.course, self.keep, self.rights = Path(), False, sharing.PRIVATE
         return self
 
     def open(self, path: Path, source: str, seed: str, *, trust: bool, strict: bool) -> None:
@@ -147,9 +148,9 @@ class Judge:
     def keep_verdict(self, submission: Submission, verdict: Verdict) -> None:
         if self.keep:
             path = self.path(submission)
-            keep_spec(path.parent, self.source)
+            keep_spec(path.parent, self.source, self.rights)
             kept = {**asdict(verdict), "submission": {"cells": submission.cells, "name": submission.name}}
-            write_atomic(path, json.dumps(kept, indent=1), mode=0o600)
+            sharing.write(path, json.dumps(kept, indent=1), self.rights)
 
     def may_use(self, kept: Verdict) -> bool:
         """Whether a kept verdict was reached under no less protection than is asked for now."""
@@ -274,11 +275,11 @@ def versions(modules: tuple[str, ...]) -> dict[str, str]:
     return found
 
 
-def keep_spec(folder: Path, source: str) -> None:
+def keep_spec(folder: Path, source: str, rights: sharing.Rights) -> None:
     """Keep a copy of the checks beside the verdicts that they gave, so that these can be replayed."""
     path = folder / "specs" / f"{spec_hash(source)}.py"
     if not path.exists():
-        write_atomic(path, source, mode=0o600)
+        sharing.write(path, source, rights)
 
 
 LARGEST_VERDICT = 64 << 20  # bytes: far above any that is kept
@@ -387,73 +388,3 @@ def hidden_source(course: Path, assignment: str) -> tuple[Path, str]:
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise CourseError(f"the hidden checks in {path} cannot be read: {error}") from None
-
-
-# -- the seed ---------------------------------------------------------------------------------------------------
-
-SEED_DIGITS = 32
-
-
-def course_seed(course: Path) -> str:
-    """The secret from which hidden inputs are drawn: made once per course and term, readable by its owner alone.
-
-    Raises CourseError where it is lost or damaged and verdicts are kept: another one would judge all of them anew.
-    """
-    path = course / ".secret" / "seed"
-    if not path.is_symlink() and not path.exists():
-        if any(course.glob("verdicts/*/*.json")):
-            raise CourseError(f"the course has verdicts, and their seed is gone: {path} is missing. {BACK}")
-        path.parent.mkdir(mode=0o700, exist_ok=True)
-        write_atomic(path, new_seed(), mode=0o600, replace=False)  # several graders may start at once
-    try:
-        seed = path.read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError):
-        seed = ""
-    if len(seed) < LEAST_SEED or not is_line(seed):
-        raise CourseError(f"{path} is damaged: it must hold one line of {LEAST_SEED} letters or more. {BACK}")
-    return seed
-
-
-LEAST_SEED = 8  # letters of a seed; ours have 32, and one may be chosen by hand
-BACK = (
-    "Put it back from a copy (each kept verdict in verdicts/ names it, as the seed of its provenance), or make a new one "
-    "with `cs336lite seed --renew`: then everything is judged anew"
-)
-
-
-def new_seed() -> str:
-    return secrets.token_hex(SEED_DIGITS // 2)
-
-
-def about_seed(course: Path) -> str:
-    """When the course's seed was made, and which older ones are kept; never the seed itself."""
-    path = course / ".secret" / "seed"
-    if not path.exists() and not any(course.glob("verdicts/*/*.json")):
-        return "there is no seed yet: the first grading makes one"
-    course_seed(course)
-    old = sorted(p.name for p in path.parent.glob("seed-*"))
-    kept = f"; kept from before: {', '.join(old)}" if old else ""
-    return f"the seed was made on {day_of(path)}{kept}"
-
-
-def renew_seed(course: Path) -> str:
-    """Make a new seed, and keep the old one as ``seed-<the day it was made>``; says what was done."""
-    from cs336lite.grading.record import only_writer
-
-    path = course / ".secret" / "seed"
-    with only_writer(course):
-        kept = ""
-        if path.exists():
-            names = (f"seed-{day_of(path)}{end}" for end in ("", *(f"-{number}" for number in range(2, 1000))))
-            old = next(path.with_name(name) for name in names if not path.with_name(name).exists())
-            os.link(path, old)
-            kept = f"; the old one is kept as {old.name}"
-        write_atomic(path, new_seed(), mode=0o600)
-    return (
-        f"a new seed was made{kept}. Everything will be judged anew, with new inputs; verdicts that are kept can still be "
-        "replayed, for each holds its own seed"
-    )
-
-
-def day_of(path: Path) -> str:
-    return time.strftime("%Y-%m-%d", time.localtime(path.stat().st_mtime))
