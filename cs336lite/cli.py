@@ -143,6 +143,9 @@ def grade(
         bool, typer.Option("--trust-submissions", help="grade even where too few layers of protection hold")
     ] = False,
     json_file: Annotated[Path | None, typer.Option("--json", help="also write the results here")] = None,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="list every student, whatever the class's size")
+    ] = False,
     replay: Annotated[
         Path | None, typer.Option("--replay", metavar="VERDICT", help="judge a verdict again that was kept here")
     ] = None,
@@ -181,7 +184,12 @@ def grade(
         graded, failure = error.graded, error
     if json_file is not None:
         write_atomic(json_file, json.dumps([g.verdict.as_json(g.label) for g in graded], indent=1) + "\n")
-    console.print(table.of_grades(name, graded))
+    if submissions:
+        console.print(table.of_grades(name, graded))
+    else:
+        from cs336lite.teaching.summary import after_run
+
+        console.print(after_run(course, name, graded, verbose=verbose))
     if failure is not None:
         raise failure
 

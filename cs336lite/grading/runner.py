@@ -42,12 +42,15 @@ from cs336lite.grading.verdicts import Judge, Verdict
 class Graded:
     """One graded submission: ``label`` is a student's name or a file, as the caller gave it.
 
-    ``note`` says which file was judged, where that is not the one with the right name alone.
+    ``note`` says which file was judged, where that is not the one with the right name alone. Of a class: ``submission``
+    is the hash of what was judged, ``kept`` the name of the verdict's file.
     """
 
     label: str
     verdict: Verdict
     note: str = ""
+    submission: str = ""
+    kept: str = ""
 
 
 class NotAllGraded(CourseError):
@@ -146,7 +149,8 @@ def grade_class(
                 entry = Entry.of(folder, notebook)
                 if not recorder.is_current(entry):
                     recorder.record(entry)
-                graded.append(Graded(item.label, verdict, note))
+                judged_as = item.submission.digest(), judge.path(item.submission).name
+                graded.append(Graded(item.label, verdict, note, *judged_as))
             except Exception as error:  # one that cannot be recorded takes no other with it
                 failed.append(f"{item.label}: {str(error).splitlines()[0] if str(error) else type(error).__name__}")
     graded.sort(key=lambda g: g.label)
