@@ -195,6 +195,23 @@ def grade(
 
 
 @app.command()
+def why(
+    assignment: Assignment,
+    student: Annotated[str, typer.Argument(help="a student's id or name, or a file")],
+    checks: Annotated[list[str] | None, typer.Argument(help="checks or exercises; by default those that fail")] = None,
+    trust: Annotated[
+        bool, typer.Option("--trust-submissions", help="run even where too few layers of protection hold")
+    ] = False,
+) -> None:
+    """Show the instructor why checks fail: inputs, answers, exceptions. The submission runs in the jail."""
+    needs_linux()
+    from cs336lite.teaching.why import why as run
+
+    root = find_root()
+    console.print(run(root / "assignments", assignment_name(root, assignment), student, checks or (), trust=trust))
+
+
+@app.command()
 def seed(
     renew: Annotated[bool, typer.Option("--renew", help="make a new one, and keep the old one")] = False,
 ) -> None:

@@ -17,7 +17,6 @@ from cs336lite.grading.doctor import Guarantee, Layer
 from cs336lite.grading.runner import Graded
 from cs336lite.grading.verdicts import Verdict
 
-
 LABEL = 48  # letters of a file's name for which there is always room
 
 
