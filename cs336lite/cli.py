@@ -143,6 +143,9 @@ def grade(
         bool, typer.Option("--trust-submissions", help="grade even where too few layers of protection hold")
     ] = False,
     json_file: Annotated[Path | None, typer.Option("--json", help="also write the results here")] = None,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="list every student, whatever the class's size")
+    ] = False,
     replay: Annotated[
         Path | None, typer.Option("--replay", metavar="VERDICT", help="judge a verdict again that was kept here")
     ] = None,
@@ -194,7 +197,12 @@ def grade(
         graded, failure = error.graded, error
     if json_file is not None:
         write_atomic(json_file, json.dumps([g.verdict.as_json(g.label) for g in graded], indent=1) + "\n")
-    console.print(table.of_grades(name, graded))
+    if submissions:
+        console.print(table.of_grades(name, graded))
+    else:
+        from cs336lite.teaching.summary import after_run
+
+        console.print(after_run(course, name, graded, verbose=verbose))
     for remark in remarks:
         console.print(lines(remark), markup=False, highlight=False, soft_wrap=True)
     if failure is not None:
@@ -243,6 +251,23 @@ def excuse(
     rule = excused.EXCLUDE if exclude else excused.EVERYBODY if everybody else ""
     said = excused.excuse(course, name, check, rule, why) if check else excused.excused_checks(course, name)
     console.print(said, markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
+def why(
+    assignment: Assignment,
+    student: Annotated[str, typer.Argument(help="a student's id or name, or a file")],
+    checks: Annotated[list[str] | None, typer.Argument(help="checks or exercises; by default those that fail")] = None,
+    trust: Annotated[
+        bool, typer.Option("--trust-submissions", help="run even where too few layers of protection hold")
+    ] = False,
+) -> None:
+    """Show the instructor why checks fail: inputs, answers, exceptions. The submission runs in the jail."""
+    needs_linux()
+    from cs336lite.teaching.why import why as run
+
+    root = find_root()
+    console.print(run(root / "assignments", assignment_name(root, assignment), student, checks or (), trust=trust))
 
 
 @app.command()

@@ -54,13 +54,16 @@ class Graded:
     """One graded submission: ``label`` is a student's name or a file, as the caller gave it.
 
     ``note`` says which file was judged, where that is not the one with the right name alone, and what else the instructor
-    should know; ``standing`` is what the gradebook holds, where it was recorded.
+    should know. Of a class: ``standing`` is what the gradebook holds, ``submission`` the hash of what was judged, ``kept``
+    the name of the verdict's file.
     """
 
     label: str
     verdict: Verdict
     note: str = ""
     standing: Standing | None = None
+    submission: str = ""
+    kept: str = ""
 
 
 class NotAllGraded(CourseError):
@@ -209,7 +212,8 @@ def grade_class(
                     recorder.record(entry)
                 standing = recorder.settle(item.label, entry.stamp.when)
                 notes = "; ".join(filter(None, (note, entry.stamp.note)))
-                graded.append(Graded(item.label, verdict, notes, standing))
+                judged_as = item.submission.digest(), judge.path(item.submission).name
+                graded.append(Graded(item.label, verdict, notes, standing, *judged_as))
             except sharing.Stop:
                 raise
             except Exception as error:  # one that cannot be recorded takes no other with it

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import Counter
 
 from rich import box
+from rich.cells import cell_len
 from rich.console import Group, RenderableType
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -15,17 +17,27 @@ from cs336lite.grading.doctor import Guarantee, Layer
 from cs336lite.grading.runner import Graded
 from cs336lite.grading.verdicts import Verdict
 
+LABEL = 48  # letters of a file's name for which there is always room
+
 
 def of_grades(assignment: str, graded: list[Graded], names: dict[str, str] | None = None) -> RenderableType:
-    """One line a submission: its label (or name), its score, and the first thing to tell its author."""
+    """One line a submission: its label (or name), its score, and the first thing to tell its author.
+
+    Where a label is very long, its line is for it alone.
+    """
     table = Table(box=box.SIMPLE_HEAD, title=f"{assignment}: {len(graded)} graded", title_justify="left")
-    table.add_column("submission", overflow="fold")
-    table.add_column("score", justify="right")
+    labels = [plain((names or {}).get(g.label, g.label)) for g in graded]
+    longest = max(map(cell_len, labels), default=0)
+    table.add_column("submission", overflow="fold", min_width=min(longest, LABEL))  # a file's name stays in one piece
+    table.add_column("score", justify="right", no_wrap=True)
     table.add_column("first message", overflow="fold")
-    for g in graded:
+    lines = [Text(f"{assignment}: {len(graded)} graded", "italic")]
+    for g, label in zip(graded, labels):
         v = g.verdict
         score = Text(f"{v.score:g} / {v.max_score:g}", "green" if v.score == v.max_score else "")
-        table.add_row(Text(plain((names or {}).get(g.label, g.label))), score, Text(v.first_message))
+        table.add_row(Text(label), score, Text(v.first_message))
+        lines += [Text(label, "bold", overflow="fold"), Padding(score + Text(f"  {v.first_message}"), (0, 0, 0, 4))]
+    shown = table if longest <= LABEL else Group(*lines)
     below = [
         Text(text, style)
         for text, style in (
@@ -36,7 +48,7 @@ def of_grades(assignment: str, graded: list[Graded], names: dict[str, str] | Non
         )
         if text
     ]
-    return Group(table, *below) if below else table
+    return Group(shown, *below) if below else shown
 
 
 def notes_of(graded: list[Graded], names: dict[str, str] | None = None) -> str:
