@@ -123,6 +123,7 @@ def grade_class(
     What has been judged and recorded before, and has not changed since, is left as it is. Raises NotAllGraded.
     """
     from cs336lite.grading.record import Entry, Recorder, complete, only_writer
+    from cs336lite.teaching import exchange
 
     how = how or How(jobs)
     folders = sorted(p for p in (course / "submitted").glob(f"*/{assignment}") if p.is_dir())
@@ -131,9 +132,11 @@ def grade_class(
             f"no submissions of {assignment} in {course / 'submitted'}: collect them first (`nbgrader collect {assignment}`)"
         )
     graded, failed = [], []
+    config = course_config(course)
+    exchange.guard(course, exchange.of_course(course, config))
     with (
         only_writer(course),
-        Recorder(course, assignment, course_config(course)) as recorder,
+        Recorder(course, assignment, config) as recorder,
         Judge(course, assignment, trust=how.trust, strict=how.strict) as judge,
     ):
         items = (item_of(folder, assignment, recorder.structure) for folder in folders)
