@@ -82,12 +82,40 @@ def build(
 def release(
     destination: Annotated[Path, typer.Argument(help="a new folder for the student edition")],
     archive: Annotated[bool, typer.Option("--archive", help="also write it as one .zip file")] = False,
+    only: Annotated[list[str] | None, typer.Option("--only", help="this assignment, and others named so")] = None,
+    exchange: Annotated[
+        Path | None, typer.Option("--exchange", help="where students hand in with nbgrader; by default as configured")
+    ] = None,
+    course_id: Annotated[str | None, typer.Option("--course-id", help="the course's name in the exchange")] = None,
 ) -> None:
     """Write the student edition: everything but the answers."""
     from cs336lite.course.release import release as run
+    from cs336lite.teaching.editions import hand_in, told
 
-    where = run(find_root(), destination, archive=archive)
-    console.print(f"student edition: {where}", markup=False, highlight=False, soft_wrap=True)
+    root = find_root()
+    how = hand_in(root, exchange, course_id)
+    where = run(root, destination, archive=archive, only=only, hand_in=how)
+    console.print(told(where, how), markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
+def update(
+    edition: Annotated[Path | None, typer.Argument(help="the newer edition, a folder or a .zip")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="change nothing; say what would happen")] = False,
+) -> None:
+    """Bring the student edition you work in up to a newer one; your work stays."""
+    from cs336lite.course.update import update as run
+
+    said = run(find_root(), edition, dry_run=dry_run)
+    console.print(said, markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
+def submit(assignment: Assignment) -> None:
+    """Hand in an assignment, where your edition knows nbgrader's exchange."""
+    from cs336lite.course.handin import submit as run
+
+    console.print(run(find_root(), assignment), markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -218,13 +246,20 @@ def feedback(
     force: Annotated[bool, typer.Option("--force", help="make each page anew, though nothing has changed")] = False,
     release: Annotated[bool, typer.Option(help="put the pages into the exchange, for fetch_feedback")] = True,
 ) -> None:
-    """Make the feedback pages that are missing or out of date, and release them to students."""
-    needs_linux()
-    from cs336lite.teaching.handback import hand_back
-
+    """Make the feedback pages that are missing or out of date, and release them; in a student edition, fetch yours."""
     root = find_root()
-    course, name = root / "assignments", assignment_name(root, assignment)
-    done = hand_back(course, name, students=students or (), force=force, release=release, progress=bar)
+    name = assignment_name(root, assignment)
+    if is_student_edition(root):
+        from cs336lite.course.handin import feedback as fetch
+
+        done = fetch(root, name)
+    else:
+        needs_linux()
+        from cs336lite.teaching.handback import hand_back
+
+        done = hand_back(
+            root / "assignments", name, students=students or (), force=force, release=release, progress=bar
+        )
     console.print(lines(done), markup=False, highlight=False, soft_wrap=True)
 
 
@@ -349,10 +384,13 @@ def doctor() -> None:
     if sys.platform == "win32":
         needs_linux()
     from cs336lite.grading import doctor as medic
-    from cs336lite.grading import table
+    from cs336lite.grading import runner, table
 
+    course = find_root() / "assignments"
     console.print(table.of_layers(medic.layers()))
     console.print(table.of_guarantees(medic.guarantees()))
+    promises = medic.promises(course, runner.course_config(course))
+    console.print(table.of_guarantees(promises, "the course and its exchange"))
 
 
 @app.command()

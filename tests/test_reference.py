@@ -10,7 +10,6 @@ from conftest import RIGHT, run, small_notebook, submit
 from cs336lite.course.paths import CourseError
 from cs336lite.course.spec import LocalStudent, load_spec
 from cs336lite.grading import runner, table
-from cs336lite.grading.verdicts import Judge
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="grading runs on Linux")
 A1 = "a1_bpe"

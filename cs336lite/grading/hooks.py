@@ -36,7 +36,7 @@ from cs336lite.grading.submission import (
     submission_of,
 )
 from cs336lite.grading.verdicts import Judge
-from cs336lite.teaching import sharing
+from cs336lite.teaching import exchange, sharing
 from cs336lite.teaching.excused import read_excused
 from cs336lite.teaching.mistaken import Assignments
 from cs336lite.teaching.timestamps import put_right, read_stamp
@@ -48,16 +48,18 @@ CARRIED = "cs336lite"
 
 
 def configure(config: Any, course: Path) -> None:
-    """Set up an nbgrader course in ``course``: its folders, the student's stub, and the grader."""
+    """Set up an nbgrader course in ``course``: its folders, the exchange, the student's stub, and the grader.
+
+    What the configuration says already of ``CourseDirectory.course_id`` and ``Exchange.root`` stays.
+    """
     tools = str(Path(sys.executable).parent)  # nbgrader calls alembic by name, also where no environment is active
     if tools not in os.environ.get("PATH", "").split(os.pathsep):
         os.environ["PATH"] = os.pathsep.join([tools, os.environ.get("PATH", "")])
     # nbgrader 0.9.6 adds its submissions in an order that SQLAlchemy 2.1 grumbles about, at no harm
     warnings.filterwarnings("ignore", message="Object of type <Submitted")
     config.CourseDirectory.root = str(course)
-    config.CourseDirectory.course_id = "cs336lite"
     config.CourseDirectory.db_url = f"sqlite:///{course / 'gradebook.db'}"
-    config.Exchange.root = os.environ.get("CS336LITE_EXCHANGE", str(course / "exchange"))
+    exchange.prepare(config, course)
     config.ClearSolutions.code_stub = {"python": CODE_STUB}
     config.Autograde.exporter_class = f"{__name__}.AnyNotebookExporter"
     config.Autograde.sanitize_preprocessors = [f"{__name__}.Sanitize"]
@@ -81,8 +83,6 @@ def configure(config: Any, course: Path) -> None:
         "markdown2html": "cs336lite.grading.feedback.safe_markdown_of_cell",
         "highlight_code": "cs336lite.grading.feedback.coloured_code",
     }
-    if "CS336LITE_EXCHANGE" not in os.environ and os.access(course, os.W_OK):
-        (course / "exchange").mkdir(exist_ok=True)
 
 
 class AnyNotebookExporter(NotebookExporter):

@@ -175,7 +175,7 @@ def grade_class(
     computed anew. ``tell`` hears what the instructor should know of the run. Raises NotAllGraded.
     """
     from cs336lite.grading.record import Entry, Recorder, complete
-    from cs336lite.teaching import misplaced, roster
+    from cs336lite.teaching import exchange, misplaced, roster
     from cs336lite.teaching.mistaken import Assignments
 
     how = how or How(jobs)
@@ -190,9 +190,11 @@ def grade_class(
     failed: list[tuple[str, str]] = []
     rights = sharing.rights_of(course)
     sharing.settle(course, rights)
+    config = course_config(course)
+    exchange.guard(course, exchange.of_course(course, config))
     with (
         only_writer(course, assignment, rights),
-        Recorder(course, assignment, course_config(course), rights) as recorder,
+        Recorder(course, assignment, config, rights) as recorder,
         Judge(course, assignment, trust=how.trust, strict=how.strict) as judge,
     ):
         sharing.check_writable(course, course / "autograded", course / "verdicts" / assignment, rights=rights)

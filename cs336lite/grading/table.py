@@ -126,11 +126,13 @@ def of_layers(layers: list[Layer]) -> Group:
     return Group(table, said)
 
 
-def of_guarantees(guarantees: list[Guarantee]) -> Table:
+def of_guarantees(
+    guarantees: list[Guarantee], title: str = "what holds around a submission, as tried just now"
+) -> Table:
     """One line a promise: whether it holds on this machine, and what is the case where it does not."""
-    table = Table(box=box.SIMPLE_HEAD, title="what holds around a submission, as tried just now", title_justify="left")
+    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left")
     for column in ("guarantee", "holds here", "otherwise"):
-        table.add_column(column)
+        table.add_column(column, overflow="fold")
     for found in guarantees:
         holds = Text("yes", "green") if found.holds else Text("no", "bold red")
         table.add_row(found.promise, holds, "" if found.holds else found.otherwise)
