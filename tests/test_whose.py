@@ -1,6 +1,9 @@
 """The head of a feedback page says whose it is, and when it was handed in and due, as far as the gradebook knows."""
 
+import os
+import sys
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import pytest
 from nbgrader.api import Gradebook
@@ -12,7 +15,11 @@ from cs336lite.grading.whose import duration, moment, whose
 def gradebook(tmp_path_factory):
     """A gradebook with three students; the assignment is due at noon of 1 March 2026."""
     url = f"sqlite:///{tmp_path_factory.mktemp('course') / 'gradebook.db'}"
-    with Gradebook(url) as opened:
+    tools = str(Path(sys.executable).parent)  # nbgrader calls alembic by name
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", tools, prepend=os.pathsep)
+        opened = Gradebook(url)
+    with opened:
         opened.add_assignment("a1", duedate=datetime(2026, 3, 1, 12))
         opened.add_assignment("free")
         opened.add_student("bo", first_name="Bo", last_name="<b>Lee\x1b")
