@@ -41,14 +41,28 @@ def as_text(text):
     evil = {"text/html": text, "image/svg+xml": text, "application/javascript": text, "text/markdown": text}
     output = {"output_type": "display_data", "data": evil, "metadata": {}}
     error = {"output_type": "error", "ename": text, "evalue": text, "traceback": [text]}
-    said = {"output_type": "display_data", "data": {**evil, "text/plain": text, "text/latex": text}, "metadata": {text: text}}
+    said = {
+        "output_type": "display_data",
+        "data": {**evil, "text/plain": text, "text/latex": text},
+        "metadata": {text: text},
+    }
     printed = {"output_type": "stream", "name": "stderr", "text": text}
     pictures = [
-        {"output_type": "display_data", "data": {"image/png": data}, "metadata": {"image/png": {"width": text, "alt": text}}}
+        {
+            "output_type": "display_data",
+            "data": {"image/png": data},
+            "metadata": {"image/png": {"width": text, "alt": text}},
+        }
         for data in (PNG, text, f'{PNG}"><script>')
     ]
-    attachments = {"evil.svg": {"image/svg+xml": text}, "mine.png": {"image/png": PNG, **evil}, text: {"image/png": PNG}}
-    shows = f"![{text}](attachment:mine.png) <img alt='{text}' src='attachment:mine.png' onload=x> ![x](attachment:{text})"
+    attachments = {
+        "evil.svg": {"image/svg+xml": text},
+        "mine.png": {"image/png": PNG, **evil},
+        text: {"image/png": PNG},
+    }
+    shows = (
+        f"![{text}](attachment:mine.png) <img alt='{text}' src='attachment:mine.png' onload=x> ![x](attachment:{text})"
+    )
     extra = (
         markdown(text, attachments=attachments),
         markdown(shows, attachments=attachments),
@@ -194,7 +208,9 @@ def test_no_message_repeats_what_a_submission_said(outcome):
 
 
 def test_the_detector_sees_what_runs():
-    assert active("<img src='data:image/svg+xml;base64,AAAA'>") and active(f"<img src='data:image/png;base64,{PNG}' onload=x>")
+    assert active("<img src='data:image/svg+xml;base64,AAAA'>") and active(
+        f"<img src='data:image/png;base64,{PNG}' onload=x>"
+    )
     assert not active(f"<img alt='x' src='data:image/png;base64,{PNG}'>")
     for text in MARKUP[:13]:
         assert active(f"<html><body>{text}</body></html>"), text
