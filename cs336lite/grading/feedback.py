@@ -8,6 +8,7 @@ by nbconvert's parser and then cut down to a few harmless tags by bleach.
 from __future__ import annotations
 
 import copy
+import html
 import re
 import secrets
 from collections import Counter
@@ -200,6 +201,7 @@ class Renderer(IPythonRenderer):
     def image(self, text: str, url: str, title: str | None = None) -> str:
         kept = self.pictures.get(url.removeprefix("attachment:")) if url.startswith("attachment:") else None
         address = address_of(kept)
+        text = html.unescape(text)  # it comes escaped
         if address:
             return self.mark(Markup('<img alt="{}" src="{}">').format(text, address))
         return self.mark(Markup('<span class="omitted">[picture: {}]</span>').format(text or "without a description"))

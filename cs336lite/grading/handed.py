@@ -37,9 +37,9 @@ PAINTED = Shared(Limits(step_seconds=15, call_seconds=15, memory_bytes=2 << 30),
 """The process in which pictures are decoded; one for each process that asks, started at the first."""
 
 ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\^_])")
-ATTACHED = re.compile(
-    r"!\[(?P<alt>[^\[\]\n]*)\]\(\s*<?attachment:(?P<text>[^)\s>]+)>?[^()\n]*\)"
-    r"|<img\b[^<>]*?\bsrc=[\"']?attachment:(?P<tag>[^\"'\s<>]+)[^<>]*>"
+ATTACHED = re.compile(  # every part bounded: a text may be made of nothing but beginnings
+    r"!\[(?P<alt>[^\[\]\n]{0,300}+)\]\(\s?<?attachment:(?P<text>(?:[^()\s<>]|\([^()\s<>]{0,99}+\)){1,300}+)>?(?:\s[^()\n]{0,300}+)?\)"
+    r"|<img\b[^<>]{0,300}?\bsrc=[\"']?attachment:(?P<tag>[^\"'\s<>]{1,300}+)[^<>]{0,300}+>"
 )
 
 

@@ -250,13 +250,13 @@ def read_file(name: str) -> dict[str, Any]:
 
 def reduce(data: dict[str, Any]) -> tuple[SubmittedNotebook, str]:
     """What is looked at in a notebook's JSON, and what is wrong with it (one of the two is empty)."""
-    cells = cells_of(data)
-    if cells is None:
+    raw = raw_cells(data)
+    if raw is None:
         return SubmittedNotebook(), "the file is not a notebook (it has no list of cells)"
-    if len(cells) > MAX_CELLS:
+    if len(raw) > MAX_CELLS:
         return SubmittedNotebook(), f"the notebook has more than {MAX_CELLS} cells"
     kept, text, code = [], 0, 0
-    for cell in cells:
+    for cell in cells_of(data) or ():
         if cell.cell_type == "code":
             code += len(cell.source)
         else:
