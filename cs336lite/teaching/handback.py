@@ -7,7 +7,6 @@ there, and keeps no other page from going.
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import json
 import os
@@ -15,13 +14,16 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from nbgrader.api import Gradebook, MissingEntry
+from nbgrader.converters import GenerateFeedback
 from nbgrader.exchange import ExchangeError
 from nbgrader.exchange.default import ExchangeReleaseFeedback
-from nbgrader.utils import notebook_hash
+from nbgrader.utils import capture_log, notebook_hash, temp_attrs
+from traitlets.config import Config
 
 from cs336lite.course.paths import CourseError, write_atomic
 from cs336lite.grading import feedback
@@ -77,8 +79,25 @@ def pages_of(coursedir: Any, assignment: str) -> Iterator[Path]:
     folder = Path(coursedir.format_path(coursedir.feedback_directory, "x", "x")).parents[1]
     wanted = coursedir.student_id or "*"
     for student in sorted(folder.iterdir()) if folder.is_dir() else ():
-        if wanted == student.name or glob.fnmatch.fnmatchcase(student.name, wanted):
+        if wanted == student.name or fnmatchcase(student.name, wanted):
             yield from sorted((student / assignment).glob("*.html"))
+
+
+class MakePage(GenerateFeedback):
+    """nbgrader's generate_feedback of one student, whatever letters the name has: nothing is looked for by a pattern."""
+
+    def init_notebooks(self) -> None:
+        folder = self._format_source(self.coursedir.assignment_id, self.coursedir.student_id)
+        self.notebooks, self.assignments = [], {folder: [f"{folder}/{self.coursedir.assignment_id}.ipynb"]}
+
+
+def make_page(api: Any, assignment: str, student: str) -> dict[str, Any]:
+    """Make a page anew; what nbgrader's API gives: ``success``, and its log or error."""
+    with temp_attrs(api.coursedir, assignment_id=assignment, student_id=student):
+        app = MakePage(coursedir=api.coursedir, parent=api)
+        app.update_config(Config({"HTMLExporter": {"template_name": "feedback"}}))
+        app.force = True
+        return capture_log(app)
 
 
 # -- one command ------------------------------------------------------------------------------------------------
@@ -148,7 +167,7 @@ def hand_back(
             if not force and page.is_file() and mark.is_file() and mark.read_text(errors="replace") == made_from:
                 done.kept.append(student)
                 continue
-            result = api.generate_feedback(assignment, glob.escape(student), force=True)
+            result = make_page(api, assignment, student)
             if not result["success"] or not page.is_file():
                 done.failed.append((student, last_error(result)))
                 continue
