@@ -70,7 +70,7 @@ def test_an_exercise_of_which_all_is_left_out_is_given_to_everybody():
 
 def test_no_rule_changes_nothing_and_an_unknown_one_is_told():
     assert Excused().apply(BEFORE) is BEFORE
-    with pytest.raises(CourseError, match="'train.forth'"):
+    with pytest.raises(CourseError, match=r"'train\.forth'"):
         Excused({"train.forth": OUT}).apply(BEFORE)
 
 
