@@ -211,10 +211,10 @@ def feedback(
     release: Annotated[bool, typer.Option(help="put the pages into the exchange, for fetch_feedback")] = True,
 ) -> None:
     """Make the feedback pages that are missing or out of date, and release them to students."""
+    root = find_root()
     needs_linux()
     from cs336lite.teaching.handback import hand_back
 
-    root = find_root()
     course, name = root / "assignments", assignment_name(root, assignment)
     done = hand_back(course, name, students=students or (), force=force, release=release, progress=bar)
     console.print(lines(done), markup=False, highlight=False, soft_wrap=True)
