@@ -280,6 +280,7 @@ def excuse(
     from cs336lite.teaching import excused
 
     root = find_root()
+
     course, name = root / "assignments", assignment_name(root, assignment)
     if check is not None and exclude + everybody + undo != 1:
         raise CourseError("say one of --exclude, --everybody and --undo")

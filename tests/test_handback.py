@@ -103,14 +103,14 @@ def test_a_student_fetches_feedback_after_each_grading(released, exchange, tmp_p
     command("grade", "a1", cwd=released)
     assert not (released / "feedback" / me / "a1_bpe").exists()  # it was of the other submission
     said = command("feedback", "a1", cwd=released)
-    assert said.startswith("3 pages made, 0 kept, 1 released") and "(2): `Zoe`, `dropped`" in said
+    assert said.startswith("pages: 3 made, 0 kept, 1 released") and "(2): `Zoe`, `dropped`" in said
     assert desk.fetch() == ["2", "6"]
 
     # a person's score, and nothing else that changed
     with Gradebook(f"sqlite:///{released / 'gradebook.db'}") as gradebook:
         gradebook.find_grade("grade_double", "a1_bpe", "a1_bpe", me).manual_score = 1
         gradebook.db.commit()
-    assert command("feedback", "a1", cwd=released).startswith("1 pages made, 2 kept, 1 released")
+    assert command("feedback", "a1", cwd=released).startswith("pages: 1 made, 2 kept, 1 released")
     assert desk.fetch() == ["2", "3"]
     nbgrader("generate_feedback", "a1_bpe", cwd=released)  # nbgrader's own makes all of them
     nbgrader("release_feedback", "a1_bpe", cwd=released)
@@ -174,7 +174,7 @@ def test_what_cannot_be_done_is_one_sentence(released, exchange):
     path = released / "autograded" / "ada" / "a1_bpe" / "a1_bpe.ipynb"
     path.chmod(0o644)
     path.write_text("{")
-    with pytest.raises(CourseError, match=r"(?s)1 pages made.*no feedback page could be made for:\n  ada: "):
+    with pytest.raises(CourseError, match=r"(?s)pages: 1 made.*no feedback page could be made for:\n  ada: "):
         hand_back(released, "a1_bpe")
     exchange.rename(exchange.with_name("gone"))
     with pytest.raises(CourseError, match=r"(?s)but they could not be released: .*exchange"):

@@ -115,7 +115,7 @@ class HandedBack:
     failed: list[tuple[str, str]] = field(default_factory=list)
 
     def __str__(self) -> str:
-        said = [f"{len(self.made)} pages made, {len(self.kept)} kept, {len(self.released)} released to the exchange"]
+        said = [f"pages: {len(self.made)} made, {len(self.kept)} kept, {len(self.released)} released to the exchange"]
         if self.without:
             said.append(
                 f"not in the exchange, because the work did not come through it ({len(self.without)}): "
