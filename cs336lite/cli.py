@@ -212,6 +212,25 @@ def why(
 
 
 @app.command()
+def report(
+    assignment: Assignment,
+    html: Annotated[Path | None, typer.Option("--html", help="write one page with figures here")] = None,
+    csv: Annotated[Path | None, typer.Option("--csv", help="write a row for each student here")] = None,
+    student: Annotated[str | None, typer.Option("--student", help="every judged version of one student's work")] = None,
+) -> None:
+    """What is known of an assignment: the class on a page, as a table, or the history of a student. Nothing is judged."""
+    from cs336lite.teaching import report as reports
+
+    root = find_root()
+    course, name = root / "assignments", assignment_name(root, assignment)
+    if student is not None:
+        console.print(reports.past(course, name, student))
+        return
+    for said in reports.write_all(course, name, html, csv):
+        console.print(said, soft_wrap=isinstance(said, str), markup=False, highlight=False)
+
+
+@app.command()
 def seed(
     renew: Annotated[bool, typer.Option("--renew", help="make a new one, and keep the old one")] = False,
 ) -> None:
