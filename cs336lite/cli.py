@@ -231,6 +231,39 @@ def report(
 
 
 @app.command()
+def export(
+    assignment: Assignment,
+    out: Annotated[Path, typer.Option("--out", "-o", help="the file to write")],
+    canvas: Annotated[Path | None, typer.Option("--canvas", help="the gradebook that Canvas exported")] = None,
+    moodle: Annotated[Path | None, typer.Option("--moodle", help="the grading worksheet of Moodle")] = None,
+    column: Annotated[str | None, typer.Option("--column", help="Canvas: the assignment's column")] = None,
+    feedback: Annotated[
+        Path | None, typer.Option("--feedback", help="Moodle: write feedback pages as .zip here")
+    ] = None,
+) -> None:
+    """Fill grades into the file of a learning platform, to be uploaded there."""
+    from cs336lite.teaching.lms import export as run
+
+    root = find_root()
+    name = assignment_name(root, assignment)
+    for said in run(root / "assignments", name, canvas, moodle, out, column, feedback):
+        console.print(said, markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
+def roster(
+    file: Annotated[Path, typer.Argument(help="a class list: of Canvas, of Moodle, or nbgrader's own (.csv)")],
+    by: Annotated[str | None, typer.Option("--id", help="what a student's id is: login, sis or email")] = None,
+    dry: Annotated[bool, typer.Option("--dry-run", help="say what would change, and write nothing")] = False,
+) -> None:
+    """Put a class list into the roster of the gradebook. Nobody is removed."""
+    from cs336lite.teaching.roster import take
+
+    for said in take(find_root() / "assignments", file, by, dry):
+        console.print(said, markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
 def seed(
     renew: Annotated[bool, typer.Option("--renew", help="make a new one, and keep the old one")] = False,
 ) -> None:

@@ -61,6 +61,7 @@ def configure(config: Any, course: Path) -> None:
         "nbgrader.preprocessors.CheckCellMetadata",
     ]
     config.JudgeCells.course = str(course)
+    config.ZipCollectApp.collector_plugin = "cs336lite.teaching.collector.Collector"  # archives of Moodle and Canvas
     config.Autograde.pre_convert_hook = f"{__name__}.remove_what_is_no_file"
     config.GenerateFeedback.exporter_class = f"{__name__}.FeedbackExporter"
     config.GenerateFeedback.post_convert_hook = f"{__name__}.remove_what_is_no_page"

@@ -77,7 +77,8 @@ def arrivals(hours: Sequence[float]) -> str:
     def draw(ax: Axes) -> None:
         low, high = min([*hours, -1.0]), max([*hours, 1.0])
         unit, named = (24, "days") if high - low > 72 else (1, "hours")
-        bins = np.histogram_bin_edges(np.array(hours) / unit, bins=30, range=(low / unit, high / unit))
+        step = next(s for s in (0.1, 0.25, 0.5, 1, 2, 4, 7, 14, 30, 10**4) if (high - low) / unit / s <= 36)
+        bins = np.arange(np.floor(low / unit / step), np.ceil(high / unit / step) + 1) * step  # the due date is an edge
         counts, _ = np.histogram(np.array(hours) / unit, bins)
         middle = (bins[:-1] + bins[1:]) / 2
         ax.bar(middle, counts, np.diff(bins) * 0.92, color=[RED if x > 0 else BLUE for x in middle])
