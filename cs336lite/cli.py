@@ -257,7 +257,7 @@ def roster(
     dry: Annotated[bool, typer.Option("--dry-run", help="say what would change, and write nothing")] = False,
 ) -> None:
     """Put a class list into the roster of the gradebook. Nobody is removed."""
-    from cs336lite.teaching.roster import take
+    from cs336lite.teaching.classlist import take
 
     for said in take(find_root() / "assignments", file, by, dry):
         console.print(said, markup=False, highlight=False, soft_wrap=True)

@@ -11,7 +11,7 @@ from conftest import RIGHT, run, small_notebook
 
 from cs336lite.course.paths import CourseError
 from cs336lite.grading import runner
-from cs336lite.teaching import lms, roster
+from cs336lite.teaching import classlist, lms
 from cs336lite.teaching.classbook import Classbook, Points, Row, read_class
 from cs336lite.teaching.lms import fill_canvas, fill_moodle
 from cs336lite.teaching.tables import Matcher, read_sheet, write_sheet
@@ -149,20 +149,20 @@ def test_a_name_that_two_students_have_means_nobody():
     ],
 )
 def test_class_lists(tmp_path, text, by, expected):
-    people, _ = roster.people_of(sheet(tmp_path, text), by)
+    people, _ = classlist.people_of(sheet(tmp_path, text), by)
     first = people[0]
     assert (first.id, first.first_name, first.last_name, first.lms_user_id) == expected
 
 
 def test_a_class_list_without_ids_or_with_one_id_twice(tmp_path, small_course):
     with pytest.raises(CourseError, match="is no class list"):
-        roster.people_of(sheet(tmp_path, "Name,Grade\nAda,3\n"))
-    people, left = roster.people_of(sheet(tmp_path, "Student,SIS Login ID\nAda,../x\nBob,\nCyd,cyd\n"))
+        classlist.people_of(sheet(tmp_path, "Name,Grade\nAda,3\n"))
+    people, left = classlist.people_of(sheet(tmp_path, "Student,SIS Login ID\nAda,../x\nBob,\nCyd,cyd\n"))
     assert [p.id for p in people] == ["cyd"] and left == ["Ada", "Bob"]
     path = tmp_path / "twice.csv"
     path.write_text("Student,SIS Login ID\nAda,x\nBob,x\n")
     with pytest.raises(CourseError, match="several people by one id: x"):
-        roster.take(small_course, path)
+        classlist.take(small_course, path)
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="grading runs on Linux")
