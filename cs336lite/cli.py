@@ -283,13 +283,24 @@ def similar(
     assignment: Assignment,
     submissions: Annotated[list[Path] | None, typer.Argument(help="files; by default the collected class")] = None,
     threshold: Annotated[float, typer.Option("--threshold", min=0, max=1, help="list what shares this much")] = 0.5,
+    against: Annotated[
+        list[Path] | None, typer.Option("--against", help="a folder of other work, as of last year's course")
+    ] = None,
+    csv: Annotated[Path | None, typer.Option("--csv", help="also write all pairs here")] = None,
 ) -> None:
     """List submissions that share most of their structure: places to look, no proof."""
     from cs336lite.grading.similar import similar as run
+    from cs336lite.teaching.classbook import names_of
 
     root = find_root()
     name = assignment_name(root, assignment)
-    console.print(run(root / "assignments", name, submissions or None, threshold=threshold, progress=bar))
+    course = root / "assignments"
+    found = run(
+        course, name, submissions or None, threshold=threshold, progress=bar, against=against, names=names_of(course)
+    )
+    if csv is not None:
+        write_atomic(csv, found.as_csv(), mode=0o600)
+    console.print(found)
 
 
 def needs_linux() -> None:
