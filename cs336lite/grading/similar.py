@@ -45,6 +45,7 @@ written independently share at most 0.17, and copies that were renamed, reordere
 LEAST = 80  # symbols of one's own below which a share says nothing
 LARGEST = 200_000  # characters: far above any answer, and as much as may be parsed at ease
 SHOWN = 100  # pairs that are listed, with their places; a list that is longer helps nobody
+NAMED = 20  # of a group
 IN_A_GROUP = 3  # pairs of a group that are shown with their places
 REFERENCE = "(the reference)"
 NOTE = (
@@ -136,7 +137,8 @@ class Similarities:
         parts: list[Any] = [table if table.row_count else Text(title)]
         for group in groups:
             inside = [pair for pair in self.pairs if pair.first in group]
-            parts.append(Text(f"{len(group)} that share, in {len(inside)} pairs: {', '.join(map(self.called, group))}"))
+            named = ", ".join(map(self.called, group[:NAMED])) + (" and others" if len(group) > NAMED else "")
+            parts.append(Text(f"{len(group)} that share, in {len(inside)} pairs: {named}"))
             for pair in inside[:IN_A_GROUP]:
                 places = ", ".join(f"{a} ~ {b}" for a, b in pair.places[:2])
                 both = (

@@ -102,7 +102,9 @@ td.grow { width: 60%; } .id { font: .82rem ui-monospace, Menlo, Consolas, "DejaV
 .bar i { display: block; height: 100%; background: var(--blue); } .bar.red i { background: #D55E00; }
 .message { color: var(--soft); font-size: .88rem; overflow-wrap: anywhere; } a { color: #0b4f9e; }
 tr.out td { color: var(--soft); }
-@media (max-width: 40rem) { body { padding: 1rem .8rem 3rem; } .pictures { grid-template-columns: 1fr; } }
+.name { white-space: nowrap; } .rates .id { overflow-wrap: anywhere; }
+@media (max-width: 40rem) { body { padding: 1rem .8rem 3rem; } .pictures { grid-template-columns: 1fr; }
+  .rates td:nth-child(2) { display: none; } .name { white-space: normal; } }
 @media print { body { max-width: none; font-size: 10pt; padding: 0; } .bar, .tile { print-color-adjust: exact; }
   h2, h3 { break-after: avoid; } tr { break-inside: avoid; } a { color: inherit; text-decoration: none; } }
 """
@@ -146,7 +148,7 @@ TEMPLATE = ENVIRONMENT.from_string("""\
 <p class="soft">How many fail each check, of {{ judged }} whose last verdict is kept, and what most of these are told.</p>
 {% for exercise, rates in exercises %}
 <h3>{{ exercise }}{% if exercise in book.exercises %} <span class="soft">· {{ book.exercises[exercise] | points }} points</span>{% endif %}</h3>
-<table>
+<table class="rates">
 {% for rate in rates %}
 <tr{% if not rate.failed %} class="out"{% endif %}>
 <td class="n" style="width: 5rem">{{ rate.failed }} of {{ rate.of }}</td>
@@ -177,7 +179,7 @@ TEMPLATE = ENVIRONMENT.from_string("""\
 <th class="n">by hand</th><th class="n">penalty</th><th>late</th><th></th></tr>
 {% for row in rows %}
 <tr{% if not row.graded %} class="out"{% endif %}>
-<td>{% if row.student in pages %}<a href="{{ pages[row.student] }}">{{ row.name or row.student | plain }}</a>
+<td class="name">{% if row.student in pages %}<a href="{{ pages[row.student] }}">{{ row.name or row.student | plain }}</a>
 {% else %}{{ row.name or row.student | plain }}{% endif %}</td>
 <td class="id">{{ row.student | plain }}</td>
 {% if row.graded %}
@@ -188,7 +190,7 @@ TEMPLATE = ENVIRONMENT.from_string("""\
 {% endfor %}
 <td class="n">{% if row.by_hand %}{{ "%+g" % row.by_hand }}{% endif %}</td>
 <td class="n">{% if row.penalty %}−{{ row.penalty | points }}{% endif %}</td>
-<td>{% if row.late %}{{ row.late | duration }}{% endif %}</td>
+<td class="name">{% if row.late %}{{ row.late | duration }}{% endif %}</td>
 {% else %}
 <td></td><td></td>{% for exercise in book.exercises %}<td></td>{% endfor %}<td></td><td></td><td></td>
 {% endif %}

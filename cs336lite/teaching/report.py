@@ -144,14 +144,16 @@ class Past:
             "bold",
         )
         table = Table(box=box.SIMPLE_HEAD)
-        for column in ("judged", "handed in", "score"):
+        wide = options.max_width >= 100
+        for column in ("judged", *(["handed in"] if wide else []), "score"):
             table.add_column(column, no_wrap=True)
         table.add_column("what is different", overflow="fold")
         table.add_column("verdict", no_wrap=True)
         before = None
         for one in self.moments:
             made = f"{number(one.total)} / {number(one.max_score)}"
-            cells = (local_time(one.when), one.timestamp[:16], made, differs(before, one), one.verdict[:8])
+            came = [one.timestamp[:16]] if wide else []
+            cells = (local_time(one.when), *came, made, differs(before, one), one.verdict[:8])
             table.add_row(*(Text(plain(cell)) for cell in cells))
             before = one
         yield table
