@@ -280,7 +280,6 @@ def excuse(
     from cs336lite.teaching import excused
 
     root = find_root()
-
     course, name = root / "assignments", assignment_name(root, assignment)
     if check is not None and exclude + everybody + undo != 1:
         raise CourseError("say one of --exclude, --everybody and --undo")
@@ -304,6 +303,58 @@ def why(
 
     root = find_root()
     console.print(run(root / "assignments", assignment_name(root, assignment), student, checks or (), trust=trust))
+
+
+@app.command()
+def report(
+    assignment: Assignment,
+    html: Annotated[Path | None, typer.Option("--html", help="write one page with figures here")] = None,
+    csv: Annotated[Path | None, typer.Option("--csv", help="write a row for each student here")] = None,
+    student: Annotated[str | None, typer.Option("--student", help="every judged version of one student's work")] = None,
+) -> None:
+    """What is known of an assignment: the class on a page, as a table, or the history of a student. Nothing is judged."""
+    from cs336lite.teaching import report as reports
+
+    root = find_root()
+    course, name = root / "assignments", assignment_name(root, assignment)
+    if student is not None:
+        console.print(reports.past(course, name, student))
+        return
+    for said in reports.write_all(course, name, html, csv):
+        console.print(said, soft_wrap=isinstance(said, str), markup=False, highlight=False)
+
+
+@app.command()
+def export(
+    assignment: Assignment,
+    out: Annotated[Path, typer.Option("--out", "-o", help="the file to write")],
+    canvas: Annotated[Path | None, typer.Option("--canvas", help="the gradebook that Canvas exported")] = None,
+    moodle: Annotated[Path | None, typer.Option("--moodle", help="the grading worksheet of Moodle")] = None,
+    column: Annotated[str | None, typer.Option("--column", help="Canvas: the assignment's column")] = None,
+    feedback: Annotated[
+        Path | None, typer.Option("--feedback", help="Moodle: write feedback pages as .zip here")
+    ] = None,
+) -> None:
+    """Fill grades into the file of a learning platform, to be uploaded there."""
+    from cs336lite.teaching.lms import export as run
+
+    root = find_root()
+    name = assignment_name(root, assignment)
+    for said in run(root / "assignments", name, canvas, moodle, out, column, feedback):
+        console.print(said, markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
+def roster(
+    file: Annotated[Path, typer.Argument(help="a class list: of Canvas, of Moodle, or nbgrader's own (.csv)")],
+    by: Annotated[str | None, typer.Option("--id", help="what a student's id is: login, sis or email")] = None,
+    dry: Annotated[bool, typer.Option("--dry-run", help="say what would change, and write nothing")] = False,
+) -> None:
+    """Put a class list into the roster of the gradebook. Nobody is removed."""
+    from cs336lite.teaching.classlist import take
+
+    for said in take(find_root() / "assignments", file, by, dry):
+        console.print(said, markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -347,13 +398,24 @@ def similar(
     assignment: Assignment,
     submissions: Annotated[list[Path] | None, typer.Argument(help="files; by default the collected class")] = None,
     threshold: Annotated[float, typer.Option("--threshold", min=0, max=1, help="list what shares this much")] = 0.5,
+    against: Annotated[
+        list[Path] | None, typer.Option("--against", help="a folder of other work, as of last year's course")
+    ] = None,
+    csv: Annotated[Path | None, typer.Option("--csv", help="also write all pairs here")] = None,
 ) -> None:
     """List submissions that share most of their structure: places to look, no proof."""
     from cs336lite.grading.similar import similar as run
+    from cs336lite.teaching.classbook import names_of
 
     root = find_root()
     name = assignment_name(root, assignment)
-    console.print(run(root / "assignments", name, submissions or None, threshold=threshold, progress=bar))
+    course = root / "assignments"
+    found = run(
+        course, name, submissions or None, threshold=threshold, progress=bar, against=against, names=names_of(course)
+    )
+    if csv is not None:
+        write_atomic(csv, found.as_csv(), mode=0o600)
+    console.print(found)
 
 
 def needs_linux() -> None:

@@ -316,3 +316,31 @@ def test_what_does_not_matter_makes_no_symbol():
     ''')
     assert [symbol for symbol, _ in module.symbols(dressed)] == plain
     assert len(plain) > 10 and "len" in plain and "f" not in plain
+
+
+def test_groups_are_told_as_groups_by_name_and_all_pairs_go_into_a_file(course, released):
+    rng = random.Random(3)
+    for name in ("ann", "bob", "cyd", "dan"):
+        submit(course, name, in_notebook(released, commented(RIGHT["right_functional"], rng)))
+    found = similar(course, "a1_bpe", names={"ann": "Ann Abel (ann)"})
+    assert found.clusters() == [["ann", "bob", "cyd", "dan"]]
+    said = shown(found)
+    assert "4 that share, in 6 pairs: Ann Abel (ann), bob, cyd, dan" in said and len(said.splitlines()) < 15
+    rows = found.as_csv().splitlines()
+    assert len(rows) == 7 and any("Ann Abel (ann)" in row for row in rows)
+
+
+def test_work_of_last_year_is_compared_with_the_class_alone(course, released, tmp_path):
+    last = tmp_path / "last"
+    for name in ("old1", "old2"):
+        path = last / "submitted" / name / "a1_bpe" / "a1_bpe.ipynb"
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps(in_notebook(released, RIGHT["right_functional"])))
+    submit(course, "ann", in_notebook(released, copied(RIGHT["right_functional"])))
+    submit(course, "bob", in_notebook(released, RIGHT["right_numpy"]))
+    found = similar(course, "a1_bpe", against=[last])
+    assert {(p.first, p.second) for p in found.pairs} == {
+        ("ann", f"last/{name}/a1_bpe/a1_bpe.ipynb") for name in ("old1", "old2")
+    }
+    with pytest.raises(CourseError, match="no such folder"):
+        similar(course, "a1_bpe", against=[tmp_path / "none"])

@@ -2,6 +2,7 @@
 
 import io
 import sys
+from dataclasses import replace
 
 import pytest
 from conftest import RIGHT, SMALL_SPEC, run, small_notebook, submit
@@ -13,6 +14,7 @@ from cs336lite.grading.runner import Graded, NotAllGraded
 from cs336lite.grading.verdicts import Judge
 from cs336lite.teaching import history
 from cs336lite.teaching.classbook import read_class
+from cs336lite.teaching.history import Moment
 from cs336lite.teaching.summary import after_run
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="grading runs on Linux")
@@ -136,6 +138,23 @@ def test_the_command_says_it_and_keeps_file_names_whole(course, tmp_path):
         (tmp_path / name).write_bytes((course / "submitted/ada/a1_bpe/a1_bpe.ipynb").read_bytes())
         said = run("cs336lite", "grade", "a1_bpe", name, cwd=tmp_path, COLUMNS="80" if len(name) < 80 else "100")
         assert name in said.stdout, said.stdout
+
+
+def test_every_reason_is_named():
+    old = Moment("ada", "2026-01-01T00:00:00Z", "s1", "v1", "c1", "x1", failed={"a.b": 0.0}, total=1.0)
+    whys = {
+        "new submission": replace(old, submission="s2", failed={}),
+        "changed checks: a.b": replace(old, spec="c2", failed={}),
+        "new seed: a.b": replace(old, seed="x2", failed={}),
+        "judged anew: a.b": replace(old, verdict="v2", failed={}),
+        "excused: a.c": replace(old, rules={"a.c": "counts for nobody"}),
+        "points of checks changed": replace(old, auto=2.0),
+        "late penalty 0 → 10": replace(old, penalty=10.0),
+        "graded by hand": replace(old, by_hand=-1.0),
+        "the gradebook was changed": replace(old, total=2.0),
+    }
+    assert {said: history.why(old, new) for said, new in whys.items()} == {said: (said,) for said in whys}
+    assert history.why(old, replace(old, submission="s2", penalty=2.5)) == ("new submission", "late penalty 0 → 2.5")
 
 
 def test_a_damaged_history_is_no_reason_to_fail(course):

@@ -5,7 +5,7 @@ import json
 import sys
 
 import pytest
-from conftest import RIGHT, run, small_notebook, submit
+from conftest import RIGHT, SMALL_SPEC, run, small_notebook, submit
 from rich.console import Console
 
 from cs336lite.course.paths import CourseError
@@ -84,6 +84,17 @@ def test_the_checks_that_are_asked_for_also_when_they_pass(small_course):
     assert "✓ halve.half (2 / 2)" in said and "came" in said
     with pytest.raises(CourseError, match=r"there is no check 'tripple'; there are: double.number"):
         seen(small_course, checks=["tripple"])
+
+
+def test_a_check_that_stumbles_is_told_as_one(small_course):
+    spec = small_course / "hidden" / "a1_bpe.py"
+    spec.write_text(SMALL_SPEC.replace("expect(got != n * n,", "expect(got[0] != n * n,"))
+    submit(small_course, "ada", small_notebook(*RIGHT))
+    said = shown(seen(small_course))
+    assert "stumbled TypeError: 'int' object is not subscriptable" in " ".join(said.split()) and "check itself" in said
+    spec.write_text("def broken(")
+    with pytest.raises(CourseError, match="cannot be loaded: SyntaxError"):
+        seen(small_course)
 
 
 def test_students_by_name_files_and_whom_there_is_not(small_course, tmp_path):

@@ -70,6 +70,7 @@ def configure(config: Any, course: Path) -> None:
         "nbgrader.preprocessors.CheckCellMetadata",
     ]
     config.JudgeCells.course = config.Sanitize.course = str(course)
+    config.ZipCollectApp.collector_plugin = "cs336lite.teaching.collector.Collector"  # archives of Moodle and Canvas
     config.Autograde.pre_convert_hook = f"{__name__}.remove_what_is_no_file"
     config.GenerateFeedback.force = True  # else nbgrader leaves the page of a submission that was graded anew as it was
     config.ExchangeFactory.release_feedback = "cs336lite.teaching.handback.ReleaseFeedback"

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import csv
 import io
 import keyword
 import tokenize
@@ -18,7 +19,7 @@ import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import combinations, groupby
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,8 @@ written independently share at most 0.17, and copies that were renamed, reordere
 LEAST = 80  # symbols of one's own below which a share says nothing
 LARGEST = 200_000  # characters: far above any answer, and as much as may be parsed at ease
 SHOWN = 100  # pairs that are listed, with their places; a list that is longer helps nobody
+NAMED = 20  # of a group
+IN_A_GROUP = 3  # pairs of a group that are shown with their places
 REFERENCE = "(the reference)"
 NOTE = (
     "A place to look, and no proof: short exercises have few ways to be written, and people learn from the same pages. "
@@ -88,6 +91,31 @@ class Similarities:
     compared: int
     pairs: tuple[Pair, ...]
     skipped: tuple[tuple[str, str], ...]
+    names: dict[str, str] = field(default_factory=dict)
+
+    def called(self, label: str) -> str:
+        return shown(self.names.get(label, label))
+
+    def clusters(self) -> list[list[str]]:
+        """Who hangs together through pairs, the largest group first; a group of three or more says it shorter."""
+        groups: list[set[str]] = []
+        for pair in self.pairs:
+            met = [group for group in groups if group & {pair.first, pair.second}]
+            groups = [group for group in groups if group not in met] + [{pair.first, pair.second}.union(*met)]
+        return sorted((sorted(group) for group in groups if len(group) > 2), key=lambda group: (-len(group), group))
+
+    def as_csv(self) -> str:
+        """One row a pair: both, the share of each, and the group that they belong to."""
+        file, groups = io.StringIO(), self.clusters()
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["first", "first name", "share", "second", "second name", "share", "group", "look at"])
+        for pair in self.pairs:
+            group = next((number for number, some in enumerate(groups, 1) if pair.first in some), "")
+            sides = [[a, self.called(a), f"{s:.3f}"] for a, s in zip((pair.first, pair.second), pair.shares)]
+            places = "; ".join(f"{a} ~ {b}" for a, b in pair.places)
+            row = [*sides[0], *sides[1], group, places]
+            writer.writerow([f"'{cell}" if str(cell)[:1] in tuple("=+-@") else cell for cell in row])
+        return file.getvalue()
 
     def __rich__(self) -> Group:
         title = (
@@ -99,13 +127,28 @@ class Similarities:
         table.add_column("submission", overflow="fold")
         table.add_column("share", justify="right")
         table.add_column("look at", overflow="fold")
-        for pair in self.pairs[:SHOWN]:
+        groups = self.clusters()
+        listed = [pair for pair in self.pairs if not any(pair.first in group for group in groups)] if groups else None
+        for pair in (self.pairs if listed is None else listed)[:SHOWN]:
             places = "\n".join(f"{a} ~ {b}" for a, b in pair.places)
             shares = [f"{share:.0%}" for share in pair.shares]
-            table.add_row(Text(shown(pair.first)), shares[0], Text(shown(pair.second)), shares[1], Text(places))
-        parts: list[Any] = [table if self.pairs else Text(title)]
+            first, second = (Text(self.called(label)) for label in (pair.first, pair.second))
+            table.add_row(first, shares[0], second, shares[1], Text(places))
+        parts: list[Any] = [table if table.row_count else Text(title)]
+        for group in groups:
+            inside = [pair for pair in self.pairs if pair.first in group]
+            named = ", ".join(map(self.called, group[:NAMED])) + (" and others" if len(group) > NAMED else "")
+            parts.append(Text(f"{len(group)} that share, in {len(inside)} pairs: {named}"))
+            for pair in inside[:IN_A_GROUP]:
+                places = ", ".join(f"{a} ~ {b}" for a, b in pair.places[:2])
+                both = (
+                    f"{self.called(pair.first)} {pair.shares[0]:.0%}, {self.called(pair.second)} {pair.shares[1]:.0%}"
+                )
+                parts.append(Text(f"  {both}: {places}"))
         if len(self.pairs) > SHOWN:
-            parts.append(Text(f"and {len(self.pairs) - SHOWN} pairs more: set a higher threshold"))
+            parts.append(
+                Text(f"{len(self.pairs)} pairs in all: a higher --threshold gives fewer, --csv FILE all of them")
+            )
         if self.skipped:
             parts.append(Text("not comparable:", "bold"))
             parts += [Text(f"  {shown(label)}: {shown(reason)}") for label, reason in self.skipped]
@@ -119,12 +162,16 @@ def similar(
     *,
     threshold: float = THRESHOLD,
     progress: Progress = no_progress,
+    against: list[Path] | None = None,
+    names: dict[str, str] | None = None,
 ) -> Similarities:
     """Pairs of submissions, and of a submission and the reference, that share at least ``threshold`` of one of them.
 
     Args:
         course: the folder of the nbgrader course; ``submitted/`` holds the class, ``source/`` what was given.
         files: ``.ipynb`` or ``.py`` files to compare instead of the class.
+        against: folders of others' work, as of last year: compared with the class, and not with each other.
+        names: what to call students beside their ids.
 
     Raises CourseError when copydetect is missing, the threshold is none, or there is nothing to compare.
     """
@@ -146,12 +193,31 @@ def similar(
             skipped.append((label, one.problem))
         else:
             documents.append(one)
-    found = sorted(compare(documents, threshold), key=lambda x: (-max(x[2]), -min(x[2]), x[0].label, x[1].label))
+    own = len(documents)
+    for label, path in others(against or [], assignment):
+        one = document(label, read(path, structure), given)
+        if not one.problem:
+            documents.append(one)
+    found = sorted(compare(documents, threshold, own), key=lambda x: (-max(x[2]), -min(x[2]), x[0].label, x[1].label))
     pairs = [
         Pair(a.label, b.label, shares, places_of(a, b) if number < SHOWN else ())
         for number, (a, b, shares) in enumerate(found)
     ]
-    return Similarities(assignment, threshold, len(documents) - 1, tuple(pairs), tuple(skipped))
+    return Similarities(assignment, threshold, len(documents) - 1, tuple(pairs), tuple(skipped), names or {})
+
+
+def others(folders: list[Path], assignment: str) -> Iterator[tuple[str, Path]]:
+    """``(label, path)`` of work in folders: of a course's ``submitted/`` this assignment's, else whatever lies there."""
+    for folder in folders:
+        if not folder.is_dir():
+            raise CourseError(f"no such folder: {shown(folder)}")
+        root = folder / "submitted" if (folder / "submitted").is_dir() else folder
+        paths = sorted(root.glob(f"*/{assignment}/{assignment}.ipynb"))
+        paths = paths or sorted(p for p in root.rglob("*") if p.suffix in (".ipynb", ".py"))
+        paths = [path for path in paths if path.is_file() and not link_above(path, root)]
+        if not paths:
+            raise CourseError(f"nothing of {assignment} is in {shown(folder)}")
+        yield from ((f"{folder.name}/{path.relative_to(root)}", path) for path in paths)
 
 
 def need_copydetect() -> None:
@@ -366,11 +432,17 @@ def document(label: str, submission: Submission, given: set[int]) -> Document:
 # -- comparison -------------------------------------------------------------------------------------------------------
 
 
-def compare(documents: list[Document], threshold: float) -> Iterator[tuple[Document, Document, tuple[float, float]]]:
-    """Every pair that reaches the threshold: the share of the first that is in the second, and the other way."""
+def compare(
+    documents: list[Document], threshold: float, own: int | None = None
+) -> Iterator[tuple[Document, Document, tuple[float, float]]]:
+    """Every pair that reaches the threshold: the share of the first that is in the second, and the other way.
+
+    Of the documents from number ``own`` on none is compared with another of them.
+    """
     from copydetect import compare_files
 
-    for a, b in combinations(documents, 2):
+    first = documents if own is None else documents[:own]
+    for a, b in ((a, b) for i, a in enumerate(first) for b in documents[i + 1 :]):
         common = len(a.hashes & b.hashes)
         # slices join what lies close together, so a share of the text is more than the share of fingerprints
         if common < 0.5 * threshold * min(len(a.hashes), len(b.hashes)):

@@ -232,6 +232,15 @@ def read_class(course: Path, assignment: str) -> Classbook:
     return Classbook(assignment, tuple(rows), sum(exercises.values()), exercises, duedate)
 
 
+def names_of(course: Path) -> dict[str, str]:
+    """How to call the students of the roster; empty where there is no gradebook that can be read."""
+    try:
+        with open_gradebook(course) as gradebook:
+            return {s.id: f"{name_of(s)} ({plain(s.id)})" for s in gradebook.students if name_of(s)}
+    except CourseError:
+        return {}
+
+
 def position_of(about: Any) -> Any:
     """A key that sorts cells as the notebooks have them."""
     places = {

@@ -23,7 +23,7 @@ LARGEST = 256 << 20  # bytes of a history: far above any
 
 @dataclass(frozen=True)
 class Moment:
-    """What a student had after a run. ``submission`` and ``seed`` are hashes; ``failed`` are checks and their points."""
+    """What a student had after a run, by the rules of then. ``submission`` and ``seed`` are hashes; ``failed`` are checks and their points."""
 
     student: str
     when: str
@@ -34,6 +34,7 @@ class Moment:
     timestamp: str = ""
     problem: str = ""
     failed: dict[str, float] = field(default_factory=dict)
+    rules: dict[str, str] = field(default_factory=dict)  # checks that do not count as they were judged
     auto: float = 0.0
     by_hand: float = 0.0
     penalty: float = 0.0
@@ -71,6 +72,7 @@ def moment(row: Row, verdict: Verdict, submission: str, file: str) -> Moment:
         row.timestamp,
         verdict.problem,
         {c.id: c.points for c in verdict.checks if not c.passed},
+        rules if isinstance(rules := verdict.provenance.get("exceptions", {}), dict) else {},
         *(round(x, 6) for x in (row.auto, row.by_hand, row.penalty, row.total, row.max_score)),
     )
 
@@ -99,7 +101,12 @@ def parse(line: str) -> Moment | None:
     texts = (one.student, one.when, one.submission, one.verdict, one.spec, one.seed, one.timestamp, one.problem)
     numbers = (one.auto, one.by_hand, one.penalty, one.total, one.max_score)
     fits = all(isinstance(t, str) for t in texts) and all(type(n) in (int, float) for n in numbers)
-    fits = fits and isinstance(one.failed, dict) and all(type(n) in (int, float) for n in one.failed.values())
+    fits = (
+        fits
+        and isinstance(one.rules, dict)
+        and isinstance(one.failed, dict)
+        and all(type(n) in (int, float) for n in one.failed.values())
+    )
     return one if fits else None
 
 
@@ -134,6 +141,9 @@ def why(old: Moment, new: Moment) -> tuple[str, ...]:
     found = []
     if old.submission != new.submission:
         found.append("new submission")
+    elif old.rules != new.rules:
+        ids = [i for i in dict.fromkeys([*old.rules, *new.rules]) if old.rules.get(i) != new.rules.get(i)]
+        found.append(f"excused: {', '.join(plain(i, 80) for i in ids[:3])}")
     elif old.failed != new.failed or old.problem != new.problem:
         if old.spec != new.spec:
             found.append(f"changed checks: {named(old, new)}")
@@ -142,7 +152,7 @@ def why(old: Moment, new: Moment) -> tuple[str, ...]:
         else:
             found.append(f"judged anew: {named(old, new)}")
     elif old.auto != new.auto:
-        found.append("points of checks changed" if old.spec != new.spec else "points or excused checks changed")
+        found.append("points of checks changed")
     if old.penalty != new.penalty:
         found.append(f"late penalty {number(old.penalty)} → {number(new.penalty)}")
     if old.by_hand != new.by_hand:

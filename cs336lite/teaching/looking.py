@@ -44,7 +44,7 @@ class Short(reprlib.Repr):
     def repr_str(self, value: str, level: int) -> str:
         if value in self.files:
             data = self.files[value]
-            return f"<file of {len(data)} bytes: {reprlib.repr(data[:80])}>"
+            return f"<file of {len(data)} bytes: {data[:60]!r}{'…' if len(data) > 60 else ''}>"
         return super().repr_str(value, level)
 
     def repr_Tensor(self, value: Any, level: int) -> str:
@@ -203,7 +203,8 @@ def place_of(error: BaseException, file: str, source: str, files: dict[str, byte
     parts = node if not hasattr(node, "body") else getattr(node, "test", getattr(node, "iter", node))
     rows = source.splitlines()[node.lineno - 1 : parts.end_lineno]
     values = values_in(parts, frame) if parts is not node or not hasattr(node, "body") else {}
-    values = {n: v for n, v in values.items() if not (isinstance(v, str) and v in str(error)) and v is not error}
+    values = values or values_in(ast.parse("; ".join(name for name in frame.f_locals if name.isidentifier())), frame)
+    values = {n: v for n, v in values.items() if not (isinstance(v, str) and v in str(error))}
     pair = _compared[0] if _compared else None
     return {
         "compared": [short(one, files) for one in pair] + [difference(*pair)] if pair else [],
@@ -225,7 +226,12 @@ def values_in(node: ast.AST, frame: Any) -> dict[str, Any]:
                 value = eval(compile(ast.Expression(part), "<looking>", "eval"), frame.f_globals, dict(frame.f_locals))
             except Exception:
                 return
-            if not callable(value) and not isinstance(value, Recording) and not inspect.ismodule(value):
+            if (
+                not callable(value)
+                and not isinstance(value, BaseException)
+                and not isinstance(value, Recording)
+                and not inspect.ismodule(value)
+            ):
                 found.setdefault(name, value)
             return
         for child in ast.iter_child_nodes(part):

@@ -244,10 +244,10 @@ def student_of(course: Path, assignment: str, target: str) -> tuple[str, str]:
     """The id of a student who handed in, and how to call them; ``target`` is the id or the name. Raises CourseError."""
     there = sorted(path.parent.name for path in (course / "submitted").glob(f"*/{assignment}") if path.is_dir())
     try:
-        names = {row.student: row.label for row in read_class(course, assignment).rows}
-        known = {row.student: row.name for row in read_class(course, assignment).rows}
+        rows = read_class(course, assignment).rows
     except CourseError:
-        names, known = {}, {}
+        rows = ()
+    names, known = {row.student: row.label for row in rows}, {row.student: row.name for row in rows}
     if target in there:
         return target, names.get(target, plain(target))
     same = [s for s in there if known.get(s) and target.casefold() in (known[s].casefold(), s.casefold())]
