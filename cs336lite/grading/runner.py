@@ -140,7 +140,8 @@ def grade_class(
         Recorder(course, assignment, course_config(course), rights) as recorder,
         Judge(course, assignment, trust=how.trust, strict=how.strict) as judge,
     ):
-        sharing.check_writable(course, course / "autograded", course / "verdicts" / assignment, rights=rights)
+        written = ("autograded", "backups", f"verdicts/{assignment}")
+        sharing.check_writable(course, *(course / name for name in written), rights=rights)
         items = (item_of(folder, assignment, recorder.structure) for folder in folders)
         for item, verdict in progress(judged(judge, items, how), len(folders), "grading"):
             folder, notebook, note = item.carried

@@ -5,6 +5,7 @@ Kept are the last `LAST` copies, and of each day the first: what everybody had e
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import sqlite3
@@ -57,7 +58,12 @@ def copy(source: Path, target: Path) -> None:
         ) as old,
         closing(sqlite3.connect(target, timeout=gradebook.BUSY_SECONDS)) as new,
     ):
-        old.backup(new)
+        try:
+            old.backup(new)
+        except sqlite3.OperationalError as error:
+            if "full" not in str(error):
+                raise
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from None
 
 
 def same(one: Path, other: Path) -> bool:

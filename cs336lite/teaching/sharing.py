@@ -90,6 +90,15 @@ def cannot_write(folder: Path, error: OSError) -> str:
     return f"cannot write into {folder}: {reason}; {help}"
 
 
+def no_room(error: OSError) -> str:
+    """One sentence on a temporary folder that cannot be written into."""
+    folder = tempfile.tempdir or os.environ.get("TMPDIR") or "/tmp"
+    return (
+        f"cannot write into the temporary folder {folder}: {error.strerror or error}; make room there, or set TMPDIR to "
+        "another folder, then run the same command again: what was judged and recorded stays"
+    )
+
+
 def owner_of(path: Path) -> str:
     """Whose a file or folder is, or the folder above it that exists; nothing when it is this user's own."""
     with suppress(OSError, KeyError):
