@@ -152,11 +152,10 @@ def restore(course: Path, name: str) -> str:
 
 def put_aside(file: Path, rights: sharing.Rights) -> str:
     """Move a damaged gradebook, with its journals, to another name; what became of it, for a sentence."""
-    if not file.exists():
-        return "there was none"
+    there = file.exists()
     stamp = time.strftime("%Y-%m-%dT%H%M%SZ", time.gmtime())
     for end in ("-journal", "-wal", "-shm", ""):
         part = file.with_name(file.name + end)
         if part.exists():
             part.replace(file.with_name(f"{file.name}.damaged-{stamp}{end}"))
-    return f"the damaged one is kept as {file.name}.damaged-{stamp}"
+    return f"the damaged one is kept as {file.name}.damaged-{stamp}" if there else "there was none"
