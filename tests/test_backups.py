@@ -1,5 +1,6 @@
 """A gradebook that is lost, damaged, old or busy; the copies of it, and the way back."""
 
+import os
 import shutil
 import sqlite3
 import sys
@@ -9,7 +10,7 @@ import pytest
 from conftest import RIGHT, make_small_course, run, small_notebook, submit
 
 from cs336lite.course.paths import EDITION_MARKER, CourseError
-from cs336lite.grading import runner
+from cs336lite.grading import hooks, runner
 from cs336lite.grading.record import Recorder
 from cs336lite.teaching import backups, gradebook
 from cs336lite.teaching.locks import only_writer
@@ -160,6 +161,18 @@ def test_a_copy_that_would_be_the_same_is_not_made(course):
     by_hand(course, 1)
     assert backups.back_up(course, file, PRIVATE) != new and len(backups.kept(course)) == 3
     assert not [path for path in (course / "backups").iterdir() if path not in backups.kept(course)]
+
+
+def test_nbgraders_own_commands_copy_the_gradebook_once_an_hour(course):
+    (first,) = backups.kept(course)
+    by_hand(course, 1)
+    notebook = str(course / "submitted" / "ada" / "a1_bpe" / "a1_bpe.ipynb")
+    hooks.remove_what_is_no_file("a1_bpe", "ada", [notebook])
+    assert backups.kept(course) == [first]
+    os.utime(first, (0, 0))
+    for _ in range(2):
+        hooks.remove_what_is_no_file("a1_bpe", "ada", [notebook])
+        assert len(backups.kept(course)) == 2
 
 
 def test_kept_are_the_last_copies_and_the_first_of_each_day(course):

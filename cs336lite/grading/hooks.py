@@ -33,7 +33,7 @@ from cs336lite.grading.submission import (
     submission_of,
 )
 from cs336lite.grading.verdicts import Judge
-from cs336lite.teaching import sharing
+from cs336lite.teaching import backups, sharing
 
 __all__ = ["AnyNotebookExporter", "FeedbackExporter", "JudgeCells", "Sanitize", "configure"]
 
@@ -131,7 +131,7 @@ class JudgeCells(NbGraderPreprocessor):
 def remove_what_is_no_file(assignment: str, student: str, notebooks: list[str]) -> None:
     """Before nbgrader copies a submission's files: remove links and the like, which could name files of others.
 
-    nbgrader calls it with the notebooks that it is about to grade, all in one submission.
+    nbgrader calls it with the notebooks that it is about to grade, all in one submission. Then the gradebook is copied.
     """
     for folder in {Path(notebook).absolute().parent for notebook in notebooks}:
         for path in folder.rglob("*"):
@@ -140,6 +140,8 @@ def remove_what_is_no_file(assignment: str, student: str, notebooks: list[str]) 
         timestamp = folder / "timestamp.txt"
         if timestamp.exists() and read_timestamp(folder) is None:
             timestamp.replace(folder / "timestamp-unreadable.txt")
+    for course in {Path(notebook).absolute().parents[3] for notebook in notebooks}:
+        backups.back_up_now_and_then(course)
 
 
 def share_what_was_graded(assignment: str, student: str, notebooks: list[str]) -> None:

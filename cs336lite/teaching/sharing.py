@@ -44,13 +44,15 @@ class Stop(CourseError):
 
 
 def rights_of(course: Path) -> Rights:
-    """What the configuration of a course says. Raises what the configuration raises."""
+    """What the configuration of a course says. Raises CourseError, and what the configuration raises."""
     config = course / "nbgrader_config.py"
     try:
         if "groupshared" not in config.read_text(encoding="utf-8", errors="replace"):
             return PRIVATE  # which is known at once; nbgrader takes a second to import
     except FileNotFoundError:
         return PRIVATE
+    except OSError as error:
+        raise CourseError(f"{config} cannot be read: {error.strerror}") from None
     from cs336lite.grading.runner import course_config
 
     return SHARED if course_config(course).CourseDirectory.get("groupshared") is True else PRIVATE
