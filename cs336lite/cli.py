@@ -82,12 +82,40 @@ def build(
 def release(
     destination: Annotated[Path, typer.Argument(help="a new folder for the student edition")],
     archive: Annotated[bool, typer.Option("--archive", help="also write it as one .zip file")] = False,
+    only: Annotated[list[str] | None, typer.Option("--only", help="this assignment, and others named so")] = None,
+    exchange: Annotated[
+        Path | None, typer.Option("--exchange", help="where students hand in with nbgrader; by default as configured")
+    ] = None,
+    course_id: Annotated[str | None, typer.Option("--course-id", help="the course's name in the exchange")] = None,
 ) -> None:
     """Write the student edition: everything but the answers."""
     from cs336lite.course.release import release as run
+    from cs336lite.teaching.editions import hand_in, told
 
-    where = run(find_root(), destination, archive=archive)
-    console.print(f"student edition: {where}", markup=False, highlight=False, soft_wrap=True)
+    root = find_root()
+    how = hand_in(root, exchange, course_id)
+    where = run(root, destination, archive=archive, only=only, hand_in=how)
+    console.print(told(where, how), markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
+def update(
+    edition: Annotated[Path | None, typer.Argument(help="the newer edition, a folder or a .zip")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="change nothing; say what would happen")] = False,
+) -> None:
+    """Bring the student edition you work in up to a newer one; your work stays."""
+    from cs336lite.course.update import update as run
+
+    said = run(find_root(), edition, dry_run=dry_run)
+    console.print(said, markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
+def submit(assignment: Assignment) -> None:
+    """Hand in an assignment, where your edition knows nbgrader's exchange."""
+    from cs336lite.course.handin import submit as run
+
+    console.print(run(find_root(), assignment), markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -143,9 +171,22 @@ def grade(
         bool, typer.Option("--trust-submissions", help="grade even where too few layers of protection hold")
     ] = False,
     json_file: Annotated[Path | None, typer.Option("--json", help="also write the results here")] = None,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="list every student, whatever the class's size")
+    ] = False,
     replay: Annotated[
         Path | None, typer.Option("--replay", metavar="VERDICT", help="judge a verdict again that was kept here")
     ] = None,
+    students: Annotated[
+        list[str] | None, typer.Option("--student", metavar="ID", help="only this student; may be given several times")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="judge and record anew, though nothing has changed")] = False,
+    add: Annotated[
+        bool, typer.Option("--add-students", help="also grade whom the roster does not know, and add them to it")
+    ] = False,
+    anyway: Annotated[
+        bool, typer.Option("--anyway", help="also grade what looks like another assignment's work")
+    ] = False,
 ) -> None:
     """Grade a collected class, or single files.
 
@@ -170,20 +211,98 @@ def grade(
             raise CourseError("--strict needs bubblewrap (apt-get install bubblewrap); see `cs336lite doctor`")
     root = find_root()
     course, name = root / "assignments", assignment_name(root, assignment)
-    how = runner.How(jobs, dask, trust, strict)
-    failure = None
+    how = runner.How(jobs, dask, trust, strict, force)
+    if submissions and (students or add or anyway):
+        raise CourseError("--student, --add-students and --anyway are for a collected class, and files were named")
+    whom = runner.Whom(tuple(students or ()), add, anyway)
+    failure, remarks = None, []
     try:
         if submissions:
             graded = runner.grade_files(course, name, submissions, how=how, progress=bar)
         else:
-            graded = runner.grade_class(course, name, how=how, progress=bar)
+            graded = runner.grade_class(course, name, how=how, progress=bar, whom=whom, tell=remarks.append)
     except runner.NotAllGraded as error:
         graded, failure = error.graded, error
     if json_file is not None:
         write_atomic(json_file, json.dumps([g.verdict.as_json(g.label) for g in graded], indent=1) + "\n")
-    console.print(table.of_grades(name, graded))
+    if submissions:
+        console.print(table.of_grades(name, graded))
+    else:
+        from cs336lite.teaching.summary import after_run
+
+        console.print(after_run(course, name, graded, verbose=verbose))
+    for remark in remarks:
+        console.print(lines(remark), markup=False, highlight=False, soft_wrap=True)
     if failure is not None:
         raise failure
+
+
+@app.command()
+def feedback(
+    assignment: Assignment,
+    students: Annotated[
+        list[str] | None, typer.Option("--student", metavar="ID", help="only this student; may be given several times")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="make each page anew, though nothing has changed")] = False,
+    release: Annotated[bool, typer.Option(help="put the pages into the exchange, for fetch_feedback")] = True,
+) -> None:
+    """Make the feedback pages that are missing or out of date, and release them; in a student edition, fetch yours."""
+    root = find_root()
+    name = assignment_name(root, assignment)
+    if is_student_edition(root):
+        from cs336lite.course.handin import feedback as fetch
+
+        done = fetch(root, name)
+    else:
+        needs_linux()
+        from cs336lite.teaching.handback import hand_back
+
+        done = hand_back(
+            root / "assignments", name, students=students or (), force=force, release=release, progress=bar
+        )
+    console.print(lines(done), markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
+def excuse(
+    assignment: Assignment,
+    check: Annotated[str | None, typer.Argument(help="a check or a whole exercise; by default list them")] = None,
+    exclude: Annotated[bool, typer.Option("--exclude", help="it counts for nobody")] = False,
+    everybody: Annotated[bool, typer.Option("--everybody", help="it is given to everybody")] = False,
+    undo: Annotated[bool, typer.Option("--undo", help="it counts again as it was judged")] = False,
+    why: Annotated[str, typer.Option("--why", help="the reason, which students read")] = "",
+) -> None:
+    """Leave a check out, or give its points to everybody, from the next `cs336lite grade` on.
+
+    What is left out makes the other checks of its exercise worth more; an exercise of which all is left out is given to
+    everybody. Nothing is judged anew. The rules stand in assignments/exceptions.toml.
+    """
+    from cs336lite.teaching import excused
+
+    root = find_root()
+    course, name = root / "assignments", assignment_name(root, assignment)
+    if check is not None and exclude + everybody + undo != 1:
+        raise CourseError("say one of --exclude, --everybody and --undo")
+    rule = excused.EXCLUDE if exclude else excused.EVERYBODY if everybody else ""
+    said = excused.excuse(course, name, check, rule, why) if check else excused.excused_checks(course, name)
+    console.print(said, markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
+def why(
+    assignment: Assignment,
+    student: Annotated[str, typer.Argument(help="a student's id or name, or a file")],
+    checks: Annotated[list[str] | None, typer.Argument(help="checks or exercises; by default those that fail")] = None,
+    trust: Annotated[
+        bool, typer.Option("--trust-submissions", help="run even where too few layers of protection hold")
+    ] = False,
+) -> None:
+    """Show the instructor why checks fail: inputs, answers, exceptions. The submission runs in the jail."""
+    needs_linux()
+    from cs336lite.teaching.why import why as run
+
+    root = find_root()
+    console.print(run(root / "assignments", assignment_name(root, assignment), student, checks or (), trust=trust))
 
 
 @app.command()
@@ -265,10 +384,13 @@ def doctor() -> None:
     if sys.platform == "win32":
         needs_linux()
     from cs336lite.grading import doctor as medic
-    from cs336lite.grading import table
+    from cs336lite.grading import runner, table
 
+    course = find_root() / "assignments"
     console.print(table.of_layers(medic.layers()))
     console.print(table.of_guarantees(medic.guarantees()))
+    promises = medic.promises(course, runner.course_config(course))
+    console.print(table.of_guarantees(promises, "the course and its exchange"))
 
 
 @app.command()

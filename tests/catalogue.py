@@ -153,6 +153,11 @@ class Judgement:
         return sum(result.points for result in self.results)
 
     @property
+    def faults(self) -> dict[str, str]:
+        """The exceptions that checks raised themselves, by id."""
+        return {result.id: result.fault for result in self.results if result.fault}
+
+    @property
     def failed(self) -> dict[str, str]:
         """The message of each check that failed, by id."""
         return {result.id: result.message for result in self.results if not result.passed}

@@ -193,6 +193,9 @@ def press(formgrader, button: str, success: str) -> None:
 
 # -- submissions that attack a reader's browser -----------------------------------------------------------------
 
+PICTURE = (
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR4nGNgYGBgAAAABQABpfZFQAAAAABJRU5ErkJggg=="  # one point
+)
 SCRIPT = "<script>window.pwned = 'script'</script>"
 HOSTILE = f"""\
 # Mine {SCRIPT}
@@ -201,6 +204,8 @@ HOSTILE = f"""\
 <img src="http://pwned.invalid/raw.png"> ![](http://pwned.invalid/markdown.png)
 <iframe srcdoc="<script>parent.pwned = 'frame'</script>"></iframe> <style>@import "http://pwned.invalid/a.css";</style>
 <div onmouseover="window.pwned = 'mouse'">over</div> <form action="javascript:window.pwned = 'form'"></form>
+
+My plan: ![my plan](attachment:my%20plan.png)
 
 [first](javascript:void(window.pwned='link')) <a href="javascript:void(window.pwned='anchor')">second</a>
 
@@ -251,10 +256,11 @@ def instructors_lab(graded, tmp_path_factory):
 def hostile(notebook: dict) -> bytes:
     """The notebook with scripts wherever a student can write: text, code, outputs, names, metadata."""
     page = {"output_type": "display_data", "metadata": {}, "data": {"text/html": SCRIPT, "image/svg+xml": SCRIPT}}
+    figure = {**page, "data": {"image/png": PICTURE, **page["data"]}}
     for cell in notebook["cells"]:
         cell["metadata"]["name"] = SCRIPT
         if cell["cell_type"] == "code":
-            cell["outputs"] = [page, {"output_type": "stream", "name": "stdout", "text": SCRIPT}]
+            cell["outputs"] = [page, figure, {"output_type": "stream", "name": "stdout", "text": f"ran {SCRIPT}"}]
         if "def train_bpe" in "".join(cell["source"]):
             cell["source"] = (
                 f"# </pre></div>{SCRIPT}\n"
@@ -262,6 +268,7 @@ def hostile(notebook: dict) -> bytes:
                 f"def train_bpe(*args):\n    raise Odd({SCRIPT!r})\n"
             )
     notebook["cells"].insert(1, {"cell_type": "markdown", "id": "mine", "metadata": {}, "source": HOSTILE})
+    notebook["cells"][1]["attachments"] = {"my plan.png": {"image/png": PICTURE, **page["data"]}}
     notebook["metadata"]["title"] = f"</title>{SCRIPT}"
     return json.dumps(notebook).encode()
 
@@ -274,6 +281,17 @@ def watch(page) -> list[str]:
     page.on("popup", lambda popup: seen.append(f"popup: {popup.url}"))
     page.context.route(lambda url: not re.match(r"file:|http://(localhost|127\.0\.0\.1)[:/]", url), lambda r: r.abort())
     return seen
+
+
+def expect_what_was_handed_in(page, marked: str) -> None:
+    """The outputs and pictures of mallory's are on the page: as text, as pictures, and as what a student handed in."""
+    expect(page.get_by_text(re.compile(marked)).first).to_be_visible()
+    expect(page.get_by_text(f"ran {SCRIPT}").first).to_be_visible()
+    expect(page.get_by_text("(an output was left out: text/html, image/svg+xml)").first).to_be_visible()
+    expect(page.get_by_role("img", name="my plan")).to_have_count(1)
+    pictures = page.locator("img")
+    assert pictures.count() > 3 and all(pictures.evaluate_all("all => all.map(i => i.complete && i.naturalWidth > 0)"))
+    assert all(pictures.evaluate_all("all => all.map(i => i.src.startsWith('data:image/png;base64,'))"))
 
 
 def pwned(page) -> str | None:
@@ -292,6 +310,8 @@ def test_a_hostile_submission_is_only_text_on_its_feedback_page(graded, page, tm
     page.goto(feedback.as_uri())
     expect(page.get_by_text(re.compile(r"(^|\D)0 of 100 points")).first).to_be_visible()
     expect(page.get_by_role("heading", name="Mine")).to_contain_text("window.pwned = 'script'")
+    expect(page.locator(".about")).to_have_text("mallory")
+    expect_what_was_handed_in(page, "handed in with it; the grader has not made it")
     assert pwned(page) is None
     assert not [url for url in seen if "pwned" in url or url.startswith(("dialog", "popup"))]
     drawn = page.locator("[alt], [aria-label]").evaluate_all(
@@ -318,6 +338,11 @@ def test_a_hostile_submission_is_only_text_in_formgrader(instructors_lab, page):
     page.goto(f"{instructors_lab}formgrader/manage_students/mallory/{ASSIGNMENT}")
     page.locator("td.name a").click()
     expect(page.get_by_role("heading", name="Mine")).to_be_visible()
+    expect_what_was_handed_in(page, "what follows was handed in with the cell: the grader has not made it")
+    padding = page.locator("th", has_text="points").first.evaluate(
+        "cell => parseFloat(getComputedStyle(cell).paddingRight)"
+    )
+    assert padding > 8  # the table of the head can be read
     assert pwned(page) is None
     assert not [url for url in seen if "pwned" in url or url.startswith(("dialog", "popup"))]
 

@@ -1,5 +1,6 @@
 """The feedback page says what passed, what did not and where to read on, and is safe to open whatever was handed in."""
 
+import base64
 import re
 import shutil
 import subprocess
@@ -11,9 +12,11 @@ from bs4 import BeautifulSoup
 from conftest import RIGHT, small_notebook, submit
 from nbformat import validate
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output, new_raw_cell
+from nbgrader.api import Gradebook
 
 from cs336lite.course.spec import CheckResult
 from cs336lite.grading import feedback, hooks, limited
+from cs336lite.grading.handed import MARK
 from cs336lite.grading.verdicts import Verdict, reading
 
 CHECKS = (
@@ -132,6 +135,43 @@ def test_points_comments_and_penalties_of_the_instructor_are_shown():
     assert "0.5 points were taken off" in text(page) and "4 of 6 points" in text(page.header)
 
 
+def test_the_head_says_whose_page_it_is_and_what_came_when():
+    known = {"student": "Bo <b> (bo)", "handed_in": "2 March 2026, 15:04 UTC", "due": "1 March 2026, 12:00 UTC"}
+    page = shown(graded(), whose={**known, "late": "1 day 3 hours"}, late_penalty=2.0)
+    assert [text(span) for span in page.select(".about span")] == [
+        "Bo <b> (bo)",
+        "handed in 2 March 2026, 15:04 UTC",
+        "due 1 March 2026, 12:00 UTC",
+    ]
+    assert "2 points were taken off because it came 1 day 3 hours late." in text(page.header)
+    said = text(shown(graded(), whose={**known, "late": "5 minutes"}).header)
+    assert "It came 5 minutes late; no points were taken off." in said
+    assert "late" not in text(shown(graded(), whose=known).header)
+    assert [text(span) for span in shown(graded(), whose={"student": "bo"}).select(".about span")] == ["bo"]
+    assert not shown(graded()).select(".about")
+
+
+def test_the_head_says_what_was_set_by_hand():
+    nb = graded()
+    cells = {c.metadata.get("nbgrader", {}).get("grade_id"): c for c in nb.cells}
+    cells["grade_double"].metadata.nbgrader.update(score=2.5, points=4.0)
+    cells["grade_halve"].metadata.nbgrader.update(score=2.0, points=2.0)
+    assert "Set by hand: double 2.5 (the checks gave 1)." in text(shown(nb).header)
+    assert "by hand" not in text(shown(graded()))
+
+
+def test_outputs_that_were_handed_in_are_told_from_those_of_the_grader():
+    outputs = [
+        new_output("stream", text=MARK),
+        new_output("stream", text="mine"),
+        new_output("stream", name="stderr", text="e"),
+    ]
+    page = shown(graded(new_code_cell("1", outputs=outputs), new_code_cell("2", outputs=outputs[1:])))
+    [handed] = page.select(".handed")
+    assert text(handed) == "handed in with it; the grader has not made it mine e"
+    assert [pre.get("class") for pre in handed.find_all("pre")] == [None, ["error"]] and MARK.strip() not in text(page)
+
+
 def test_what_many_checks_say_is_said_once():
     checks = [CheckResult(f"double.{i}", "double", f"part {i}", 0.0, 1.0, False, "not solved yet") for i in range(18)]
     checks += [CheckResult(f"halve.{i}", "halve", f"half {i}", 0.0, 1.0, False, "not solved yet") for i in range(2)]
@@ -211,13 +251,17 @@ click A "javascript:alert(1)"
 """
 HARMLESS = {"rel", "href", "title", "class", "id", "style", "align", "lang", "charset", "content", "name", "role"}
 HARMLESS |= {"http-equiv", "aria-hidden", "width", "height", "viewbox", "d", "start"}
+PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(40)).decode()
 
 
 def assert_safe(page):
     for tag in page.find_all(True):
+        if tag.name == "img":  # lies in the page, and is made by the grader
+            assert set(tag.attrs) == {"alt", "src"}, tag
+            assert re.fullmatch(r"data:image/(png|jpeg);base64,[A-Za-z0-9+/]+=*", tag["src"]), tag
+            continue
         assert tag.name not in (
             "script",
-            "img",
             "iframe",
             "object",
             "embed",
@@ -269,9 +313,34 @@ def test_the_check_of_safety_finds_what_is_not_safe():
         '<b onclick="x">',
         '<p style="color:red">',
         "<img src=x>",
+        "<img alt=x src='data:image/svg+xml;base64,AAAA'>",
+        "<img alt=x src='data:image/png;base64,AAAA' onload=x>",
     ):
         with pytest.raises(AssertionError):
             assert_safe(BeautifulSoup(f"<style></style>{bad}", "html.parser"))
+
+
+def test_pictures_lie_in_the_page_and_are_of_two_kinds():
+    bundles = [
+        {"image/png": PNG},
+        {"image/svg+xml": PNG, "text/plain": "a picture"},
+        {"image/png": 'AAAA" onload="x'},
+        {"image/png": ["AAAA"]},
+        {"image/jpeg": PNG, "text/html": "<script>"},
+    ]
+    code = new_code_cell("1", outputs=[new_output("display_data", data=data) for data in bundles])
+    said = (
+        '![one "two" onload=x](attachment:1.png) ![three](attachment:2.svg) ![four](attachment:gone.png) ![five](1.png)'
+    )
+    mine = new_markdown_cell(said, attachments={"1.png": {"image/png": PNG}, "2.svg": {"image/svg+xml": PNG}})
+    page = shown(graded(code, mine))
+    assert_safe(page)
+    kinds = [tag["src"].partition(";")[0] for tag in page.find_all("img")]
+    assert kinds == ["data:image/png", "data:image/jpeg", "data:image/png"]
+    assert page.find_all("img")[2]["alt"] == 'one "two" onload=x'
+    said = text(page)
+    assert "[picture: three]" in said and "[picture: four]" in said and "[picture: five]" in said
+    assert "img-src data:" in page.find("meta", {"http-equiv": "Content-Security-Policy"})["content"]
 
 
 def test_names_in_the_verdict_are_escaped():
@@ -343,7 +412,8 @@ def test_the_pages_of_the_formgrader_have_the_same_allowance_each(tmp_path, monk
     configure(config, tmp_path)
     exporter = HTMLExporter(config=config)
     write(costly(), tmp_path / "costly.ipynb")
-    write(graded(new_markdown_cell("$a_1$ and *b*")), tmp_path / "plain.ipynb")
+    mine = new_markdown_cell("$a_1$ and *b* ![c](attachment:1.png)", attachments={"1.png": {"image/png": PNG}})
+    write(graded(mine), tmp_path / "plain.ipynb")
     lexed = []
     highlight = feedback.highlight
     monkeypatch.setattr(
@@ -354,6 +424,9 @@ def test_the_pages_of_the_formgrader_have_the_same_allowance_each(tmp_path, monk
     plain, _ = exporter.from_filename(str(tmp_path / "plain.ipynb"))
     found = BeautifulSoup(plain, "html.parser")
     assert found.find("svg") and found.find("em") and found.find(class_="highlight")
+    assert found.find("img", alt="c")["src"] == f"data:image/png;base64,{PNG}"
+    for shown_ in (page, plain):  # each has the styles of our tables, once
+        assert shown_.count(".rendered_html th") == shown_.count(feedback.FORMGRADER_STYLES) == 1
 
 
 def test_pages_are_made_in_a_process_with_limits(monkeypatch):
@@ -398,6 +471,13 @@ def test_mathematics_is_intact(source):
 def test_parentheses_with_backslashes_are_mathematics(source):
     [math] = markdown(f"a {source} b").select(".math")
     assert math.svg.title.string == "$x_1 < y_2$"
+
+
+@pytest.mark.parametrize(
+    "source", [r"\tfrac12 (x^2 + 100\, y^2)", r"\tfrac{a}{b}", r"\dfrac{a}{b}", r"\frac12", r"\frac 3 4"]
+)
+def test_fractions_are_drawn_as_tex_takes_them(source):
+    assert markdown(f"${source}$").select(".math svg path[d]")
 
 
 def test_what_matplotlib_draws_is_drawn_and_other_tex_stands_as_it_is():
@@ -445,12 +525,23 @@ def test_nbgrader_writes_this_page(small_course):
     spec.write_text(spec.read_text() + "\nREAD = {'double': ('Lecture 01', 'notebooks/01_tokenizer.ipynb')}\n")
     api = runner.nbgrader_api(small_course)
     assert api.generate_assignment("a1_bpe")["success"]
-    submit(small_course, "bo", small_notebook("def double(x):\n    return x * x", RIGHT[1]))
+    mine = small_notebook("def double(x):\n    return x * x", RIGHT[1])
+    mine["cells"][1]["outputs"] = [{"output_type": "stream", "name": "stdout", "text": "as I ran it"}]
+    submitted = submit(small_course, "bo", mine)
+    submitted.with_name("timestamp.txt").write_text("2026-03-02 15:04:59 UTC")
+    with Gradebook(f"sqlite:///{small_course / 'gradebook.db'}") as gradebook:
+        gradebook.update_or_create_assignment("a1_bpe", duedate="2026-03-01 12:00:00 UTC")
+        gradebook.add_student("cy", first_name="Cy")
+        gradebook.add_student("bo", first_name="Bo", last_name="Lee")
     runner.grade_class(small_course, "a1_bpe")
     result = api.generate_feedback("a1_bpe", "bo")
     assert result["success"], result
     page = BeautifulSoup((small_course / "feedback" / "bo" / "a1_bpe" / "a1_bpe.html").read_text(), "html.parser")
     assert_safe(page)
+    said = [text(span) for span in page.select(".about span")]
+    assert said == ["Bo Lee (bo)", "handed in 2 March 2026, 15:04 UTC", "due 1 March 2026, 12:00 UTC"]
+    assert "It came 1 day 3 hours late" in text(page.header) and "as I ran it" in text(page.select(".handed")[0])
+    assert "Cy" not in text(page)
     assert "2 of 6 points" in text(page.header) and "Lecture 01 ( notebooks/01_tokenizer.ipynb )" in text(page)
     assert "the number is squared, not doubled" in text(page.find(id="checks-double"))
     assert hooks.FeedbackExporter is feedback.FeedbackExporter

@@ -84,7 +84,8 @@ def test_an_answer_of_another_shape_fails_its_check_and_no_other(small_course):
     with Judge(small_course, "a1_bpe") as judge:
         verdict = judge.judge(Submission((("1", "def f(): return 3"),)))
     assert [c.passed for c in verdict.checks] == [False, True]
-    assert "form that the interface asks for" in verdict.checks[0].message
+    assert "could not be finished" in verdict.checks[0].message and "TypeError" in verdict.checks[0].message
+    assert verdict.checks[0].fault.startswith("TypeError in a1_bpe.py, line 4")
 
 
 def test_a_verdict_is_kept_and_a_changed_spec_or_cell_is_judged_anew(small_course, monkeypatch):

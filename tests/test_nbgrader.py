@@ -31,7 +31,7 @@ def desk(course):
     """A student's folder, which knows the exchange and nothing else of the course."""
     desk = course.parent / "student"
     desk.mkdir()
-    exchange = course / "exchange"
+    exchange = course.parent / "exchange"
     (desk / "nbgrader_config.py").write_text(
         f"c = get_config()\nc.Exchange.root = {str(exchange)!r}\nc.CourseDirectory.course_id = 'cs336lite'\n"
         f"c.Exchange.cache = {str(desk / 'cache')!r}\n"

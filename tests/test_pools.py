@@ -364,7 +364,7 @@ def test_a_cluster_that_does_not_answer_or_has_another_version_is_told(small_cou
     with Judge(small_course, "a1_bpe") as judge:
         with pytest.raises(CourseError, match="no dask scheduler answers at"):
             Cluster(judge, "nonsense://127.0.0.1:1")
-        monkeypatch.setattr(pools, "grader_version", lambda: "another")
+        monkeypatch.setattr(pools, "grader_version", lambda assignment: "another")
         pool = Cluster(judge, cluster.scheduler_address)
         with pytest.raises(CourseError, match="another version of cs336lite"):
             scores(pool)

@@ -52,11 +52,54 @@ UNEQUAL = "not every vector is turned alike: a rotation of a sum must be the sum
 # Asking
 
 
-def drive_rope(student, jobs, how):
-    """Makes an embedding for each job and calls it; ``how`` says what is looked at."""
+def drive_rope(student, jobs, how, forms):
+    """Makes an embedding for each job and calls it; ``how`` says what is looked at.
+
+    Where a call raises an exception it is made again, with the same vectors in other ``forms``: "full" are positions for
+    each vector of x, "any" further x of two, three or four dimensions; "as they are" makes no other call.
+    """
     import torch
 
     kind, base = student.RotaryPositionalEmbedding, torch.nn.Module
+
+    def in_rows(rope, x, positions):
+        rows = zip(x.reshape(-1, *x.shape[-2:]), positions.reshape(-1, x.shape[-2]))
+        return torch.stack([rope(*row) for row in rows]).reshape(x.shape)
+
+    def in_batches(rope, x, positions):
+        several = x.reshape(-1, *x.shape[-2:])
+        if x.dim() > 2:
+            positions = positions.reshape(several.shape[:-1])
+        return rope(several, positions).reshape(x.shape)
+
+    def in_heads(rope, x, positions):
+        several = x.reshape(-1, 1, *x.shape[-2:])
+        if x.dim() > 2:
+            positions = positions.reshape(several.shape[:-1])
+        return rope(several, positions).reshape(x.shape)
+
+    def turn(rope, x, positions):
+        try:
+            return rope(x, positions)
+        except NotImplementedError:
+            raise
+        except Exception as error:
+            if forms == "as they are":
+                raise
+            full = positions.expand(x.shape[:-1]).clone() if positions.shape != x.shape[:-1] else positions
+            others = [lambda rope, x, positions: rope(x, positions)]
+            others += [in_rows, in_batches, in_heads] if forms == "any" else []
+            for other in others:
+                try:
+                    return other(rope, x, full)
+                except Exception:
+                    continue
+            if forms == "any" and positions.dim() == 1:
+                try:
+                    return rope(x.reshape(-1, 1, *x.shape[-2:]), positions).reshape(x.shape)
+                except Exception:
+                    pass
+            raise error
     found = []
     for arguments, options, calls in jobs:
         try:
@@ -80,14 +123,14 @@ def drive_rope(student, jobs, how):
             try:
                 if weights:
                     leaf = x.clone().requires_grad_()
-                    answer = rope(leaf * 1, positions)
+                    answer = turn(rope, leaf * 1, positions)
                     gradient = None
                     if isinstance(answer, torch.Tensor) and answer.requires_grad and answer.shape == x.shape:
                         (answer * weights[0]).sum().backward()
                         gradient = leaf.grad
                     answer = [answer.detach() if isinstance(answer, torch.Tensor) else None, gradient]
                 else:
-                    answer = rope(x, positions)
+                    answer = turn(rope, x, positions)
                     answer = answer if isinstance(answer, torch.Tensor) else None
                     if how == "unchanged":
                         answer = [answer, x, positions]
@@ -155,6 +198,7 @@ Call = tuple[Tensor, Tensor]
 
 def expect_turned(x: Tensor, answer: object) -> Tensor:
     """The answer, when it can be one to an x of which not all positions are 0."""
+    expect(answer is not None, "forward returns no tensor: is a return missing?")
     expect(isinstance(answer, Tensor), "forward must return a tensor")
     expect(answer.shape == x.shape, "forward must return a tensor of the shape of x")
     expect(answer.is_floating_point(), "forward must return floating-point numbers, as x holds")
@@ -175,36 +219,31 @@ def job(setting: Setting, calls: list, layout: Layout = None) -> tuple:
     return setting.arguments, {"layout": layout} if layout else {}, calls
 
 
-def rotated(student, setting: Setting, calls: list[Call], layout: Layout = None, problem: str = "") -> list[Tensor]:
-    """The answers to some (x, positions) that are in order.
+def rotated(
+    student, setting: Setting, calls: list[Call], layout: Layout = None, problem: str = "", forms: str = ""
+) -> list[Tensor]:
+    """The answers to some (x, positions) that are in order, in any of the ``forms`` of `drive_rope`.
 
-    Where the calls raise an exception, and a plain call with a row of vectors at the positions 0, 1, 2 does not, ``problem``
-    is said of it.
+    Where the calls raise an exception, and the same do not with float32 at the positions 0, 1, 2, …, ``problem`` is said of
+    it. A check that has one judges the form, so calls are made as they are, unless it says otherwise.
     """
-    told = blame(problem, partial(answers_plainly, student, setting)) if problem else nullcontext()
+
+    def plain() -> None:
+        same = [(x.float(), torch.arange(x.shape[-2])) for x, _ in calls]
+        ask(student, anything, drive_rope, [job(setting, same, layout)], "", "full")
+
+    told = blame(problem, plain) if problem else nullcontext()
+    forms = forms or ("as they are" if problem else "any")
     with told:
-        (answers,) = answered(student, [list_of(anything, len(calls))], setting, calls, layout, bool(problem))
+        form = [list_of(anything, len(calls))]
+        (answers,) = ask(student, form, drive_rope, [job(setting, calls, layout)], "", forms)
     return [expect_turned(x, answer) for (x, _), answer in zip(calls, answers, strict=True)]
-
-
-def answered(student, form, setting: Setting, calls: list, layout: Layout, as_they_are: bool = False):
-    """What comes of the calls. Positions that only broadcast to x are given for each vector of x where this alone is taken,
-    unless they must be taken ``as_they_are``, which some checks judge."""
-    try:
-        return ask(student, form, drive_rope, [job(setting, calls, layout)], "")
-    except StudentError as error:
-        full = [(x, positions.expand(x.shape[:-1]).clone(), *rest) for x, positions, *rest in calls]
-        broadcast = any(one[1].shape != other[1].shape for one, other in zip(full, calls, strict=True))
-        if broadcast and not as_they_are and error.is_a(*ORDINARY):
-            with suppress(StudentError):
-                return ask(student, form, drive_rope, [job(setting, full, layout)], "")
-        raise
 
 
 def answers_plainly(student, setting: Setting) -> bool:
     """Does a call raise nothing that needs nothing but the class and its forward? Raises what it raises."""
     calls = [(torch.ones(3, setting.d_k), torch.arange(3))]
-    ask(student, [list_of(anything, 1)], drive_rope, [job(setting, calls)], "")
+    ask(student, [list_of(anything, 1)], drive_rope, [job(setting, calls)], "", "as they are")
     return True
 
 
@@ -354,10 +393,10 @@ WHY = "the other checks of exercises 1 to 5 say why; where none of them does, wo
 NO_GRADIENT = "no gradient comes back to x: is forward without gradients (no_grad, detach, data, numpy)? A model cannot learn through it"
 
 
-def with_gradient(student, setting: Setting, x: Tensor, positions: Tensor, weights: Tensor, layout: Layout = None):
+def with_gradient(student, setting: Setting, x: Tensor, positions: Tensor, weights: Tensor, layout: Layout = None, forms="full"):
     """The answer to x, and the gradient at x of its sum weighed by ``weights``."""
-    calls = [(x, positions, weights)]
-    (((answer, gradient),),) = answered(student, [[[anything, anything]]], setting, calls, layout)
+    asked = [job(setting, [(x, positions, weights)], layout)]
+    (((answer, gradient),),) = ask(student, [[[anything, anything]]], drive_rope, asked, "", forms)
     answer = expect_turned(x, answer)
     expect(gradient is not None, NO_GRADIENT)
     return answer, fits(gradient, like(x), "the gradient")
@@ -665,7 +704,7 @@ def dtype_is_kept(student, rng):
         found = matrices(student, rng, setting, layout=layout)[:5]
         for kind in (torch.float32, torch.bfloat16, torch.float16, torch.float64):
             message = "x in bfloat16, float16 or float64 raises an exception, and x in float32 does not"
-            (answer,) = rotated(student, setting, [(x.to(kind), torch.arange(5))], layout, message)
+            (answer,) = rotated(student, setting, [(x.to(kind), torch.arange(5))], layout, message, "any")
             expect(close(answer, turned_by(found, x), 0.2), "x of another dtype than float32 is turned in another way")
             expect(answer.dtype == kind, "the result has another dtype than x: cast it back at the end")
 
@@ -720,7 +759,7 @@ def inputs_stay_as_they_are(student, rng):
     def judge(layout: Layout) -> None:
         probe = some_probe(rng, setting)
         form = list_of([anything, anything, anything], len(probe.calls))
-        (found,) = ask(student, [form], drive_rope, [job(setting, probe.calls, layout)], "unchanged")
+        (found,) = ask(student, [form], drive_rope, [job(setting, probe.calls, layout)], "unchanged", "any")
         probe.read([answer for answer, _, _ in found])
         for (x, positions), (_, x_after, positions_after) in zip(probe.calls, found, strict=True):
             expect(same(x_after, x), "x is changed in place: write the result into a new tensor")
@@ -738,7 +777,7 @@ def gradients_come_back(student, rng):
         found = matrices(student, rng, setting, layout=layout)
         plain = partial(answers_plainly, student, setting)
         with blame("with an x that asks for gradients forward, or the way back through it, raises an exception", plain):
-            answer, gradient = with_gradient(student, setting, x, torch.arange(6), weights, layout)
+            answer, gradient = with_gradient(student, setting, x, torch.arange(6), weights, layout, "any")
         if close(answer, turned_by(found, x), ROUNDED):
             expected = (found.mT @ weights.double()[..., None])[..., 0]
             expect(close(gradient, expected, ROUNDED), "the gradient at x is not that of what forward gives back")
@@ -760,7 +799,7 @@ def expect_layouts(student, setting: Setting) -> None:
     """An embedding can be made with a layout by name; whether it works is another question."""
     message = "the keyword argument layout is not accepted: it is 'interleaved' or 'half'"
     with blame({"TypeError": message}, partial(answers_plainly, student, setting)):
-        ask(student, [list_of(anything, 0)], drive_rope, [job(setting, [], "half")], "")
+        ask(student, [list_of(anything, 0)], drive_rope, [job(setting, [], "half")], "", "any")
 
 
 @check("layouts", points=2, title='layout="half" pairs i with i + d_k / 2', seconds=5)
@@ -993,8 +1032,8 @@ def any_number_of_dimensions(student, rng):
         problem = "x with two, three, five or six dimensions raises an exception: every dimension before the last two is a batch"
         places = torch.arange(5)
         plain = [(vectors(rng, 2, 2, 5, setting.d_k), places)]
-        with blame(problem, lambda: rotated(student, setting, plain, layout)):
-            answers = rotated(student, setting, [(x, places) for x in xs], layout)
+        with blame(problem, lambda: rotated(student, setting, plain, layout, forms="full")):
+            answers = rotated(student, setting, [(x, places) for x in xs], layout, forms="full")
         for x, answer in zip(xs, answers, strict=True):
             message = "vectors are turned in another way when x has two, three, five or six dimensions"
             expect(agree(answer, turned_by(found[:5], x)), message)
@@ -1006,14 +1045,12 @@ def any_number_of_dimensions(student, rng):
 def the_last_position_is_known(student, rng):
     length = rng.randrange(5_000, 6_000)
     setting = some_setting(rng, length, (4,))
-    message = (
-        "the last positions below max_seq_len are refused: a table needs max_seq_len rows, neither fewer nor fixed"
-    )
+    message = "the last positions below max_seq_len raise an exception: position m is row m of a table of max_seq_len rows"
     x, last = vectors(rng, 4, 4), torch.arange(length - 4, length)
     matrices(student, rng, setting)
-    (answer,) = rotated(student, setting, [(x, last)], problem=message)
+    (answer,) = rotated(student, setting, [(x, last)], problem=message, forms="any")
     longer = Setting(setting.theta, setting.d_k, 2 * length)
-    (right,) = rotated(student, longer, [(x, last)], problem=message)
+    (right,) = rotated(student, longer, [(x, last)], problem=message, forms="any")
     expect(close(answer, right, 0.02), "the rotation at one position depends on max_seq_len, which is only a limit")
 
 
@@ -1032,7 +1069,7 @@ def judge_refusals(student, rng: random.Random, outside: Callable[[int], list[in
         asked += [[1, position, 2], [position] * 3]
     rng.shuffle(asked)
     calls = [(weighing_one(vectors(rng, 3, setting.d_k)), torch.tensor(positions)) for positions in asked]
-    (answers,) = ask(student, [list_of(anything, len(calls))], drive_rope, [job(setting, calls)], "refused")
+    (answers,) = ask(student, [list_of(anything, len(calls))], drive_rope, [job(setting, calls)], "refused", "any")
     for (x, positions), answer in zip(calls, answers, strict=True):
         if int(positions.min()) >= 0 and int(positions.max()) < length:
             expect(answer != "refused", "positions below max_seq_len are refused too")
@@ -1075,7 +1112,7 @@ def it_is_a_module(student, rng):
     message = "super().__init__() is missing, or does not come first: without it a module can neither keep buffers nor be called"
     with blame({"AttributeError": message}, partial(answers_plainly, student, setting)):
         form = [list_of(anything, len(probe.calls))]
-        (answers,) = ask(student, form, drive_rope, [job(setting, probe.calls)], "plain")
+        (answers,) = ask(student, form, drive_rope, [job(setting, probe.calls)], "plain", "any")
     probe.read(answers)
 
 
@@ -1083,7 +1120,7 @@ def state_of(student, rng: random.Random) -> tuple[int, int, bool]:
     setting = some_setting(rng, 32)
     probe = some_probe(rng, setting)
     form = [[list_of(anything, len(probe.calls)), int, int, bool]]
-    ((answers, *state),) = ask(student, form, drive_rope, [job(setting, probe.calls)], "state")
+    ((answers, *state),) = ask(student, form, drive_rope, [job(setting, probe.calls)], "state", "any")
     probe.read(answers)
     return tuple(state)
 
@@ -1111,7 +1148,7 @@ def tables_lie_on_the_device(student, rng):
         matrices(student, rng, setting, layout=layout)
         arguments, options, _ = job(setting, [], layout)
         asked = [(arguments, {**options, "device": "meta"}, [])]
-        (kept,) = ask(student, [either(str, list_of(str, least=0, most=8))], drive_rope, asked, "kept")
+        (kept,) = ask(student, [either(str, list_of(str, least=0, most=8))], drive_rope, asked, "kept", "any")
         expect(kept != "TypeError", "the argument device is not accepted")
         expect(
             isinstance(kept, str) or set(kept) <= {"meta"}, "device is ignored: what the module keeps lies elsewhere"
@@ -1140,7 +1177,7 @@ def a_converted_module_is_as_exact(student, rng):
     def judge(layout: Layout) -> None:
         plain, others = matrices(student, rng, setting, layout=layout), []
         for how in ("", "converted"):
-            (((answer,),)) = ask(student, [[anything]], drive_rope, [job(setting, [(units, places)], layout)], how)
+            (((answer,),)) = ask(student, [[anything]], drive_rope, [job(setting, [(units, places)], layout)], how, "any")
             others.append(as_matrices(expect_turned(units, answer)))
         expect(close(others[0][:2], plain[:2], 0.05), UNEQUAL)
         message = "after model.to(torch.bfloat16) the angles are wrong: that call rounds every buffer of floating-point numbers"
@@ -1162,7 +1199,7 @@ def judge_making(student, rng: random.Random, right: list, wrong: list, message:
         (setting.arguments, options, probe.calls)
         for setting, probe, (_, _, options) in zip(settings, probes, cases, strict=True)
     ]
-    answers = ask(student, list_of(anything, len(cases)), drive_rope, asked, "made")
+    answers = ask(student, list_of(anything, len(cases)), drive_rope, asked, "made", "any")
     for probe, (is_right, _, _), answer in zip(probes, cases, answers, strict=True):
         if is_right:
             expect(answer != "ValueError", f"what is in order is refused too: {message}")

@@ -28,8 +28,9 @@ import nbformat
 from nbformat import NotebookNode
 
 from cs336lite import scratch
+from cs336lite.course import points
 from cs336lite.course.export import BUILT_LINE, defined_names, text_modules
-from cs336lite.course.paths import CourseError, is_student_edition, write_atomic
+from cs336lite.course.paths import GRADED_MODULES, CourseError, is_student_edition, write_atomic
 from cs336lite.course.text import Text, first_line, read_text
 
 VERSION = 1
@@ -38,7 +39,7 @@ VERSION = 1
 SIZE_LIMIT = 500_000
 CELL_SECONDS = 1200
 PACKAGE = "cs336lite"
-TOOLS = frozenset("build check demo export hint paths progress release spec status text unlock have".split())
+TOOLS = frozenset("build check demo export hint paths points progress release spec status text unlock have".split())
 """Modules of ``cs336lite.course`` that never change what a notebook shows, so that editing one rebuilds nothing."""
 
 
@@ -585,7 +586,7 @@ def build(
             started = time.monotonic()
             waits = failed & _modules_needed(root, state.item, items)
             if check:
-                status, messages = _check(state, staged if execute else None, bar.update)
+                status, messages = _check(root, state, staged if execute else None, bar.update)
             elif waits:
                 status, messages = "skipped", [f"it needs {PACKAGE}.{min(waits)}, which was not built"]
             else:
@@ -628,9 +629,31 @@ def _bar(total: int, progress: bool) -> Any:
     return tqdm(total=total, unit="cell", leave=False, disable=None if progress and total else True)
 
 
-def _check(state: State, staged: Path | None, step: Callable[[], Any]) -> tuple[str, list[str]]:
-    if not state.in_step:
-        return "out of step", state.edited + state.stale
+def _unfinished(root: Path, item: Item) -> list[str]:
+    """What an assignment lacks, and would lack in silence: a place in the course, an export, points that agree."""
+    if item.kind == "lecture":
+        return []
+    (module,), found = item.modules, []
+    if GRADED_MODULES.get(item.name) != module:
+        found.append(f'GRADED_MODULES in {PACKAGE}/course/paths.py has no line "{item.name}": "{module}": add it')
+    cells = item.text.notebook.cells
+    ids = [cell.metadata.get("nbgrader", {}).get("grade_id") for cell in cells]
+    last = ids.index("export") if "export" in ids else len(ids) - 1
+    calls = (ast.unparse(n) for n in ast.walk(ast.parse(cells[last].source)) if isinstance(n, ast.Call))
+    if ids[last] != "export" or f"export_solution({item.name!r})" not in calls:
+        said = f'a cell `# %% locked="export"` with export_solution("{item.name}") is missing: students export there'
+        found.append(str(item.text.error(last, said, 0)))
+    hidden = root / "assignments" / "hidden" / f"{item.name}.py"
+    try:
+        return found + points.differences(item.text, hidden, hidden.relative_to(root).as_posix())
+    except CourseError as problem:
+        return [*found, str(problem)]
+
+
+def _check(root: Path, state: State, staged: Path | None, step: Callable[[], Any]) -> tuple[str, list[str]]:
+    wrong = [*state.edited, *state.stale, *_unfinished(root, state.item)]
+    if wrong:
+        return "out of step", wrong
     if staged is None:
         return "in step", []
     try:
@@ -645,6 +668,8 @@ def _make(root: Path, state: State, staged: Path, force: bool, step: Callable[[]
     item = state.item
     if state.edited and not force:
         return "refused", [*state.edited, "nothing was written; `cs336lite build --force` discards these edits"]
+    if found := _unfinished(root, item):
+        return "failed", found
     if state.in_step:
         return "unchanged", []
     try:

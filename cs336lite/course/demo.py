@@ -119,7 +119,7 @@ def make_course(root: Path, course: Path) -> None:
 def hand_in(course: Path, person: Person, notebook: bytes) -> None:
     """Put a submission where ``nbgrader submit`` puts it, under the student's name."""
     now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S.%f UTC")
-    folder = course / "exchange" / "cs336lite" / "inbound" / f"{person.id}+{ASSIGNMENT}+{now}+demo"
+    folder = course.parent / "exchange" / "cs336lite" / "inbound" / f"{person.id}+{ASSIGNMENT}+{now}+demo"
     folder.mkdir(parents=True)
     (folder / f"{ASSIGNMENT}.ipynb").write_bytes(notebook)
     (folder / "timestamp.txt").write_text(now)

@@ -23,10 +23,12 @@ from typing import Any
 import nbformat
 
 from cs336lite import scratch
+from cs336lite.course import manifest
 from cs336lite.course.border import plain
 from cs336lite.course.build import PACKAGE, Item, build, plan
 from cs336lite.course.export import split_directive, text_modules
-from cs336lite.course.paths import EDITION_MARKER, CourseError, is_student_edition, write_atomic
+from cs336lite.course.handin import HandIn
+from cs336lite.course.paths import CourseError, assignment_name, is_student_edition, write_atomic
 from cs336lite.course.text import CODE_STUB, skeleton, solution_lines, solved
 
 ROOT_FILES = ("pyproject.toml", "Makefile", "environment.yml", "requirements.lock", "LICENSE")
@@ -60,23 +62,64 @@ all the same, also after an error or a crash. Each check then has 10 seconds unl
 
 In a terminal the same are `cs336lite check a1`, `cs336lite hint a1 train` and `cs336lite status`.
 Until an assignment is solved, lectures say so where they need it and go on without it.
+
+## Handing in
+{handing_in}
+
+## A newer edition
+When your instructor gives you a newer edition (with a correction, or with more assignments), run in this folder
+
+    .venv/bin/cs336lite update NEW_EDITION.zip
+
+(`--dry-run` first shows what it would do). What you wrote stays: your solutions and your own files where they are, a
+lecture that you changed beside the new one as `... (mine).ipynb`; a new text of an assignment that you have begun comes
+beside yours as `... (new).ipynb`.
 """
 
+THROUGH_THE_EXCHANGE = """\
+On the machine of your course, save the notebook and run, in any folder of this edition,
 
-def release(root: Path, destination: Path, *, archive: bool = False) -> Path:
+    .venv/bin/cs336lite submit {first}
+    .venv/bin/cs336lite feedback {first}      # fetch the feedback, once there is some
+
+You may hand in again until the deadline; the last one counts. What is handed in is `assignments/{first}/`, notebooks and
+`.py` files alone. `nbgrader submit {first}` and `nbgrader fetch_feedback {first}` do the same in this folder and in
+`assignments/`, and so does JupyterLab's menu Nbgrader > Assignment List. The course is called `{course_id}` there."""
+
+BY_UPLOAD = """\
+Upload the notebook, `assignments/{first}/{first}.ipynb`, where your instructor says: as a file, not as a link. Save it
+before, keep its name, and look at what you uploaded. Your feedback comes back as one page, `{first}.html`."""
+
+
+def release(
+    root: Path,
+    destination: Path,
+    *,
+    archive: bool = False,
+    only: Iterable[str] | None = None,
+    hand_in: HandIn | None = None,
+) -> Path:
     """Write the student edition to a new or empty folder; returns the folder, or the .zip file written with it.
+
+    Args:
+        only: the assignments that go in, as "a1_bpe" or "a1"; by default all. Of the others there are stubs.
+        hand_in: how students hand in; None where nbgrader's exchange is not used.
 
     Raises:
         CourseError: the folder holds something, the course is not built, or the edition would hold an answer.
     """
     if is_student_edition(root):
         raise CourseError("this is a student edition; editions are released from the full repository")
+    chosen = None if not only else {assignment_name(root, name) for name in only}
     destination = Path(destination).resolve()
     if not destination.name or plain(destination.name) != destination.name:
         raise CourseError(f"{plain(destination)} is no name for a new folder; nothing was written")
     zipped = destination.with_name(f"{destination.name}.zip")
     if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
-        raise CourseError(f"{destination} holds something already: name a new folder; nothing was written")
+        raise CourseError(
+            f"{destination} holds something already: name a new folder; nothing was written. "
+            "(Students bring an edition they work in up to a new one with `cs336lite update`)"
+        )
     if archive and zipped.exists():
         raise CourseError(f"{zipped} exists already: move it or name another folder; nothing was written")
     behind = [report for report in build(root, check=True, progress=False) if not report.ok]
@@ -92,7 +135,7 @@ def release(root: Path, destination: Path, *, archive: bool = False) -> Path:
     with scratch.Scratch("release", destination.parent) as temporary:
         edition = temporary / "edition"
         items = plan(root)
-        _write_edition(root, items, edition)
+        _write_edition(root, items, edition, chosen, hand_in)
         if found := leaks(root, edition, items):
             raise CourseError(
                 "not released: the edition would show answers\n" + "\n".join(f"  {line}" for line in found)
@@ -107,7 +150,9 @@ def release(root: Path, destination: Path, *, archive: bool = False) -> Path:
     return zipped if archive else destination
 
 
-def _write_edition(root: Path, items: list[Item], edition: Path) -> None:
+def _write_edition(
+    root: Path, items: list[Item], edition: Path, chosen: set[str] | None, hand_in: HandIn | None
+) -> None:
     lectures = [item for item in items if item.kind == "lecture"]
     assignments = [item for item in items if item.kind == "assignment"]
     package = edition / PACKAGE
@@ -127,6 +172,7 @@ def _write_edition(root: Path, items: list[Item], edition: Path) -> None:
     for item in assignments:
         for module, source in text_modules(item.text, item.source, stub=item.name).items():
             write_atomic(package / f"{module}.py", source)
+    assignments = [item for item in assignments if chosen is None or item.name in chosen]
     for name, folder in generate(root, [item.name for item in assignments], edition / "assignments").items():
         notebook = folder / f"{name}.ipynb"
         write_atomic(notebook, _notebook(notebook))
@@ -139,11 +185,21 @@ def _write_edition(root: Path, items: list[Item], edition: Path) -> None:
         if (root / name).exists():
             text = (root / name).read_text(encoding="utf-8")
             write_atomic(edition / name, re.sub(INSTRUCTOR_LINES, "", text))
-    named = ", ".join(f"`{item.name}`" for item in assignments)
-    write_atomic(edition / "README.md", README.format(assignments=named))
+    for name, text in (hand_in.files() if hand_in else {}).items():
+        write_atomic(edition / name, text)
+    write_atomic(edition / "README.md", readme([item.name for item in assignments], hand_in))
     version = re.search(r'__version__ = "(.+?)"', (root / PACKAGE / "__init__.py").read_text(encoding="utf-8"))
-    marker = {"edition": "student", "version": version[1] if version else "unknown"}
-    write_atomic(edition / EDITION_MARKER, json.dumps(marker) + "\n")
+    manifest.write(root, edition, version[1] if version else "unknown")
+
+
+def readme(assignments: list[str], hand_in: HandIn | None) -> str:
+    """The README of an edition with these assignments."""
+    first = assignments[0] if assignments else "a1_bpe"
+    fill = {"first": first, "course_id": hand_in.course_id if hand_in else ""}
+    return README.format(
+        assignments=", ".join(f"`{name}`" for name in assignments) or "they come with a newer edition",
+        handing_in=(THROUGH_THE_EXCHANGE if hand_in else BY_UPLOAD).format(**fill),
+    )
 
 
 def _notebook(path: Path) -> str:
@@ -208,8 +264,19 @@ def _zip(folder: Path, path: Path, top: str) -> None:
 
 FORBIDDEN = frozenset(
     (
-        *("text", "source", "hidden", "grading", "tests", "benchmarks", "submitted", "autograded", "feedback"),
-        *("exchange", "verdicts", "backups", "teaching", ".secret", ".git", "gradebook.db", *INSTRUCTOR_TOOLS),
+        *(
+            "text",
+            "source",
+            "hidden",
+            "grading",
+            "teaching",
+            "tests",
+            "benchmarks",
+            "submitted",
+            "autograded",
+            "feedback",
+        ),
+        *("exchange", "verdicts", "backups", ".secret", ".git", "gradebook.db", *INSTRUCTOR_TOOLS),
     )
 )
 """Names of files and folders that no edition holds."""

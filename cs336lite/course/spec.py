@@ -20,9 +20,11 @@ import itertools
 import linecache
 import pickle
 import random
+import re
 import reprlib
 import sys
 import time
+import traceback
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache, wraps
@@ -31,6 +33,7 @@ from types import ModuleType
 from typing import Any, Protocol
 
 from cs336lite.course.border import chain, known_kind, own, plain, python_kinds
+from cs336lite.course.paths import CourseError
 from cs336lite.course.returned import first_cause, in_solution, not_taken, not_used
 from cs336lite.course.text import UNSOLVED
 from cs336lite.scratch import Scratch
@@ -53,6 +56,10 @@ __all__ = [
 
 TOGETHER = "together: "
 """Begins the title of a check of a whole exercise on ordinary input: that it fails, others explain."""
+
+
+STUMBLED = "this check could not be finished with your answer"
+"""Begins the message of a check that raised an exception of its own."""
 
 
 class Fail(Exception):
@@ -118,21 +125,25 @@ class Check:
     def run(self, student: Student, seed: int | str) -> CheckResult:
         """Judge one student; the inputs drawn depend on ``seed`` and on this check alone."""
         digest = hashlib.sha256(f"{seed}/{self.id}".encode()).digest()
+        fault = ""
         try:
             self.function(student, random.Random(int.from_bytes(digest[:8], "big")))
         except StudentError as problem:
             message = str(problem)
         except Fail as problem:
             message = str(problem) if isinstance(student, LocalStudent) else self.in_own_words(problem)
-        except Exception as error:  # the check stumbled over an answer of another shape than the one asked for
+        except Exception as error:  # the check's own: a slip of its author, or an answer that nobody thought of
+            fault = fault_of(error, self.function.__code__.co_filename)
             kind = known_kind(type(error).__name__)
-            message = f"the answer does not have the form that the interface asks for ({kind} in the check)"
+            message = f"{STUMBLED}: perhaps it has another form than the one asked for ({kind} in the check itself)"
+            if not isinstance(student, LocalStudent):
+                message += "; your instructor is told, and sees whether the check is to blame"
         else:
             return CheckResult(self.id, self.exercise, self.title, self.points, self.points, True, "")
-        return self.failed(message)
+        return self.failed(message, fault)
 
-    def failed(self, message: str) -> CheckResult:
-        return CheckResult(self.id, self.exercise, self.title, 0.0, self.points, False, message)
+    def failed(self, message: str, fault: str = "") -> CheckResult:
+        return CheckResult(self.id, self.exercise, self.title, 0.0, self.points, False, message, fault)
 
     def in_own_words(self, problem: Fail) -> str:
         """What a check says of code that is judged elsewhere: nothing that is not in the check's source; see `own`.
@@ -151,7 +162,11 @@ class Check:
 
 @dataclass(frozen=True)
 class CheckResult:
-    """What a check said. Its texts are `plain`, whoever made them."""
+    """What a check said. Its texts are `plain`, whoever made them.
+
+    ``fault`` is for the instructor: the exception that the check itself raised, and its line; see `fault_of`.
+    ``excused`` says why the check counts for nobody, or as passed for everybody: see `grading.exceptions`.
+    """
 
     id: str
     exercise: str
@@ -160,13 +175,31 @@ class CheckResult:
     max_points: float
     passed: bool
     message: str
+    fault: str = ""
+    excused: str = ""
 
     def __post_init__(self) -> None:
-        for name in ("id", "exercise", "title", "message"):
+        for name in ("id", "exercise", "title", "message", "fault", "excused"):
             object.__setattr__(self, name, plain(getattr(self, name)))
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
+
+
+def fault_of(error: BaseException, filename: str) -> str:
+    """What an exception of a check tells its author: the kind, the missing name, the last line of the check's file.
+
+    Never the exception's own text, which can hold what was drawn or answered.
+    """
+    trace, line = error.__traceback__, 0
+    while trace is not None:
+        line = trace.tb_lineno if trace.tb_frame.f_code.co_filename == filename else line
+        trace = trace.tb_next
+    name = getattr(error, "name", None) if isinstance(error, (NameError, AttributeError, ImportError)) else None
+    source = linecache.getline(filename, line)
+    named = f" ({name})" if isinstance(name, str) and re.search(rf"\b{re.escape(name)}\b", source) else ""
+    shown = f": {plain(source, 80)}" if source.strip() else ""
+    return f"{known_kind(type(error).__name__)}{named} in {Path(filename).name}, line {line}{shown}"
 
 
 def check(exercise: str, *, points: float = 0, title: str, seconds: float = 10) -> Callable:
@@ -238,7 +271,12 @@ class Spec:
 
 
 def load_spec(path: str | Path, source: str | None = None) -> Spec:
-    """The spec in a file of checks, or in the text that such a file had. Raises FileNotFoundError when there is none."""
+    """The spec in a file of checks, or in the text that such a file had.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        CourseError: it cannot be run; with the line to go to.
+    """
     path = Path(path)
     if source is None:
         source = path.read_text(encoding="utf-8")
@@ -248,9 +286,23 @@ def load_spec(path: str | Path, source: str | None = None) -> Spec:
     sys.modules[module.__name__] = module  # dataclasses look their module up
     # drivers are sent as source: that of this very moment, also when the file is edited or gone later
     linecache.cache[str(path)] = (len(source), None, source.splitlines(keepends=True), str(path))
-    exec(compile(source, str(path), "exec"), vars(module))
+    try:
+        exec(compile(source, str(path), "exec"), vars(module))
+    except SyntaxError as error:
+        at = f"{path}, line {error.lineno}" if error.filename == str(path) else f"{error.filename}, line {error.lineno}"
+        raise CourseError(
+            f"the checks in {path} cannot be loaded: {type(error).__name__} in {at}: {error.msg}"
+        ) from None
+    except Exception as error:
+        raise CourseError(f"the checks in {path} cannot be loaded: {said(error)}{line_in(error, str(path))}") from error
     checks = tuple(v.__check__ for v in vars(module).values() if hasattr(v, "__check__"))
     return Spec(path.stem, module, source, checks)
+
+
+def line_in(error: BaseException, filename: str) -> str:
+    """Where in a file an exception came by last, as the end of a sentence."""
+    numbers = [f.lineno for f in traceback.extract_tb(error.__traceback__, limit=200) if f.filename == filename]
+    return f" (line {numbers[-1]})" if numbers else ""
 
 
 _loaded = itertools.count()

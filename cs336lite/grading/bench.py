@@ -149,10 +149,7 @@ def open_bench(
 
     Raises CourseError for checks that cannot be loaded.
     """
-    try:
-        spec = load_spec(path, source)
-    except Exception as error:
-        raise CourseError(f"the hidden checks in {path} cannot be loaded: {type(error).__name__}: {error}") from None
+    spec = load_spec(path, source)
     bench = Bench(spec, seed, trust=trust, strict=strict, layers=tuple(layers), budget=Budget(**budget))
     _open.append(bench)
     for name in imports(source) & {*bench.needs.warm}:

@@ -391,6 +391,9 @@ class RemoteStudent:
         self.killed = False  # whether the current check lost its child to a signal that only others can send
         self.files = 0
         self.layers: tuple[str, ...] = ()  # of the jail, as the child found them to hold
+        self.tell = False  # ask for the texts of exceptions: for an instructor alone, and never when grading
+        self.stories: list[Any] = []  # what the child told of those that questions met, as it came
+        self.cell_stories: list[Any] = []  # and of those in its cells
 
     # -- what a check may ask -----------------------------------------------------------------------------------
 
@@ -440,10 +443,12 @@ class RemoteStudent:
     def measure(self, driver: Callable, args: tuple) -> tuple[Any, float]:
         self.ensure_loaded()
         left = self.check_limit - self.check_spent
-        frame = wire.pack("run", args, source=source_of(driver), function=driver.__name__)
+        more = {"tell": True} if self.tell else {}
+        frame = wire.pack("run", args, source=source_of(driver), function=driver.__name__, **more)
         answer, seconds = self.exchange(frame, left, f"{self.check_limit:g} s for this check")
         self.check_spent += seconds
         if answer["op"] == "error":
+            self.stories += [answer.get("story")] if self.tell else []
             raise self.explain(answer, driver, args)
         if answer["op"] != "value":
             raise StudentError("BadAnswer", "your code interfered with the grader's connection")
@@ -458,7 +463,8 @@ class RemoteStudent:
             self.child = self.worker.spawn(self.folder)
             self.layers = self.child.layers
             before, skip = self.spent, [list(place) for place in self.left]
-            frame = wire.pack("load", list(self.cells), name=self.name, skip=skip, threads=self.budget.threads)
+            more = {"tell": True} if self.tell else {}
+            frame = wire.pack("load", list(self.cells), name=self.name, skip=skip, threads=self.budget.threads, **more)
             watch = functools.partial(CellMeter, where=self.child.where, stop=self.interrupt)
             try:
                 answer, _ = self.exchange(frame, left, f"{left:g} s to run its cells", watch)
@@ -471,6 +477,8 @@ class RemoteStudent:
                     self.load_failure = failure
                 raise failure from None
             told = answer.get("value") if answer.get("op") == "loaded" else None
+            if self.tell and isinstance(told, list):
+                self.cell_stories = [error.get("story") for error in told if isinstance(error, dict)]
             found = read_troubles(told, self.cells, self.advice) | self.left
             self.troubles = [found[key] for key in sorted(found)]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import shlex
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from cs336lite.grading import bubblewrap
 from cs336lite.grading.client import Worker, WorkerFailure
 from cs336lite.grading.limited import Exceeded, Limited, Limits, Lost
 from cs336lite.scratch import Scratch
+from cs336lite.teaching import exchange
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,28 @@ def guarantees() -> list[Guarantee]:
         ),
         tried("first", "when memory runs out, the kernel ends submissions first", "the kernel may end any process"),
         tried("ours", "messages are made of our words, not of a submission's", "names that it made up are repeated"),
+    ]
+
+
+def promises(course: Path, config: Any) -> list[Guarantee]:
+    """What holds of the course's folder and its exchange, with nbgrader's configuration there."""
+    found = exchange.of_course(course, config)
+    root = course.parent
+    rooms = exchange.entered([course / name for name in exchange.ROOMS if (course / name).exists()])
+    answers = exchange.entered([path for path in (root / "cs336lite", root / "tests", root / ".git") if path.is_dir()])
+    problem = exchange.hand_in_problem(found)
+    return [
+        Guarantee(
+            "no other user gets at hidden checks, sources, gradebook or what was handed in",
+            not rooms,
+            shlex.join(["chmod", "-R", "o-rwx", *map(str, rooms)]),
+        ),
+        Guarantee(
+            "no other user reads the references in cs336lite/ and tests/",
+            not answers,
+            f"{shlex.join(['chmod', 'o-rwx', str(root)])}, where students have accounts on this machine",
+        ),
+        Guarantee(f"students can hand in through {found.folder}, as {found.course_id}", not problem, problem),
     ]
 
 

@@ -1,13 +1,14 @@
 r"""What a student gets back: lines in the grade cells, a head for the notebook, and the page made of both.
 
-The page is one file that loads nothing and holds no script: mathematics is drawn here, styles lie inside, and a policy
-in its head forbids the rest. Every text goes through a template that escapes it; markdown of a submission is rendered
+The page is one file that loads nothing and holds no script: mathematics is drawn here, styles and pictures lie inside, and
+a policy in its head forbids the rest. Every text goes through a template that escapes it; markdown of a submission is rendered
 by nbconvert's parser and then cut down to a few harmless tags by bleach.
 """
 
 from __future__ import annotations
 
 import copy
+import html
 import re
 import secrets
 from collections import Counter
@@ -29,9 +30,11 @@ from pygments.lexers import PythonLexer
 
 from cs336lite.course.border import markdown
 from cs336lite.course.paths import CourseError
+from cs336lite.grading.handed import MARK, PICTURES
 from cs336lite.grading.limited import Exceeded, Failed, Limits, Lost, Shared
 from cs336lite.grading.submission import NUMBER
 from cs336lite.grading.verdicts import Verdict
+from cs336lite.grading.whose import whose
 
 VERDICT_KEY = "cs336lite_verdict"
 """Where a graded notebook's metadata carries the verdict and what to read, from autograding to the page."""
@@ -51,6 +54,7 @@ class Allowance:
 
     def __init__(self) -> None:
         self.code, self.markdown, self.formulas, self.drawn = self.CODE, self.MARKDOWN, self.FORMULAS, self.DRAWN
+        self.styled = False  # whether a page of the formgrader has our styles
 
 
 class NewPage(Preprocessor):
@@ -86,8 +90,8 @@ def write_verdict(cell: NotebookNode, verdict: Verdict) -> None:
     total = sum(c.max_points for c in checks)
     points = round(available * sum(c.points for c in checks) / total, 6) if total else 0.0
     lines = [
-        f"{'PASS' if c.passed else 'FAIL'}  {c.points:g}/{c.max_points:g}  {c.title}"
-        + ("" if c.passed else f"\n      {c.message}")
+        f"{'NOTE' if c.excused else 'PASS' if c.passed else 'FAIL'}  {c.points:g}/{c.max_points:g}  {c.title}"
+        + ("\n      " + (c.excused or c.message) if c.excused or not c.passed else "")
         for c in checks
     ]
     cell.outputs = [
@@ -105,7 +109,7 @@ def add_head(nb: NotebookNode, verdict: Verdict) -> None:
         "max_score": verdict.max_score,
         "problem": verdict.problem,
         "notes": list(verdict.notes),
-        "checks": [c.as_dict() for c in verdict.checks],
+        "checks": [{**c.as_dict(), "fault": ""} for c in verdict.checks],  # which is for the instructor's terminal
         "read": verdict.read,
     }
     nb.cells.insert(0, new_markdown_cell(summary(verdict), id=HEAD_ID))
@@ -120,11 +124,15 @@ def summary(verdict: Verdict) -> str:
         first = next((c.message for c in checks if not c.passed), "all checks passed")
         rows.append(f"| {markdown(name)} | {points:g} / {total:g} | {markdown(first)} |")
     notes = "".join(f"\n- {markdown(note)}" for note in verdict.notes)
+    excused = "".join(f"\n- {markdown(c.title)}: {markdown(c.excused)}" for c in verdict.checks if c.excused)
+    if excused:
+        excused = f"\n\nNot counted as judged:\n{excused}"
     if notes:
         notes = f"\n\nPut right before judging, at no cost of points:\n{notes}"
     return (
         f"## {markdown(verdict.assignment)}: {verdict.score:g} of {verdict.max_score:g} points\n\n"
         + "\n".join(rows)
+        + excused
         + notes
     )
 
@@ -160,13 +168,14 @@ class InlineParser(MathInlineParser):
 
 
 class Renderer(IPythonRenderer):
-    """Puts a mark where mathematics stands, so that bleach sees none of it; pictures become a word.
+    """Puts a mark where mathematics or a picture of ours stands, so that bleach sees none of it; others become a word.
 
     A mark holds a random number: no submission can write one.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, pictures: dict[str, Any]) -> None:
         super().__init__(escape=False, exclude_anchor_links=True)
+        self.pictures = pictures
         self.nonce = secrets.token_hex(8)
         self.drawn: list[Markup] = []
 
@@ -190,6 +199,11 @@ class Renderer(IPythonRenderer):
         return self.mark(formula(tex, rows if drawable else [], block=True))
 
     def image(self, text: str, url: str, title: str | None = None) -> str:
+        kept = self.pictures.get(url.removeprefix("attachment:")) if url.startswith("attachment:") else None
+        address = address_of(kept)
+        text = html.unescape(text)  # it comes escaped
+        if address:
+            return self.mark(Markup('<img alt="{}" src="{}">').format(text, address))
         return self.mark(Markup('<span class="omitted">[picture: {}]</span>').format(text or "without a description"))
 
     def block_code(self, code: str, info: str | None = None) -> str:
@@ -202,13 +216,13 @@ class Renderer(IPythonRenderer):
         return re.sub(f"math{self.nonce}n(\\d+)e", lambda m: str(self.drawn[int(m[1])]), page)
 
 
-def safe_markdown(source: str) -> Markup:
-    """Markdown as HTML without scripts, pictures, forms, styles, or anything that is loaded."""
+def safe_markdown(source: str, attachments: Any = None) -> Markup:
+    """Markdown as HTML without scripts, forms, styles, or anything that is loaded; of pictures, those attached."""
     page = _page[0]
     if len(source) > min(LONGEST_MARKDOWN, page.markdown):
         return Markup("<pre>{}</pre>").format(source)
     page.markdown -= len(source)
-    renderer = Renderer()
+    renderer = Renderer(attachments if isinstance(attachments, dict) else {})
     try:
         shown = MarkdownWithMath(renderer, block=MathBlockParser(), inline=InlineParser(hard_wrap=False)).render(source)
         shown = bleach.clean(shown, tags=SAFE_TAGS, attributes=is_safe, protocols={"http", "https", "mailto"})
@@ -217,6 +231,42 @@ def safe_markdown(source: str) -> Markup:
     shown = shown.replace("<a ", '<a rel="noopener noreferrer nofollow" ')
     shown = shown.replace("<table>", '<div class="wide"><table>').replace("</table>", "</table></div>")
     return Markup(renderer.finish(shown))
+
+
+FORMGRADER_STYLES = """
+.rendered_html table { border-collapse: collapse; margin: .6em 0; }
+.rendered_html th, .rendered_html td { padding: .35em 1em .35em 0; text-align: left; vertical-align: top;
+  border-bottom: 1px solid #ddd; }
+.rendered_html .wide { overflow-x: auto; }
+.rendered_html .math svg { fill: currentColor; max-width: 100%; overflow: visible; }
+.rendered_html .math.block { display: block; text-align: center; margin: .8em 0; overflow-x: auto; }
+.rendered_html .omitted { color: #666; font-style: italic; }
+#notebook .cell img { max-width: 100%; border: 0; background: #fff; }
+#notebook .output_area pre { overflow-x: auto; max-height: 30em; }
+#notebook .output_stderr pre { background: #fcefee; }
+"""
+
+
+@jinja2.pass_context
+def safe_markdown_of_cell(context: jinja2.runtime.Context, source: str) -> Markup:
+    """`safe_markdown`, as a filter of nbconvert's templates; the first of a page brings the styles, as a template cannot."""
+    cell = context.get("cell") or {}
+    shown = safe_markdown(source, cell.get("attachments") if cell.get("cell_type") == "markdown" else None)
+    styles = Markup("") if _page[0].styled else Markup(f"<style>{FORMGRADER_STYLES}</style>\n")
+    _page[0].styled = True
+    return styles + shown
+
+
+def address_of(data: Any) -> str:
+    """The address of a picture that lies in the page itself, of the first that a mime bundle holds; empty without one."""
+    for kind in PICTURES:
+        encoded = data.get(kind) if isinstance(data, dict) else None
+        if isinstance(encoded, str) and BASE64.fullmatch(encoded):
+            return f"data:{kind};base64,{encoded}"
+    return ""
+
+
+BASE64 = re.compile(r"[A-Za-z0-9+/]+=*")
 
 
 def formula(tex: str, rows: list[str], block: bool) -> Markup:
@@ -254,7 +304,8 @@ def svg(body: str, size: float) -> str:
     body = re.sub(
         r"\\math(bin|rel|op|ord)\b|\\[bB]igg?[lrm]?\b|\\(display|text)style\b|\\(?:nonumber|notag)\b", " ", body
     )
-    body = " ".join(body.split())
+    body = re.sub(r"\\[td]?frac\s*(\d)\s*(\d)", r"\\frac{\1}{\2}", body)  # TeX takes digits without braces
+    body = " ".join(re.sub(r"\\[td]frac\b", r"\\frac", body).split())
     if len(body) > LONGEST_MATH or not body.isascii() or "$" in body:
         raise ValueError("not to be drawn")
     properties = FontProperties(family="STIXGeneral", math_fontfamily="stix", size=size)
@@ -299,7 +350,7 @@ class FeedbackExporter(HTMLExporter):
         nb, resources = Exporter.from_notebook_node(self, nb, resources, **kw)  # nbgrader's preprocessors, no template
         course = resources.get("nbgrader", {})
         known = ("assignment", "score", "max_score", "late_penalty")
-        course = {key: course[key] for key in known if key in course}
+        course = {key: course[key] for key in known if key in course} | {"whose": whose(course)}
         try:
             return PAINTER.call(f"{__name__}:page_of", nbformat.writes(nb), course), resources
         except Exceeded:  # whatever it is made of: its text is shown as it was written
@@ -332,7 +383,8 @@ def as_written(nb: NotebookNode) -> NotebookNode:
 
 
 def page(nb: NotebookNode, course: dict[str, Any]) -> str:
-    """The page of a graded notebook. ``course`` holds nbgrader's assignment, score, max_score and late_penalty.
+    """The page of a graded notebook. ``course`` holds nbgrader's assignment, score, max_score and late_penalty, and what
+    `whose` says.
 
     A notebook that was graded without `add_head` is shown with the plain outputs of its grade cells.
     """
@@ -349,7 +401,7 @@ def page(nb: NotebookNode, course: dict[str, Any]) -> str:
             "grade": exercises.get(exercise_of(name)) if known.get("grade") and not known.get("solution") else None,
             "mine": bool(known.get("solution")),
             "body": body_of(cell),
-            "outputs": plain_outputs(cell),
+            **shown_outputs(cell),
         }
         for cell in cells
         if cell.cell_type in ("code", "markdown")
@@ -367,6 +419,8 @@ def page(nb: NotebookNode, course: dict[str, Any]) -> str:
         most=most,
         part=min(100, max(0, 100 * score / most)) if most else 0,
         penalty=course.get("late_penalty") or 0,
+        about=course.get("whose", {}),
+        by_hand=[e for e in exercises.values() if abs(e["points"] - e["judged"]) > LEAST_POINTS],
         problem=verdict.get("problem", ""),
         notes=verdict.get("notes", []),
         exercises=list(exercises.values()),
@@ -378,7 +432,7 @@ def page(nb: NotebookNode, course: dict[str, Any]) -> str:
 def body_of(cell: NotebookNode) -> Markup:
     if cell.metadata.get("as_written"):
         return Markup("<pre>{}</pre>").format(cell.source)
-    return coloured(cell.source) if cell.cell_type == "code" else safe_markdown(cell.source)
+    return coloured(cell.source) if cell.cell_type == "code" else safe_markdown(cell.source, cell.get("attachments"))
 
 
 def exercises_of(cells: list[NotebookNode], verdict: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -392,7 +446,7 @@ def exercises_of(cells: list[NotebookNode], verdict: dict[str, Any]) -> dict[str
             check["exercise"],
             {"name": check["exercise"], "checks": [], "points": 0, "most": 0, "read": None, "comment": "", "text": ""},
         )
-        one["checks"].append({**check, "said": check["message"]})
+        one["checks"].append({"excused": "", **check, "said": check["message"]})
         one["points"] += check["points"]
         one["most"] += check["max_points"]
     for name, (text, link) in verdict.get("read", {}).items():
@@ -441,10 +495,19 @@ def say_once(exercises: list[dict[str, Any]]) -> None:
             one["first"] = check["said"]
 
 
-def plain_outputs(cell: NotebookNode) -> list[str]:
-    """The text of a cell's outputs; nothing else of them is shown."""
-    texts = [output.get("text") or output.get("data", {}).get("text/plain", "") for output in cell.get("outputs", [])]
-    return [text if isinstance(text, str) else "".join(map(str, text)) for text in texts if text]
+def shown_outputs(cell: NotebookNode) -> dict[str, Any]:
+    """The texts and the pictures of a cell's outputs; nothing else of them is shown. ``handed_in`` when they were."""
+    outputs = cell.get("outputs", [])
+    handed_in = bool(outputs) and outputs[0].get("text") == MARK
+    shown = []
+    for output in outputs[handed_in:]:
+        data = output.get("data", {})
+        text = output.get("text") or data.get("text/plain", "")
+        text = text if isinstance(text, str) else "".join(map(str, text))
+        address = address_of(data)
+        if text or address:
+            shown.append({"picture": address, "text": text, "error": output.get("name") == "stderr"})
+    return {"handed_in": handed_in, "outputs": shown}
 
 
 def said(text: str) -> Markup:
@@ -454,6 +517,9 @@ def said(text: str) -> Markup:
 
 def points(value: Any) -> str:
     return f"{round(float(value), 2):g}"
+
+
+LEAST_POINTS = 0.005  # what `points` does not show is no difference
 
 
 STYLES = """
@@ -495,6 +561,11 @@ pre { margin: 0; padding: .6rem .8rem; background: var(--ground); border: 1px so
 blockquote { margin: .6rem 0; padding-left: 1rem; border-left: 3px solid var(--line); color: var(--soft); }
 .math svg { fill: currentColor; max-width: 100%; overflow: visible; } .math.block { display: block; text-align: center;
   margin: .8rem 0; overflow-x: auto; } code.math.block { white-space: pre-wrap; text-align: left; }
+img { max-width: 100%; height: auto; background: #fff; vertical-align: middle; }
+.handed { border-left: 3px solid var(--line); margin: .4rem 0 0; padding-left: .8rem; }
+.handed pre, .handed img { margin: .3rem 0; } .handed pre { max-height: 24rem; overflow: auto; background: #fff; }
+.handed pre.error { background: var(--badground); }
+.about { margin: .5rem 0 0; color: var(--soft); } .about span { margin-right: 1.2rem; }
 .omitted { color: var(--soft); font-style: italic; }
 @media (max-width: 34rem) { body { padding: 1rem .7rem 3rem; } .checks li { grid-template-columns: 1fr auto; }
   .checks .mark { grid-column: 1 / 2; } .checks .worth { grid-column: 2; grid-row: 1; }
@@ -511,7 +582,7 @@ TEMPLATE = TEMPLATE.from_string("""\
 <head>
 <meta charset="utf-8">
 <meta http-equiv="Content-Security-Policy"
- content="default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'">
+ content="default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{{ assignment }}: feedback</title>
 <style>{{ styles | safe }}</style>
@@ -521,7 +592,27 @@ TEMPLATE = TEMPLATE.from_string("""\
 <div class="head"><h1>{{ assignment }}: feedback</h1>
 <div class="score">{{ score | points }} of {{ most | points }} points</div></div>
 <div class="bar" aria-hidden="true"><i style="width: {{ part | points }}%"></i></div>
-{% if penalty %}<p>{{ penalty | points }} points were taken off because it came late.</p>{% endif %}
+{% if about %}
+<p class="about">
+{% if about.student is defined %}<span>{{ about.student }}</span>{% endif %}
+
+{% if about.handed_in is defined %}<span>handed in {{ about.handed_in }}</span>{% endif %}
+
+{% if about.due is defined %}<span>due {{ about.due }}</span>{% endif %}
+
+</p>
+{% endif %}
+{% if penalty and about.late is defined %}
+<p>{{ penalty | points }} points were taken off because it came {{ about.late }} late.</p>
+{% elif penalty %}
+<p>{{ penalty | points }} points were taken off because it came late.</p>
+{% elif about.late is defined %}
+<p>It came {{ about.late }} late; no points were taken off.</p>
+{% endif %}
+{% if by_hand %}
+<p>Set by hand: {% for e in by_hand %}<a href="#checks-{{ e.name }}">{{ e.name }}</a> {{ e.points | points }} \
+(the checks gave {{ e.judged | points }}){{ '' if loop.last else ', ' }}{% endfor %}.</p>
+{% endif %}
 {% if problem %}<div class="box wrong"><p><b>Nothing could be judged:</b> {{ problem | said }}.</p></div>{% endif %}
 {% if exercises %}
 <div class="wide"><table class="overview">
@@ -545,13 +636,16 @@ TEMPLATE = TEMPLATE.from_string("""\
 {% for e in exercises %}
 <section class="exercise" id="checks-{{ e.name }}">
 <h3><span>{{ e.name }}</span><span>{{ e.points | points }} / {{ e.most | points }}</span></h3>
-{% if (e.points - e.judged) | abs > 0.005 %}<p class="soft">The checks gave {{ e.judged | points }}; the points were set by hand.</p>{% endif %}
+{% if e in by_hand %}<p class="soft">The checks gave {{ e.judged | points }}; the points were set by hand.</p>{% endif %}
 <ul class="checks">
 {% for c in e.checks %}
 <li class="{{ 'passed' if c.passed else 'failed' }}">
-<span class="mark {{ 'good' if c.passed else 'bad' }}">{{ '✓ passed' if c.passed else '✗ failed' }}</span>
+{% if c.excused %}<span class="mark soft">{{ '✓ given' if c.max_points else '– left out' }}</span>
+{% else %}<span class="mark {{ 'good' if c.passed else 'bad' }}">{{ '✓ passed' if c.passed else '✗ failed' }}</span>
+{% endif %}
 <span class="title">{{ c.title | said }}</span><span class="worth">{{ c.points | points }} / {{ c.max_points | points }}</span>
-{% if c.said and not c.passed %}<p class="message">{{ c.said | said }}</p>{% endif %}
+{% if c.excused %}<p class="message">{{ c.excused | said }}</p>
+{% elif c.said and not c.passed %}<p class="message">{{ c.said | said }}</p>{% endif %}
 </li>
 {% endfor %}
 </ul>
@@ -584,7 +678,15 @@ TEMPLATE = TEMPLATE.from_string("""\
 {% if c.kind == 'code' and c.name %}<p class="label">{{ 'your cell' if c.mine else 'given' }}: {{ c.name }}</p>
 {% elif c.kind == 'code' and c.number %}<p class="label">cell {{ c.number }}</p>{% endif %}
 {{ c.body }}
-{% for text in c.outputs %}<pre>{{ text }}</pre>{% endfor %}
+{% if c.outputs %}
+<div class="{{ 'handed' if c.handed_in else 'made' }}">
+{% if c.handed_in %}<p class="label">handed in with it; the grader has not made it</p>{% endif %}
+{% for o in c.outputs %}
+{% if o.text %}<pre{% if o.error %} class="error"{% endif %}>{{ o.text }}</pre>{% endif %}
+{% if o.picture %}<img alt="a picture that was handed in" src="{{ o.picture }}">{% endif %}
+{% endfor %}
+</div>
+{% endif %}
 {% endif %}
 </div>
 {% endfor %}

@@ -169,7 +169,12 @@ def files_of(folder: Path) -> Iterator[Path]:
             raise Unclear(f"its folder cannot be read: {error.strerror}") from None
 
 
-NOTES = ("timestamp.txt", "submission_secret.txt")  # nbgrader's own
+NOTES = (
+    "timestamp.txt",
+    "submission_secret.txt",
+    "timestamp-as-written.txt",
+    "timestamp-unreadable.txt",
+)  # nbgrader's, and ours
 
 
 # -- in an archive ----------------------------------------------------------------------------------------------

@@ -17,12 +17,15 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_notebook
 from nbgrader.api import Gradebook
 from nbgrader.preprocessors import NbGraderPreprocessor
+from nbgrader.utils import is_grade
 from traitlets import Bool, Unicode
 
+from cs336lite.course.paths import CourseError
 from cs336lite.course.text import CODE_STUB
-from cs336lite.grading.feedback import FeedbackExporter
+from cs336lite.grading.feedback import FeedbackExporter, exercise_of
 from cs336lite.grading.find import note_on_others
-from cs336lite.grading.record import SECRET, TIMESTAMP, complete, read_timestamp
+from cs336lite.grading.record import SECRET, TIMESTAMP, complete
+from cs336lite.grading.reference import expect_full_marks
 from cs336lite.grading.submission import (
     Submission,
     SubmittedNotebook,
@@ -33,7 +36,10 @@ from cs336lite.grading.submission import (
     submission_of,
 )
 from cs336lite.grading.verdicts import Judge
-from cs336lite.teaching import backups, sharing
+from cs336lite.teaching import backups, exchange, sharing
+from cs336lite.teaching.excused import read_excused
+from cs336lite.teaching.mistaken import Assignments
+from cs336lite.teaching.timestamps import put_right, read_stamp
 
 __all__ = ["AnyNotebookExporter", "FeedbackExporter", "JudgeCells", "Sanitize", "configure"]
 
@@ -42,16 +48,18 @@ CARRIED = "cs336lite"
 
 
 def configure(config: Any, course: Path) -> None:
-    """Set up an nbgrader course in ``course``: its folders, the student's stub, and the grader."""
+    """Set up an nbgrader course in ``course``: its folders, the exchange, the student's stub, and the grader.
+
+    What the configuration says already of ``CourseDirectory.course_id`` and ``Exchange.root`` stays.
+    """
     tools = str(Path(sys.executable).parent)  # nbgrader calls alembic by name, also where no environment is active
     if tools not in os.environ.get("PATH", "").split(os.pathsep):
         os.environ["PATH"] = os.pathsep.join([tools, os.environ.get("PATH", "")])
     # nbgrader 0.9.6 adds its submissions in an order that SQLAlchemy 2.1 grumbles about, at no harm
     warnings.filterwarnings("ignore", message="Object of type <Submitted")
     config.CourseDirectory.root = str(course)
-    config.CourseDirectory.course_id = "cs336lite"
     config.CourseDirectory.db_url = f"sqlite:///{course / 'gradebook.db'}"
-    config.Exchange.root = os.environ.get("CS336LITE_EXCHANGE", str(course / "exchange"))
+    exchange.prepare(config, course)
     config.ClearSolutions.code_stub = {"python": CODE_STUB}
     config.Autograde.exporter_class = f"{__name__}.AnyNotebookExporter"
     config.Autograde.sanitize_preprocessors = [f"{__name__}.Sanitize"]
@@ -61,8 +69,10 @@ def configure(config: Any, course: Path) -> None:
         "nbgrader.preprocessors.AssignLatePenalties",
         "nbgrader.preprocessors.CheckCellMetadata",
     ]
-    config.JudgeCells.course = str(course)
+    config.JudgeCells.course = config.Sanitize.course = str(course)
     config.Autograde.pre_convert_hook = f"{__name__}.remove_what_is_no_file"
+    config.GenerateFeedback.force = True  # else nbgrader leaves the page of a submission that was graded anew as it was
+    config.ExchangeFactory.release_feedback = "cs336lite.teaching.handback.ReleaseFeedback"
     config.Autograde.post_convert_hook = f"{__name__}.share_what_was_graded"
     config.GenerateFeedback.exporter_class = f"{__name__}.FeedbackExporter"
     config.GenerateFeedback.post_convert_hook = f"{__name__}.remove_what_is_no_page"
@@ -70,11 +80,9 @@ def configure(config: Any, course: Path) -> None:
     # and each page has an allowance, since a server draws it that others wait for
     config.HTMLExporter.preprocessors = ["cs336lite.grading.feedback.NewPage"]
     config.HTMLExporter.filters = {
-        "markdown2html": "cs336lite.grading.feedback.safe_markdown",
+        "markdown2html": "cs336lite.grading.feedback.safe_markdown_of_cell",
         "highlight_code": "cs336lite.grading.feedback.coloured_code",
     }
-    if "CS336LITE_EXCHANGE" not in os.environ and os.access(course, os.W_OK):
-        (course / "exchange").mkdir(exist_ok=True)
 
 
 class AnyNotebookExporter(NotebookExporter):
@@ -86,23 +94,35 @@ class AnyNotebookExporter(NotebookExporter):
             return super().from_filename(filename, resources, **kw)
         problem = link_above(path, path.parents[2])
         if not problem:
-            notebook, problem = read_notebook(path)
+            notebook, problem = read_notebook(path, parts=True)
         node = new_notebook()
         note = note_on_others(path.parent, path.name, path.stem)
         carried = {"problem": problem} if problem else {"notebook": notebook.as_metadata()}
-        node.metadata[CARRIED] = {**carried, "notes": [note] if note else []}
+        dated = read_stamp(path.parent).when is not None
+        node.metadata[CARRIED] = {**carried, "notes": [note] if note else [], "dated": dated}
         return self.from_notebook_node(node, resources, **kw)
 
 
 class Sanitize(NbGraderPreprocessor):
     """The released structure with the student's code; see `cs336lite.grading.submission.normalise`."""
 
+    course = Unicode(help="The folder of the course, which holds source/").tag(config=True)
+    anyway = Bool(False, help="Grade what looks like another assignment's work, too").tag(config=True)
+
     def preprocess(self, nb: NotebookNode, resources: dict) -> tuple[NotebookNode, dict]:
         carried = nb.metadata[CARRIED]
         course = resources["nbgrader"]
         with Gradebook(course["db_url"]) as gradebook:
             structure = structure_of_gradebook(gradebook, course["notebook"], course["assignment"])
-        clean, notes = normalise(SubmittedNotebook.from_metadata(carried.get("notebook", {})), structure)
+            if not carried["dated"]:  # nbgrader keeps the time of an earlier submission
+                gradebook.find_submission(course["assignment"], course["student"]).timestamp = None
+                gradebook.db.commit()
+        submitted = SubmittedNotebook.from_metadata(carried.get("notebook", {}))
+        others = Assignments(Path(self.course), {course["assignment"]: structure})
+        if (remark := others.remark(submitted, course["assignment"])) and not self.anyway:
+            raise CourseError(f"{course['student']}: {remark} (c.Sanitize.anyway = True grades it all the same)")
+        clean, notes = normalise(submitted, structure)
+        notes = [remark, *notes] if remark else notes
         problem = carried.get("problem", "")
         clean.metadata[CARRIED] = {
             "problem": problem,
@@ -123,8 +143,12 @@ class JudgeCells(NbGraderPreprocessor):
         notes = tuple(carried["notes"])
         submission = Submission(problem=problem, notes=notes) if problem else submission_of(nb, notes)
         assignment = resources["nbgrader"]["assignment"]
-        with Judge(Path(self.course), assignment, trust=self.trust_submissions) as judge:
-            complete(nb, judge.judge(submission))
+        course, cells = Path(self.course), [cell for cell in nb.cells if is_grade(cell)]
+        excused = read_excused(course, assignment)
+        promised = {exercise_of(c.metadata.nbgrader["grade_id"]): float(c.metadata.nbgrader["points"]) for c in cells}
+        with Judge(course, assignment, trust=self.trust_submissions) as judge:
+            expect_full_marks(judge, excused, promised)
+            complete(nb, excused.apply(judge.judge(submission)))
         return nb, resources
 
 
@@ -137,9 +161,7 @@ def remove_what_is_no_file(assignment: str, student: str, notebooks: list[str]) 
         for path in folder.rglob("*"):
             if path.is_symlink() or not (path.is_file() or path.is_dir()):
                 path.unlink()
-        timestamp = folder / "timestamp.txt"
-        if timestamp.exists() and read_timestamp(folder) is None:
-            timestamp.replace(folder / "timestamp-unreadable.txt")
+        put_right(folder)
     for course in {Path(notebook).absolute().parents[3] for notebook in notebooks}:
         backups.back_up_now_and_then(course)
 

@@ -231,7 +231,9 @@ class Cluster:
         except ModuleNotFoundError:
             raise CourseError("--dask needs dask: pip install distributed") from None
         self.judge = judge
-        self.course = Course(judge.name, judge.source, judge.seed, judge.trust, judge.strict, grader_version())
+        self.course = Course(
+            judge.name, judge.source, judge.seed, judge.trust, judge.strict, grader_version(judge.name)
+        )
         try:
             self.client = Client(address, timeout=20, set_as_default=False)
         except (OSError, ValueError, TimeoutError) as error:
@@ -281,7 +283,7 @@ _here = threading.local()  # of a thread of a dask worker: its judge, and for wh
 
 def judge_far_away(course: Course, submission: Submission) -> Verdict:
     """Judge on a dask worker, with a judge that the next submission of this course finds ready."""
-    if course.version != grader_version():
+    if course.version != grader_version(course.assignment):
         raise CourseError("a dask worker has another version of cs336lite than this machine: install the same on both")
     if getattr(_here, "course", None) != course:
         if hasattr(_here, "judge"):

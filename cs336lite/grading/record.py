@@ -6,17 +6,16 @@ so that an interrupted run can be started again, and the scores and comments tha
 
 from __future__ import annotations
 
-import os
-import stat
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import nbformat
 from nbformat import NotebookNode
 from nbgrader.api import Gradebook, MissingEntry
-from nbgrader.preprocessors import AssignLatePenalties
-from nbgrader.utils import compute_checksum, determine_grade, is_grade, is_solution, parse_utc
+from nbgrader.utils import compute_checksum, determine_grade, is_grade, is_solution
 
 from cs336lite.course.paths import CourseError
 from cs336lite.grading.feedback import add_head, write_verdict
@@ -24,62 +23,45 @@ from cs336lite.grading.submission import StructureCell, structure_of_gradebook
 from cs336lite.grading.verdicts import Verdict
 from cs336lite.teaching import backups, sharing
 from cs336lite.teaching import gradebook as books
-
-TIMESTAMP, SECRET = "timestamp.txt", "submission_secret.txt"  # beside a submission that came through the exchange
+from cs336lite.teaching.late import LatePolicy, Standing, penalty_of, standing_of
+from cs336lite.teaching.roster import Roster
+from cs336lite.teaching.timestamps import SECRET, TIMESTAMP, Stamp, put_right, read_note, read_secret
 
 
 @dataclass(frozen=True)
 class Entry:
-    """What is recorded of one submission: the graded notebook, when it was handed in (UTC), how to return feedback."""
+    """What is recorded of one submission: the graded notebook, when it was handed in, how to return feedback."""
 
     student: str
     notebook: str
-    timestamp: str | None
-    secret: str | None
+    stamp: Stamp
+    secret: bytes | None
 
     @classmethod
     def of(cls, folder: Path, notebook: NotebookNode) -> Entry:
         """The entry of the submission in a folder, with its graded notebook."""
         text = nbformat.writes(notebook) + "\n"
-        return cls(folder.parent.name, text, read_timestamp(folder), read_note(folder / SECRET))
+        return cls(folder.parent.name, text, put_right(folder), read_secret(folder))
 
-    def notes(self) -> dict[str, str | None]:
-        return {TIMESTAMP: self.timestamp, SECRET: self.secret}
+    def notes(self) -> dict[str, bytes | None]:
+        """The small files beside the graded notebook, byte for byte: nbgrader hashes what they hold."""
+        return {TIMESTAMP: self.stamp.text, SECRET: self.secret}
 
 
 def complete(notebook: NotebookNode, verdict: Verdict) -> None:
-    """Make a normalised notebook the graded one: verdicts in its grade cells, a summary in front."""
+    """Make a normalised notebook the graded one: verdicts in its grade cells, a summary in front.
+
+    The outputs of other cells are those that the student handed in, see `handed`.
+    """
     for cell in notebook.cells:
         if cell.cell_type == "code":
-            cell.outputs, cell.execution_count = [], None
-            if is_grade(cell):
+            cell.execution_count = None
+            if is_grade(cell) and not is_solution(cell):  # a cell that is both is graded by hand
                 write_verdict(cell, verdict)
     add_head(notebook, verdict)
 
 
-def read_note(path: Path) -> str | None:
-    """The text of one of the small files that nbgrader lays beside a submission; None when there is no such file."""
-    try:
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
-        return None
-    try:
-        if stat.S_ISREG(os.fstat(handle).st_mode):
-            return os.read(handle, 1000).decode().strip() or None
-        return None
-    except (OSError, ValueError):
-        return None
-    finally:
-        os.close(handle)
-
-
-def read_timestamp(folder: Path) -> str | None:
-    """When a submission was handed in (UTC), as nbgrader's ``timestamp.txt`` says it; None when it does not say."""
-    text = read_note(folder / TIMESTAMP)
-    try:
-        return None if text is None else str(parse_utc(text))
-    except (ValueError, OverflowError):
-        return None
+UNCHANGED = "unchanged"
 
 
 class Recorder:
@@ -104,8 +86,7 @@ class Recorder:
     def open(self, config: Any) -> None:
         assignment = self.assignment
         self.gradebook = Gradebook(config.CourseDirectory.db_url, config.CourseDirectory.course_id)
-        self.late = AssignLatePenalties(config=config)
-        self.late.init_plugin()
+        self.late = LatePolicy(self.course, config)
         try:
             self.structure: list[StructureCell] = structure_of_gradebook(self.gradebook, assignment, assignment)
         except MissingEntry:
@@ -113,10 +94,15 @@ class Recorder:
             raise CourseError(
                 f"the gradebook does not know {assignment}: release it first (`nbgrader generate_assignment {assignment}`)"
             ) from None
+        self.roster = Roster(self.gradebook, config)
+        self.written: set[str] = set()  # in this run
+        self.changed: dict[str, tuple[float, float]] = {}
+        """Students whose penalty another due date, extension or policy changed: before and after."""
         self.recorded = {
             submission.student_id: {grade.name: grade.auto_score for nb in submission.notebooks for grade in nb.grades}
             for submission in self.gradebook.assignment_submissions(assignment)
         }
+        self.graded_before = {s for s, scores in self.recorded.items() if any(v is not None for v in scores.values())}
 
     def folder(self, student: str) -> Path:
         return self.course / "autograded" / student / self.assignment
@@ -135,12 +121,12 @@ class Recorder:
         """Write an entry: its files beside their places, the gradebook, and the files to their places, the notebook last.
 
         So nothing is recorded of what cannot be written, and one cut off between is written again. The gradebook is copied
-        before it is changed for the first time. Raises what nbgrader raises; Stop for what the next entry would meet as well.
+        before it is changed for the first time. Its penalty is left to `settle`. Raises what nbgrader raises; Stop for what
+        the next entry would meet as well.
         """
-        if self.kept is None and self.file is not None:
-            self.kept = backups.back_up(self.course, self.file, self.rights)
+        self.keep_a_copy()
         folder = self.folder(entry.student)
-        files = {name: f"{text}\n" for name, text in entry.notes().items() if text is not None}
+        files = {name: text for name, text in entry.notes().items() if text is not None}
         files[f"{self.assignment}.ipynb"] = entry.notebook
         with sharing.told(folder, stop=False):
             sharing.make_folder(folder, self.rights)
@@ -151,12 +137,26 @@ class Recorder:
                 except BaseException:
                     self.gradebook.db.rollback()
                     raise
+        self.forget_page(entry.student)
+        self.written.add(entry.student)
+
+    def keep_a_copy(self) -> None:
+        """Copy the gradebook as it is before this changes it for the first time."""
+        if self.kept is None and self.file is not None:
+            self.kept = backups.back_up(self.course, self.file, self.rights)
+
+    def forget_page(self, student: str) -> None:
+        """Remove a feedback page that shows something else than is recorded; the next `generate_feedback` makes another."""
+        page = self.course / "feedback" / student / self.assignment
+        with suppress(OSError):
+            if page.is_dir() and not page.parent.is_symlink():
+                sharing.remove(page)
 
     def write_scores(self, entry: Entry) -> None:
         session = self.gradebook.db
         self.gradebook.update_or_create_student(entry.student)
-        when = {} if entry.timestamp is None else {"timestamp": entry.timestamp}
-        submission = self.gradebook.update_or_create_submission(self.assignment, entry.student, **when)
+        submission = self.gradebook.update_or_create_submission(self.assignment, entry.student)
+        submission.timestamp = entry.stamp.when
         notebook = next(nb for nb in submission.notebooks if nb.name == self.assignment)
         scores = scores_of(entry.notebook)
         unanswered = unanswered_cells(entry.notebook)
@@ -165,16 +165,35 @@ class Recorder:
             grade.needs_manual_grade = grade.manual_score is not None or grade.auto_score is None
         for comment in notebook.comments:
             comment.auto_comment = "No response." if comment.name in unanswered else None
-        session.flush()
-        session.refresh(notebook)
-        notebook.late_submission_penalty = None
-        late = submission.total_seconds_late
-        if late > 0:
-            penalty = self.late.plugin_inst.late_submission_penalty(entry.student, notebook.score, late)
-            if penalty is not None:
-                notebook.late_submission_penalty = self.late._check_late_penalty(notebook, penalty)
         session.commit()
         session.expunge_all()  # memory stays the same, however large the class
+
+    def settle(self, student: str, when: datetime | str | None = UNCHANGED) -> Standing | None:
+        """Compute a recorded student's penalties anew; what then is in the gradebook, None when that is nothing.
+
+        ``when`` is when the work was handed in, where that is known. A penalty that changed, and not with the work, is in
+        `changed`. Raises CourseError when the late policy fails: the penalties are then as they were.
+        """
+        session = self.gradebook.db
+        try:
+            submission = self.gradebook.find_submission(self.assignment, student)
+            before, moved = penalty_of(submission), when is not UNCHANGED and submission.timestamp != when
+            if moved:
+                submission.timestamp = when
+            changed = self.late.settle(submission)
+            if changed or moved:
+                self.keep_a_copy()
+                with books.told(self.file):
+                    session.commit()
+                self.forget_page(student)
+            if changed and student not in self.written:
+                self.changed[student] = before, penalty_of(submission)
+            return standing_of(submission)
+        except MissingEntry:
+            return None
+        finally:
+            session.rollback()
+            session.expunge_all()
 
     def close(self) -> None:
         self.gradebook.close()

@@ -9,19 +9,22 @@ recorded is not written again.
 from __future__ import annotations
 
 import contextlib
+import difflib
 import logging
 import os
+import shlex
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cs336lite.course.border import plain
 from cs336lite.course.paths import CourseError
 from cs336lite.grading.client import WorkerFailure
 from cs336lite.grading.find import Found, Opened, kind_of_file
-from cs336lite.grading.pools import Cluster, Item, Processes
+from cs336lite.grading.pools import Answer, Cluster, Item, Processes
+from cs336lite.grading.reference import expect_full_marks
 from cs336lite.grading.submission import (
     StructureCell,
     Submission,
@@ -37,19 +40,30 @@ from cs336lite.grading.submission import (
 )
 from cs336lite.grading.verdicts import Judge, Verdict
 from cs336lite.teaching import sharing
+from cs336lite.teaching.excused import read_excused
 from cs336lite.teaching.locks import only_writer
+
+if TYPE_CHECKING:
+    from cs336lite.grading.record import Recorder
+    from cs336lite.teaching.late import Standing
+    from cs336lite.teaching.mistaken import Assignments
 
 
 @dataclass(frozen=True)
 class Graded:
     """One graded submission: ``label`` is a student's name or a file, as the caller gave it.
 
-    ``note`` says which file was judged, where that is not the one with the right name alone.
+    ``note`` says which file was judged, where that is not the one with the right name alone, and what else the instructor
+    should know. Of a class: ``standing`` is what the gradebook holds, ``submission`` the hash of what was judged, ``kept``
+    the name of the verdict's file.
     """
 
     label: str
     verdict: Verdict
     note: str = ""
+    standing: Standing | None = None
+    submission: str = ""
+    kept: str = ""
 
 
 class NotAllGraded(CourseError):
@@ -60,14 +74,39 @@ class NotAllGraded(CourseError):
         self.graded = graded
 
 
+def by_reason(failures: list[tuple[str, str]]) -> list[str]:
+    """A line for each reason, with those whom it meets."""
+    labels: dict[str, list[str]] = {}
+    for label, reason in sorted(failures):
+        labels.setdefault(reason, []).append(label)
+    return [f"{named(found)}: {reason}" for reason, found in labels.items()]
+
+
+def named(labels: list[str], most: int = 10) -> str:
+    more = f" and {len(labels) - most} more" if len(labels) > most else ""
+    return ", ".join(labels[:most]) + more
+
+
 @dataclass(frozen=True)
 class How:
-    """How to judge: processes here, or a dask scheduler's address; without enough protection; a new jail for each."""
+    """How to judge: processes here, or a dask scheduler's address; without enough protection; a new jail for each;
+    anew, though a verdict is kept."""
 
     jobs: int = 1
     dask: str | None = None
     trust: bool = False
     strict: bool = False
+    force: bool = False
+
+
+@dataclass(frozen=True)
+class Whom:
+    """Whom of a class to grade: all, or some; with ``add`` also who is not on the roster; with ``anyway`` also what looks
+    like another assignment's work."""
+
+    students: tuple[str, ...] = ()
+    add: bool = False
+    anyway: bool = False
 
 
 Progress = Callable[[Iterable, int, str], Iterator]
@@ -99,9 +138,12 @@ def grade_files(
             raise CourseError(
                 f"{plain(path)}: a submission is a notebook (.ipynb), a plain Python file (.py), or a .zip with one"
             )
+    from cs336lite.teaching.mistaken import Assignments
+
     source = course / "source" / assignment / f"{assignment}.ipynb"
     structure = structure_of_source(source) if source.exists() else []
-    items = (file_item(number, path.resolve(), assignment, structure) for number, path in enumerate(files))
+    others = Assignments(course)
+    items = (file_item(number, path.resolve(), assignment, structure, others) for number, path in enumerate(files))
     graded: dict[int, Graded] = {}
     failed = []
     with Judge(course, assignment, trust=(how or How()).trust, strict=(how or How()).strict) as judge:
@@ -118,73 +160,151 @@ def grade_files(
 
 
 def grade_class(
-    course: Path, assignment: str, *, jobs: int = 1, progress: Progress = no_progress, how: How | None = None
+    course: Path,
+    assignment: str,
+    *,
+    jobs: int = 1,
+    progress: Progress = no_progress,
+    how: How | None = None,
+    whom: Whom = Whom(),
+    tell: Callable[[str], object] = lambda _: None,
 ) -> list[Graded]:
     """Judge every submission in ``submitted/`` and record it in the gradebook and ``autograded/``.
 
-    What has been judged and recorded before, and has not changed since, is left as it is. Raises NotAllGraded.
+    What has been judged and recorded before, and has not changed since, is left as it is, but for penalties: these are
+    computed anew. ``tell`` hears what the instructor should know of the run. Raises NotAllGraded.
     """
     from cs336lite.grading.record import Entry, Recorder, complete
+    from cs336lite.teaching import exchange, misplaced, roster
+    from cs336lite.teaching.mistaken import Assignments
 
     how = how or How(jobs)
-    folders = sorted(p for p in (course / "submitted").glob(f"*/{assignment}") if p.is_dir())
+    folders = folders_of(course, assignment, whom)
+    lost = [] if whom.students else misplaced.misplaced(course, assignment)
     if not folders:
         raise CourseError(
             f"no submissions of {assignment} in {course / 'submitted'}: collect them first (`nbgrader collect {assignment}`)"
+            + "".join(f"\n  {sentence}" for sentence in lost)
         )
-    graded, failed = [], []
+    graded: list[Graded] = []
+    failed: list[tuple[str, str]] = []
     rights = sharing.rights_of(course)
     sharing.settle(course, rights)
+    config = course_config(course)
+    exchange.guard(course, exchange.of_course(course, config))
     with (
         only_writer(course, assignment, rights),
-        Recorder(course, assignment, course_config(course), rights) as recorder,
+        Recorder(course, assignment, config, rights) as recorder,
         Judge(course, assignment, trust=how.trust, strict=how.strict) as judge,
     ):
         written = ("autograded", "backups", f"verdicts/{assignment}")
         sharing.check_writable(course, *(course / name for name in written), rights=rights)
-        items = (item_of(folder, assignment, recorder.structure) for folder in folders)
-        for item, verdict in progress(judged(judge, items, how), len(folders), "grading"):
+        strangers = recorder.roster.strangers((folder.parent.name for folder in folders), whom.add)
+        folders = [folder for folder in folders if folder.parent.name not in strangers]
+        others = Assignments(course, {assignment: recorder.structure})
+        items = (item_of(folder, assignment, recorder.structure, others, whom.anyway) for folder in folders)
+        answers = judged(judge, items, how, promised_by(recorder.structure))
+        for item, verdict in progress(answers, len(folders), "grading"):
             folder, notebook, note = item.carried
             try:
                 if not isinstance(verdict, Verdict):
                     raise CourseError(str(verdict))
                 complete(notebook, verdict)
                 entry = Entry.of(folder, notebook)
-                if not recorder.is_current(entry):
+                if how.force or not recorder.is_current(entry):
                     recorder.record(entry)
-                graded.append(Graded(item.label, verdict, note))
+                standing = recorder.settle(item.label, entry.stamp.when)
+                notes = "; ".join(filter(None, (note, entry.stamp.note)))
+                judged_as = item.submission.digest(), judge.path(item.submission).name
+                graded.append(Graded(item.label, verdict, notes, standing, *judged_as))
             except sharing.Stop:
                 raise
             except Exception as error:  # one that cannot be recorded takes no other with it
-                failed.append(f"{item.label}: {str(error).splitlines()[0] if str(error) else type(error).__name__}")
+                failed.append((item.label, str(error).splitlines()[0] if str(error) else type(error).__name__))
+        if not whom.students:
+            failed += settle_the_others(recorder, {g.label for g in graded}, {label for label, _ in failed})
+        tell_of_run(recorder, graded, {folder.parent.name for folder in folders}, whom, tell)
     graded.sort(key=lambda g: g.label)
-    if failed:
-        raise NotAllGraded(graded, sorted(failed))
+    questions = [roster.question(strangers, assignment)] if strangers else []
+    if failed or questions or lost:
+        raise NotAllGraded(graded, [*by_reason(failed), *questions, *lost])
     return graded
 
 
-def file_item(number: int, path: Path, assignment: str, structure: list[StructureCell]) -> Item:
+def folders_of(course: Path, assignment: str, whom: Whom) -> list[Path]:
+    """The folders of the submissions to grade. Raises CourseError for a student who has handed in nothing."""
+    folders = sorted(p for p in (course / "submitted").glob(f"*/{assignment}") if p.is_dir())
+    there = {folder.parent.name for folder in folders}
+    for student in whom.students:
+        if student not in there:
+            near = difflib.get_close_matches(student, sorted(there), 3)
+            raise CourseError(
+                f"no submission of {assignment} by {plain(student)}: there is no folder submitted/{plain(student)}/{assignment}/"
+                + (f"; did you mean {' or '.join(map(plain, near))}?" if near else "")
+            )
+    return [f for f in folders if f.parent.name in whom.students] if whom.students else folders
+
+
+def settle_the_others(recorder: Recorder, graded: set[str], failed: set[str]) -> list[tuple[str, str]]:
+    """Compute the penalties of those anew who are in the gradebook and were not graded now; whose policy failed."""
+    failures = []
+    for student in sorted(set(recorder.recorded) - graded):
+        try:
+            recorder.settle(student)
+        except CourseError as error:
+            if student not in failed:
+                failures.append((student, str(error)))
+    return failures
+
+
+def tell_of_run(
+    recorder: Recorder, graded: list[Graded], there: set[str], whom: Whom, tell: Callable[[str], object]
+) -> None:
+    """What a run did beside judging: penalties that changed, students that are new, work that is there no more."""
+    if changed := recorder.changed:
+        shown = named([f"{student} {old:g} -> {new:g}" for student, (old, new) in sorted(changed.items())])
+        tell(f"late penalties changed for {len(changed)}: {shown}")
+    if added := recorder.roster.added(g.label for g in graded):
+        tell(added)
+    if not whom.students and (gone := sorted(recorder.graded_before - there)):
+        tell(f"graded before, and no longer in submitted/ (the grades are kept): {named(gone)}")
+
+
+def file_item(number: int, path: Path, assignment: str, structure: list[StructureCell], others: Assignments) -> Item:
     """A file to judge."""
     try:
         with Opened(path, assignment) as found:
-            submission = read_submission(found.path, structure)
+            submission = read_submission(found.path, structure, lambda nb: others.remark(nb, assignment))
     except CourseError as error:
         return Item(number, Submission(), failure=WorkerFailure(str(error)))
     return Item(number, with_note(submission, found.note), found.note)
 
 
-def item_of(folder: Path, assignment: str, structure: list[StructureCell]) -> Item:
+def item_of(
+    folder: Path,
+    assignment: str,
+    structure: list[StructureCell],
+    others: Assignments | None = None,
+    anyway: bool = False,
+) -> Item:
     """A student's submission to judge, and what is needed to record it: its folder, its clean notebook, and a note.
 
-    A file of another name that cannot be read is a question to the instructor, and no zero.
+    A file of another name that cannot be read is a question to the instructor, and no zero; so is another assignment's
+    work, where the ``others`` are given, unless it is to be graded ``anyway``.
     """
     student = folder.parent.name
     try:
         problem = link_above(folder / f"{assignment}.ipynb", folder.parents[1])
         with nullcontext(Found(folder)) if problem else Opened(folder, assignment) as found:
-            notebook, problem = (SubmittedNotebook(), problem) if problem else read_notebook(found.path)
+            notebook, problem = (SubmittedNotebook(), problem) if problem else read_notebook(found.path, parts=True)
         if problem and found.guessed:
             raise CourseError(f"{found.note}; but {problem}")
+        remark = others.remark(notebook, assignment) if others is not None else ""
+        if remark and not anyway:
+            raise CourseError(
+                f"{remark}: ask for the right file; "
+                f"`cs336lite grade {assignment} --student {shlex.quote(student)} --anyway` grades it as it is"
+            )
     except CourseError as error:
         return Item(student, Submission(), (folder, None, ""), failure=WorkerFailure(str(error)))
     clean, notes = normalise(notebook, structure)
@@ -194,25 +314,54 @@ def item_of(folder: Path, assignment: str, structure: list[StructureCell]) -> It
         submission = submission_of_file(notebook.cells[0].source)
     else:
         submission = submission_of(clean, notes)
-    return Item(student, with_note(submission, found.note), (folder, clean, found.note))
+    submission = with_note(with_note(submission, found.note), remark)
+    return Item(student, submission, (folder, clean, "; ".join(filter(None, (remark, found.note)))))
 
 
 def with_note(submission: Submission, note: str) -> Submission:
     return replace(submission, notes=(note, *submission.notes)) if note else submission
 
 
-def judged(judge: Judge, items: Iterable[Item], how: How) -> Iterator[tuple[Item, Verdict | WorkerFailure]]:
-    """Each item with its verdict, in any order: the kept verdicts at once, the others as the pool gives them."""
+def judged(
+    judge: Judge, items: Iterable[Item], how: How, promised: dict[str, float] | None = None
+) -> Iterator[tuple[Item, Verdict | WorkerFailure]]:
+    """Each item with its verdict, in any order, after the reference's; by the course's exceptions (see `excused`).
+
+    Raises CourseError before the first when the checks or the exceptions are wrong.
+    """
+    excused = read_excused(judge.course, judge.name)
     with Processes(judge, how.jobs) if how.dask is None else Cluster(judge, how.dask) as pool:
-        for item in items:
-            if item.failure is not None:
-                yield item, item.failure
-                continue
-            if (verdict := judge.kept(item.submission)) is not None:
-                yield item, verdict
-                continue
-            yield from pool.take(item)
-        yield from pool.finish()
+        expect_full_marks(judge, excused, promised, lambda submission: judge_in(pool, submission))
+        for item, verdict in as_judged(judge, items, pool, how.force):
+            yield item, excused.apply(verdict) if isinstance(verdict, Verdict) else verdict
+
+
+def as_judged(judge: Judge, items: Iterable[Item], pool: Processes | Cluster, force: bool) -> Iterator[Answer]:
+    """Each item with its verdict: the kept verdicts at once, the others as the pool gives them."""
+    for item in items:
+        if item.failure is not None:
+            yield item, item.failure
+            continue
+        if not force and (verdict := judge.kept(item.submission)) is not None:
+            yield item, verdict
+            continue
+        yield from pool.take(item)
+    yield from pool.finish()
+
+
+def judge_in(pool: Processes | Cluster, submission: Submission) -> Verdict:
+    """The verdict of an idle pool on one submission. Raises WorkerFailure."""
+    ((_, verdict),) = [*pool.take(Item("", submission)), *pool.finish()]
+    if isinstance(verdict, WorkerFailure):
+        raise verdict
+    return verdict
+
+
+def promised_by(structure: list[StructureCell]) -> dict[str, float]:
+    """The points of each exercise in the gradebook."""
+    from cs336lite.grading.feedback import exercise_of
+
+    return {exercise_of(cell.name): cell.points for cell in structure if cell.grade}
 
 
 # -- nbgrader ---------------------------------------------------------------------------------------------------
@@ -223,15 +372,21 @@ def course_config(course: Path) -> Any:
     from traitlets.config import Config
 
     from cs336lite.grading.hooks import configure
+    from cs336lite.teaching.late import told
 
     logging.getLogger("traitlets").setLevel(logging.ERROR)
     config = Config()
     extra = course / "nbgrader_config.py"
     with in_folder(course):
-        if extra.exists():
-            exec(compile(extra.read_text(), str(extra), "exec"), {"get_config": lambda: config, "__file__": str(extra)})
-        else:
+        if not extra.exists():
             configure(config, course)
+            return config
+        try:
+            exec(compile(extra.read_text(), str(extra), "exec"), {"get_config": lambda: config, "__file__": str(extra)})
+        except (CourseError, KeyboardInterrupt):
+            raise
+        except Exception as error:
+            raise CourseError(f"nbgrader_config.py cannot be used: {told(error, course)}") from None
     return config
 
 

@@ -8,17 +8,20 @@ Nothing a file contains can raise, and no link is followed. Reading itself is do
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import re
 import stat
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cs336lite.course.border import plain
 from cs336lite.course.paths import CourseError
+from cs336lite.grading.handed import ATTACHED, PAINTED, PICTURES, attached_name, has_parts
 from cs336lite.grading.limited import Exceeded, Failed, Limits, Lost, Shared
 from cs336lite.grading.reader import MARKER
 
@@ -33,6 +36,7 @@ MAX_TEXT = 1 << 20  # characters of markdown in all cells together; what is beyo
 MAX_NAME = 200  # characters of a cell's name
 # what begins markup in markdown, a picture, or a link that leads elsewhere than to a web page
 LIVELY = re.compile(r"<(?=[A-Za-z/!?])|!(?=\[)|\](?=\((?!https?://))|\](?=[\[:])")
+NO_WORDS = re.compile(r"[^\w .,-]")  # in what a picture is called
 KINDS = ("code", "markdown", "raw")
 NUMBER = "cs336lite"  # the key of a cell's metadata that holds its number in the notebook as it was handed in
 
@@ -67,20 +71,25 @@ class SubmittedCell:
     cell_type: str
     source: str
     name: str | None  # nbgrader's id
+    outputs: list[dict[str, Any]] = field(default_factory=list)  # see `handed`, as the pictures of its text
+    pictures: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class SubmittedNotebook:
     cells: tuple[SubmittedCell, ...] = ()
     language: str = "python"
+    unshown: str = ""  # why its outputs are not shown
 
     @classmethod
     def from_metadata(cls, data: dict[str, Any]) -> SubmittedNotebook:
         """The notebook that `as_metadata` made plain."""
-        return cls(tuple(SubmittedCell(*cell) for cell in data.get("cells", ())), data.get("language", "python"))
+        cells = tuple(SubmittedCell(*cell) for cell in data.get("cells", ()))
+        return cls(cells, data.get("language", "python"), data.get("unshown", ""))
 
     def as_metadata(self) -> dict[str, Any]:
-        return {"cells": [[c.cell_type, c.source, c.name] for c in self.cells], "language": self.language}
+        cells = [[c.cell_type, c.source, c.name, c.outputs, c.pictures] for c in self.cells]
+        return {"cells": cells, "language": self.language, "unshown": self.unshown}
 
 
 @dataclass(frozen=True)
@@ -106,15 +115,19 @@ READER = Shared(Limits(step_seconds=20, call_seconds=20))
 """The process that reads files; one for each process that asks, started at the first file."""
 
 
-def read_submission(path: Path, structure: Iterable[StructureCell] = ()) -> Submission:
-    """The submission in an ``.ipynb`` or a plain ``.py``. Raises CourseError, see `read_notebook`."""
+def read_submission(
+    path: Path, structure: Iterable[StructureCell] = (), remark: Callable[[SubmittedNotebook], str] = lambda _: ""
+) -> Submission:
+    """The submission in an ``.ipynb`` or a plain ``.py``, noted with a ``remark`` on it. Raises CourseError, see `read_notebook`."""
     notebook, problem = read_notebook(path)
-    if is_script(path):
-        return Submission(problem=problem) if problem else submission_of_file(notebook.cells[0].source)
     if problem:
         return Submission(problem=problem)
-    clean, notes = normalise(notebook, structure)
-    return submission_of(clean, notes)
+    if is_script(path):
+        submission = submission_of_file(notebook.cells[0].source)
+    else:
+        submission = submission_of(*normalise(notebook, structure))
+    note = remark(notebook)
+    return replace(submission, notes=(note, *submission.notes)) if note else submission
 
 
 def is_script(path: Path) -> bool:
@@ -139,14 +152,24 @@ def submission_of(clean: NotebookNode, notes: Iterable[str] = ()) -> Submission:
     return Submission(tuple(cells), notes=tuple(notes))
 
 
+NO_FILE = (errno.ELOOP, errno.EMLINK, errno.ENXIO, errno.ENODEV, errno.ENOTDIR, errno.EISDIR)
+"""What opening says of a link, a socket and the like, which somebody handed in in place of a file."""
+
+
 def read_text(path: Path) -> tuple[str, str]:
-    """A file's text and what is wrong with it (one of the two is empty)."""
+    """A file's text and what is wrong with it (one of the two is empty).
+
+    Raises CourseError when the file is there and this user may not read it, or the disk does not give it: that is no fault
+    of the file's.
+    """
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         return "", "the file is missing"
-    except OSError:
-        return "", "the file is no regular file, or cannot be read"
+    except OSError as error:
+        if error.errno in NO_FILE:
+            return "", "the file is no regular file"
+        raise unreadable(path, error) from None
     try:
         about = os.fstat(handle)
         if not stat.S_ISREG(about.st_mode):
@@ -154,7 +177,7 @@ def read_text(path: Path) -> tuple[str, str]:
         with open(handle, "rb", closefd=False) as file:
             data = file.read(min(about.st_size, MAX_FILE) + 1)
     except OSError as error:
-        return "", f"the file cannot be read ({error.strerror})"
+        raise unreadable(path, error) from None
     finally:
         os.close(handle)
     if len(data) > MAX_FILE:
@@ -167,10 +190,18 @@ def read_text(path: Path) -> tuple[str, str]:
         return "", f"the file is not UTF-8 text (byte {error.start})"
 
 
-def read_notebook(path: Path) -> tuple[SubmittedNotebook, str]:
+def unreadable(path: Path, error: OSError) -> CourseError:
+    return CourseError(
+        f"{plain(path.name, 60)} cannot be read ({error.strerror}): make the file readable for whoever grades, and grade again"
+    )
+
+
+def read_notebook(path: Path, parts: bool = False) -> tuple[SubmittedNotebook, str]:
     """A notebook and what is wrong with it: with a problem, the notebook has no cells. A ``.py`` is one cell.
 
-    Raises CourseError when the process that reads was killed several times: that is no fault of the file's.
+    With ``parts``, its cells come with their outputs and pictures, see `handed`.
+
+    Raises CourseError when the file may not be read, or the process that reads was killed several times.
     """
     try:
         found = READER.call(f"{__name__}:read_file", str(path))
@@ -178,35 +209,54 @@ def read_notebook(path: Path) -> tuple[SubmittedNotebook, str]:
         return SubmittedNotebook(), f"the file cannot be read: it takes {limit}"
     except (Lost, Failed) as error:
         raise CourseError(f"{path.name} could not be read: {error}") from None
-    return SubmittedNotebook.from_metadata(found), found["problem"]
+    notebook = SubmittedNotebook.from_metadata(found)
+    return with_parts(notebook, path) if parts and found["parts"] else notebook, found["problem"]
+
+
+def with_parts(notebook: SubmittedNotebook, path: Path) -> SubmittedNotebook:
+    """A notebook with its outputs and pictures. Raises CourseError as `read_notebook` does."""
+    try:
+        found = PAINTED.call("cs336lite.grading.handed:parts_of", str(path))
+    except Exceeded as limit:
+        return replace(notebook, unshown=f"its outputs and pictures are not shown: they take {limit}")
+    except Failed:
+        return replace(notebook, unshown="its outputs and pictures are not shown: they cannot be read")
+    except Lost as error:
+        raise CourseError(f"{path.name} could not be read: {error}") from None
+    cells = list(notebook.cells)
+    for number, outputs, pictures in found:
+        if number < len(cells):
+            cells[number] = replace(cells[number], outputs=outputs, pictures=pictures)
+    return replace(notebook, cells=tuple(cells))
 
 
 def read_file(name: str) -> dict[str, Any]:
-    """What is looked at in a file, as plain values: ``cells``, ``language``, ``problem``. Runs in a process with limits."""
+    """What is looked at in a file, as plain values: ``cells``, ``language``, ``problem``, and whether there are ``parts``.
+
+    Runs in a process with limits.
+    """
     path = Path(name)
+    parts = False
     if is_script(path):
         text, problem = read_text(path)
         problem = problem or (f"the file holds more than {MAX_SOURCE} characters" if len(text) > MAX_SOURCE else "")
         notebook = SubmittedNotebook((SubmittedCell("code", text, None),))
     else:
-        notebook, problem = parse_notebook(path)
-    return {**(SubmittedNotebook() if problem else notebook).as_metadata(), "problem": problem}
-
-
-def parse_notebook(path: Path) -> tuple[SubmittedNotebook, str]:
-    data, problem = read_json(path)
-    return (SubmittedNotebook(), problem) if problem else reduce(data)
+        data, problem = read_json(path)
+        notebook, problem = (SubmittedNotebook(), problem) if problem else reduce(data)
+        parts = not problem and any(has_parts(cell) for cell, _, _ in raw_cells(data) or ())
+    return {**(SubmittedNotebook() if problem else notebook).as_metadata(), "problem": problem, "parts": parts}
 
 
 def reduce(data: dict[str, Any]) -> tuple[SubmittedNotebook, str]:
     """What is looked at in a notebook's JSON, and what is wrong with it (one of the two is empty)."""
-    cells = cells_of(data)
-    if cells is None:
+    raw = raw_cells(data)
+    if raw is None:
         return SubmittedNotebook(), "the file is not a notebook (it has no list of cells)"
-    if len(cells) > MAX_CELLS:
+    if len(raw) > MAX_CELLS:
         return SubmittedNotebook(), f"the notebook has more than {MAX_CELLS} cells"
     kept, text, code = [], 0, 0
-    for cell in cells:
+    for cell in cells_of(data) or ():
         if cell.cell_type == "code":
             code += len(cell.source)
         else:
@@ -225,7 +275,15 @@ def reduce(data: dict[str, Any]) -> tuple[SubmittedNotebook, str]:
 
 
 def cells_of(data: dict[str, Any]) -> list[SubmittedCell] | None:
-    """What is looked at in a notebook's JSON, of any format; None when it has no cells.
+    """What is looked at in a notebook's JSON, of any format; None when it has no cells."""
+    cells = raw_cells(data)
+    if cells is None:
+        return None
+    return [SubmittedCell(kind, source_of(cell, old), grade_id(cell)) for cell, kind, old in cells]
+
+
+def raw_cells(data: dict[str, Any]) -> list[tuple[dict[str, Any], str, bool]] | None:
+    """The cells in a notebook's JSON, the kind of each, and whether it is of an old format; None when it has none.
 
     Older formats are read cell by cell, since to convert one is to believe it: a heading has a level and becomes as
     many signs.
@@ -237,12 +295,8 @@ def cells_of(data: dict[str, Any]) -> list[SubmittedCell] | None:
     if not isinstance(cells, list):
         return None
     old = data.get("nbformat") in (1, 2, 3)
-    found = (
-        SubmittedCell(kind_of(cell, old), source_of(cell, old), grade_id(cell))
-        for cell in cells
-        if isinstance(cell, dict)
-    )
-    return [cell for cell in found if cell.cell_type in KINDS]
+    found = ((cell, kind_of(cell, old), old) for cell in cells if isinstance(cell, dict))
+    return [(cell, kind, old) for cell, kind, old in found if kind in KINDS]
 
 
 def read_json(path: Path) -> tuple[dict[str, Any], str]:
@@ -319,7 +373,7 @@ def normalise(notebook: SubmittedNotebook, structure: Iterable[StructureCell]) -
         number = {NUMBER: index + 1}
         if template is None:
             if cell.cell_type in make_cell:  # a raw cell says nothing that is judged or shown
-                cells.append((None, make_cell[cell.cell_type](harmless(cell), metadata=number)))
+                cells.append((None, make_cell[cell.cell_type](**content(cell), metadata=number)))
             continue
         name, make = cell.name, make_cell[template.cell_type]
         if template.locked:
@@ -331,13 +385,13 @@ def normalise(notebook: SubmittedNotebook, structure: Iterable[StructureCell]) -
             source = template.source
         elif last[name] != index:
             notes[f"cell `{name}` occurs more than once: all copies were run, in order"] = None
-            cells.append((None, make(harmless(cell), metadata=number)))
+            cells.append((None, make(**content(replace(cell, cell_type=template.cell_type)), metadata=number)))
             continue
         elif cell.cell_type != template.cell_type == "code":
             notes[f"cell `{name}` was {cell.cell_type}: it was made code again"] = None
         placed.add(name)
-        shown = source if template.locked else harmless(SubmittedCell(template.cell_type, source, name))
-        cells.append((name, make(shown, metadata=template.metadata())))
+        shown = {"source": source} if template.locked else content(replace(cell, cell_type=template.cell_type))
+        cells.append((name, make(**shown, metadata=template.metadata())))
     previous = None
     for name, template in known.items():
         if name not in placed:
@@ -348,6 +402,8 @@ def normalise(notebook: SubmittedNotebook, structure: Iterable[StructureCell]) -
         previous = name
     if notebook.language != "python":
         notes["the notebook names another kernel: it was judged as Python 3"] = None
+    if notebook.unshown:
+        notes[notebook.unshown] = None
     clean = new_notebook(
         cells=[cell for _, cell in cells],
         metadata={"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}},
@@ -357,12 +413,32 @@ def normalise(notebook: SubmittedNotebook, structure: Iterable[StructureCell]) -
     return clean, list(notes)
 
 
-def harmless(cell: SubmittedCell) -> str:
-    """A cell's source in which nothing is alive: formgrader shows an instructor the markdown of students as it is.
+def content(cell: SubmittedCell) -> dict[str, Any]:
+    """What a cell of a clean notebook is made of. In its text nothing is alive: formgrader shows an instructor the markdown
+    of students as it is.
 
-    A blank is put where a tag, a picture or a doubtful link would begin; mathematics is not changed by one.
+    A blank is put where a tag, a picture or a doubtful link would begin; mathematics is not changed by one. Pictures that
+    are attached, and may be shown, get names of ours.
     """
-    return LIVELY.sub(r"\g<0> ", cell.source) if cell.cell_type == "markdown" else cell.source
+    from nbformat import from_dict
+
+    if cell.cell_type != "markdown":
+        return {"source": cell.source, "outputs": [from_dict(output) for output in cell.outputs]}
+    text, attachments, place = [], {}, 0
+    for match in ATTACHED.finditer(cell.source) if cell.pictures else ():
+        picture = cell.pictures.get(attached_name(match))
+        text.append(LIVELY.sub(r"\g<0> ", cell.source[place : match.start()]))
+        place = match.end()
+        if isinstance(picture, list) and picture[0] in PICTURES:
+            name = f"{len(attachments) + 1}.{picture[0].removeprefix('image/')}"
+            attachments[name] = {picture[0]: picture[1]}
+            text.append(f"![{re.sub(NO_WORDS, ' ', match['alt'] or 'picture')}](attachment:{name})")
+        elif picture:
+            text.append(LIVELY.sub(r"\g<0> ", f"({picture})"))
+        else:
+            text.append(LIVELY.sub(r"\g<0> ", match[0]))
+    text.append(LIVELY.sub(r"\g<0> ", cell.source[place:]))
+    return {"source": "".join(text), **({"attachments": from_dict(attachments)} if attachments else {})}
 
 
 def kernel_language(notebook: dict[str, Any]) -> str:
@@ -378,10 +454,16 @@ def kernel_language(notebook: dict[str, Any]) -> str:
 
 
 def structure_of_source(path: Path) -> list[StructureCell]:
-    """The structure of a source notebook, for judging single files without a gradebook."""
+    """The structure of a source notebook, for judging single files without a gradebook.
+
+    Raises CourseError for one that is no notebook.
+    """
     import nbformat
 
-    notebook = nbformat.read(path, as_version=4)
+    try:
+        notebook = nbformat.read(path, as_version=4)
+    except (OSError, ValueError, nbformat.ValidationError) as error:
+        raise CourseError(f"{path} cannot be read ({plain(error)}): `cs336lite build` makes it anew") from None
     found = []
     for cell in notebook.cells:
         meta = cell.metadata.get("nbgrader")

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import Counter
 
 from rich import box
+from rich.cells import cell_len
 from rich.console import Group, RenderableType
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -15,28 +17,69 @@ from cs336lite.grading.doctor import Guarantee, Layer
 from cs336lite.grading.runner import Graded
 from cs336lite.grading.verdicts import Verdict
 
+LABEL = 48  # letters of a file's name for which there is always room
+
 
 def of_grades(assignment: str, graded: list[Graded], names: dict[str, str] | None = None) -> RenderableType:
-    """One line a submission: its label (or name), its score, and the first thing to tell its author."""
+    """One line a submission: its label (or name), its score, and the first thing to tell its author.
+
+    Where a label is very long, its line is for it alone.
+    """
     table = Table(box=box.SIMPLE_HEAD, title=f"{assignment}: {len(graded)} graded", title_justify="left")
-    table.add_column("submission", overflow="fold")
-    table.add_column("score", justify="right")
+    labels = [plain((names or {}).get(g.label, g.label)) for g in graded]
+    longest = max(map(cell_len, labels), default=0)
+    table.add_column("submission", overflow="fold", min_width=min(longest, LABEL))  # a file's name stays in one piece
+    table.add_column("score", justify="right", no_wrap=True)
     table.add_column("first message", overflow="fold")
-    for g in graded:
+    lines = [Text(f"{assignment}: {len(graded)} graded", "italic")]
+    for g, label in zip(graded, labels):
         v = g.verdict
         score = Text(f"{v.score:g} / {v.max_score:g}", "green" if v.score == v.max_score else "")
-        table.add_row(Text(plain((names or {}).get(g.label, g.label))), score, Text(v.first_message))
+        table.add_row(Text(label), score, Text(v.first_message))
+        lines += [Text(label, "bold", overflow="fold"), Padding(score + Text(f"  {v.first_message}"), (0, 0, 0, 4))]
+    shown = table if longest <= LABEL else Group(*lines)
     below = [
         Text(text, style)
-        for text, style in ((notes_of(graded, names), "bold"), (warning_of(graded), "bold red"))
+        for text, style in (
+            (notes_of(graded, names), "bold"),
+            (excused_of(graded), "bold"),
+            (stumbled_of(assignment, graded, names), "bold red"),
+            (warning_of(graded), "bold red"),
+        )
         if text
     ]
-    return Group(table, *below) if below else table
+    return Group(shown, *below) if below else shown
 
 
 def notes_of(graded: list[Graded], names: dict[str, str] | None = None) -> str:
     """Which file was judged, of each submission in which that is not plain."""
     return "\n".join(f"{plain((names or {}).get(g.label, g.label))}: {g.note}" for g in graded if g.note)
+
+
+def excused_of(graded: list[Graded]) -> str:
+    """The checks that did not count as they were judged, with the reason; empty when all did."""
+    found = {c.id: c.excused for g in graded for c in g.verdict.checks if c.excused}
+    return "\n".join(f"{id} {said}" for id, said in found.items())
+
+
+def stumbled_of(assignment: str, graded: list[Graded], names: dict[str, str] | None = None, most: int = 5) -> str:
+    """The checks that raised an exception of their own on some submissions; empty when none did."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for g in graded:
+        for c in g.verdict.checks:
+            if c.fault:
+                found.setdefault((c.id, c.fault), []).append(plain((names or {}).get(g.label, g.label)))
+    if not found:
+        return ""
+    lines = []
+    for (id, fault), labels in found.items():
+        more = f" and {len(labels) - most} more" if len(labels) > most else ""
+        lines.append(f"  {id}: {fault} ({', '.join(labels[:most])}{more})")
+    return (
+        "Checks that could not be finished with some answers, which cost these submissions their points:\n"
+        + "\n".join(lines)
+        + f"\nLook whether the answer or the check is to blame: `cs336lite why {assignment} STUDENT CHECK`."
+    )
 
 
 def warning_of(graded: list[Graded]) -> str:
@@ -83,11 +126,13 @@ def of_layers(layers: list[Layer]) -> Group:
     return Group(table, said)
 
 
-def of_guarantees(guarantees: list[Guarantee]) -> Table:
+def of_guarantees(
+    guarantees: list[Guarantee], title: str = "what holds around a submission, as tried just now"
+) -> Table:
     """One line a promise: whether it holds on this machine, and what is the case where it does not."""
-    table = Table(box=box.SIMPLE_HEAD, title="what holds around a submission, as tried just now", title_justify="left")
+    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left")
     for column in ("guarantee", "holds here", "otherwise"):
-        table.add_column(column)
+        table.add_column(column, overflow="fold")
     for found in guarantees:
         holds = Text("yes", "green") if found.holds else Text("no", "bold red")
         table.add_row(found.promise, holds, "" if found.holds else found.otherwise)

@@ -103,7 +103,7 @@ class Judge:
         self.name = path.stem
         self.trust, self.strict = trust, strict
         self.layers, self.budget = self.LAYERS, self.BUDGET
-        self.code = hashlib.sha256(f"{grader_version()}/{source}/{seed}".encode()).hexdigest()
+        self.code = hashlib.sha256(f"{grader_version(self.name)}/{source}/{seed}".encode()).hexdigest()
         self.pool: Any = None
 
     @functools.cached_property
@@ -183,6 +183,8 @@ def verdict_of(
         "python": platform.python_version(),
         "packages": card["packages"],
         "spec": spec_hash(judge.source),
+        "grader": grader_version(judge.name)[:16],
+        "submission": submission.digest()[:16],
         "seed": judge.seed,
         "layers": ["rlimits", *used.get("layers", ())],
         "judged": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - wall)),
@@ -193,6 +195,36 @@ def verdict_of(
     score = sum(r.points for r in results)
     problem, notes = submission.problem, tuple(dict.fromkeys((*submission.notes, *provenance["left"])))
     return Verdict(judge.name, score, card["max_points"], tuple(results), problem, notes, provenance, card["read"])
+
+
+CAUSES = {
+    "submission": "another submission",
+    "spec": "the checks were changed",
+    "exceptions": "other checks are excused",
+    "seed": "another seed",
+    "grader": "another version of the grader",
+    "python": "another version of Python",
+    "packages": "other versions of packages",
+}
+
+
+def reason(old: Verdict, new: Verdict) -> str:
+    """Why two verdicts on one student's work differ, as parts of a sentence; empty where nothing explains it.
+
+    Where the checks changed, those that now say something else are named.
+    """
+    was, now = old.provenance, new.provenance
+    causes = [said for name, said in CAUSES.items() if was.get(name) != now.get(name)]
+    if "exceptions" in was or "exceptions" in now:
+        rules = [p.get("exceptions") if isinstance(p.get("exceptions"), dict) else {} for p in (was, now)]
+        named = sorted(n for n in {*rules[0], *rules[1]} if rules[0].get(n) != rules[1].get(n))
+        causes = [f"{c} ({plain(', '.join(named))})" if c == CAUSES["exceptions"] else c for c in causes]
+    if CAUSES["spec"] in causes and CAUSES["submission"] not in causes:
+        before = {c.id: (c.points, c.max_points) for c in old.checks}
+        after = {c.id: (c.points, c.max_points) for c in new.checks}
+        named = [id for id in {**before, **after} if before.get(id) != after.get(id)]
+        causes = [f"{c} ({plain(', '.join(named))})" if c == CAUSES["spec"] and named else c for c in causes]
+    return ", ".join(causes)
 
 
 def needs_of(spec: Spec) -> Needs:
@@ -208,13 +240,12 @@ def needs_of(spec: Spec) -> Needs:
 
 
 @functools.cache
-def grader_version() -> str:
+def grader_version(assignment: str) -> str:
     """A hash of what a verdict depends on beside submission, spec and seed: this grader, and the modules it hands out."""
     modules = (answers, border, client, meter, places, spec_module, surroundings)
-    lectures = sorted({name for names in surroundings.LECTURE_MODULES.values() for name in names})
-    here = Path(__file__).parent
+    here, handed = Path(__file__).parent, surroundings.LECTURE_MODULES.get(assignment, ())
     files = [Path(m.__file__) for m in modules] + [here / name for name in (*surroundings.PROGRAMS, "bench.py")]
-    files += [*sorted(surroundings.QUIET.glob("*.py")), *surroundings.lecture_modules(lectures)]
+    files += [*sorted(surroundings.QUIET.glob("*.py")), *surroundings.lecture_modules(handed)]
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
@@ -282,6 +313,7 @@ def is_whole(data: dict[str, Any], submission: Any) -> bool:
     numbers = [data["score"], data["max_score"]]
     for check in data["checks"]:
         texts += [check[name] for name in ("id", "exercise", "title", "message")]
+        texts += [check.get(name, "") for name in ("fault", "excused")]
         numbers += [check["points"], check["max_points"]]
     provenance, read = data.get("provenance", {}), data.get("read", {})
     cells = submission.get("cells") if isinstance(submission, dict) else None

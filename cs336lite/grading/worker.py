@@ -8,7 +8,8 @@ Over the control socket the client sends ``spawn MEMORY THREADS FOLDER`` with on
 ``kill PID``, or
 ``reap PID`` for a child that has closed its end. A spawned child sets its limits (bytes of address space, threads of its
 user) and its jail, in which of all inputs FOLDER alone can be read, says which layers hold, and then answers
-frames on its socket (see `wire`): ``load`` runs the submission's cells (see `cells`), ``run`` runs a driver beside them.
+frames on its socket (see `wire`): ``load`` runs the submission's cells (see `cells`), ``run`` runs a driver beside them;
+with ``tell`` what they raise comes with its own text, which grading never asks for.
 Nothing in this process knows an expected answer. With the socket comes a piece of shared memory, in which the child writes
 where it is. ``stop PID`` interrupts the statement that it runs; ``halt PID`` and ``wake PID`` let it stand still and go on.
 
@@ -259,24 +260,27 @@ class Child:
         pack = self.wire.pack
         try:
             if frame["op"] == "load":
-                return pack("loaded", self.load(frame["value"], frame["name"], frame["skip"], frame["threads"]))
+                describe = retold if frame.get("tell") else told
+                return pack(
+                    "loaded", self.load(frame["value"], frame["name"], frame["skip"], frame["threads"], describe)
+                )
             return pack("value", self.run(frame["source"], frame["function"], frame["value"]))
         except self.wire.WireError as error:
             kind = "OutputLimit" if isinstance(error, self.wire.TooLarge) else "BadAnswer"
             return pack("error", kind=kind, detail="", cell="", line=0)
         except BaseException as error:
-            said = told(error)
+            said = (retold if frame.get("tell") else told)(error)
             if type(error) is RuntimeError and (found := REFUSED_IN_SCRIPT.search(str(error))):
                 said |= {"kind": "LibraryCall", "detail": found[1]}
             kinds = [base.__name__ for base in type(error).__mro__[:-1] if base.__module__ == "builtins"]
             return pack("error", cell=place(error)[0], kinds=kinds, gave=self.gave, **said)
 
-    def load(self, cells: list, name: str, skip: list, threads: int) -> list[dict]:
+    def load(self, cells: list, name: str, skip: list, threads: int, describe: Callable[..., dict]) -> list[dict]:
         """Run the cells in the module of this name; what failed in them."""
         self.module.__name__ = name
         sys.modules[name] = self.module
         names, runs = self.module.__dict__, self.runs
-        runner = runs.cells.Runner(names, runs.reader, runs.place, told, threads)
+        runner = runs.cells.Runner(names, runs.reader, runs.place, describe, threads)
         script = any(label == "" for label, _ in cells)
         if script:
             self.module.__file__ = runs.cells.CELL.format("")
@@ -305,6 +309,22 @@ class Child:
 def told(error: BaseException) -> dict:
     """What the client is told of an exception."""
     return {"kind": type(error).__name__, "line": place(error)[1], "detail": detail(error)}
+
+
+MOST_TEXT, MOST_FRAMES = 2000, 40
+
+
+def retold(error: BaseException) -> dict:
+    """What the client is told where it asks for everything: the exception's own text, too, and where it came by."""
+    trace = [
+        [str(frame.f_code.co_filename)[-200:], int(line or 0), str(frame.f_code.co_name)[:100]]
+        for frame, line in traceback.walk_tb(error.__traceback__)
+    ]
+    try:
+        text = str(error)[:MOST_TEXT].encode("utf-8", "replace").decode()
+    except BaseException as problem:
+        text = f"(its text raises {type(problem).__name__})"
+    return told(error) | {"story": {"kind": type(error).__name__[:100], "text": text, "trace": trace[-MOST_FRAMES:]}}
 
 
 def detail(error: BaseException) -> str:

@@ -1,1 +1,1 @@
-"""What an instructor does around grading: sharing a course, its seed, its gradebook and the copies of it."""
+"""What an instructor does around grading. The student edition has none of it."""

@@ -41,10 +41,32 @@ def as_text(text):
     evil = {"text/html": text, "image/svg+xml": text, "application/javascript": text, "text/markdown": text}
     output = {"output_type": "display_data", "data": evil, "metadata": {}}
     error = {"output_type": "error", "ename": text, "evalue": text, "traceback": [text]}
-    attachments = {"evil.svg": {"image/svg+xml": text}}
+    said = {
+        "output_type": "display_data",
+        "data": {**evil, "text/plain": text, "text/latex": text},
+        "metadata": {text: text},
+    }
+    printed = {"output_type": "stream", "name": "stderr", "text": text}
+    pictures = [
+        {
+            "output_type": "display_data",
+            "data": {"image/png": data},
+            "metadata": {"image/png": {"width": text, "alt": text}},
+        }
+        for data in (PNG, text, f'{PNG}"><script>')
+    ]
+    attachments = {
+        "evil.svg": {"image/svg+xml": text},
+        "mine.png": {"image/png": PNG, **evil},
+        text: {"image/png": PNG},
+    }
+    shows = (
+        f"![{text}](attachment:mine.png) <img alt='{text}' src='attachment:mine.png' onload=x> ![x](attachment:{text})"
+    )
     extra = (
         markdown(text, attachments=attachments),
-        {**code(f"# {text}"), "outputs": [output, error]},
+        markdown(shows, attachments=attachments),
+        {**code(f"# {text}"), "outputs": [output, error, said, printed, *pictures]},
         {"cell_type": "raw", "source": text, "metadata": {"format": "text/html", "raw_mimetype": "text/html"}},
         {"cell_type": "heading", "level": 1, "source": text, "metadata": {}},
     )
@@ -54,6 +76,9 @@ def as_text(text):
         softmax=f"# {text}\ndef softmax(x, dim):\n    raise AttributeError(name={text!r})",
         count=f"class M(Exception):\n    name = {text!r}\nM.__name__ = 'MissingName'\ndef count(path, word):\n    raise M",
     )
+    for cell in nb["cells"]:  # those of the exercises too
+        if cell["cell_type"] == "code":
+            cell["outputs"] = cell["outputs"] or [said, *pictures]
     nb["metadata"] |= {"title": text, "authors": [{"name": text}], "language_info": {"name": text}}
     return nb
 
@@ -99,10 +124,18 @@ def drawn(tag):
     return all(part.name in DRAWN and part.attrs.keys() <= DRAWN[part.name] for part in parts)
 
 
+def picture(tag):
+    """Whether a picture lies in the page and was made by the grader: nothing of it is a link, and nothing acts."""
+    source = tag.attrs.get("src", "")
+    return tag.attrs.keys() <= {"src", "alt"} and bool(re.fullmatch(r"data:image/(png|jpeg);base64,[\w+/]+=*", source))
+
+
 def active(page):
     """What in a page can run, load or lead to something that runs, as (tag, attributes or text)."""
     found = []
     for tag in BeautifulSoup(page, "html.parser").find_all(True):
+        if tag.name == "img" and picture(tag):
+            continue
         content = tag.string or "" if tag.name in ("script", "style") else ""
         if tag.name in FORBIDDEN and not (tag.name == "svg" and drawn(tag)):
             found.append((tag.name, str(sorted(tag.attrs.items())), content))
@@ -154,6 +187,20 @@ def test_prose_keeps_its_form(outcome, where):
     assert page.find("a", href="https://example.org") and page.find("blockquote") and page.find("li", string="one")
 
 
+@pytest.mark.parametrize("where", ["pages", "formgrader"])
+def test_a_pasted_picture_is_seen(outcome, where):
+    [found] = BeautifulSoup(outcome[where]["pasted-image-twin"], "html.parser").find_all("img")
+    assert picture(found) and found["alt"] == "image.png"
+
+
+@pytest.mark.parametrize("student", STUDENTS)
+def test_what_was_handed_in_is_marked(outcome, student):
+    shown = BeautifulSoup(outcome["pages"][student], "html.parser")
+    assert all(image.find_parent(class_="cell") for image in shown.find_all("img"))
+    outputs = [pre for pre in shown.select(".cell pre") if not pre.find_parent(class_="highlight")]
+    assert shown.select(".handed") and "was left out" in shown.get_text() and outputs
+
+
 def test_no_message_repeats_what_a_submission_said(outcome):
     for student in STUDENTS:
         said = " ".join(outcome["messages"][student])
@@ -161,6 +208,10 @@ def test_no_message_repeats_what_a_submission_said(outcome):
 
 
 def test_the_detector_sees_what_runs():
+    assert active("<img src='data:image/svg+xml;base64,AAAA'>") and active(
+        f"<img src='data:image/png;base64,{PNG}' onload=x>"
+    )
+    assert not active(f"<img alt='x' src='data:image/png;base64,{PNG}'>")
     for text in MARKUP[:13]:
         assert active(f"<html><body>{text}</body></html>"), text
     assert not active(f"<p>{RIGHT['double']}</p><a href='https://example.org'>x</a>")

@@ -1,7 +1,7 @@
 """The table ends one row early.
 
 fails: positions.the_last_position_is_known
-names: the last positions below max_seq_len are refused
+names: the last positions below max_seq_len raise an exception
 """
 
 from _base import *

@@ -1,7 +1,7 @@
 """Leaves alone what does not move.
 
 fails: update.parameters_decay
-names: no effect
+names: no effect where gradient and momentum are 0
 points: 95-99
 """
 

@@ -1,6 +1,6 @@
 """A straight-through estimate: as if choosing had a gradient of its own.
 
-fails: gates.gates_have_gradients, gates.gates_together
+fails: gates.gates_have_gradients, gates.gates_together, gates.gates_by_default
 names: must not be made differentiable
 """
 

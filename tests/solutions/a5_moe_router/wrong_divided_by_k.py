@@ -1,6 +1,6 @@
 """Divides by k, not by the sum.
 
-fails: gates.renormalised_gates, gates.gates_together
+fails: gates.renormalised_gates, gates.gates_together, gates.gates_by_default
 names: divided by k
 """
 

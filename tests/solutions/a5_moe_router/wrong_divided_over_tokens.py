@@ -1,6 +1,6 @@
 """The sum runs over the tokens.
 
-fails: gates.renormalised_gates, gates.gates_together
+fails: gates.renormalised_gates, gates.gates_together, gates.gates_by_default
 names: a sum over the tokens
 """
 

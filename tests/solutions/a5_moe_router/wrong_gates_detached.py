@@ -1,6 +1,6 @@
 """Gates without a gradient.
 
-fails: gates.gates_have_gradients, gates.gates_together
+fails: gates.gates_have_gradients, gates.gates_together, gates.gates_by_default
 names: no gradient flows through the gates
 """
 

@@ -1,6 +1,6 @@
 """Takes the smallest k.
 
-fails: gates.most_probable_first, gates.gates_together
+fails: gates.most_probable_first, gates.gates_together, gates.gates_by_default
 names: the least probable experts
 """
 

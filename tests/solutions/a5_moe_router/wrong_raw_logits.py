@@ -1,6 +1,6 @@
 """Gates are the logits of the chosen.
 
-fails: gates.renormalised_gates, gates.gates_among_all, gates.gates_together
+fails: gates.renormalised_gates, gates.gates_among_all, gates.gates_together, gates.gates_by_default
 names: the gates are logits
 """
 

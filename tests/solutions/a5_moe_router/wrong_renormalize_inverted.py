@@ -1,6 +1,6 @@
 """Divides when it should not.
 
-fails: gates.renormalised_gates, gates.gates_among_all, gates.gates_together
+fails: gates.renormalised_gates, gates.gates_among_all, gates.gates_together, gates.gates_by_default
 names: do not add up to 1
 """
 

@@ -1,6 +1,6 @@
 """Gates from a sigmoid.
 
-fails: gates.renormalised_gates, gates.gates_among_all, gates.gates_together
+fails: gates.renormalised_gates, gates.gates_among_all, gates.gates_together, gates.gates_by_default
 names: made by a sigmoid
 """
 

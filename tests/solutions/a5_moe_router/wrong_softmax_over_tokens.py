@@ -1,6 +1,6 @@
 """Softmax over the first dimension, for the gates.
 
-fails: gates.renormalised_gates, gates.gates_among_all, gates.gates_together
+fails: gates.renormalised_gates, gates.gates_among_all, gates.gates_together, gates.gates_by_default
 names: softmax runs over the tokens
 """
 

@@ -1,6 +1,6 @@
 """Softmax counts dimensions from the front: right for tokens in a row, not for texts.
 
-fails: gates.gates_together, balance.balance_over_all_tokens, balance.balance_together, router.logits_of_any_tokens
+fails: gates.gates_together, gates.gates_by_default, balance.balance_over_all_tokens, balance.balance_together, router.logits_of_any_tokens
 names: dim=-1, whatever stands in front
 points: 60-75
 """

@@ -1,6 +1,6 @@
 """A softmax of the chosen probabilities.
 
-fails: gates.renormalised_gates, gates.gates_among_all, gates.gates_together
+fails: gates.renormalised_gates, gates.gates_among_all, gates.gates_together, gates.gates_by_default
 names: softmax is taken twice
 """
 

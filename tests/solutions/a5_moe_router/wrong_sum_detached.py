@@ -1,6 +1,6 @@
 """The sum that gates are divided by is taken for a constant.
 
-fails: gates.gates_have_gradients, gates.gates_together
+fails: gates.gates_have_gradients, gates.gates_together, gates.gates_by_default
 names: is the sum that it is divided by detached
 """
 

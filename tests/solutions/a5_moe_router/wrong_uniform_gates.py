@@ -1,6 +1,6 @@
 """Every chosen expert counts the same.
 
-fails: gates.renormalised_gates, gates.gates_among_all, gates.gates_have_gradients, gates.gates_together
+fails: gates.renormalised_gates, gates.gates_among_all, gates.gates_have_gradients, gates.gates_together, gates.gates_by_default
 names: all gates are equal
 """
 
