@@ -19,7 +19,6 @@ import statistics
 import subprocess
 import sys
 import sysconfig
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -274,9 +273,12 @@ def report(options: argparse.Namespace) -> None:
     about = {"machine": machine(), "versions": versions, "corpus": "stdlib and site-packages: .py .rst .txt .md"}
     names = [name for name in SIZES if options.full or name != "100 MB"]
     failures = []
-    with tempfile.TemporaryDirectory(prefix="bpe-") as folder:
+    from cs336lite.scratch import Scratch, sweep
+
+    sweep()  # what killed runs left
+    with Scratch("bench") as folder:
         sizes = [SIZES[name][0] for name in names]
-        paths = write_corpora(Path(folder), sizes, {"unseen text": 5_000_000, "other text": 5_000_000})
+        paths = write_corpora(folder, sizes, {"unseen text": 5_000_000, "other text": 5_000_000})
         training = {}
         for name in names:
             size, vocab_size = SIZES[name]

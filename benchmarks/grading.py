@@ -21,7 +21,6 @@ import shutil
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -243,6 +242,10 @@ def main() -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from cs336lite.scratch import Scratch, sweep
+
+    sweep()  # of runs that were killed
+
     console = Console(width=None if sys.stdout.isatty() else 130)
     table = Table(title="Grading: seconds for each submission, recording included", title_justify="left")
     for column in ("submissions", "grader", "CPU s", "wall s", "stock / ours, CPU", "target", "stock / ours, wall"):
@@ -250,8 +253,8 @@ def main() -> None:
     results = {}
     for make, title in ((a1_bpe, "a1_bpe"), (softmax, "an exercise that imports torch")):
         exercise = make(options.submissions)
-        with tempfile.TemporaryDirectory(prefix="grading-") as folder:
-            result = results[title] = compare(exercise, options.rounds, Path(folder))
+        with Scratch("bench") as folder:
+            result = results[title] = compare(exercise, options.rounds, folder)
         for name in ("stock", "ours", "ours, 2 jobs"):
             ratios = [f"{result['cpu_ratio']:.1f}", str(TARGET), f"{result['wall_ratio']:.1f}"]
             label = f"{result['submissions']} of {title}" if name == "stock" else ""

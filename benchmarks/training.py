@@ -11,7 +11,6 @@ import argparse
 import math
 import statistics
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -19,6 +18,7 @@ import numpy as np
 import torch
 
 from cs336lite.model import Transformer, TransformerConfig
+from cs336lite.scratch import Scratch, sweep
 from cs336lite.training import Tokens, TrainingConfig, train, write_tokens
 
 TARGET = 0.95  # equal, within what a busy machine lets one see
@@ -69,8 +69,9 @@ def main() -> None:
         f"Python {sys.version.split()[0]}, torch {torch.__version__}, one thread, processor time, medians of {rounds}"
     )
     missed = []
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "tokens.npy"
+    sweep()  # what killed runs left
+    with Scratch("bench") as folder:
+        path = folder / "tokens.npy"
         drawn = np.random.default_rng(0).zipf(1.3, 500_000) % 512
         write_tokens(path, drawn.tolist(), 512)
         for name, (shape, batch_size, steps) in SIZES.items():

@@ -23,7 +23,7 @@ try:
 except ImportError:  # Windows has no such locks: there only what is old is left over
     fcntl = None
 
-PURPOSES = ("build", "check", "course", "release", "tests", "worker")
+PURPOSES = ("bench", "build", "check", "course", "release", "tests", "worker")
 FOLDER = re.compile(rf"cs336lite-(?:{'|'.join(PURPOSES)})-\d+-\w{{8}}")  # the number is the maker's process, for people
 OLD = 86_400  # seconds
 

@@ -159,13 +159,18 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture
 def small_course(tmp_path: Path) -> Path:
+    """See `make_small_course`."""
+    return make_small_course(tmp_path)
+
+
+def make_small_course(folder: Path) -> Path:
     """An nbgrader course of one tiny assignment, released (named a1_bpe so that the command line knows it)."""
-    course = tmp_path / "assignments"
+    course = folder / "assignments"
     (course / "hidden").mkdir(parents=True)
     (course / "hidden" / "a1_bpe.py").write_text(SMALL_SPEC)
     (course / "public").mkdir()
     (course / "public" / "a1_bpe.py").write_text(SMALL_SPEC)
-    (tmp_path / "cs336lite").mkdir()
+    (folder / "cs336lite").mkdir()
     shutil.copy(ROOT / "assignments" / "nbgrader_config.py", course / "nbgrader_config.py")
     marked = [answer.replace("return", "### BEGIN SOLUTION\n    return") + "\n    ### END SOLUTION" for answer in RIGHT]
     source = course / "source" / "a1_bpe" / "a1_bpe.ipynb"

@@ -1,10 +1,14 @@
 """What lies on a disk and may say anything: kept verdicts, the seed, progress files, files from others."""
 
+import concurrent.futures
+import contextlib
 import hashlib
 import json
 import os
 import shutil
+import sqlite3
 import sys
+import threading
 
 import pytest
 from conftest import RIGHT, SMALL_SPEC, run, small_notebook, submit
@@ -246,6 +250,77 @@ def test_the_seed_stays_while_somebody_records(small_course):
     with only_writer(small_course), pytest.raises(CourseError, match="recording"):
         seeds.renew_seed(small_course)
     assert seeds.course_seed(small_course) == seed
+
+
+@linux
+def test_two_machines_get_one_seed_and_see_that_they_have_it(small_course, tmp_path):
+    other, file = tmp_path / "other", tmp_path / "carried"
+    other.mkdir()
+    seed, another = seeds.course_seed(small_course), seeds.course_seed(other)
+    mark = seeds.fingerprint(seed)
+    assert mark in seeds.about_seed(small_course) and mark not in seeds.about_seed(other)
+    said = seeds.export_seed(small_course, file)
+    assert file.stat().st_mode & 0o077 == 0 and mark in said and seed not in said
+    with pytest.raises(CourseError, match="is there already"):
+        seeds.export_seed(small_course, file)
+    said = seeds.import_seed(other, file)
+    assert seeds.course_seed(other) == seed and mark in said and seed not in said
+    assert [p.read_text() for p in (other / ".secret").glob("seed-*")] == [another]
+    assert "already" in seeds.import_seed(other, file)
+    assert len(list((other / ".secret").glob("seed-*"))) == 1
+
+
+@linux
+def test_a_lost_seed_is_taken_back_and_what_it_gave_is_kept(small_course, kept, tmp_path):
+    file = tmp_path / "carried"
+    seeds.export_seed(small_course, file)
+    (small_course / ".secret" / "seed").unlink()
+    said = seeds.import_seed(small_course, file)
+    assert "anew" not in said
+    with Judge(small_course, "a1_bpe", trust=True) as judge:
+        assert judge.kept(ANSWER) is not None
+    seeds.renew_seed(small_course)
+    (tmp_path / "strange").write_text("another-seed\n")
+    assert "judged anew" in seeds.import_seed(small_course, tmp_path / "strange")
+
+
+@linux
+@pytest.mark.parametrize("content", [None, b"", b"x", b"\xff" * 32, b"two\nlines of it"])
+def test_what_is_no_seed_is_not_taken(small_course, content, tmp_path):
+    seed, file = seeds.course_seed(small_course), tmp_path / "carried"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(CourseError, match=r"no such file|is damaged"):
+        seeds.import_seed(small_course, file)
+    assert seeds.course_seed(small_course) == seed
+    with pytest.raises(CourseError, match="three things"):
+        seeds.command(small_course, True, None, file)
+
+
+@linux
+def test_scores_in_the_gradebook_hold_the_seed_as_well(small_course):
+    with contextlib.closing(sqlite3.connect(small_course / "gradebook.db")) as book:
+        book.execute("CREATE TABLE grade (auto_score REAL)")
+        book.execute("INSERT INTO grade VALUES (NULL)")
+        book.commit()
+        seeds.course_seed(small_course)
+        (small_course / ".secret" / "seed").unlink()
+        book.execute("INSERT INTO grade VALUES (3)")
+        book.commit()
+    with pytest.raises(CourseError, match="scores in its gradebook, and their seed is gone"):
+        seeds.course_seed(small_course)
+
+
+@linux
+def test_graders_that_start_at_once_have_one_seed(tmp_path):
+    start = threading.Barrier(8)
+
+    def first(_):
+        start.wait()
+        return seeds.course_seed(tmp_path)
+
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        assert len(set(pool.map(first, range(8)))) == 1
 
 
 # -- a student's own files --------------------------------------------------------------------------------------

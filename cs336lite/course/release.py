@@ -264,19 +264,9 @@ def _zip(folder: Path, path: Path, top: str) -> None:
 
 FORBIDDEN = frozenset(
     (
-        *(
-            "text",
-            "source",
-            "hidden",
-            "grading",
-            "teaching",
-            "tests",
-            "benchmarks",
-            "submitted",
-            "autograded",
-            "feedback",
-        ),
-        *("exchange", "verdicts", "backups", ".secret", ".git", "gradebook.db", *INSTRUCTOR_TOOLS),
+        *("text", "source", "hidden", "grading", "teaching", "tests", "benchmarks"),
+        *("submitted", "autograded", "feedback", "exchange", "verdicts", "backups"),
+        *(".secret", ".git", "gradebook.db", *INSTRUCTOR_TOOLS),
     )
 )
 """Names of files and folders that no edition holds."""

@@ -14,9 +14,10 @@ from typing import Any
 from cs336lite.course.paths import CourseError
 from cs336lite.course.spec import Check, CheckResult, Spec, load_spec
 from cs336lite.grading import limited, protection
-from cs336lite.grading.client import Budget, RemoteStudent, Worker, WorkerFailure
+from cs336lite.grading.client import Budget, NoRoom, RemoteStudent, Worker, WorkerFailure
 from cs336lite.grading.submission import Submission
 from cs336lite.grading.verdicts import needs_of, reading, versions
+from cs336lite.teaching.sharing import EVERYWHERE, no_room
 
 
 class Bench:
@@ -73,6 +74,8 @@ class Bench:
                             student.resume(used)
                         result = self.judged(check, student)
                         break
+                    except NoRoom:
+                        raise
                     except WorkerFailure:  # killed, or out of memory: no fault of the submission's
                         lost += 1
                         if student is not None:
@@ -175,6 +178,12 @@ def hear(cells: list, name: str, problem: str, begin: int, used: dict[str, Any])
     submission = Submission(tuple((str(label), str(source)) for label, source in cells), name, problem)
     try:
         yield from _open[0].hear(submission, begin, used)
+    except NoRoom as failure:
+        raise CourseError(str(failure)) from None
+    except OSError as error:  # what a bench writes lies in the temporary folder
+        if error.errno not in EVERYWHERE:
+            raise
+        raise CourseError(no_room(error)) from None
     except WorkerFailure as failure:
         return {"failure": str(failure)}
     return {"grown": limited.address_space() - _begun[0]}

@@ -43,6 +43,7 @@ from cs336lite.grading.places import (
     said,
 )
 from cs336lite.scratch import Scratch, sweep
+from cs336lite.teaching.sharing import no_room
 
 SMALL_PART = 16 << 10  # bytes: what is sent at once comes in greater parts, but for the last
 MOST_SMALL_PARTS = 100  # of one answer
@@ -91,6 +92,10 @@ class WorkerFailure(BaseException):
 
     It derives from BaseException so that a check, which takes an exception for a wrong answer, lets it pass.
     """
+
+
+class NoRoom(WorkerFailure):
+    """The temporary folder takes no more: no submission can be judged."""
 
 
 class Worker:
@@ -410,7 +415,10 @@ class RemoteStudent:
     def file(self, data: bytes) -> str:
         self.files += 1
         path = self.folder / f"input-{self.files}"
-        path.write_bytes(data)
+        try:
+            path.write_bytes(data)
+        except OSError as error:
+            raise NoRoom(no_room(error)) from None
         path.chmod(0o444)
         return self.worker.reach(path)
 

@@ -36,7 +36,7 @@ from cs336lite.grading.submission import (
     submission_of,
 )
 from cs336lite.grading.verdicts import Judge
-from cs336lite.teaching import exchange, sharing
+from cs336lite.teaching import backups, exchange, sharing
 from cs336lite.teaching.excused import read_excused
 from cs336lite.teaching.mistaken import Assignments
 from cs336lite.teaching.timestamps import put_right, read_stamp
@@ -156,13 +156,15 @@ class JudgeCells(NbGraderPreprocessor):
 def remove_what_is_no_file(assignment: str, student: str, notebooks: list[str]) -> None:
     """Before nbgrader copies a submission's files: remove links and the like, which could name files of others.
 
-    nbgrader calls it with the notebooks that it is about to grade, all in one submission.
+    nbgrader calls it with the notebooks that it is about to grade, all in one submission. Then the gradebook is copied.
     """
     for folder in {Path(notebook).absolute().parent for notebook in notebooks}:
         for path in folder.rglob("*"):
             if path.is_symlink() or not (path.is_file() or path.is_dir()):
                 path.unlink()
         put_right(folder)
+    for course in {Path(notebook).absolute().parents[3] for notebook in notebooks}:
+        backups.back_up_now_and_then(course)
 
 
 def share_what_was_graded(assignment: str, student: str, notebooks: list[str]) -> None:

@@ -31,6 +31,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from cs336lite.course.paths import CourseError
+from cs336lite.teaching.sharing import Stop, no_room
 
 PR_SET_PDEATHSIG = 1
 START = "import json, sys; sys.path[:] = json.loads(sys.argv[2]); from cs336lite.grading.limited import serve; serve(int(sys.argv[1]))"
@@ -76,8 +77,11 @@ class Limited:
 
     def __init__(self, limits: Limits = Limits()) -> None:
         self.limits = limits
+        try:
+            self.said = tempfile.TemporaryFile()  # noqa: SIM115  (closed by `close`)
+        except OSError as error:
+            raise Stop(no_room(error)) from None
         ours, theirs = socket.socketpair()
-        self.said = tempfile.TemporaryFile()  # noqa: SIM115  (closed by `close`)
         path = json.dumps([os.path.abspath(folder) for folder in sys.path if folder])
         with theirs:
             try:

@@ -197,7 +197,8 @@ def grade_class(
         Recorder(course, assignment, config, rights) as recorder,
         Judge(course, assignment, trust=how.trust, strict=how.strict) as judge,
     ):
-        sharing.check_writable(course, course / "autograded", course / "verdicts" / assignment, rights=rights)
+        written = ("autograded", "backups", f"verdicts/{assignment}")
+        sharing.check_writable(course, *(course / name for name in written), rights=rights)
         strangers = recorder.roster.strangers((folder.parent.name for folder in folders), whom.add)
         folders = [folder for folder in folders if folder.parent.name not in strangers]
         others = Assignments(course, {assignment: recorder.structure})

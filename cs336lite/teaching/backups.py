@@ -5,6 +5,7 @@ Kept are the last `LAST` copies, and of each day the first: what everybody had e
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import sqlite3
@@ -19,6 +20,7 @@ from cs336lite.teaching.locks import only_writer
 
 LAST = 10
 DAYS = 200  # so many days, at most
+OFTEN = 3600  # seconds
 NAME = re.compile(r"gradebook-(\d{4}-\d\d-\d\d)T\d{6}Z(?:-\d+)?\.db")  # the time is UTC
 
 
@@ -49,6 +51,13 @@ def back_up(course: Path, file: Path, rights: sharing.Rights, *, thinned: bool =
     return new
 
 
+def back_up_now_and_then(course: Path) -> None:
+    """What `back_up` does, for nbgrader's own commands, which record one submission after another: once an hour."""
+    file, copies = course / "gradebook.db", kept(course)
+    if file.is_file() and not (copies and time.time() - copies[-1].stat().st_mtime < OFTEN):
+        back_up(course, file, sharing.rights_of(course))
+
+
 def copy(source: Path, target: Path) -> None:
     """Make a database the copy of another, by SQLite's own means: what is written meanwhile is in it wholly or not at all."""
     with (
@@ -57,7 +66,12 @@ def copy(source: Path, target: Path) -> None:
         ) as old,
         closing(sqlite3.connect(target, timeout=gradebook.BUSY_SECONDS)) as new,
     ):
-        old.backup(new)
+        try:
+            old.backup(new)
+        except sqlite3.OperationalError as error:
+            if "full" not in str(error):
+                raise
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from None
 
 
 def same(one: Path, other: Path) -> bool:
@@ -146,11 +160,10 @@ def restore(course: Path, name: str) -> str:
 
 def put_aside(file: Path, rights: sharing.Rights) -> str:
     """Move a damaged gradebook, with its journals, to another name; what became of it, for a sentence."""
-    if not file.exists():
-        return "there was none"
+    there = file.exists()
     stamp = time.strftime("%Y-%m-%dT%H%M%SZ", time.gmtime())
     for end in ("-journal", "-wal", "-shm", ""):
         part = file.with_name(file.name + end)
         if part.exists():
             part.replace(file.with_name(f"{file.name}.damaged-{stamp}{end}"))
-    return f"the damaged one is kept as {file.name}.damaged-{stamp}"
+    return f"the damaged one is kept as {file.name}.damaged-{stamp}" if there else "there was none"

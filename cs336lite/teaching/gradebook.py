@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -130,8 +131,6 @@ def in_words(file: Path | None, error: BaseException | None) -> str:
             "another `nbgrader`, a browser of databases), then run the same command again"
         )
     if "full" in what or "readonly" in what or "unable to open" in what or "I/O" in what or "authoriz" in what:
-        import errno
-
         kind = {"full": errno.ENOSPC, "I/O": errno.EIO}.get(
             next((k for k in ("full", "I/O") if k in what), ""), errno.EACCES
         )

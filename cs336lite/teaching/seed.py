@@ -6,8 +6,10 @@ import hashlib
 import json
 import os
 import secrets
+import sqlite3
 import time
 from collections.abc import Iterator
+from contextlib import closing, suppress
 from pathlib import Path
 
 from cs336lite.course.paths import CourseError, read_json, write_atomic
@@ -41,10 +43,14 @@ def seed_file(course: Path) -> Path:
 
 
 def graded_with_one(course: Path) -> str:
-    """What was made with the seed of a course, in one word; empty when nothing was."""
+    """What was made with the seed of a course, in a word; empty when nothing was."""
     if any(course.glob("verdicts/*/*.json")):
         return "verdicts"
-    return "graded notebooks" if any(course.glob("autograded/*/*/*.ipynb")) else ""
+    book = course / "gradebook.db"
+    with suppress(sqlite3.Error), closing(sqlite3.connect(f"{book.absolute().as_uri()}?mode=ro", uri=True)) as opened:
+        if opened.execute("SELECT 1 FROM grade WHERE auto_score IS NOT NULL LIMIT 1").fetchone():
+            return "scores in its gradebook"
+    return ""
 
 
 def read_seed(path: Path) -> str:

@@ -44,13 +44,15 @@ class Stop(CourseError):
 
 
 def rights_of(course: Path) -> Rights:
-    """What the configuration of a course says. Raises what the configuration raises."""
+    """What the configuration of a course says. Raises CourseError, and what the configuration raises."""
     config = course / "nbgrader_config.py"
     try:
         if "groupshared" not in config.read_text(encoding="utf-8", errors="replace"):
             return PRIVATE  # which is known at once; nbgrader takes a second to import
     except FileNotFoundError:
         return PRIVATE
+    except OSError as error:
+        raise CourseError(f"{config} cannot be read: {error.strerror}") from None
     from cs336lite.grading.runner import course_config
 
     return SHARED if course_config(course).CourseDirectory.get("groupshared") is True else PRIVATE
@@ -88,6 +90,15 @@ def cannot_write(folder: Path, error: OSError) -> str:
     else:
         help = "mend that, then run the same command again"
     return f"cannot write into {folder}: {reason}; {help}"
+
+
+def no_room(error: OSError) -> str:
+    """One sentence on a temporary folder that cannot be written into."""
+    folder = tempfile.tempdir or os.environ.get("TMPDIR") or "/tmp"
+    return (
+        f"cannot write into the temporary folder {folder}: {error.strerror or error}; make room there, or set TMPDIR to "
+        "another folder, then run the same command again: what was judged and recorded stays"
+    )
 
 
 def owner_of(path: Path) -> str:
