@@ -20,7 +20,7 @@ from cs336lite.course.export import export_student, kept_beside
 from cs336lite.course.paths import EDITION_MARKER, CourseError
 from cs336lite.course.release import leaks, release
 from cs336lite.course.unlock import export_unlock, unlock
-from cs336lite.course.update import JOURNAL, finish, update
+from cs336lite.course.update import JOURNAL, update
 
 MINE = "assignments/a1_bpe/a1_bpe.ipynb"
 
@@ -263,12 +263,12 @@ def test_a_full_disk_changes_nothing(editions, mine, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "write_bytes", full)
-        with pytest.raises(CourseError, match="No space left on device.*nothing was changed"):
+        with pytest.raises(CourseError, match=r"No space left on device\): nothing was changed"):
             update(mine, editions["new.zip"])
     assert files_of(mine) == before and not (mine / JOURNAL).exists()
 
 
-@pytest.mark.parametrize("after", [0, 1, 3, 7])
+@pytest.mark.parametrize("after", [0, 1, 3, 5])
 def test_an_update_that_is_cut_off_is_finished_by_the_next(editions, mine, monkeypatch, after):
     kept = work(mine)
     edit(mine / "notebooks/01_words.ipynb", "one two", "one two three")
@@ -292,7 +292,6 @@ def test_an_update_that_is_cut_off_is_finished_by_the_next(editions, mine, monke
     assert b"one two three" in finished["notebooks/01_words (mine).ipynb"]
     assert finished["notebooks/01_words.ipynb"] == files_of(editions["new"])["notebooks/01_words.ipynb"]
     assert update(mine, editions["new"]) == "this edition is up to date" and not (mine / JOURNAL).exists()
-    finish(mine)  # with nothing to do
 
 
 def test_a_folder_that_cannot_be_written_is_named_before_anything_changes(editions, mine, monkeypatch):

@@ -96,7 +96,8 @@ def update(root: Path, source: Path | None, *, dry_run: bool = False) -> str:
     told = "\n".join(SAID[step.what].format(path=step.path, target=step.target, aside=step.aside) for step in steps)
     if dry_run:
         return f"nothing was changed; an update would do this:\n{told}" if steps else "this edition is up to date"
-    kept = {p: sha for p, sha in old.files.items() if p not in new.files and (root / p).is_file()}
+    gone = {step.path for step in steps if step.what == "removed"} | set(new.files)
+    kept = {p: sha for p, sha in old.files.items() if p not in gone and (root / p).is_file()}
     marker = Manifest(
         new.version,
         new.released,
