@@ -1285,7 +1285,10 @@ def follows_the_pattern(student, rng):
     messages = [
         (2, "a text with contractions gives wrong merges: are 's, 't and 're pre-tokens of their own?"),
         (2, "a text with numbers gives wrong merges: are letters and digits cut apart?"),
-        (3, "a text with punctuation gives wrong merges: do letters end where it begins, and does one space belong to it?"),
+        (
+            3,
+            "a text with punctuation gives wrong merges: do letters end where it begins, and does one space belong to it?",
+        ),
         (2, "a text with runs of spaces gives wrong merges: does the last one belong to the word behind it?"),
     ]
     wrong = [(WHOLE, ACROSS)]
@@ -1516,7 +1519,9 @@ def pairs_that_share_letters(rng) -> list[bytes]:
 
 @check("count_pairs", points=2, title="counts follow the merges made so far")
 def follows_earlier_merges(student, rng):
-    message = "where pairs share letters the merges go wrong: does a merge remove the pairs beside it, and make new ones?"
+    message = (
+        "where pairs share letters the merges go wrong: does a merge remove the pairs beside it, and make new ones?"
+    )
     judge_merges(student, rng, *(Lesson(data, 3, message) for data in pairs_that_share_letters(rng)))
 
 

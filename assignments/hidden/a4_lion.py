@@ -652,9 +652,7 @@ def the_sign_of_zero_is_zero(student, rng):
     row = torch.where(idle, 0.0, gradient)
     found = seen.walk(student, start, [row, row], seen.options())
     expect(not close(found.path[-1][~idle], start[~idle], 1e-7), STILL)
-    message = (
-        "where all gradients were 0 the parameter moves: the momentum begins at 0 and stays there, and the sign of 0 is 0"
-    )
+    message = "where all gradients were 0 the parameter moves: the momentum begins at 0 and stays there, and the sign of 0 is 0"
     expect(close(found.path[-1][idle], start[idle], 1e-9), message)
 
 

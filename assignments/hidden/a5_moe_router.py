@@ -104,7 +104,9 @@ def one_factor(student, rng, field: str) -> float:
     return coefficient(pairs)
 
 
-COEFFICIENT = "comes multiplied by a number of your own: its coefficient belongs to the training loop, not into the router"
+COEFFICIENT = (
+    "comes multiplied by a number of your own: its coefficient belongs to the training loop, not into the router"
+)
 
 
 def one_number(answer: Any, what: str) -> Tensor:
@@ -1103,7 +1105,9 @@ def z_of_large_logits(student, rng):
         readings = [right, *(value for value, _ in wrong)]  # the wrong ones: judged above
         if not known(loss, readings):
             factor = one_factor(student, rng, Z)
-            expect(factor > 0 and near(loss, right * factor), "the z-loss is not right for large logits: are they cut off?")
+            expect(
+                factor > 0 and near(loss, right * factor), "the z-loss is not right for large logits: are they cut off?"
+            )
 
 
 @check("z_loss", points=1, title="its gradient", seconds=10)
