@@ -7,7 +7,7 @@ import sys
 import catalogue
 import pytest
 import torch
-from catalogue import judge, solutions, spec
+from catalogue import judge, namespace, solutions, spec
 
 from cs336lite.course.spec import LocalStudent
 
@@ -271,3 +271,14 @@ def test_masks_that_are_regular():
     for _ in range(20):
         mask = checks.regular_mask(rng, 7, 3)
         assert set(mask.sum(0).tolist()) == set(mask.sum(1).tolist()) == {3}
+
+
+def test_a_softmax_that_raises_is_told_by_its_own_exception():
+    """One that divides by a sum without its dimension works for square scores, so the plain call of attention does."""
+    source = named("right_in_parts")[0].source
+    wrong = source.replace("total = powers.sum(dim, keepdim=True)", "total = powers.sum(dim)")
+    assert wrong != source
+    failed = judge(HIDDEN, namespace(wrong), 1).failed
+    said = [message for id, message in failed.items() if id.startswith("attention.")]
+    assert said and not any("must broadcast" in one or "may differ in number" in one for one in said)
+    assert sum("your code raised RuntimeError" in one for one in said) >= 4

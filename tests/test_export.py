@@ -329,14 +329,10 @@ HELPED = "#| export\ndef count_pairs(word):\n    return helper(Counter(zip(word,
 @pytest.mark.parametrize(
     "cell",
     [
-        "def helper(x):\n    return x",
-        "class helper(dict): ...",
         "helper = other = dict",
         "helper, _ = dict, 1",
-        "import builtins as helper",
-        "from copy import copy as helper",
         "%matplotlib inline\nfiles = !ls\nn, m = %timeit -o 1\nif True:\n    def helper(x):\n        return x\nhelper?",
-        "x = 1\n#| export\ndef helper(x): return x",
+        "x = 1\n#| export\nhelper = [dict][0]",
     ],
 )
 @pytest.mark.parametrize("use", ["helper(Counter(zip(word, word[1:])))", "[lambda: [helper for _ in word]]"])
@@ -350,6 +346,28 @@ def test_a_helper_that_is_not_exported_is_named_with_both_cells(edition, cell, u
     with pytest.raises(CourseError, match=told):
         export_student("a1_bpe", root=edition, namespace={})
     assert (edition / "cs336lite" / "bpe.py").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "def helper(x):\n    return x",
+        "class helper(dict): ...",
+        "import builtins\nfrom copy import copy as helper",
+        "x = 1\n#| export\ndef helper(x): return x",
+        "%matplotlib inline\nimport functools\n\n@functools.cache\ndef second(): return dict\n\ndef helper(x): return second()(x)",
+        "files = !ls\n\ndef helper(x): return third.copy(x)\n\nimport copy as third\nhelper({})",
+    ],
+)
+@pytest.mark.parametrize("behind", [False, True])
+def test_functions_classes_and_imports_go_with_what_needs_them(edition, cell, behind):
+    others = [HELPED, cell] if behind else [cell, HELPED]
+    write_notebook(edition / "assignments/a1_bpe/a1_bpe.ipynb", [SOLVED[0], *others, "demo = 1", SOLVED[2]])
+    written = export_student("a1_bpe", root=edition, namespace={}).written[0].read_text(encoding="utf-8")
+    names: dict = {}
+    exec(written, names)
+    assert names["Trainer"]().train("ab") == ("a", "b")
+    assert "demo" not in written and "files" not in written and "x = 1" not in written
 
 
 @pytest.mark.parametrize(
@@ -390,7 +408,7 @@ def test_a_name_may_be_defined_in_any_way(edition, last):
 
 
 def test_a_star_import_hides_no_helper(edition):
-    cells = [SOLVED[0], "def helper(x): return x", HELPED + "\nfrom math import *\nroot = sqrt(4)", SOLVED[2]]
+    cells = [SOLVED[0], "helper = dict", HELPED + "\nfrom math import *\nroot = sqrt(4)", SOLVED[2]]
     write_notebook(edition / "assignments/a1_bpe/a1_bpe.ipynb", cells)
     with pytest.raises(CourseError, match="uses `helper`, which only"):
         export_student("a1_bpe", root=edition, namespace={})

@@ -33,7 +33,7 @@ import torch
 from numpy import ndarray
 from torch import Tensor
 
-from cs336lite.course.answers import anything, close, either, like, list_of, same, some_tensor
+from cs336lite.course.answers import ORDINARY, anything, close, either, like, list_of, same, some_tensor
 from cs336lite.course.answers import ask as ask_for
 from cs336lite.course.spec import Fail, StudentError, check, expect
 from cs336lite.course.spec import drawn as drawn_once
@@ -972,9 +972,24 @@ def problem_of(question: Callable[[], Any]) -> StudentError | None:
 def asked(student, manner: Manner, *jobs: tuple, problems: dict[str, str] | None = None) -> list[Any]:
     form = list_of([anything, anything], len(jobs))
     given = [manner.asks(job) for job in jobs]
-    answers = [answer for answer, _ in ask(student, form, drive_attention, given, problems=problems)]
+    try:
+        answers = [answer for answer, _ in ask(student, form, drive_attention, given, problems=problems)]
+    except Fail as problem:  # of what the attention does, if its softmax takes scores of any shape
+        if isinstance(problem.__cause__, StudentError) and softmax_raises(student):
+            raise problem.__cause__ from None
+        raise
     expect(all(isinstance(answer, Tensor) for answer in answers), "scaled_dot_product_attention must return a tensor")
     return [manner.hears(answer, job) for answer, job in zip(answers, jobs, strict=True)]
+
+
+def softmax_raises(student) -> bool:
+    """Does the submission's softmax fail for scores of two or three dimensions, of which no two are equal?"""
+    for shape in ((3, 5), (2, 3, 5)):
+        try:
+            ask_for(student, list_of([anything, anything], 1), drive_softmax, [(torch.ones(shape), -1)])
+        except StudentError as error:
+            return error.is_a(*ORDINARY)
+    return False
 
 
 def attended(student, *jobs: tuple, problems: dict[str, str] | None = None) -> list[Tensor]:
@@ -1404,7 +1419,7 @@ LINEAR = "q_proj, k_proj, v_proj and o_proj must each be an nn.Linear of the mod
 OF_THE_MODULE = {
     "NoProjection": f"a projection cannot be found, by its name or by its shape: {LINEAR}",
     "WrongShape": (
-        "a projection has another shape than the interface says: q_proj num_heads * d_head outputs, k_proj and v_proj "
+        "a projection is missing, or has another shape than the interface says: q_proj num_heads * d_head outputs, k_proj and v_proj "
         "num_kv_heads * d_head, o_proj d_model, each weight (out_features, in_features)"
     ),
     "PositionsDoNotBroadcast": (

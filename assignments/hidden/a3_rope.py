@@ -19,7 +19,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 
@@ -100,6 +100,7 @@ def drive_rope(student, jobs, how, forms):
                 except Exception:
                     pass
             raise error
+
     found = []
     for arguments, options, calls in jobs:
         try:
@@ -393,7 +394,9 @@ WHY = "the other checks of exercises 1 to 5 say why; where none of them does, wo
 NO_GRADIENT = "no gradient comes back to x: is forward without gradients (no_grad, detach, data, numpy)? A model cannot learn through it"
 
 
-def with_gradient(student, setting: Setting, x: Tensor, positions: Tensor, weights: Tensor, layout: Layout = None, forms="full"):
+def with_gradient(
+    student, setting: Setting, x: Tensor, positions: Tensor, weights: Tensor, layout: Layout = None, forms="full"
+):
     """The answer to x, and the gradient at x of its sum weighed by ``weights``."""
     asked = [job(setting, [(x, positions, weights)], layout)]
     (((answer, gradient),),) = ask(student, [[[anything, anything]]], drive_rope, asked, "", forms)
@@ -1045,7 +1048,9 @@ def any_number_of_dimensions(student, rng):
 def the_last_position_is_known(student, rng):
     length = rng.randrange(5_000, 6_000)
     setting = some_setting(rng, length, (4,))
-    message = "the last positions below max_seq_len raise an exception: position m is row m of a table of max_seq_len rows"
+    message = (
+        "the last positions below max_seq_len raise an exception: position m is row m of a table of max_seq_len rows"
+    )
     x, last = vectors(rng, 4, 4), torch.arange(length - 4, length)
     matrices(student, rng, setting)
     (answer,) = rotated(student, setting, [(x, last)], problem=message, forms="any")
@@ -1177,7 +1182,9 @@ def a_converted_module_is_as_exact(student, rng):
     def judge(layout: Layout) -> None:
         plain, others = matrices(student, rng, setting, layout=layout), []
         for how in ("", "converted"):
-            (((answer,),)) = ask(student, [[anything]], drive_rope, [job(setting, [(units, places)], layout)], how, "any")
+            (((answer,),)) = ask(
+                student, [[anything]], drive_rope, [job(setting, [(units, places)], layout)], how, "any"
+            )
             others.append(as_matrices(expect_turned(units, answer)))
         expect(close(others[0][:2], plain[:2], 0.05), UNEQUAL)
         message = "after model.to(torch.bfloat16) the angles are wrong: that call rounds every buffer of floating-point numbers"

@@ -50,7 +50,10 @@ READ = {  # where to read on, by exercise
 DEFAULTS = (0.9, 0.99)
 TINY = 1e-12  # a weight decay that changes no number
 LR = 2.0**-5
-STILL = "the parameters do not move in the first steps: step must change them in place, p = p - ... makes a new tensor"
+STILL = (
+    "the parameters do not move in the first steps: are they left out, or is p = p - ..., which makes a new tensor, in the "
+    "place of a change in place?"
+)
 AGAIN = "the same steps do not lead to the same parameters: they depend on parameters, gradients and momentum alone"
 
 
@@ -649,7 +652,7 @@ def the_sign_of_zero_is_zero(student, rng):
     row = torch.where(idle, 0.0, gradient)
     found = seen.walk(student, start, [row, row], seen.options())
     expect(not close(found.path[-1][~idle], start[~idle], 1e-7), STILL)
-    message = "where gradient and momentum are 0 the parameter moves: the sign of 0 is 0"
+    message = "where all gradients were 0 the parameter moves: the momentum begins at 0 and stays there, and the sign of 0 is 0"
     expect(close(found.path[-1][idle], start[idle], 1e-9), message)
 
 

@@ -3,6 +3,7 @@
 import json
 import random
 
+from cs336lite.course.show import expect_equal
 from cs336lite.course.spec import Fail, StudentError, check, expect
 
 HINTS = {
@@ -87,11 +88,12 @@ def run_pretokenize(student, text, special_tokens):
 def sentence(student, rng):
     text = "We'll meet at 9:30,  won't we?\n"
     pieces = student.run(run_pretokenize, text, [])
-    expect("".join(pieces) == text, "something is lost: joined again, the pieces must give the text")
+    expect_equal("".join(pieces), text, "something is lost: joined again, the pieces must give the text")
     expect("'ll" in pieces, "contractions: 'll must be a piece of its own; is that PATTERN?")
     expect(" meet" in pieces, "a word keeps the space in front of it: ' meet' is one piece")
-    expect(
-        pieces == ["We", "'ll", " meet", " at", " 9", ":", "30", ",", " ", " won", "'t", " we", "?", "\n"],
+    expect_equal(
+        pieces,
+        ["We", "'ll", " meet", " at", " 9", ":", "30", ",", " ", " won", "'t", " we", "?", "\n"],
         "the pieces are not those that PATTERN finds from left to right in \"We'll meet at 9:30,  won't we?\"",
     )
 
@@ -100,7 +102,7 @@ def sentence(student, rng):
 def scripts(student, rng):
     pieces = student.run(run_pretokenize, "naïve Straße 汉字，好", [])
     message = "naïve, Straße and 汉字 are words too: PATTERN needs the regex module, which knows \\p{L}"
-    expect(pieces == ["naïve", " Straße", " 汉字", "，", "好"], message)
+    expect_equal(pieces, ["naïve", " Straße", " 汉字", "，", "好"], message)
 
 
 @check("pretokenize", title="special tokens are cut out")
@@ -109,14 +111,14 @@ def cut_out(student, rng):
     expect("<|end|>" not in pieces, "the special token itself must not be among the pieces")
     expect("onetwo" not in pieces, "the text left and right of a special token must not grow together")
     message = "cut at <|end|> first, then use PATTERN on each part; escape the name, for | means something in a pattern"
-    expect(pieces == ["one", "two", "  ", " three"], message)
+    expect_equal(pieces, ["one", "two", "  ", " three"], message)
 
 
 @check("pretokenize", title="of two special tokens at one place the longest")
 def longest_special(student, rng):
     pieces = student.run(run_pretokenize, "x<a>bc<a>d", ["<a>", "<a>b"])
     expect(pieces != ["x", "bc", "d"], "at <a>bc both <a> and <a>b begin: where several begin, the longest one counts")
-    expect(pieces == ["x", "c", "d"], "x<a>bc<a>d with the special tokens <a> and <a>b is x, c, d")
+    expect_equal(pieces, ["x", "c", "d"], "x<a>bc<a>d with the special tokens <a> and <a>b is x, c, d")
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -133,16 +135,16 @@ def weighted(student, rng):
     counts = student.run(run_count_pairs, words)
     expect(counts != {(b"h", b"u"): 2, (b"u", b"g"): 3, (b"p", b"u"): 1, (b"g", b"s"): 1}, "add a word's count, not 1")
     expected = {(b"h", b"u"): 15, (b"u", b"g"): 20, (b"p", b"u"): 5, (b"g", b"s"): 5}
-    expect(counts == expected, "hug 10 times, pug 5 and hugs 5 must give hu 15, ug 20, pu 5, gs 5")
+    expect_equal(counts, expected, "hug 10 times, pug 5 and hugs 5 must give hu 15, ug 20, pu 5, gs 5")
 
 
 @check("count_pairs", title="every place counts, also where two overlap")
 def overlapping(student, rng):
     counts = student.run(run_count_pairs, {(b"a", b"a", b"a"): 3, (b"a", b"b", b"a", b"b"): 1, (b"a",): 9})
-    expect(counts.get((b"a", b"b")) == 2, "a b stands twice in a b a b")
-    expect(counts.get((b"a", b"a")) == 6, "a a stands twice in a a a, and the word occurs 3 times: 6")
-    expect(
-        counts == {(b"a", b"a"): 6, (b"a", b"b"): 2, (b"b", b"a"): 1}, "a pair that does not occur is not in the answer"
+    expect_equal(counts.get((b"a", b"b")), 2, "a b stands twice in a b a b")
+    expect_equal(counts.get((b"a", b"a")), 6, "a a stands twice in a a a, and the word occurs 3 times: 6")
+    expect_equal(
+        counts, {(b"a", b"a"): 6, (b"a", b"b"): 2, (b"b", b"a"): 1}, "a pair that does not occur is not in the answer"
     )
 
 
@@ -158,27 +160,28 @@ def run_merge_pair(student, word, pair):
 def left_to_right(student, rng):
     merged = student.run(run_merge_pair, (b"h", b"e", b"l", b"l", b"o"), (b"l", b"l"))
     expect(isinstance(merged, tuple), "merge_pair must return a tuple of tokens")
-    expect(merged == (b"h", b"e", b"ll", b"o"), "h e l l o with the pair l l becomes h e ll o")
+    expect_equal(merged, (b"h", b"e", b"ll", b"o"), "h e l l o with the pair l l becomes h e ll o")
     merged = student.run(run_merge_pair, (b"a", b"b", b"c", b"a", b"b"), (b"a", b"b"))
-    expect(merged == (b"ab", b"c", b"ab"), "the pair stands twice in a b c a b: merge it in both places")
+    expect_equal(merged, (b"ab", b"c", b"ab"), "the pair stands twice in a b c a b: merge it in both places")
 
 
 @check("merge", title="runs of one token")
 def runs(student, rng):
     three = student.run(run_merge_pair, (b"a",) * 3, (b"a", b"a"))
     expect(three != (b"a", b"aa"), "go from left to right: a a a becomes aa a, not a aa")
-    expect(three == (b"aa", b"a"), "a a a with the pair a a becomes aa a: a token can be merged only once")
+    expect_equal(three, (b"aa", b"a"), "a a a with the pair a a becomes aa a: a token can be merged only once")
     five = student.run(run_merge_pair, (b"a",) * 5, (b"a", b"a"))
-    expect(five == (b"aa", b"aa", b"a"), "a a a a a with the pair a a becomes aa aa a")
+    expect_equal(five, (b"aa", b"aa", b"a"), "a a a a a with the pair a a becomes aa aa a")
 
 
 @check("merge", title="whole tokens are compared")
 def whole_tokens(student, rng):
     message = "the tokens are ab and c: c follows a b only inside a token, so the pair b c does not stand there"
-    expect(student.run(run_merge_pair, (b"ab", b"c"), (b"b", b"c")) == (b"ab", b"c"), message)
+    expect_equal(student.run(run_merge_pair, (b"ab", b"c"), (b"b", b"c")), (b"ab", b"c"), message)
     merged = student.run(run_merge_pair, (b"ab", b"c", b"a", b"bc"), (b"ab", b"c"))
-    expect(
-        merged == (b"abc", b"a", b"bc"),
+    expect_equal(
+        merged,
+        (b"abc", b"a", b"bc"),
         "a and bc read like ab and c, but are other tokens: only the pair itself is merged",
     )
 
@@ -241,14 +244,14 @@ LOWER_NEWEST = b"\n".join([b"low"] * 5 + [b"lower"] * 2 + [b"widest"] * 3 + [b"n
 @check("train", title="the first merges of a tiny corpus")
 def tiny_corpus(student, rng):
     _, merges = trained(student, LOWER_NEWEST, 256 + 6, [])
-    expect(len(merges) == 6, "vocab_size 262 without special tokens leaves room for 6 merges")
+    expect_equal(len(merges), 6, "vocab_size 262 without special tokens leaves room for 6 merges")
     message = (
         "es and st are both most frequent (9 times): of several pairs the greatest wins, and s t is greater than e s"
     )
     expect(merges[0] != (b"e", b"s"), message)
     expected = [(b"s", b"t"), (b"e", b"st"), (b"o", b"w"), (b"l", b"ow"), (b"w", b"est"), (b"n", b"e")]
-    expect(
-        merges == expected, "low 5 times, lower 2, widest 3, newest 6: the merges are s t, e st, o w, l ow, w est, n e"
+    expect_equal(
+        merges, expected, "low 5 times, lower 2, widest 3, newest 6: the merges are s t, e st, o w, l ow, w est, n e"
     )
 
 
@@ -256,13 +259,13 @@ def tiny_corpus(student, rng):
 def ties(student, rng):
     _, merges = trained(student, b"ac.abd.ab.ab", 256 + 3, [])
     message = "after a b, the pairs (ab, d) and (a, c) tie: compare token by token, so (ab, d) wins; ac is greater only when joined"
-    expect(merges == [(b"a", b"b"), (b"ab", b"d"), (b"a", b"c")], message)
+    expect_equal(merges, [(b"a", b"b"), (b"ab", b"d"), (b"a", b"c")], message)
 
 
 @check("train", title="ids: special tokens, bytes, merges")
 def ids(student, rng):
     vocab, merges = trained(student, b"aaab<e>aaab", 256 + 2 + 2, ["<e>", "<pad>"])
-    expect(len(merges) == 2, "vocab_size 260 with two special tokens leaves room for 2 merges")
+    expect_equal(len(merges), 2, "vocab_size 260 with two special tokens leaves room for 2 merges")
     expect(vocab.get(0) == b"<e>" and vocab.get(1) == b"<pad>", "special tokens take the first ids, in the order given")
     expect(all(vocab.get(2 + b) == bytes([b]) for b in range(256)), "the 256 bytes follow the special tokens, in order")
     made = [left + right for left, right in merges]
@@ -272,13 +275,15 @@ def ids(student, rng):
 @check("train", title="special tokens that the file does not hold, and none at all")
 def no_special(student, rng):
     _, merges = trained(student, b"ab ab cd", 256 + 1 + 1, ["<e>"])
-    expect(merges == [(b"a", b"b")], "in ab ab cd the most frequent pair is a b; the special token <e> stands nowhere")
+    expect_equal(
+        merges, [(b"a", b"b")], "in ab ab cd the most frequent pair is a b; the special token <e> stands nowhere"
+    )
     message = "an empty list of special tokens cuts nothing: a pattern made of no names matches everywhere"
     try:
         _, merges = trained(student, b"ab ab cd", 256 + 1, [])
     except StudentError as error:
         raise Fail(f"{message} ({error})") from error
-    expect(merges == [(b"a", b"b")], message)
+    expect_equal(merges, [(b"a", b"b")], message)
 
 
 @check("train", title="the end of the pairs, and an empty file")
@@ -297,7 +302,7 @@ def early_end(student, rng):
 @check("train", title="the exact bytes of the file")
 def exact_bytes(student, rng):
     _, merges = trained(student, b"x\r\n\r\n y\r\n\r\n z\r\n\r\n", 256 + 1, [])
-    expect(len(merges) == 1, "vocab_size 257 without special tokens leaves room for exactly one merge")
+    expect_equal(len(merges), 1, "vocab_size 257 without special tokens leaves room for exactly one merge")
     expect(
         merges in ([(b"\r", b"\n")], [(b"\n", b"\r")]),
         "the most frequent pair of this file is \\r\\n or \\n\\r: all of its bytes count, so open it in binary mode and decode",
@@ -307,7 +312,7 @@ def exact_bytes(student, rng):
         _, merges = trained(student, b"a\xffb", 256 + 2, [])
     except StudentError as error:
         raise Fail(message) if error.kind == "UnicodeDecodeError" else error from None
-    expect([left + right for left, right in merges][-1:] == ["\ufffd".encode()], message)
+    expect_equal([left + right for left, right in merges][-1:], ["\ufffd".encode()], message)
 
 
 @check("train", title="bad arguments are a ValueError, and good ones stay as they are")
@@ -329,9 +334,8 @@ def cost_of_a_merge(student, rng):
     bystanders = ["".join(draw.choices("nopqrstuvwxyz", k=30)) for _ in range(1500)]
     frequent = ["".join(draw.choices("abcdefghijklm", k=9)) for _ in range(10)] * 800
     path = student.file("\n".join(bystanders + frequent).encode())
-    expect(
-        student.run(run_number_of_merges, path, 256 + 44) == 44,
-        "there is room for 44 merges, and there are pairs enough",
+    expect_equal(
+        student.run(run_number_of_merges, path, 256 + 44), 44, "there is room for 44 merges, and there are pairs enough"
     )
     words = [word.encode() for word in bystanders]
     jobs = [(run_full_recount, words, 2), (run_full_recount, words, 22)]
@@ -373,9 +377,9 @@ def by_rank(student, rng):
     expect(
         abc != [257, 99] and abc != [258], "abc: the merge b c was learned first, so it comes first, then none is left"
     )
-    expect(abc == [97, 256], "abc must be a and bc, with the ids 97 and 256")
-    expect(
-        hello == [261, 111], "hello: h e, then l l, then he ll; what is left is hell and o, with the ids 261 and 111"
+    expect_equal(abc, [97, 256], "abc must be a and bc, with the ids 97 and 256")
+    expect_equal(
+        hello, [261, 111], "hello: h e, then l l, then he ll; what is left is hell and o, with the ids 261 and 111"
     )
 
 
@@ -383,9 +387,9 @@ def by_rank(student, rng):
 def encode_corners(student, rng):
     vocab, merges = byte_vocab(b"aa", b"b ", b" b"), [(b"a", b"a"), (b"b", b" "), (b" ", b"b")]
     empty, three, words = student.run(run_encode, vocab, merges, None, ["", "aaa", "b b"])
-    expect(empty == [], "no text, no ids")
-    expect(three == [256, 97], "aaa with the merge a a is aa a: from left to right")
-    expect(words == [98, 258], "'b b' is two pre-tokens, 'b' and ' b': the merge of b and a space never applies")
+    expect_equal(empty, [], "no text, no ids")
+    expect_equal(three, [256, 97], "aaa with the merge a a is aa a: from left to right")
+    expect_equal(words, [98, 258], "'b b' is two pre-tokens, 'b' and ' b': the merge of b and a space never applies")
 
 
 def run_files(student, vocab_path, merges_path, texts):
@@ -399,12 +403,13 @@ def files(student, rng):
     vocab_path = student.file(json.dumps(shown).encode())
     merges_path = student.file("#version: 0.2\nt h\nĠ th\n# #\n".encode())
     answer = student.run(run_files, vocab_path, merges_path, ["the the", "##\n"])
-    expect(
-        answer[0] == [129, ord("e"), 130, ord("e")],
+    expect_equal(
+        answer[0],
+        [129, ord("e"), 130, ord("e")],
         "Ġ stands for a space in vocab.json and merges.txt: ' th' has the id 130",
     )
-    expect(
-        answer[1] == [131, 128], "only the first line of merges.txt is a comment: # # is a merge, and Ċ is a line end"
+    expect_equal(
+        answer[1], [131, 128], "only the first line of merges.txt is a comment: # # is a merge, and Ċ is a line end"
     )
 
 
@@ -413,16 +418,15 @@ def only_merges(student, rng):
     vocab, merges = byte_vocab(b"bc", b"ab", b"abc"), [(b"b", b"c"), (b"a", b"b"), (b"ab", b"c")]
     answer = student.run(run_encode, vocab, merges, None, ["abc abc", "abc"])
     message = "abc stands in the vocabulary, but its merges lead to a and bc: never look up a whole word"
-    expect(answer == [[97, 256, 32, 97, 256], [97, 256]], message)
+    expect_equal(answer, [[97, 256, 32, 97, 256], [97, 256]], message)
 
 
 @check("encode", title="ids are looked up")
 def looked_up(student, rng):
     vocab = {0: b"ab", **{256 - b: bytes([b]) for b in range(256)}}
     answer = student.run(run_encode, vocab, [(b"a", b"b")], None, ["abc"])
-    expect(
-        answer == [[0, 256 - ord("c")]],
-        "here ab has the id 0 and a byte b the id 256 - b: look ids up in the vocabulary",
+    expect_equal(
+        answer, [[0, 256 - ord("c")]], "here ab has the id 0 and a byte b the id 256 - b: look ids up in the vocabulary"
     )
 
 
@@ -448,7 +452,7 @@ def run_unknown(student, vocab, ids):
 def joined(student, rng):
     text = student.run(run_decode, byte_vocab(), list("你好, 🙂".encode()))
     expect("\ufffd" not in text, "join the bytes of all ids first: a character may lie in several tokens")
-    expect(text == "你好, 🙂", "the ids of the bytes of 你好, 🙂 must give 你好, 🙂")
+    expect_equal(text, "你好, 🙂", "the ids of the bytes of 你好, 🙂 must give 你好, 🙂")
 
 
 @check("decode", title="bytes that are not UTF-8")
@@ -459,7 +463,7 @@ def not_utf8(student, rng):
         raise (
             Fail("0xFF is no UTF-8: decode with errors='replace'") if error.kind == "UnicodeDecodeError" else error
         ) from None
-    expect(text == "hi\ufffd!", "the bytes h, i, 0xFF, ! must give hi, U+FFFD and !: decode with errors='replace'")
+    expect_equal(text, "hi\ufffd!", "the bytes h, i, 0xFF, ! must give hi, U+FFFD and !: decode with errors='replace'")
 
 
 def run_decode_once(student, vocab, ids):
@@ -469,8 +473,8 @@ def run_decode_once(student, vocab, ids):
 @check("decode", title="ids that come one by one")
 def one_by_one(student, rng):
     text = student.run(run_decode_once, byte_vocab(), [104, 105])
-    expect(
-        text == "hi", "ids may come from a generator, which can be gone through only once: make a list of them first"
+    expect_equal(
+        text, "hi", "ids may come from a generator, which can be gone through only once: make a list of them first"
     )
 
 
@@ -489,11 +493,11 @@ def unknown_id(student, rng):
 def one_id(student, rng):
     vocab = byte_vocab(b"<|end|>", b"ab")
     answer = student.run(run_encode, vocab, [(b"a", b"b")], ["<|end|>"], ["ab<|end|>ab", "<|end|><|end|>", "<|end"])
-    expect(
-        answer[0] == [257, 256, 257], "ab<|end|>ab must be three ids: ab, <|end|>, ab; do not forget to escape the |"
+    expect_equal(
+        answer[0], [257, 256, 257], "ab<|end|>ab must be three ids: ab, <|end|>, ab; do not forget to escape the |"
     )
-    expect(answer[1] == [256, 256], "two special tokens in a row are two ids")
-    expect(answer[2] == list(b"<|end"), "half a special token is text")
+    expect_equal(answer[1], [256, 256], "two special tokens in a row are two ids")
+    expect_equal(answer[2], list(b"<|end"), "half a special token is text")
 
 
 @check("special_tokens", title="leftmost, then longest")
@@ -501,19 +505,18 @@ def leftmost_longest(student, rng):
     vocab = byte_vocab(b"<a>", b"<a><a>", b">x", b">xyz")
     names = ["<a>", "<a><a>", ">x", ">xyz"]
     answer = student.run(run_encode, vocab, [], names, ["<a><a><a>", "<a>xyz", ">xyz"])
-    expect(answer[0] == [257, 256], "<a><a><a> is <a><a>, then <a>: where several begin, the longest one counts")
-    expect(
-        answer[1] == [256, *b"xyz"],
-        "<a>xyz begins with <a>: what begins further left comes first, even if it is shorter",
+    expect_equal(answer[0], [257, 256], "<a><a><a> is <a><a>, then <a>: where several begin, the longest one counts")
+    expect_equal(
+        answer[1], [256, *b"xyz"], "<a>xyz begins with <a>: what begins further left comes first, even if it is shorter"
     )
-    expect(answer[2] == [259], ">xyz is one special token: where several begin, the longest one counts")
+    expect_equal(answer[2], [259], ">xyz is one special token: where several begin, the longest one counts")
 
 
 @check("special_tokens", title="one that the vocabulary lacks")
 def next_free_id(student, rng):
     vocab = byte_vocab(b"ab")
     answer = student.run(run_encode, vocab, [(b"a", b"b")], ["<x>", "<y>"], ["<y>ab<x>"])
-    expect(answer == [[258, 256, 257]], "the vocabulary ends with 256, so <x> gets the id 257 and <y> 258")
+    expect_equal(answer, [[258, 256, 257]], "the vocabulary ends with 256, so <x> gets the id 257 and <y> 258")
 
 
 def run_given(student, vocab, merges, special_tokens):
@@ -525,7 +528,7 @@ def run_given(student, vocab, merges, special_tokens):
 def given(student, rng):
     names = ["<x>", "<longer>", "<a>"]
     vocab, merges, after = student.run(run_given, byte_vocab(b"ab"), [(b"a", b"b")], list(names))
-    expect(after == names, "the list special_tokens was changed: work on a copy, sorted(…) instead of .sort()")
+    expect_equal(after, names, "the list special_tokens was changed: work on a copy, sorted(…) instead of .sort()")
     expect(
         vocab == byte_vocab(b"ab") and merges == [(b"a", b"b")], "the vocabulary or the merges were changed: copy them"
     )
@@ -534,11 +537,11 @@ def given(student, rng):
 @check("special_tokens", title="training cuts at the longest, and takes names literally")
 def training_names(student, rng):
     _, merges = trained(student, b"ab.ab.ab.<a>xy<a>xy<a>xy<a>xy", 256 + 2 + 1, ["<a>", "<a>x"])
-    expect(
-        merges == [(b"a", b"b")], "at <a>x both <a> and <a>x begin, and the longest one counts: x y never stands there"
+    expect_equal(
+        merges, [(b"a", b"b")], "at <a>x both <a> and <a>x begin, and the longest one counts: x y never stands there"
     )
     _, merges = trained(student, b"cd.cd.cd.ab<|c|>ab<|c|>", 256 + 1 + 1, ["<|c|>"])
-    expect(merges == [(b"c", b"d")], "<|c|> means itself and not: < or c or >. Escape the names of special tokens")
+    expect_equal(merges, [(b"c", b"d")], "<|c|> means itself and not: < or c or >. Escape the names of special tokens")
 
 
 @check("special_tokens", title="training cuts at them")
@@ -546,7 +549,7 @@ def training(student, rng):
     _, merges = trained(student, b"cd##ab##ab##ab##", 256 + 1 + 2, ["##"])
     expect((b"#", b"#") not in merges, "the special token ## was counted: cut the text at special tokens first")
     message = "nothing merges across a special token: ab three times and cd once give a b, then c d"
-    expect(merges == [(b"a", b"b"), (b"c", b"d")], message)
+    expect_equal(merges, [(b"a", b"b"), (b"c", b"d")], message)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -579,18 +582,19 @@ def any_cut(student, rng):
         (["x\r", "\n"], [120, 259], "at the end of the text \\r\\n is one pre-token"),
         ([], [], "no text, no ids"),
     ]:
-        expect(student.run(run_pieces, vocab, merges, None, pieces) == ids, why)
+        expect_equal(student.run(run_pieces, vocab, merges, None, pieces), ids, why)
 
 
 @check("encode_iterable", title="special tokens across pieces")
 def special_across(student, rng):
     vocab, names = byte_vocab(b"<a>", b"<a><a>"), ["<a>", "<a><a>"]
-    expect(student.run(run_pieces, vocab, [], names, ["x<", "a", ">y"]) == [120, 256, 121], "<a> may be cut by pieces")
+    expect_equal(
+        student.run(run_pieces, vocab, [], names, ["x<", "a", ">y"]), [120, 256, 121], "<a> may be cut by pieces"
+    )
     message = "after <a> the text may go on with <a>, and <a><a> is one special token: wait for the next piece"
-    expect(student.run(run_pieces, vocab, [], names, ["<a>", "<a>"]) == [257], message)
-    expect(
-        student.run(run_pieces, vocab, [], names, ["<a>", "<"]) == [256, 60],
-        "what is left at the end must come out too",
+    expect_equal(student.run(run_pieces, vocab, [], names, ["<a>", "<a>"]), [257], message)
+    expect_equal(
+        student.run(run_pieces, vocab, [], names, ["<a>", "<"]), [256, 60], "what is left at the end must come out too"
     )
 
 
@@ -599,7 +603,7 @@ def special_white_space(student, rng):
     vocab, names = byte_vocab(b"<a>", b"<a> <b>"), ["<a>", "<a> <b>"]
     pieces = list("x<a> <b>y")
     message = "<a> <b> is one special token here: the space inside it is no place to cut, nor is the end of <a> until it is certain"
-    expect(student.run(run_pieces, vocab, [], names, pieces) == [120, 257, 121], message)
+    expect_equal(student.run(run_pieces, vocab, [], names, pieces), [120, 257, 121], message)
     read = student.run(run_first_id, vocab, ["one two three\n"] * 1000, names)
     expect(read < 500, "with special tokens, too, yield what is certain, then read on")
 

@@ -379,7 +379,7 @@ def neighbours(student, rng):
     repeated = student.run(run_repeat_kv, x, 4)
     expect(repeated.shape == (1, 4, 1, 1), "two heads repeated to four: (1, 4, 1, 1)")
     expect(repeated.flatten().tolist() != [1, 2, 1, 2], "neighbours share: 1 1 2 2, not 1 2 1 2")
-    expect(repeated.flatten().tolist() == [1, 1, 2, 2], "two heads 1 and 2 repeated to four are 1 1 2 2")
+    expect_equal(repeated.flatten().tolist(), [1, 1, 2, 2], "two heads 1 and 2 repeated to four are 1 1 2 2")
 
 
 def run_shapes(student, options):
@@ -390,14 +390,16 @@ def run_shapes(student, options):
 @check("grouped", title="the module has fewer keys and values")
 def fewer(student, rng):
     shapes = student.run(run_shapes, {"num_kv_heads": 2})
-    expect(shapes.get("k_proj.weight") == (4, 8), "8 features, 4 heads, 2 of keys: k_proj.weight is (2 * 2, 8)")
-    expect(shapes.get("v_proj.weight") == (4, 8), "8 features, 4 heads, 2 of values: v_proj.weight is (2 * 2, 8)")
+    expect_equal(shapes.get("k_proj.weight"), (4, 8), "8 features, 4 heads, 2 of keys: k_proj.weight is (2 * 2, 8)")
+    expect_equal(shapes.get("v_proj.weight"), (4, 8), "8 features, 4 heads, 2 of values: v_proj.weight is (2 * 2, 8)")
     weights = {"q_proj": torch.eye(4), "k_proj": torch.eye(4)[:2], "v_proj": torch.eye(4)[:2], "o_proj": torch.eye(4)}
     x = torch.tensor([[[5.0, 7.0, 0.0, 0.0]]])
     outputs, *_, attended = student.run(run_module, 4, 4, {"num_kv_heads": 2, "attend": True}, weights, [(x, {})])
     _, K, V, _ = attended[0]
     expect(K.shape == V.shape == (1, 4, 1, 1), "attend must get keys and values repeated to num_heads")
-    expect(outputs[0].flatten().tolist() == [5, 5, 7, 7], "four heads share the values 5 and 7: neighbours, 5 5 7 7")
+    expect_equal(
+        outputs[0].flatten().tolist(), [5.0, 5.0, 7.0, 7.0], "four heads share the values 5 and 7: neighbours, 5 5 7 7"
+    )
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -413,12 +415,12 @@ def the_causal_mask(student, rng):
     mask = student.run(run_causal_mask, torch.arange(3), 0)
     expect(mask.dtype == torch.bool, "a mask is boolean")
     lower = [[1, 0, 0], [1, 1, 0], [1, 1, 1]]
-    expect(mask.int().tolist() == lower, "three tokens: each sees itself and those before it")
-    expect(
-        student.run(run_causal_mask, torch.arange(3) + 7, 0).int().tolist() == lower, "positions 7, 8, 9 see the same"
+    expect_equal(mask.int().tolist(), lower, "three tokens: each sees itself and those before it")
+    expect_equal(
+        student.run(run_causal_mask, torch.arange(3) + 7, 0).int().tolist(), lower, "positions 7, 8, 9 see the same"
     )
     mask = student.run(run_causal_mask, torch.arange(2) + 3, 3)
-    expect(mask.int().tolist() == [[1, 1, 1, 1, 0], [1, 1, 1, 1, 1]], "two tokens after three: the table above")
+    expect_equal(mask.int().tolist(), [[1, 1, 1, 1, 0], [1, 1, 1, 1, 1]], "two tokens after three: the table above")
     mask = student.run(run_causal_mask, torch.tensor([[0, 1], [4, 5]]), 1)
     expect(mask.shape == (2, 1, 2, 3), "positions (batch, seq) give (batch, 1, seq, past + seq)")
 
@@ -449,7 +451,7 @@ def the_padding_mask(student, rng):
     mask = student.run(run_padding_mask, torch.tensor([1, 3]), 3)
     expect(mask.shape == (2, 1, 1, 3), "the mask has the shape (batch, 1, 1, k)")
     expect(mask.dtype == torch.bool, "a mask is boolean")
-    expect(mask.int().flatten().tolist() == [1, 0, 0, 1, 1, 1], "lengths 1 and 3 of 3: True for 1 key and for 3")
+    expect_equal(mask.int().flatten().tolist(), [1, 0, 0, 1, 1, 1], "lengths 1 and 3 of 3: True for 1 key and for 3")
 
 
 @check("cross", title="in the module")
@@ -462,7 +464,7 @@ def context_in_the_module(student, rng):
     message = "each token of x takes the mean of the context, 30: no causal mask applies"
     expect(close(outputs[0][0, :, 0], torch.tensor([30.0, 30.0])), message)
     expect(close(outputs[1][0, :, 0], torch.tensor([15.0, 15.0])), "with 60 masked it takes the mean of 10 and 20")
-    expect(len(ropes) == 0, "rope must not be called when there is a context")
+    expect_equal(len(ropes), 0, "rope must not be called when there is a context")
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -482,9 +484,11 @@ def run_positions_of(student, x, token_positions, length):
 @check("positions", title="positions_of")
 def numbered_on(student, rng):
     x, given = torch.zeros(2, 3, 4), torch.tensor([[5, 6, 7], [0, 1, 2]])
-    expect(student.run(run_positions_of, x, None, None).tolist() == [0, 1, 2], "three tokens stand at 0, 1, 2")
-    expect(student.run(run_positions_of, x, None, 7).tolist() == [7, 8, 9], "after 7 tokens in a cache: 7, 8, 9")
-    expect(student.run(run_positions_of, x, given, 7).tolist() == given.tolist(), "positions that are given are taken")
+    expect_equal(student.run(run_positions_of, x, None, None).tolist(), [0, 1, 2], "three tokens stand at 0, 1, 2")
+    expect_equal(student.run(run_positions_of, x, None, 7).tolist(), [7, 8, 9], "after 7 tokens in a cache: 7, 8, 9")
+    expect_equal(
+        student.run(run_positions_of, x, given, 7).tolist(), given.tolist(), "positions that are given are taken"
+    )
 
 
 @check("positions", title="in the module")
@@ -492,7 +496,7 @@ def positions_in_the_module(student, rng):
     x = numbers(1.0, 3.0, 8.0, 4.0)
     pieces = [(x[:, :2], {"cache": True}), (x[:, 2:], {"cache": True})]
     outputs, cached, ropes, _ = student.run(run_module, 2, 1, {"rope": True}, identity(2), pieces)
-    expect(len(cached) == 2, "cache.update must be called once for each piece of text")
+    expect_equal(len(cached), 2, "cache.update must be called once for each piece of text")
     expect(len(ropes) >= 2, "rope must turn the queries and keys of each piece")
     expect(cached[0][0].shape == (1, 1, 2, 2), "the cache gets keys of the shape (batch, num_kv_heads, seq, d_head)")
     keys = torch.cat([k for k, _ in cached], 2)[0, 0, :, 1]
@@ -531,10 +535,10 @@ def parameters(student, rng):
         set(shapes) == set(expected),
         "the module's parameters are q_proj.weight, k_proj.weight, v_proj.weight, o_proj.weight",
     )
-    expect(shapes == expected, "d_model 8: each of the four weights is (8, 8)")
+    expect_equal(shapes, expected, "d_model 8: each of the four weights is (8, 8)")
     wide = student.run(run_shapes, {"d_head": 3, "bias": True})
-    expect(wide.get("q_proj.weight") == (12, 8), "d_head=3 and 4 heads: q_proj.weight is (12, 8)")
-    expect(wide.get("o_proj.weight") == (8, 12), "d_head=3 and 4 heads: o_proj.weight is (8, 12)")
+    expect_equal(wide.get("q_proj.weight"), (12, 8), "d_head=3 and 4 heads: q_proj.weight is (12, 8)")
+    expect_equal(wide.get("o_proj.weight"), (8, 12), "d_head=3 and 4 heads: o_proj.weight is (8, 12)")
     expect(
         wide.get("v_proj.bias") == (12,) and wide.get("o_proj.bias") == (8,), "bias=True gives every projection a bias"
     )
@@ -545,7 +549,7 @@ def split_and_join(student, rng):
     x = torch.arange(24.0).view(1, 4, 6)
     weights = identity(6, scores=1.0)
     outputs, *_, attended = student.run(run_module, 6, 3, {"attend": True, "causal": False}, weights, [(x, {})])
-    expect(len(attended) == 1, "the attend that is given must be called once, with all heads together")
+    expect_equal(len(attended), 1, "the attend that is given must be called once, with all heads together")
     for name, heads in zip(("queries", "keys", "values"), attended[0][:3], strict=True):
         expect(
             heads.shape == (1, 3, 4, 2), f"6 features, 3 heads, 4 tokens: attend gets {name} of the shape (1, 3, 4, 2)"
@@ -590,7 +594,7 @@ def run_norms(student):
 def qk_norms(student, rng):
     sizes, parameters, out, mean = student.run(run_norms)
     expect_equal(sizes, [2, 2], "qk_norm is called twice with d_head, once for queries and once for keys")
-    expect(parameters == 6, "keep both normalisations as attributes of the module, so that they are registered")
+    expect_equal(parameters, 6, "keep both normalisations as attributes of the module, so that they are registered")
     expect(close(out, mean), "queries and keys that are normalised to zero give equal weights: qk_norm has no effect")
 
 

@@ -4,6 +4,7 @@ import math
 
 import torch
 
+from cs336lite.course.show import expect_close, expect_equal
 from cs336lite.course.spec import Fail, StudentError, check, expect
 
 HINTS = {
@@ -90,11 +91,11 @@ def by_hand(student, rng):
     expect(
         isinstance(angles, torch.Tensor) and angles.shape == (4, 2), "four positions and two pairs: the shape is (4, 2)"
     )
-    expect(near(angles[0], [0.0, 0.0]), "position 0 has the angle 0 in all pairs")
-    expect(near(angles[1, :1], [1.0]), "the first pair, i = 0, turns by theta ** 0 = 1 a position")
+    expect_close(angles[0], [0.0, 0.0], "position 0 has the angle 0 in all pairs", 1e-4)
+    expect_close(angles[1, :1], [1.0], "the first pair, i = 0, turns by theta ** 0 = 1 a position", 1e-4)
     expect(not near(angles[1, 1:], [100**-0.25]), "the exponent is -2i / d_k, twice as large as yours")
-    expect(near(angles[1, 1:], [0.1]), "the second pair, i = 1, turns by 100 ** (-2 / 4) = 0.1 a position")
-    expect(near(angles[3], [3.0, 0.3]), "position 3 has three times the angles of position 1: 3 and 0.3")
+    expect_close(angles[1, 1:], [0.1], "the second pair, i = 1, turns by 100 ** (-2 / 4) = 0.1 a position", 1e-4)
+    expect_close(angles[3], [3.0, 0.3], "position 3 has three times the angles of position 1: 3 and 0.3", 1e-4)
 
 
 @check("angles", title="positions of any shape")
@@ -102,16 +103,15 @@ def any_shape(student, rng):
     angles = student.run(run_angles, torch.tensor([[[5], [0]], [[7], [2]]]), 6, 1000.0)
     expect(isinstance(angles, torch.Tensor), "the answer must be a tensor")
     expect(angles.shape == (2, 2, 1, 3), "positions of shape (2, 2, 1) with d_k = 6 have angles of shape (2, 2, 1, 3)")
-    expect(near(angles[1, 0, 0], [7.0, 0.7, 0.07]), "position 7 with theta 1,000 has the angles 7, 0.7 and 0.07")
+    expect_close(angles[1, 0, 0], [7.0, 0.7, 0.07], "position 7 with theta 1,000 has the angles 7, 0.7 and 0.07", 1e-4)
 
 
 @check("angles", title="float32 or better, far away too")
 def far_away(student, rng):
     angles = student.run(run_angles, torch.tensor([100_000, 100_001]), 4, 10_000.0)
     expect(angles.dtype in (torch.float32, torch.float64), "angles must be float32 or float64, whatever the model uses")
-    expect(
-        near(angles[1] - angles[0], [1.0, 0.01], 0.02),
-        "from position 100,000 to 100,001 angles must grow by 1 and 0.01",
+    expect_close(
+        angles[1] - angles[0], [1.0, 0.01], "from position 100,000 to 100,001 angles must grow by 1 and 0.01", 0.02
     )
 
 
@@ -140,10 +140,10 @@ def quarter(student, rng):
     expect(
         not near(answer[0], [-3.0, 0, 1, 4]), "pair 0 is the dimensions 0 and 1, not 0 and 2: that is the other layout"
     )
-    expect(
-        near(answer[0], [0.0, 1, 3, 4]), "a quarter turn makes (1, 0) to (0, 1), and the second pair turns by nothing"
+    expect_close(
+        answer[0], [0.0, 1, 3, 4], "a quarter turn makes (1, 0) to (0, 1), and the second pair turns by nothing", 1e-4
     )
-    expect(near(answer[1], [-1.0, 0, 3, 4]), "a quarter turn makes (0, 1) to (-1, 0)")
+    expect_close(answer[1], [-1.0, 0, 3, 4], "a quarter turn makes (0, 1) to (-1, 0)", 1e-4)
 
 
 @check("rotation", title="lengths, dtype, and x itself")
@@ -151,13 +151,15 @@ def lengths(student, rng):
     x, angles = numbers(2, 5, 6), numbers(5, 3, seed=1)
     expect(student.run(run_keeping, x.clone(), angles), "x has changed: write the result into a new tensor")
     answer = student.run(run_pairs, x.clone(), angles)
-    expect(
-        near(answer.norm(dim=-1), x.norm(dim=-1)),
+    expect_close(
+        answer.norm(dim=-1),
+        x.norm(dim=-1),
         "a rotation keeps the length of every vector; is a value overwritten too early?",
+        1e-4,
     )
     low = student.run(run_pairs, x.bfloat16(), angles)
     expect(low.dtype == torch.bfloat16, "x in bfloat16 must come back in bfloat16, also with cosines in float32")
-    expect(near(low, answer, 0.05), "x in bfloat16 must be turned as in float32")
+    expect_close(low, answer, "x in bfloat16 must be turned as in float32", 0.05)
 
 
 def run_gradient(student, name, x, angles):
@@ -175,8 +177,8 @@ def gradient(student, rng):
     found = student.run(run_gradient, "rotate_pairs", x, angles)
     expect(found is not None, "no gradient comes back to x: do without detach, data, numpy and no_grad")
     one = torch.stack((angles.cos() + angles.sin(), angles.cos() - angles.sin()), dim=-1).flatten(-2)
-    expect(
-        near(found, one), "the gradient of the sum must be cos + sin for the first of a pair, cos - sin for the second"
+    expect_close(
+        found, one, "the gradient of the sum must be cos + sin for the first of a pair, cos - sin for the second", 1e-4
     )
 
 
@@ -197,8 +199,10 @@ def quarter_half(student, rng):
     answer = student.run(run_halves, torch.tensor([[1.0, 3, 0, 4], [0, 3, 1, 4]]), QUARTER)
     expect(isinstance(answer, torch.Tensor) and answer.shape == (2, 4), "the result has the shape of x")
     expect(not near(answer[0], [0.0, 3, -1, 4]), "(1, 0) became (0, -1): turn counter-clockwise, to (0, 1)")
-    expect(near(answer[0], [0.0, 3, 1, 4]), "pair 0 is the dimensions 0 and 2: a quarter turn makes (1, 0) to (0, 1)")
-    expect(near(answer[1], [-1.0, 3, 0, 4]), "a quarter turn makes (0, 1) to (-1, 0)")
+    expect_close(
+        answer[0], [0.0, 3, 1, 4], "pair 0 is the dimensions 0 and 2: a quarter turn makes (1, 0) to (0, 1)", 1e-4
+    )
+    expect_close(answer[1], [-1.0, 3, 0, 4], "a quarter turn makes (0, 1) to (-1, 0)", 1e-4)
 
 
 @check("layouts", title="halves: dtype, gradient, and x itself")
@@ -209,7 +213,7 @@ def half_keeps(student, rng):
     expect(torch.equal(x, kept), "x has changed: write the result into a new tensor")
     low = student.run(run_halves, x.bfloat16(), angles)
     expect(low.dtype == torch.bfloat16, "x in bfloat16 must come back in bfloat16, also with cosines in float32")
-    expect(near(low, answer, 0.05), "x in bfloat16 must be turned as in float32")
+    expect_close(low, answer, "x in bfloat16 must be turned as in float32", 0.05)
     found = student.run(run_gradient, "rotate_halves", x, angles)
     expect(found is not None, "no gradient comes back to x: do without detach, data, numpy and no_grad")
 
@@ -226,7 +230,7 @@ def default_dimension(student, rng):
             answer = student.run(run_default, name, x)
         except StudentError as error:
             raise Fail(f"without dim, {name} must permute the last dimension: {error}") from error
-        expect(near(answer, x[:, order]), f"without dim, {name} must permute the last dimension")
+        expect_close(answer, x[:, order], f"without dim, {name} must permute the last dimension", 1e-4)
 
 
 @check("layouts", title="the order of eight dimensions, both ways")
@@ -256,8 +260,8 @@ def agree(student, rng):
     x, angles = numbers(3, 5, 8), numbers(5, 4, seed=2)
     one = student.run(run_order, "interleaved_to_half", student.run(run_pairs, x, angles), -1)
     other = student.run(run_halves, student.run(run_order, "interleaved_to_half", x, -1), angles)
-    expect(
-        near(one, other), "to turn and then permute must be the same as to permute and then turn in the other layout"
+    expect_close(
+        one, other, "to turn and then permute must be the same as to permute and then turn in the other layout", 1e-4
     )
 
 
@@ -284,7 +288,7 @@ def rows(student, rng):
     expect(
         not near(answer, table[:4]), "the positions are ignored: row j of the answer is row positions[j] of the table"
     )
-    expect(near(answer, table[[7, 0, 3, 3]]), "the positions 7, 0, 3, 3 must give these four rows of the table")
+    expect_close(answer, table[[7, 0, 3, 3]], "the positions 7, 0, 3, 3 must give these four rows of the table", 1e-4)
 
 
 @check("positions", title="positions of any shape")
@@ -297,13 +301,15 @@ def shapes(student, rng):
             isinstance(answer, torch.Tensor) and answer.shape == (*shape, 4),
             f"positions {shape} must give {(*shape, 4)}",
         )
-        expect(near(answer, table[: math.prod(shape)].reshape(*shape, 4)), "each position must give its own row")
+        expect_close(answer, table[: math.prod(shape)].reshape(*shape, 4), "each position must give its own row", 1e-4)
 
 
 @check("positions", title="positions that are none")
 def outside(student, rng):
     table = numbers(9, 4)
-    expect(near(student.run(run_look_up, table, torch.tensor([8])), table[8:]), "the last row of nine is position 8")
+    expect_close(
+        student.run(run_look_up, table, torch.tensor([8])), table[8:], "the last row of nine is position 8", 1e-4
+    )
     expect(
         student.run(run_refused, table, torch.tensor([0, 9])),
         "with nine rows there is no position 9: raise a ValueError",
@@ -346,12 +352,12 @@ def first_positions(student, rng):
     for layout, pairs in (("interleaved", [(0, 1), (2, 3)]), ("half", [(0, 2), (1, 3)])):
         answer = student.run(run_rope, 100.0, 4, 8, layout, x, torch.tensor([0, 1]))
         expect(isinstance(answer, torch.Tensor) and answer.shape == (2, 4), "the result has the shape of x")
-        expect(near(answer[0], x[0]), "position 0 is not turned")
+        expect_close(answer[0], x[0], "position 0 is not turned", 1e-4)
         right = torch.zeros(4)
         for (first, second), angle in zip(pairs, (1.0, 0.1)):
             right[first] = x[1, first] * math.cos(angle) - x[1, second] * math.sin(angle)
             right[second] = x[1, first] * math.sin(angle) + x[1, second] * math.cos(angle)
-        expect(near(answer[1], right), f'layout "{layout}": at position 1 pair 0 turns by 1 and pair 1 by 0.1')
+        expect_close(answer[1], right, f'layout "{layout}": at position 1 pair 0 turns by 1 and pair 1 by 0.1', 1e-4)
 
 
 @check("module", title="shapes of positions")
@@ -362,13 +368,13 @@ def shapes_of_positions(student, rng):
     expect(isinstance(answer, torch.Tensor) and answer.shape == x.shape, "positions (batch, 1, seq) must be accepted")
     for row in range(2):
         one = student.run(run_rope, 100.0, 6, 8, "interleaved", x[row], positions[row])
-        expect(near(answer[row], one), "each row of a batch must be turned by its own positions, in all heads")
+        expect_close(answer[row], one, "each row of a batch must be turned by its own positions, in all heads", 1e-4)
 
 
 @check("module", title="nothing to learn, nothing to save")
 def state(student, rng):
     parameters, saved = student.run(run_state)
-    expect(parameters == 0, "there must be no parameters: an optimizer would change them")
+    expect_equal(parameters, 0, "there must be no parameters: an optimizer would change them")
     expect(
         not saved, f"state_dict() must be empty, and holds {', '.join(saved)}: register_buffer(..., persistent=False)"
     )
@@ -379,7 +385,7 @@ def converted(student, rng):
     plain, low = student.run(run_converted, numbers(4, 8), torch.tensor([0, 1, 3_001, 3_999]))
     expect(low.dtype == torch.bfloat16, "x in bfloat16 must come back in bfloat16")
     message = ".to(torch.bfloat16) rounds buffers of floating-point numbers: cosines bear it, angles and speeds do not"
-    expect(near(low, plain, 0.1), message)
+    expect_close(low, plain, message, 0.1)
 
 
 def run_outside(student, layout, x, positions):
@@ -416,7 +422,7 @@ def learning(student, rng):
     for layout in ("interleaved", "half"):
         found = student.run(run_learning, layout, x, torch.tensor([5, 0, 2]))
         expect(found is not None, "no gradient comes back to x: a model cannot learn through this")
-        expect(near(found, 2 * x), "lengths stay, so the gradient of the sum of all squares must be 2 x")
+        expect_close(found, 2 * x, "lengths stay, so the gradient of the sum of all squares must be 2 x", 1e-4)
 
 
 @check("module", title="bad arguments")
@@ -480,7 +486,7 @@ def single_key(student, rng):
     q, k, v = numbers(1, 4), numbers(1, 4, seed=1), numbers(1, 4, seed=2)
     answer = student.run(run_attention, q, k, v, torch.tensor([7]), torch.tensor([3]))
     expect(not near(answer, turn(v, torch.tensor([3]))), "values are turned: they stay as they are")
-    expect(near(answer, v), "with one key the weight is 1, and the result is its value")
+    expect_close(answer, v, "with one key the weight is 1, and the result is its value", 1e-4)
 
 
 @check("relative", title="three queries, five keys")
@@ -492,7 +498,7 @@ def three_and_five(student, rng):
     scores = turn(q, q_at) @ turn(k, k_at).transpose(-2, -1)
     expect(not near(answer, scores.softmax(-1) @ v), "divide the scores by the root of d_k")
     message = "queries turn by q_positions, keys by k_positions; softmax over the keys; then the values, as they came"
-    expect(near(answer, (scores / 6**0.5).softmax(-1) @ v), message)
+    expect_close(answer, (scores / 6**0.5).softmax(-1) @ v, message, 1e-4)
 
 
 @check("relative", title="everything later by the same number")
@@ -500,7 +506,7 @@ def later(student, rng):
     q, k, v = numbers(3, 6), numbers(5, 6, seed=1), numbers(5, 6, seed=2)
     q_at, k_at = torch.tensor([9, 4, 6]), torch.arange(5)
     one, other = (student.run(run_attention, q, k, v, q_at + shift, k_at + shift) for shift in (0, 50))
-    expect(near(one, other), "50 positions later the result must be the same: only distances count")
+    expect_close(one, other, "50 positions later the result must be the same: only distances count", 1e-4)
     moved = student.run(run_attention, q, k, v, q_at + 1, k_at)
     expect(not near(one, moved), "the result must change when the distances do")
 
@@ -530,7 +536,9 @@ def four_of_ten(student, rng):
     expect(same, "x has changed: put the result into a new tensor")
     expect(isinstance(answer, torch.Tensor) and answer.shape == x.shape, "the result has the shape of x")
     expect(torch.equal(answer[..., 4:], x[..., 4:]), "the dimensions 4 to 9 must stay as they are")
-    expect(near(answer[..., :4], turn(x[..., :4], positions)), "the dimensions 0 to 3 must be what rope makes of them")
+    expect_close(
+        answer[..., :4], turn(x[..., :4], positions), "the dimensions 0 to 3 must be what rope makes of them", 1e-4
+    )
 
 
 @check("partial", title="all of a head")
@@ -540,4 +548,4 @@ def all_of_it(student, rng):
         answer, _ = student.run(run_part, x, positions, 6)
     except StudentError as error:
         raise Fail("rotary_dim may be the whole head: then nothing is left to put behind") from error
-    expect(near(answer, turn(x, positions)), "with rotary_dim 6 of 6 the result must be rope(x)")
+    expect_close(answer, turn(x, positions), "with rotary_dim 6 of 6 the result must be rope(x)", 1e-4)

@@ -2,6 +2,7 @@
 
 import torch
 
+from cs336lite.course.show import expect_close, expect_equal
 from cs336lite.course.spec import check, expect
 
 HINTS = {
@@ -63,8 +64,8 @@ def by_hand(student, rng):
     expect(isinstance(answer, torch.Tensor) and answer.shape == (4,), "the result has the shape of the gradient")
     expect(not near(answer, [-1.0, -1, -1, 1]), "these are the signs of the gradient alone: where is the momentum?")
     expect(not near(answer, [1.0, 1, 1, 1]), "these are the signs of the momentum alone: where is the gradient?")
-    expect(near(answer.abs(), torch.ones(4)), "the signs of numbers that are not 0 are -1 and 1")
-    expect(near(answer, [1.0, 1, -1, 1]), "0.9 * 1 + 0.1 * (-5), (-8), (-10) and 5 have the signs 1, 1, -1 and 1")
+    expect_close(answer.abs(), torch.ones(4), "the signs of numbers that are not 0 are -1 and 1", 1e-5)
+    expect_close(answer, [1.0, 1, -1, 1], "0.9 * 1 + 0.1 * (-5), (-8), (-10) and 5 have the signs 1, 1, -1 and 1", 1e-5)
 
 
 @check("direction", title="the sign of 0, and what is given stays as it is")
@@ -72,8 +73,8 @@ def zero(student, rng):
     grad, momentum = torch.tensor([0.0, 1e-30, 0.0, -1e30]), torch.tensor([0.0, 0.0, -1e-30, 0.0])
     answer, same = student.run(run_direction, grad, momentum, 0.9)
     expect(same, "the gradient or the momentum has changed: put the result into a new tensor")
-    expect(near(answer[:1], [0.0]), "with no gradient and no momentum the direction is 0")
-    expect(near(answer, [0.0, 1, -1, -1]), "the signs of the tiniest and of the largest numbers are -1 and 1 too")
+    expect_close(answer[:1], [0.0], "with no gradient and no momentum the direction is 0", 1e-5)
+    expect_close(answer, [0.0, 1, -1, -1], "the signs of the tiniest and of the largest numbers are -1 and 1 too", 1e-5)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -102,22 +103,24 @@ def one_step(student, rng):
     expect(not near(p, [1.425, -2.375, 1.9]), "the decay comes before the step: 2 * 0.95 - 0.5")
     expect(not near(p[2:], [1.5]), "weight decay is in the direction: it shrinks p, and nothing else")
     expect(not near(p[2:], [1.8]), "p shrinks by lr * weight_decay, not by weight_decay")
-    expect(near(p, [1.4, -2.4, 1.9]), "2, -2 and 2 with gradients 3, 3 and 0 must become 1.4, -2.4 and 1.9")
-    expect(near(momentum, [0.03, 0.03, 0.0]), "the momentum must become (1 - 0.99) times the gradient, in place")
+    expect_close(p, [1.4, -2.4, 1.9], "2, -2 and 2 with gradients 3, 3 and 0 must become 1.4, -2.4 and 1.9", 1e-5)
+    expect_close(momentum, [0.03, 0.03, 0.0], "the momentum must become (1 - 0.99) times the gradient, in place", 1e-5)
 
 
 @check("update", title="three steps, with a gradient that turns round")
 def three_steps(student, rng):
     grads = [torch.tensor([g] * 2) for g in (10.0, -0.86, -2.0)]
     seen = student.run(run_update, torch.zeros(2), grads, 1.0, (0.9, 0.99), 0.0)
-    expect(near(seen[0][0], [-1.0, -1]), "the first step goes against the gradient, by lr")
+    expect_close(seen[0][0], [-1.0, -1], "the first step goes against the gradient, by lr", 1e-5)
     message = (
         "the second gradient, -0.86, is just weaker than the momentum of 0.1 that the first has left: 0.09 - 0.086 > 0, so p "
         "goes on to -2; it turns too early where the momentum changes before the direction is taken"
     )
-    expect(near(seen[1][0], [-2.0, -2]), message)
-    expect(near(seen[1][1], [0.0904, 0.0904]), "the momentum after two steps is 0.99 * 0.1 + 0.01 * (-0.86) = 0.0904")
-    expect(near(seen[2][0], [-1.0, -1]), "0.9 * 0.0904 - 0.1 * 2 < 0, so the third step leads back to -1")
+    expect_close(seen[1][0], [-2.0, -2], message, 1e-5)
+    expect_close(
+        seen[1][1], [0.0904, 0.0904], "the momentum after two steps is 0.99 * 0.1 + 0.01 * (-0.86) = 0.0904", 1e-5
+    )
+    expect_close(seen[2][0], [-1.0, -1], "0.9 * 0.0904 - 0.1 * 2 < 0, so the third step leads back to -1", 1e-5)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -175,7 +178,9 @@ def betas_of_zero(student, rng):
 @check("foreach", title="as many operations for 20 tensors as for 2")
 def counted(student, rng):
     few, many = student.run(run_counted, 2), student.run(run_counted, 20)
-    expect(few == many, f"2 tensors take {few} operations and 20 take {many}: use those on lists, torch._foreach_...")
+    expect_equal(
+        few, many, f"2 tensors take {few} operations and 20 take {many}: use those on lists, torch._foreach_..."
+    )
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -202,10 +207,10 @@ def groups(student, rng):
     starts = [torch.tensor([2.0]), torch.tensor([2.0]), torch.tensor([2.0])]
     grads = [[torch.tensor([1.0]), torch.tensor([1.0]), None]] * 2
     seen = student.run(run_steps, starts, [([0, 2], {}), ([1], {"lr": 0.25})], grads, {"lr": 0.5, "weight_decay": 0.1})
-    expect(near(seen[0][2], [2.0]), "a parameter whose gradient is None must stay as it is: no decay, no step")
-    expect(near(seen[0][0], [1.4]), "the group without an lr of its own takes that of Lion(...)")
-    expect(near(seen[0][1], [1.7]), "the group with lr 0.25 must go by that: 2 * (1 - 0.025) - 0.25")
-    expect(near(seen[1][0], [0.83]), "the second step must go on from the first: 1.4 * 0.95 - 0.5")
+    expect_close(seen[0][2], [2.0], "a parameter whose gradient is None must stay as it is: no decay, no step", 1e-5)
+    expect_close(seen[0][0], [1.4], "the group without an lr of its own takes that of Lion(...)", 1e-5)
+    expect_close(seen[0][1], [1.7], "the group with lr 0.25 must go by that: 2 * (1 - 0.025) - 0.25", 1e-5)
+    expect_close(seen[1][0], [0.83], "the second step must go on from the first: 1.4 * 0.95 - 0.5", 1e-5)
 
 
 def run_closure(student):
@@ -229,10 +234,10 @@ def run_closure(student):
 @check("optimizer", title="a closure")
 def closure(student, rng):
     value, calls, nothing, p = student.run(run_closure)
-    expect(calls == 1, "step must call its closure once")
-    expect(value == 4.0, "step must return what its closure returns")
+    expect_equal(calls, 1, "step must call its closure once")
+    expect_equal(value, 4.0, "step must return what its closure returns")
     expect(nothing, "without a closure step returns None")
-    expect(near(p, [1.0]), "after two steps of 0.5 from 2 the parameter must be 1")
+    expect_close(p, [1.0], "after two steps of 0.5 from 2 the parameter must be 1", 1e-5)
 
 
 def run_twins(student):
@@ -296,21 +301,23 @@ def run_values(student, options, changes):
 @check("optimizer", title="values: defaults, 0, and what a scheduler changes")
 def values(student, rng):
     first, _ = student.run(run_values, {}, {})
-    expect(near(first, [1.9999], 1e-6), "Lion(params) has lr 1e-4 and no decay: 2 becomes 1.9999 in a step")
+    expect_close(first, [1.9999], "Lion(params) has lr 1e-4 and no decay: 2 becomes 1.9999 in a step", 1e-6)
     for name, value in {"lr": 0.0, "weight_decay": 0.0, "betas": (0.0, 0.0)}.items():
         first, _ = student.run(run_values, {"lr": 0.5, name: value}, {})
-        expect(near(first, [2.0 if name == "lr" else 1.5]), f"{name} = {value} is allowed, and leads elsewhere here")
+        expect_close(
+            first, [2.0 if name == "lr" else 1.5], f"{name} = {value} is allowed, and leads elsewhere here", 1e-5
+        )
     _, second = student.run(run_values, {"lr": 0.5}, {"lr": 0.25})
-    expect(near(second, [1.25]), "lr of the group is 0.25 in the second step: 1.5 - 0.25")
+    expect_close(second, [1.25], "lr of the group is 0.25 in the second step: 1.5 - 0.25", 1e-5)
     _, second = student.run(run_values, {"lr": 0.5}, {"weight_decay": 0.2})
-    expect(near(second, [0.85]), "weight_decay of the group is 0.2 in the second step: 1.5 * 0.9 - 0.5")
+    expect_close(second, [0.85], "weight_decay of the group is 0.2 in the second step: 1.5 * 0.9 - 0.5", 1e-5)
 
 
 @check("optimizer", title="errors")
 def errors(student, rng):
     for case, what in {"lr": "lr = -0.1", "beta": "betas = (0.9, 1.0)", "decay": "weight_decay = -0.1"}.items():
         kind, _ = student.run(run_refused, case)
-        expect(kind == "ValueError", f"{what} must raise a ValueError")
+        expect_equal(kind, "ValueError", f"{what} must raise a ValueError")
     kind, _ = student.run(run_refused, "leaf")
     expect(kind != "nothing", "a tensor that was computed is no parameter: super().__init__ refuses it")
     kind, said = student.run(run_refused, "sparse")

@@ -4,6 +4,7 @@ import math
 
 import torch
 
+from cs336lite.course.show import expect_close, expect_equal
 from cs336lite.course.spec import Fail, StudentError, check, expect
 
 HINTS = {
@@ -93,16 +94,16 @@ def run_gates_gradient(student, logits, factor, top_k, renormalize):
 def by_hand(student, rng):
     logits = torch.tensor([[0.2, 0.5, 0.3], [0.3, 0.2, 0.5]]).log()
     weights, indices, probabilities = three_tensors(student.run(run_gates, logits, 2, False))
-    expect(near(probabilities, logits.exp()), "probabilities are the softmax over all three experts")
+    expect_close(probabilities, logits.exp(), "probabilities are the softmax over all three experts", 1e-4)
     expect(isinstance(indices, torch.Tensor) and indices.shape == (2, 2), "two tokens, k = 2: indices are (2, 2)")
     expect(indices.tolist() != [[2, 1], [0, 2]], "the more probable expert comes first")
-    expect(indices.tolist() == [[1, 2], [2, 0]], "the two greatest are the experts 1 and 2, and 2 and 0")
+    expect_equal(indices.tolist(), [[1, 2], [2, 0]], "the two greatest are the experts 1 and 2, and 2 and 0")
     message = "with renormalize=False the gates are 0.5 and 0.3, as they are among all experts: they do not add up to 1"
     expect(not near(weights, [[0.625, 0.375]] * 2), message)
-    expect(near(weights, [[0.5, 0.3]] * 2), message)
+    expect_close(weights, [[0.5, 0.3]] * 2, message, 1e-4)
     weights, _, _ = three_tensors(student.run(run_gates, logits, 2, True))
     expect(not near(weights, [[0.5, 0.3]] * 2), "with renormalize the gates are divided by their sum, 0.8")
-    expect(near(weights, [[0.625, 0.375]] * 2), "with renormalize the gates are 0.625 and 0.375")
+    expect_close(weights, [[0.625, 0.375]] * 2, "with renormalize the gates are 0.625 and 0.375", 1e-4)
 
 
 @check("gates", title="one expert, all experts, any dimensions")
@@ -114,7 +115,7 @@ def one_and_all(student, rng):
             shape = (*given.shape[:-1], k)
             message = f"logits {tuple(given.shape)} and k = {k} must give weights and indices {shape}"
             expect(weights.shape == shape and indices.shape == shape, message)
-            expect(near(weights.sum(-1), torch.ones(shape[:-1])), "renormalised gates of a token add up to 1")
+            expect_close(weights.sum(-1), torch.ones(shape[:-1]), "renormalised gates of a token add up to 1", 1e-4)
     expect(indices.dtype == torch.int64, "indices are int64")
 
 
@@ -131,10 +132,12 @@ def gates_gradient(student, rng):
     logits, factor = torch.tensor([0.5, 0.3, 0.2]).log(), torch.tensor([1.0, 0.0])
     gradient = student.run(run_gates_gradient, logits, factor, 2, False)
     expect(gradient is not None, "no gradient flows through the gates: is there a detach, .data, or no_grad?")
-    expect(near(gradient, [0.25, -0.15, -0.1]), "the gate 0.5 has the gradients 0.5 (1 - 0.5), -0.5 * 0.3, -0.5 * 0.2")
+    expect_close(
+        gradient, [0.25, -0.15, -0.1], "the gate 0.5 has the gradients 0.5 (1 - 0.5), -0.5 * 0.3, -0.5 * 0.2", 1e-4
+    )
     gradient = student.run(run_gates_gradient, logits, factor, 2, True)
     message = "of a renormalised gate, the sum that it is divided by has a gradient too"
-    expect(near(gradient, [0.234375, -0.234375, 0.0]), message)
+    expect_close(gradient, [0.234375, -0.234375, 0.0], message, 1e-4)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -161,20 +164,20 @@ def uniform(student, rng):
         expect(isinstance(loss, torch.Tensor) and loss.shape == (), "the loss is a tensor of shape ()")
         expect(not near(loss, 0.25), "the factor num_experts is missing: uniform probabilities give 1")
         expect(not near(loss, 2.0), "with k = 2 the shares of all assignments add up to 1: divide by k * tokens")
-        expect(near(loss, 1.0), "uniform probabilities give 1, whatever k is")
+        expect_close(loss, 1.0, "uniform probabilities give 1, whatever k is", 1e-4)
 
 
 @check("balance", title="two tokens, three experts, one of them idle")
 def idle(student, rng):
     probabilities = torch.tensor([[0.5, 0.4, 0.1], [0.6, 0.3, 0.1]])
     loss = student.run(run_balance, probabilities, torch.tensor([[0, 1], [0, 1]]))
-    expect(near(loss, 1.35), "the shares are 1/2, 1/2, 0, the means 0.55, 0.35, 0.1: the loss is 3 * 0.45")
+    expect_close(loss, 1.35, "the shares are 1/2, 1/2, 0, the means 0.55, 0.35, 0.1: the loss is 3 * 0.45", 1e-4)
     loss = student.run(run_balance, probabilities.view(2, 1, 3), torch.tensor([[[0]], [[0]]]))
-    expect(near(loss, 1.65), "with all assignments on the first expert the loss is 3 * 0.55, in any dimensions")
+    expect_close(loss, 1.65, "with all assignments on the first expert the loss is 3 * 0.55, in any dimensions", 1e-4)
     texts = torch.tensor([[[0.5, 0.4, 0.1], [0.6, 0.3, 0.1]], [[0.1, 0.1, 0.8], [0.2, 0.2, 0.6]]])
     loss = student.run(run_balance, texts, torch.tensor([[[0], [0]], [[2], [2]]]))
     message = "two texts of two tokens: of all four the shares are 1/2, 0, 1/2, the means 0.35, 0.25, 0.4: 3 * 0.375"
-    expect(near(loss, 1.125), message)
+    expect_close(loss, 1.125, message, 1e-4)
 
 
 @check("balance", title="the gradient is that of the probabilities")
@@ -182,7 +185,9 @@ def balance_gradient(student, rng):
     probabilities = torch.tensor([[0.5, 0.4, 0.1], [0.6, 0.3, 0.1]])
     gradient = student.run(run_balance_gradient, probabilities, torch.tensor([[0], [1]]))
     expect(gradient is not None, "no gradient flows: the mean probabilities must not be detached")
-    expect(near(gradient, [[0.75, 0.75, 0.0]] * 2), "each probability has the gradient num_experts * share / tokens")
+    expect_close(
+        gradient, [[0.75, 0.75, 0.0]] * 2, "each probability has the gradient num_experts * share / tokens", 1e-4
+    )
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -200,15 +205,15 @@ def z_by_hand(student, rng):
     expect(isinstance(loss, torch.Tensor) and loss.shape == (), "the loss is a tensor of shape ()")
     expect(not near(loss, 2.0), "the squares are missing: logsumexp is 1 and 3, and the mean of 1 and 9 is 5")
     expect(not near(loss, 4.0), "first the square, then the mean: logsumexp is 1 and 3, and the mean of 1 and 9 is 5")
-    expect(near(loss, 5.0), "logsumexp over the experts is 1 and 3 for the two tokens: the mean of 1 and 9 is 5")
-    expect(near(student.run(run_z_loss, logits[:, None]), 5.0), "the same tokens in other dimensions: 5 again")
+    expect_close(loss, 5.0, "logsumexp over the experts is 1 and 3 for the two tokens: the mean of 1 and 9 is 5", 1e-4)
+    expect_close(student.run(run_z_loss, logits[:, None]), 5.0, "the same tokens in other dimensions: 5 again", 1e-4)
 
 
 @check("z_loss", title="logits of 200")
 def large(student, rng):
     loss = student.run(run_z_loss, torch.tensor([[200.0, 0.0], [0.0, -200.0]]))
-    expect(
-        near(loss, 20_000.0, 0.1), "logits of 200 must give 200 squared over 2: e to the power of 200 is infinite here"
+    expect_close(
+        loss, 20_000.0, "logits of 200 must give 200 squared over 2: e to the power of 200 is infinite here", 0.1
     )
 
 
@@ -237,7 +242,28 @@ def run_parameters(student):
 def parameter(student, rng):
     found = student.run(run_parameters)
     message = "d_model 6, four experts: the one parameter is gate.weight, (4, 6): nn.Linear without a bias"
-    expect(found == {"gate.weight": (4, 6)}, message)
+    expect_equal(found, {"gate.weight": (4, 6)}, message)
+
+
+@check("router", title="one expert for each token, and tokens of several texts")
+def one_expert_and_texts(student, rng):
+    x = numbers(2, 3, 4)
+    weight = numbers(5, 4, seed=1)
+    right = (x @ weight.T).softmax(-1)
+    for k in (1, 2):
+        best = right.topk(k, -1)
+        for given in (x, x.view(6, 4)):
+            for renormalize, gates in ((False, best.values), (True, best.values / best.values.sum(-1, keepdim=True))):
+                answers = student.run(run_router, weight, k, {"renormalize": renormalize}, [given], None)
+                weights, indices = answers[0][:2]
+                shape, where = (*given.shape[:-1], k), f"top_k = {k}, x {tuple(given.shape)}"
+                for name, part in (("weights", weights), ("indices", indices)):
+                    got = tuple(part.shape) if isinstance(part, torch.Tensor) else part
+                    expect_equal(
+                        got, shape, f"{where}: the shape of {name} is that of x with k in the place of d_model"
+                    )
+                expect_equal(indices.tolist(), best.indices.view(shape).tolist(), f"{where}: the most probable experts")
+                expect_close(weights, gates.view(shape), f"{where}, renormalize={renormalize}: their gates", 1e-4)
 
 
 @check("router", title="logits, and all that follows from them")
@@ -248,16 +274,15 @@ def all_five(student, rng):
             options = {"renormalize": renormalize}
             answers = student.run(run_router, torch.eye(3), 2, options, [given], None)
             weights, indices, logits, balance, z = answers[0]
-            expect(near(logits, given), "with the identity as gate.weight the logits are x")
-            expect(near(weights, torch.tensor(gates).view(*given.shape[:-1], 2)), "the gates are those of top_k_gates")
-            expect(indices.flatten().tolist() == [0, 1, 2, 1], "the experts are 0 and 1, and 2 and 1")
-            expect(
-                near(balance, 0.975),
-                "shares 1/4, 1/2, 1/4 and means 0.3, 0.3, 0.4: the loss is 3 * 0.325",
+            expect_close(logits, given, "with the identity as gate.weight the logits are x", 1e-4)
+            expect_close(
+                weights, torch.tensor(gates).view(*given.shape[:-1], 2), "the gates are those of top_k_gates", 1e-4
             )
-            expect(near(z, 0.0), "the logarithms of probabilities have the logsumexp 0, and so the z-loss is 0")
+            expect_equal(indices.flatten().tolist(), [0, 1, 2, 1], "the experts are 0 and 1, and 2 and 1")
+            expect_close(balance, 0.975, "shares 1/4, 1/2, 1/4 and means 0.3, 0.3, 0.4: the loss is 3 * 0.325", 1e-4)
+            expect_close(z, 0.0, "the logarithms of probabilities have the logsumexp 0, and so the z-loss is 0", 1e-4)
     answers = student.run(run_router, torch.eye(3), 2, {}, [x], None)
-    expect(near(answers[0][0].sum(-1), torch.ones(2)), "renormalize is True by default")
+    expect_close(answers[0][0].sum(-1), torch.ones(2), "renormalize is True by default", 1e-4)
     message = "... may be no dimension at all: one token, (d_model,), must give weights (k,)"
     try:
         answers = student.run(run_router, torch.eye(3), 2, {}, [x[0]], None)
@@ -282,8 +307,8 @@ def in_float32(student, rng):
             expect(found, f"x in {name}: weights, logits and both losses must be float32")
             kept = weight.to(dtype).float() if converted else weight
             exact = x.to(dtype).float() @ kept.T
-            expect(
-                near(logits, exact, 1e-4), f"x in {name}: the product is rounded; convert x and the weight before it"
+            expect_close(
+                logits, exact, f"x in {name}: the product is rounded; convert x and the weight before it", 1e-4
             )
     answers = student.run(run_router, weight, 2, {}, [x.double()], "float64")
     expect(answers[0][2].dtype == torch.float64, "x in float64: logits must be float64")
@@ -333,11 +358,13 @@ def one_expert(student, rng):
     expect(
         not near(out, [[21.0], [2001], [301], [6]]), "the results come in the order of the experts, not of the tokens"
     )
-    expect(near(out, [[6.0], [21], [301], [2001]]), "1, 10, 100, 1000 times 5, 2, 3, 2 and plus 1: 6, 21, 301, 2001")
+    expect_close(
+        out, [[6.0], [21], [301], [2001]], "1, 10, 100, 1000 times 5, 2, 3, 2 and plus 1: 6, 21, 301, 2001", 1e-4
+    )
     weights = torch.tensor([[0.5], [2.0], [1.0], [0.0]])
     out, _ = student.run(run_dispatch, x, weights, torch.tensor([[2], [0], [1], [0]]), [2.0, 3.0, 5.0])
     expect(not near(out, [[3.5], [41], [301], [1]]), "gates multiply what an expert returns, not what it is given")
-    expect(near(out, [[3.0], [42], [301], [0]]), "each result is multiplied with the gate of its own token")
+    expect_close(out, [[3.0], [42], [301], [0]], "each result is multiplied with the gate of its own token", 1e-4)
 
 
 @check("dispatch", title="two experts a token")
@@ -345,10 +372,10 @@ def two_experts(student, rng):
     x = torch.tensor([[1.0], [10.0], [100.0]])
     weights, indices = torch.tensor([[0.5, 0.25], [1.0, 2.0], [3.0, 1.0]]), torch.tensor([[2, 0], [0, 1], [2, 1]])
     out, calls = student.run(run_dispatch, x, weights, indices, [2.0, 3.0, 5.0])
-    expect(near(out, [[3.75], [83.0], [1804.0]]), "the first is 0.5 * (5 + 1) + 0.25 * (2 + 1): 3.75, 83, 1804")
-    expect(sum(shape[0] for shape, _ in calls) == 6, "three tokens, k = 2: the experts must get 6 rows in all")
+    expect_close(out, [[3.75], [83.0], [1804.0]], "the first is 0.5 * (5 + 1) + 0.25 * (2 + 1): 3.75, 83, 1804", 1e-4)
+    expect_equal(sum(shape[0] for shape, _ in calls), 6, "three tokens, k = 2: the experts must get 6 rows in all")
     out, _ = student.run(run_dispatch, x[:1], torch.tensor([[0.5, 0.25]]), torch.tensor([[1, 1]]), [2.0, 3.0])
-    expect(near(out, [[3.0]]), "an expert that stands twice in a row counts twice: (0.5 + 0.25) * (3 + 1)")
+    expect_close(out, [[3.0]], "an expert that stands twice in a row counts twice: (0.5 + 0.25) * (3 + 1)", 1e-4)
 
 
 @check("dispatch", title="no loop over tokens")
@@ -370,22 +397,22 @@ def shapes(student, rng):
         out, calls = student.run(run_dispatch, *given, factors.tolist())
         expect(all(len(shape) == 2 for shape, _ in calls), "an expert gets a matrix (n, d_model), for one token too")
         right = expected if given[0].dim() > 1 else expected[0, 2]
-        expect(near(out, right), f"x of shape {tuple(given[0].shape)} is not dispatched rightly")
+        expect_close(out, right, f"x of shape {tuple(given[0].shape)} is not dispatched rightly", 1e-4)
     try:
         out, calls = student.run(run_dispatch, x.bfloat16(), weights, indices, factors.tolist())
     except StudentError as error:
         raise Fail("x in bfloat16 and gates in float32 fail") if error.kind == "RuntimeError" else error from None
     expect(all(dtype == "torch.bfloat16" for _, dtype in calls), "an expert gets its tokens in the dtype of x")
     expect(out.dtype == torch.bfloat16, "x in bfloat16 must come back in bfloat16, also with gates in float32")
-    expect(near(out, expected, 0.5), "x in bfloat16 must give what float32 gives, rounded")
+    expect_close(out, expected, "x in bfloat16 must give what float32 gives, rounded", 0.5)
 
 
 @check("dispatch", title="gradients, and what is given stays as it is")
 def dispatch_gradients(student, rng):
     x, weights, indices = torch.tensor([[1.0], [10.0]]), torch.tensor([[0.5], [0.25]]), torch.tensor([[1], [0]])
-    expect(student.run(run_unchanged, x.clone(), weights.clone(), indices) == [True] * 3, "an argument has changed")
+    expect_equal(student.run(run_unchanged, x.clone(), weights.clone(), indices), [True] * 3, "an argument has changed")
     gradients = student.run(run_dispatch_gradients, x, weights, indices)
     expect(all(g is not None for g in gradients), "gradients must flow to x, to the weights and to the experts")
     expected = [[[1.5], [0.5]], [[3.0], [20.0]], [2.5, 0.5]]
     for name, found, right in zip(("x", "the weights", "the experts"), gradients, expected):
-        expect(near(found, right), f"the gradient of {name} is wrong: is a part of the way detached?")
+        expect_close(found, right, f"the gradient of {name} is wrong: is a part of the way detached?", 1e-4)

@@ -141,9 +141,11 @@ def _text_line(text: Text, cell: int) -> Callable[[int], str]:
 def export_notebook(path: Path, assignment: str | None = None) -> dict[str, str]:
     """Module name to source for a student's notebook, solved or not, of ``assignment`` (by default the file's name).
 
+    Functions, classes and imports that exported cells need go with them, in whatever cell they stand.
+
     Raises:
-        CourseError: the file is no notebook, exports nothing, an exported cell is not Python, or it needs what only a
-            cell defines that is not exported; names the cell.
+        CourseError: the file is no notebook, exports nothing, an exported cell is not Python, or it needs another value
+            of a cell that is not exported; names the cell.
     """
     path = Path(path)
     assignment = assignment or path.stem
@@ -166,13 +168,51 @@ def export_notebook(path: Path, assignment: str | None = None) -> dict[str, str]
         raise CourseError(f"{path} has no cell that begins with `#| export`: put back the first line of each exercise")
     # they hold for all later cells
     futures = [line for piece in others for line in future_imports(_without_commands(piece.source))]
-    modules = {
-        module: assemble(cells, student_header(assignment), assignment, shared=futures)
-        for module, cells in pieces.items()
-    }
+    modules = {}
+    for module, cells in pieces.items():
+        first, *rest = cells  # the docstring and the imports, as it is released
+        whole = [first, *helpers(cells, others), *rest]
+        modules[module] = assemble(whole, student_header(assignment), assignment, shared=futures)
     for module, source in modules.items():
         _check_helpers(unknown_names(source), pieces[module], others)
     return modules
+
+
+def helpers(exported: list[Piece], others: list[Piece]) -> list[Piece]:
+    """The functions, classes and imports of other cells that exported ones need, and what these need in turn."""
+    defined: dict[str, Piece] = {}
+    for piece in others:
+        source = _without_commands(piece.source)
+        for node in _definitions_alone(source):
+            alone = _with_decorators(source, node)
+            helper = Piece(alone, alone, piece.where)
+            defined |= dict.fromkeys(global_names(helper.source)[0], helper)
+    found: dict[str, Piece] = {}
+    while True:
+        source = "\n\n".join(piece.source for piece in [*found.values(), *exported])
+        try:
+            needed = [name for name in unknown_names(source) if name in defined and name not in found]
+        except SyntaxError:  # of an exported cell: `assemble` says where
+            return []
+        if not needed:
+            break
+        found |= {name: defined[name] for name in needed}
+    return [piece for name, piece in defined.items() if name in found]
+
+
+def _definitions_alone(source: str) -> list[ast.stmt]:
+    """Functions, classes and imports at the top level of a cell, which need nothing to have run before."""
+    try:
+        nodes = ast.parse(source).body
+    except (SyntaxError, ValueError):
+        return []
+    kinds = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Import | ast.ImportFrom
+    return [node for node in nodes if isinstance(node, kinds) and getattr(node, "module", "") != "__future__"]
+
+
+def _with_decorators(source: str, node: ast.stmt) -> str:
+    first = min([node.lineno, *(one.lineno for one in getattr(node, "decorator_list", []))])
+    return "\n".join(source.split("\n")[first - 1 : node.end_lineno])
 
 
 def _check_helpers(unknown: list[str], exported: list[Piece], others: list[Piece]) -> None:

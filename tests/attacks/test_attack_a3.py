@@ -52,7 +52,7 @@ def forge(answer, permuted, attention, part, outside="refused", bad="ValueError"
             return [answer(*call), *call]
         return [answer(*call[:2]), call[2]] if len(call) == 3 else answer(*call)
 
-    def rope(jobs, how):
+    def rope(jobs, how, forms):
         found = []
         for (_, d_k, length), options, calls in jobs:
             answers = [one(call, length, how) for call in calls]
@@ -142,7 +142,7 @@ CASES = {
     """,
     "flags alone": """
         ANSWERS.update(
-            drive_rope=lambda jobs, how: [
+            drive_rope=lambda jobs, how, forms: [
                 [[], 0, 0, False] if how == "state" else ["meta"] if how == "kept" else "ValueError" for _ in jobs
             ],
             drive_permutations=lambda *a: [], drive_moved=lambda weight, factors: [[None, factors]] * 2,

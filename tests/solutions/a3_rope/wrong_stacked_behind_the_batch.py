@@ -1,8 +1,8 @@
 """Stacks the turned pairs on the second axis, which is the right one for a row of vectors alone.
 
-fails: positions.the_last_position_is_known, angles.speeds_of_the_pairs, angles.nothing_turns_at_position_zero, angles.cosines_are_exact, angles.angles_are_exact_far_away, angles.ordinary_heads_turn_at_the_right_speeds, rotation.neighbours_form_pairs, rotation.pairs_turn_counter_clockwise, rotation.each_pair_has_its_own_speed, rotation.lengths_are_kept, rotation.dtype_is_kept, rotation.float64_stays_exact, rotation.inputs_stay_as_they_are, rotation.gradients_come_back, rotation.whole_rotations_agree, layouts.half_is_the_same_rotation_elsewhere, positions.positions_in_any_order, positions.rows_have_their_own_positions, positions.heads_share_the_positions_of_their_row, positions.any_number_of_dimensions, positions.positions_too_far_are_refused, positions.negative_positions_are_refused, positions.whole_batches_agree, module.it_is_a_module, module.there_are_no_parameters, module.state_dict_is_empty, module.tables_lie_on_the_device, module.a_converted_module_is_as_exact, module.odd_sizes_are_refused, module.unknown_layouts_are_refused, module.scores_of_a_model_agree
-names: your code raised RuntimeError
-points: 20-40
+fails: rotation.neighbours_form_pairs, rotation.each_pair_has_its_own_speed, rotation.lengths_are_kept, rotation.whole_rotations_agree, positions.rows_have_their_own_positions, positions.heads_share_the_positions_of_their_row, positions.any_number_of_dimensions, positions.whole_batches_agree, module.scores_of_a_model_agree
+names: dimensions 2i and 2i + 1 must form a pair
+points: 60-75
 """
 
 from _base import *
