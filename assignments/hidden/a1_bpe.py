@@ -582,7 +582,7 @@ SORTED_SPECIALS = Encoder(number_specials=sorted)
 
 RANK = "merges must apply in order of their rank"
 OF_ENCODING = [
-    (BYTES_ONLY, f"no merge was applied: {RANK} to the bytes of each pre-token"),
+    (BYTES_ONLY, f"no merge was applied here: {RANK} to the bytes of each pre-token"),
     (LONGEST_MATCH, f"the longest token of the vocabulary is taken from the left: that is not BPE, {RANK}"),
     (LEFTMOST_PAIR, f"the leftmost pair is merged first: {RANK}, the pair that training merged earliest first"),
     (HIGHEST_RANK, f"the latest merge is applied first: {RANK}, the earliest first"),
@@ -2669,7 +2669,10 @@ def leftmost_then_longest(student, rng):
     wrong = [
         (ENCODE_IN_THE_PATTERN, SWALLOWED),
         (PLAIN, "special tokens are encoded as ordinary text: each is one id"),
-        (LISTED, "the special token listed first was taken where a longer one stands: leftmost, then longest"),
+        (
+            LISTED,
+            "a shorter special token was taken where a longer one stands: leftmost, then longest, whatever their order",
+        ),
         (
             ONE_AFTER_ANOTHER,
             "a longer special token further right was preferred: the leftmost comes first, then the longest",

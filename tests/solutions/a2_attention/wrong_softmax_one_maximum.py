@@ -1,7 +1,7 @@
 """Subtracts the greatest score of the whole tensor.
 
 fails: softmax.scores_of_any_size
-names: take each row's own
+names: is the greatest score of the whole tensor subtracted
 """
 
 from _base import *
