@@ -200,7 +200,6 @@ def points_on(page: str) -> float:
     return float(re.search(r"([\d.]+) of [\d.]+ points", page)[1])
 
 
-
 @pytest.fixture(scope="module")
 def semester(tmp_path_factory) -> Semester:
     return Semester(tmp_path_factory.mktemp("semester"))

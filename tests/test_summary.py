@@ -47,7 +47,8 @@ def hand_in(course, when=None, **answers):
 
 
 def graded(course, **options):
-    return after_run(course, "a1_bpe", runner.grade_class(course, "a1_bpe"), **options)
+    everybody = runner.Whom(add=True)
+    return after_run(course, "a1_bpe", runner.grade_class(course, "a1_bpe", whom=everybody), **options)
 
 
 def shown(what, width=80):
@@ -84,13 +85,15 @@ def test_whose_grade_changed_and_why(course):
     assert changes(graded(course)) == {"bob": (2, 6, ("new submission",))}
 
     spec = course / "hidden" / "a1_bpe.py"
-    spec.write_text(SMALL_SPEC.replace('== "abab"', '== "ab"'))
-    found = changes(graded(course))
-    assert found == {s: (6, 5, ("changed checks: double.string",)) for s in ("ada", "bob")}
-    spec.write_text(SMALL_SPEC)
+    hand_in(course, bob=("def double(x):\n    return 2 * int(x)", RIGHT[1]))
+    assert changes(graded(course)) == {"bob": (6, 5, ("new submission",))}
+    strict = spec.read_text()
+    spec.write_text(SMALL_SPEC.replace('student.run(call, "ab") == "abab"', "student.run(call, 3) == 6"))
     summary = graded(course)
-    assert changes(summary)["ada"] == (5, 6, ("changed checks: double.string",))
-    assert "Ada Lovelace (ada): 5 → 6, changed checks: double.string" in shown(summary, 100)
+    assert changes(summary) == {"bob": (5, 6, ("changed checks: double.string",))}
+    assert "Bob Baker (bob): 5 → 6, changed checks: double.string" in shown(summary, 100)
+    spec.write_text(strict)
+    assert changes(graded(course))["bob"] == (6, 5, ("changed checks: double.string",))
 
 
 def test_a_score_by_hand_and_a_penalty_stand_beside_that_of_the_checks(course):

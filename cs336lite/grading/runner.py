@@ -374,10 +374,9 @@ def course_config(course: Path) -> Any:
     from cs336lite.grading.hooks import configure
     from cs336lite.teaching.late import told
 
-    logging.getLogger("traitlets").setLevel(logging.ERROR)
     config = Config()
     extra = course / "nbgrader_config.py"
-    with in_folder(course):
+    with in_folder(course), quietly():
         if not extra.exists():
             configure(config, course)
             return config
@@ -388,6 +387,18 @@ def course_config(course: Path) -> Any:
         except Exception as error:
             raise CourseError(f"nbgrader_config.py cannot be used: {told(error, course)}") from None
     return config
+
+
+@contextlib.contextmanager
+def quietly() -> Iterator[None]:
+    """Nothing but errors in nbgrader's log while this lasts: the log may be a command's, which has a level of its own."""
+    log = logging.getLogger("traitlets")
+    before = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
 
 
 def nbgrader_api(course: Path) -> Any:

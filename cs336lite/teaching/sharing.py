@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import pwd
+import re
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -43,11 +44,14 @@ class Stop(CourseError):
     """Something of the course itself fails, so that no other submission can be graded either before it is mended."""
 
 
+NAMED = re.compile(r"^[^#\n]*groupshared", re.MULTILINE)
+
+
 def rights_of(course: Path) -> Rights:
     """What the configuration of a course says. Raises CourseError, and what the configuration raises."""
     config = course / "nbgrader_config.py"
     try:
-        if "groupshared" not in config.read_text(encoding="utf-8", errors="replace"):
+        if not NAMED.search(config.read_text(encoding="utf-8", errors="replace")):
             return PRIVATE  # which is known at once; nbgrader takes a second to import
     except FileNotFoundError:
         return PRIVATE

@@ -17,7 +17,7 @@ from cs336lite.course.border import plain
 from cs336lite.course.paths import CourseError
 from cs336lite.course.spec import TOGETHER
 from cs336lite.grading.runner import Graded
-from cs336lite.grading.table import warning_of
+from cs336lite.grading.table import excused_of, stumbled_of, warning_of
 from cs336lite.grading.verdicts import Verdict
 from cs336lite.teaching import history
 from cs336lite.teaching.classbook import Classbook, Row, count, duration, number, read_class
@@ -113,7 +113,7 @@ def after_run(course: Path, assignment: str, graded: list[Graded], *, verbose: b
     rows = {row.student: row for row in book.rows}
     there = [g for g in graded if g.label in rows and rows[g.label].graded]
     verdicts = {g.label: g.verdict for g in there}
-    problems = [weak] if (weak := warning_of(graded)) else []
+    problems = [said for said in (warning_of(graded), stumbled_of(assignment, graded, book.names)) if said]
     changes, since = [], ""
     try:
         since = max((m.when for moments in history.read(course, assignment).values() for m in moments[-1:]), default="")
@@ -125,6 +125,7 @@ def after_run(course: Path, assignment: str, graded: list[Graded], *, verbose: b
     notes = [f"{names.get(g.label, plain(g.label))}: {g.note}" for g in graded if g.note]
     if len(notes) > NAMED and not verbose:
         notes = [*notes[:NAMED], f"and {count(len(notes) - NAMED, 'note')} more of this kind (--verbose shows them)"]
+    notes += [said] if (said := excused_of(graded)) else []
     return Summary(
         book,
         verdicts,

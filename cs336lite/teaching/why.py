@@ -25,6 +25,7 @@ from cs336lite.grading.runner import file_item, item_of
 from cs336lite.grading.submission import StructureCell, Submission, structure_of_gradebook, structure_of_source
 from cs336lite.grading.verdicts import Judge
 from cs336lite.teaching.classbook import number, open_gradebook, read_class
+from cs336lite.teaching.mistaken import Assignments
 
 LIMITS = Limits(step_seconds=30, call_seconds=120)
 MOST_EXCEEDED = 3  # checks whose answers take the looking process beyond its limits
@@ -235,7 +236,7 @@ def submission_of(course: Path, assignment: str, target: str) -> tuple[str, Item
             raise CourseError(f"no such file: {plain(target)}")
         source = course / "source" / assignment / f"{assignment}.ipynb"
         structure = structure_of_source(source) if source.exists() else []
-        return plain(path), file_item(0, path.resolve(), assignment, structure)
+        return plain(path), file_item(0, path.resolve(), assignment, structure, Assignments(course))
     student, label = student_of(course, assignment, target)
     return label, item_of(course / "submitted" / student / assignment, assignment, structure_of(course, assignment))
 
