@@ -196,6 +196,11 @@ def text_of(name: str, double: str, halve: str, *, halves: float) -> str:
     return re.sub(r'("grade_id": "grade_halve", "points": )\d+', rf"\g<1>{halves:g}", text)
 
 
+def changed(said: str) -> set[str]:
+    """The students of whom a run says that their grade changed."""
+    return set(re.findall(r"\((s\d\d)\): \S+ → ", said))
+
+
 def points_on(page: str) -> float:
     return float(re.search(r"([\d.]+) of [\d.]+ points", page)[1])
 
@@ -267,7 +272,7 @@ def test_what_is_handed_in_again_is_judged_again(semester):
     semester.says("nbgrader", "collect", A1, "--update")
     said = semester.grade(A1)
     semester.check(A1)
-    assert "s03" in said and "s20" in said and "s04" not in said  # whose grade changed
+    assert changed(said) == {"s03", "s20"} and said.count("new submission") == 2
 
 
 def test_a_manual_grade_stays(semester):
@@ -283,9 +288,13 @@ def test_a_manual_grade_stays(semester):
 def test_a_check_that_was_too_strict_is_mended(semester):
     """Who halved with / gets points back, and the run says whose grade changed."""
     (semester.course / "hidden" / f"{A1}.py").write_text(SMALL_SPEC)
+    before = semester.book.total(A1)
     semester.book.floats[A1] = True
-    semester.grade(A1)
+    said = semester.grade(A1, "--verbose")
     semester.check(A1)
+    after = semester.book.total(A1)
+    assert changed(said) == {student for student in after if after[student] != before[student]} != set()
+    assert "changed checks: halve.half" in said
 
 
 def test_an_exercise_is_worth_more(semester):
