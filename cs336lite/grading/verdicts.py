@@ -197,36 +197,6 @@ def verdict_of(
     return Verdict(judge.name, score, card["max_points"], tuple(results), problem, notes, provenance, card["read"])
 
 
-CAUSES = {
-    "submission": "another submission",
-    "spec": "the checks were changed",
-    "exceptions": "other checks are excused",
-    "seed": "another seed",
-    "grader": "another version of the grader",
-    "python": "another version of Python",
-    "packages": "other versions of packages",
-}
-
-
-def reason(old: Verdict, new: Verdict) -> str:
-    """Why two verdicts on one student's work differ, as parts of a sentence; empty where nothing explains it.
-
-    Where the checks changed, those that now say something else are named.
-    """
-    was, now = old.provenance, new.provenance
-    causes = [said for name, said in CAUSES.items() if was.get(name) != now.get(name)]
-    if "exceptions" in was or "exceptions" in now:
-        rules = [p.get("exceptions") if isinstance(p.get("exceptions"), dict) else {} for p in (was, now)]
-        named = sorted(n for n in {*rules[0], *rules[1]} if rules[0].get(n) != rules[1].get(n))
-        causes = [f"{c} ({plain(', '.join(named))})" if c == CAUSES["exceptions"] else c for c in causes]
-    if CAUSES["spec"] in causes and CAUSES["submission"] not in causes:
-        before = {c.id: (c.points, c.max_points) for c in old.checks}
-        after = {c.id: (c.points, c.max_points) for c in new.checks}
-        named = [id for id in {**before, **after} if before.get(id) != after.get(id)]
-        causes = [f"{c} ({plain(', '.join(named))})" if c == CAUSES["spec"] and named else c for c in causes]
-    return ", ".join(causes)
-
-
 def needs_of(spec: Spec) -> Needs:
     """What a spec asks of the worker, by its ``WARM`` modules, those that are warm ``WHERE_NAMED`` by a submission, and
     ``REFUSED`` library functions; and what it may have.

@@ -138,30 +138,26 @@ class Classbook:
 def open_gradebook(course: Path) -> Iterator[Any]:
     """nbgrader's gradebook of a course, to be read. Raises CourseError where there is none, or none that can be read."""
     from nbgrader.api import Gradebook
-    from sqlalchemy.exc import SQLAlchemyError
 
     from cs336lite.grading.runner import course_config
+    from cs336lite.teaching import gradebook as books
 
     config = course_config(course)
     url = config.CourseDirectory.db_url
-    path = Path(url.removeprefix("sqlite:///"))
-    if url.startswith("sqlite:///") and not path.is_file():  # nbgrader would make an empty one
-        raise CourseError(f"there is no gradebook yet: {path} is made by `nbgrader generate_assignment`")
-    try:
+    file = books.file_of(url)
+    if file is not None and not file.is_file():  # nbgrader would make an empty one
+        lost = books.work_done(course)
+        made = f"it is missing, although {lost}. {books.how_to_go_back(course)}" if lost else MADE
+        raise CourseError(f"there is no gradebook {file}: {made}")
+    with books.told(file):
         gradebook = Gradebook(url, config.CourseDirectory.course_id or "default_course")
-    except SQLAlchemyError as error:
-        raise unreadable(path, error) from None
-    try:
-        yield gradebook
-    except SQLAlchemyError as error:
-        raise unreadable(path, error) from None
-    finally:
-        gradebook.close()
+        try:
+            yield gradebook
+        finally:
+            gradebook.close()
 
 
-def unreadable(path: Path, error: Exception) -> CourseError:
-    reason = plain(str(getattr(error, "orig", "") or error).splitlines()[0], 160)
-    return CourseError(f"the gradebook {path} cannot be read ({reason})")
+MADE = "`nbgrader generate_assignment` makes it"
 
 
 def read_class(course: Path, assignment: str) -> Classbook:

@@ -14,8 +14,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from cs336lite.course.border import plain
-from cs336lite.course.paths import CourseError, write_atomic
+from cs336lite.course.paths import CourseError
 from cs336lite.grading.verdicts import Verdict, read_verdict
+from cs336lite.teaching import sharing
 from cs336lite.teaching.classbook import Row, number
 
 LARGEST = 256 << 20  # bytes of a history: far above any
@@ -129,10 +130,7 @@ def note(course: Path, assignment: str, moments: Iterable[Moment]) -> list[Chang
         kept = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
         kept += "" if not kept or kept.endswith("\n") else "\n"
         lines = "".join(json.dumps(asdict(one), ensure_ascii=True) + "\n" for one in new)
-        try:
-            write_atomic(path, kept + lines, mode=0o600)
-        except OSError as error:
-            raise CourseError(f"what changed could not be noted in {path}: {error.strerror}") from None
+        sharing.write(path, kept + lines, sharing.rights_of(course))
     return changes
 
 

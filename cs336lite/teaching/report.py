@@ -21,6 +21,7 @@ from cs336lite.course.paths import CourseError, write_atomic
 from cs336lite.grading.verdicts import Verdict
 from cs336lite.teaching import history
 from cs336lite.teaching.classbook import Classbook, number, read_class
+from cs336lite.teaching.excused import read_excused
 from cs336lite.teaching.history import Change, Moment, why
 from cs336lite.teaching.summary import Rate, Summary, local_time, rates
 
@@ -54,12 +55,12 @@ class Report:
 def report(course: Path, assignment: str) -> Report:
     """Read all that there is. Raises CourseError."""
     book, moments = read_class(course, assignment), history.read(course, assignment)
-    verdicts = {}
+    verdicts, excused = {}, read_excused(course, assignment)
     for row in book.graded:
         if row.student in moments:
             verdict = history.verdict_of(course, assignment, moments[row.student][-1])
             if verdict is not None:
-                verdicts[row.student] = verdict
+                verdicts[row.student] = excused.apply(verdict)
     return Report(book, verdicts, moments)
 
 
