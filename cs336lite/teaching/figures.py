@@ -46,7 +46,7 @@ def distribution(totals: Sequence[float], max_score: float) -> str:
         )
         ax.yaxis.get_major_locator().set_params(integer=True)
         ax.grid(axis="x", visible=False)
-        ax.legend(loc="upper left", fontsize=8)
+        ax.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False, fontsize=8, borderaxespad=0)
 
     return svg("distribution", (5.2, 2.9), draw)
 
