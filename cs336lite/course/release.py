@@ -26,6 +26,7 @@ from cs336lite import scratch
 from cs336lite.course.border import plain
 from cs336lite.course.build import PACKAGE, Item, build, plan
 from cs336lite.course.export import split_directive, text_modules
+from cs336lite.course.form import is_predict
 from cs336lite.course.paths import EDITION_MARKER, CourseError, is_student_edition, write_atomic
 from cs336lite.course.text import CODE_STUB, skeleton, solution_lines, solved
 
@@ -121,7 +122,9 @@ def _write_edition(root: Path, items: list[Item], edition: Path) -> None:
         for module, source in item.modules.items():
             header = f"# Built in notebooks/{item.name}.ipynb: read it there.\n"
             write_atomic(package / f"{module}.py", header + source.partition("\n")[2])
-        write_atomic(edition / "notebooks" / item.notebook.name, _notebook(item.notebook))
+        write_atomic(edition / "notebooks" / item.notebook.name, _notebook(item.notebook, predict=True))
+    for path in sorted((root / "notebooks" / "checks").glob("*.py")):
+        write_atomic(edition / "notebooks" / "checks" / path.name, path.read_bytes())
     for path in sorted((root / "notebooks" / "results").glob("*.json")):
         write_atomic(edition / "notebooks" / "results" / path.name, path.read_bytes())
     for item in assignments:
@@ -146,9 +149,16 @@ def _write_edition(root: Path, items: list[Item], edition: Path) -> None:
     write_atomic(edition / EDITION_MARKER, json.dumps(marker) + "\n")
 
 
-def _notebook(path: Path) -> str:
-    """A notebook without what only the build needs to know."""
+def _notebook(path: Path, *, predict: bool = False) -> str:
+    """A notebook without what only the build needs to know, and without the answers to what its reader shall predict.
+
+    With ``predict`` no output stands below the first prediction: what a later cell shows would tell it as well.
+    """
     notebook = nbformat.read(path, as_version=4)
+    first = next((i for i, cell in enumerate(notebook.cells) if is_predict(cell)), len(notebook.cells))
+    for cell in notebook.cells[first:] if predict else []:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
     for key in ("built", "text"):
         notebook.metadata.get("cs336lite", {}).pop(key, None)
     return nbformat.writes(notebook, version=4).rstrip("\n") + "\n"
@@ -317,7 +327,8 @@ def _public(root: Path, assignments: list[Item]) -> Iterator[str]:
             yield skeleton(cell.source)
             yield split_directive(skeleton(cell.source))[2]
         yield from text_modules(item.text, item.source, stub=item.name).values()
-    folders = [root / "assignments" / "public", root / "notebooks" / "text", root / PACKAGE / "course"]
+    folders = [root / "assignments" / "public", *(root / "notebooks" / name for name in ("text", "checks"))]
+    folders.append(root / PACKAGE / "course")
     for folder in folders:
         for path in sorted(folder.rglob("*")):
             if path.suffix in (".py", ".txt", ".json") and path.name not in INSTRUCTOR_TOOLS:
