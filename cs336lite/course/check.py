@@ -119,7 +119,9 @@ def check(
         raise CourseError(f"exercises of a lecture are checked in its notebook: run the cell in notebooks/{name}.ipynb")
     asked = spec.exercises if exercise is None else [exercise]
     if taken := [wanted for wanted in asked if hasattr((namespace or {}).get(wanted), OURS)]:
-        raise CourseError(f"`{taken[0]}` is the course's at the moment: run the cell in which you write yours, then check")
+        raise CourseError(
+            f"`{taken[0]}` is the course's at the moment: run the cell in which you write yours, then check"
+        )
     ran = Ran(namespace) if namespace is not None else run_file(solution or assignment_notebook(root, name), name)
     results = run_checks(spec, LocalStudent(ran.names), exercise)
     building = "CS336LITE_BUILD" in os.environ  # a build is nobody's progress

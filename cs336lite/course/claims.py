@@ -1,12 +1,12 @@
 """``claim`` and ``claims``: what a lecture shows. One call holds the sentence, its numbers and its test.
 
-    claim(
-        2,                                                         # answers question 2 of the lecture
-        "A Chinese character takes {chinese:.2f} bytes, an English one {english:.2f}.",
-        lambda chinese, english: chinese > 2 * english,            # true of these very numbers, else the cell fails
-        chinese=..., english=...,
-    )
-    claims()                                                       # at the end: every answer with this run's numbers
+claim(
+    2,                                                         # answers question 2 of the lecture
+    "A Chinese character takes {chinese:.2f} bytes, an English one {english:.2f}.",
+    lambda chinese, english: chinese > 2 * english,            # true of these very numbers, else the cell fails
+    chinese=..., english=...,
+)
+claims()                                                       # at the end: every answer with this run's numbers
 """
 
 from __future__ import annotations

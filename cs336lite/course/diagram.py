@@ -105,7 +105,14 @@ class Diagram:
     parts: list[str] = field(default_factory=list)
 
     def box(
-        self, x: float, y: float, text: str = "", *, width: float | None = None, height: float = 1.3, color: str = "grey"
+        self,
+        x: float,
+        y: float,
+        text: str = "",
+        *,
+        width: float | None = None,
+        height: float = 1.3,
+        color: str = "grey",
     ) -> Box:
         """A box with a text in it (lines at ``\\n``), as wide as the text unless ``width`` is given."""
         lines = text.split("\n")
@@ -205,4 +212,6 @@ class Diagram:
 
     def _inside(self, x: float, y: float) -> None:
         if not (0 <= x <= self.width and 0 <= y <= self.height):
-            raise ValueError(f"({x:.1f}, {y:.1f}) lies outside a diagram of {self.width} columns and {self.height} lines")
+            raise ValueError(
+                f"({x:.1f}, {y:.1f}) lies outside a diagram of {self.width} columns and {self.height} lines"
+            )

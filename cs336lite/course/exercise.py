@@ -21,6 +21,7 @@ from cs336lite.course.spec import LocalStudent
 
 __all__ = ["solution"]
 
+
 def solution(lecture: str, *, root: Path | None = None) -> Callable[[Callable], Callable]:
     """Decorate the course's function; what comes back is the reader's of the same name where that passes its checks."""
 

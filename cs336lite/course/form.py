@@ -56,7 +56,9 @@ def effort(notebook: NotebookNode) -> Effort:
     asked = [cell.metadata["cs336lite"] for cell in notebook.cells if "exercise" in cell.metadata.get("cs336lite", {})]
     return Effort(
         words,
-        sum(len(code_lines(cell.source)) for cell in notebook.cells if cell.cell_type == "code" and not is_folded(cell)),
+        sum(
+            len(code_lines(cell.source)) for cell in notebook.cells if cell.cell_type == "code" and not is_folded(cell)
+        ),
         sum(source.count(PREDICT) for source in prose),
         len(asked),
         sum(exercise["minutes"] for exercise in asked),
@@ -155,7 +157,9 @@ def predictions(notebook: NotebookNode) -> Iterator[tuple[int, tuple[str, list[N
 def revealed_guesses(cell: NotebookNode) -> list[ast.Call]:
     """The calls of `reveal` in a cell that compare a guess."""
     return [
-        call for call in calls(cell.source, "reveal") if len(call.args) > 2 or any(k.arg == "guess" for k in call.keywords)
+        call
+        for call in calls(cell.source, "reveal")
+        if len(call.args) > 2 or any(k.arg == "guess" for k in call.keywords)
     ]
 
 
@@ -168,12 +172,18 @@ def answered_above(notebook: NotebookNode) -> Iterator[tuple[int, str]]:
         above = "\n".join(cell.source for cell in notebook.cells[: i + 1] if cell.cell_type == "markdown")
         told = set(numbers([above]))
         for cell in below:
-            names = [ast.unparse(call.args[0]) for call in revealed_guesses(cell)]
-            printed = "".join(output.get("text", "") for output in cell.get("outputs", []))
-            lines = [line.partition(": ")[2] for line in printed.splitlines() if ": " in line] if names else []
-            for number in numbers(lines):
-                if number in told:
-                    yield i, f"the answer {number} stands above the prediction"
+            printed = "".join(output.get("text", "") for output in cell.get("outputs", [])).splitlines()
+            for call in revealed_guesses(cell):
+                name = f"{getattr(call.args[0], 'value', '')}: "
+                lines = [line.removeprefix(name) for line in printed if line.startswith(name)]
+                for number in numbers(lines):
+                    if any(is_rounded(number, other) for other in told):
+                        yield i, f"the answer {number} stands above the prediction"
+
+
+def is_rounded(number: str, other: str) -> bool:
+    """Is the second number the first one, with as many decimals as it has?"""
+    return round(float(number), len(other.partition(".")[2])) == float(other)
 
 
 def numbers(texts: Iterable[str]) -> Iterator[str]:

@@ -102,7 +102,9 @@ def exercise_book(root: Path, text: str) -> str:
     known = [*assignments(root), *lectures(root)]
     matches = [name for name in known if text in (name, name.split("_")[0])]
     if not matches:
-        raise CourseError(f"there is no assignment or lecture {text!r} with exercises; there are: {', '.join(known) or 'none'}")
+        raise CourseError(
+            f"there is no assignment or lecture {text!r} with exercises; there are: {', '.join(known) or 'none'}"
+        )
     return matches[0]
 
 

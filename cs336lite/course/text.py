@@ -273,7 +273,9 @@ def _check_regions(text: Text) -> None:
                 )
             if not is_solution:
                 raise text.error(
-                    i, 'a solution marker outside a `# %% solution="..."` or exercise cell: it would be released', number
+                    i,
+                    'a solution marker outside a `# %% solution="..."` or exercise cell: it would be released',
+                    number,
                 )
             if line.strip() == BEGIN:
                 if begun is not None:

@@ -41,7 +41,9 @@ def run_length(student, code_points):
 
 @check("utf8_length", title="letters of four scripts")
 def scripts(student, rng):
-    expect_equal(student.run(run_length, [ord(c) for c in "Aя中🙂"]), [1, 2, 3, 4], "A, я, 中 and 🙂 take other lengths")
+    expect_equal(
+        student.run(run_length, [ord(c) for c in "Aя中🙂"]), [1, 2, 3, 4], "A, я, 中 and 🙂 take other lengths"
+    )
 
 
 @check("utf8_length", title="on both sides of each border")
@@ -68,7 +70,9 @@ def ties(student, rng):
     best = student.run(run_best_pair, {("s", "t"): 4, ("e", "s"): 4, ("a", "b"): 1})
     expect(best != ("e", "s"), "e s and s t stand equally often: the greatest pair wins, and 's' comes after 'e'")
     expect_equal(best, ("s", "t"), "the tie is not settled by the pair")
-    expect_equal(student.run(run_best_pair, {("z", "z"): 1, ("a", "b"): 2}), ("a", "b"), "the count comes before the pair")
+    expect_equal(
+        student.run(run_best_pair, {("z", "z"): 1, ("a", "b"): 2}), ("a", "b"), "the count comes before the pair"
+    )
 
 
 @check("best_pair", title="pairs of bytes as well")
@@ -85,7 +89,9 @@ def run_spell(student, text, merges):
 def in_order(student, rng):
     merges = [(b"b", b"c"), (b"a", b"b"), (b"a", b"bc")]
     found = student.run(run_spell, "abc", merges)
-    expect(found != [b"ab", b"c"], "from left to right a b would be first, but training joined b c first: go by the merges")
+    expect(
+        found != [b"ab", b"c"], "from left to right a b would be first, but training joined b c first: go by the merges"
+    )
     expect_equal(found, [b"abc"], "abc becomes a + bc by the first merge, and one token by the third")
 
 
@@ -122,14 +128,19 @@ def run_stream(student, tokens):
 @check("stream", title="a character in two tokens")
 def two_tokens(student, rng):
     pieces = student.run(run_stream, [b"a", b"\xe4\xb8", b"\xad", b"b"])
-    expect("\ufffd" not in "".join(pieces), "U+FFFD came out of a character whose bytes lay in two tokens: hold them back")
+    expect(
+        "\ufffd" not in "".join(pieces), "U+FFFD came out of a character whose bytes lay in two tokens: hold them back"
+    )
     expect_equal("".join(pieces), "a中b", "the pieces joined are not the text")
 
 
 @check("stream", title="as soon as it can be known")
 def soon(student, rng):
     pieces = student.run(run_stream, [b"a", b"b", b"\xf0\x9f", b"\x99\x82"])
-    expect(len([piece for piece in pieces if piece]) == 3, "yield after each token what is whole by then, not all at the end")
+    expect(
+        len([piece for piece in pieces if piece]) == 3,
+        "yield after each token what is whole by then, not all at the end",
+    )
 
 
 @check("stream", title="a text that breaks off")

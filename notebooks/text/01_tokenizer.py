@@ -10,9 +10,9 @@
 # {badge} · prerequisites: Python · device: CPU
 #
 # A language model never sees text. It sees a list of integers and gives a probability to every integer that could come
-# next. A *tokenizer* is the bridge: `encode` turns text into integers, `decode` turns integers back into text. Everything
-# that a model reads or writes passes over this bridge twice, so its choices are felt everywhere: in the price of a
-# request, in the length of a context, in how well a model adds numbers or writes Chinese.
+# next. A *tokenizer* is the bridge: `encode` turns text into integers, `decode` turns integers back into text.
+# Everything that a model reads or writes passes over this bridge twice, so its choices are felt everywhere: in the
+# price of a request, in the length of a context, in how well a model adds numbers or writes Chinese.
 #
 # ## Questions
 #
@@ -25,17 +25,18 @@
 # 7. What does a vocabulary cost, and which one is the cheapest?
 #
 # The answers stand at the end, each with the numbers that your run has measured. Before a measurement there is a
-# **Predict** box: write your guess in place of `None`, then run the cell, which says how far off you were. Five exercises ask you to
-# write a few lines yourself. None is graded, and the lecture runs to its end with all of them solved or none.
+# **Predict** box: write your guess in place of `None`, then run the cell, which says how far off you were. Five
+# exercises ask you to write a few lines yourself. None is graded, and the lecture runs to its end with all of them
+# solved or none.
 
 # %%
 import codecs
-from collections import Counter, defaultdict
+from collections import defaultdict
 from itertools import pairwise
 
 import numpy as np
 
-from cs336lite.course import check, have
+from cs336lite.course import check, have, hint
 from cs336lite.course.claims import claim, claims
 from cs336lite.course.data import chinese_stories, technical_text
 from cs336lite.course.diagram import Diagram, columns
@@ -63,9 +64,9 @@ d.show()
 # vocabulary.
 #
 # We need text in two languages. The English is the documentation in PyTorch's source files; every second document is
-# *held out*: we judge on it and never learn from it. The Chinese is a set of children's stories that this course tells by a
-# small grammar of six plots. We learn from four plots and hold out the other two, so that held-out stories have the
-# style and the everyday words of the training text, and sentences of their own.
+# *held out*: we judge on it and never learn from it. The Chinese is a set of children's stories that this course tells
+# by a small grammar of six plots. We learn from four plots and hold out the other two, so that held-out stories have
+# the style and the everyday words of the training text, and sentences of their own.
 
 # %%
 manual = [document for document in technical_text().split("<|endoftext|>") if "---" not in document]  # no tables
@@ -85,12 +86,12 @@ for language in train_text:
 # ## 1 · Characters and bytes
 #
 # **What is text to a computer?** Two things. In a program it is a sequence of *code points* (码点), the numbers that
-# Unicode gives to characters. In a file it is a sequence of *bytes*, numbers from 0 to 255. The rule that turns one into
-# the other is UTF-8.
+# Unicode gives to characters. In a file it is a sequence of *bytes*, numbers from 0 to 255. The rule that turns one
+# into the other is UTF-8.
 #
-# Four characters by hand. `A` has the number 65, which fits into one byte. `中` has the number 20013, which does not. UTF-8 spreads
-# its 15 binary digits over three bytes. The first bits of each byte say how to read it: `0` means one byte alone, `1110`
-# opens three bytes, `10` continues.
+# Four characters by hand. `A` has the number 65, which fits into one byte. `中` has the number 20013, which does not.
+# UTF-8 spreads its 15 binary digits over three bytes. The first bits of each byte say how to read it: `0` means one
+# byte alone, `1110` opens three bytes, `10` continues.
 
 # %% folded=true
 d = Diagram(76, 8.8)
@@ -109,8 +110,8 @@ d.show()
 
 # %% [markdown]
 # Both views are tokenizers that need no training: one token for each code point, or one for each byte. Here they are.
-# `#| export` at the top of a cell puts it into this course's package, as `cs336lite.tokenizer`. The folded cell holds two small helpers: one repairs
-# broken text, one names an id that is out of range.
+# `#| export` at the top of a cell puts it into this course's package, as `cs336lite.tokenizer`. The folded cell holds
+# two small helpers: one repairs broken text, one names an id that is out of range.
 
 # %% folded=true
 #| export
@@ -214,8 +215,8 @@ claim(
 
 # %% [markdown]
 # English text is nearly all ASCII, one byte a character. Every common Chinese character takes three; line ends pull the
-# average a little below that. This is no verdict on information: one Chinese character also *says* more than one English
-# letter. It does mean that a tokenizer which begins with bytes begins with a Chinese text three times as long.
+# average a little below that. This is no verdict on information: one Chinese character also *says* more than one
+# English letter. It does mean that a tokenizer which begins with bytes begins with a Chinese text three times as long.
 #
 # The staircase below is UTF-8's whole rule. New lengths begin at 0x80, 0x800 and 0x10000.
 
@@ -245,8 +246,8 @@ def utf8_length(code_point: int) -> int:
 
 
 # %% [markdown]
-# Bytes have a great virtue: nothing is ever unknown. A text in a script that nobody has thought of goes through 256 ids and
-# comes back whole.
+# Bytes have a great virtue: nothing is ever unknown. A text in a script that nobody has thought of goes through 256 ids
+# and comes back whole.
 
 # %%
 UNSEEN = "naïve café, 東京 🙂 हिन्दी\r\n\tif x ≤ 2³: print('<|endoftext|>')\x00"
@@ -259,17 +260,22 @@ print("lengths by your rule or ours:", [utf8_length(ord(character)) for characte
 # %% [markdown]
 # ## 2 · Why integers, and why discrete
 #
-# **Why integers?** Because an id is a *row number*. The first layer of a model is a table $E$ with one row of numbers for
-# each token. Token 3 is replaced by row 3, and the model computes with that row. Nothing ever adds two ids or asks which
-# is larger. So an id is a name, like a number on a football shirt.
+# **Why integers?** Because an id is a *row number*. The first layer of a model is a table $E$ with one row of numbers
+# for each token. Token 3 is replaced by row 3, and the model computes with that row. Nothing ever adds two ids or asks
+# which is larger. So an id is a name, like a number on a football shirt.
 
 # %% folded=true
 d = Diagram(86, 7.6)
 ids = d.row(2, 2.6, ["0", "3", "1"], "orange")
 d.text(2, 4.6, "ids (seq)")
-rows = [["the", "0.2", "-1.1", "0.5"], ["cat", "1.3", "0.4", "-0.2"], ["dog", "0.9", "0.1", "-0.6"], ["sat", "-0.7", "2.0", "0.1"]]
-for i, (name, *values) in enumerate(rows):
-    d.text(32, 1.15 + 1.3 * i, f"{i}  {name}", align="end", mono=True)
+rows = [
+    ["the", "0.2", "-1.1", "0.5"],
+    ["cat", "1.3", "0.4", "-0.2"],
+    ["dog", "0.9", "0.1", "-0.6"],
+    ["sat", "-0.7", "2.0", "0.1"],
+]
+for i, row in enumerate(rows):
+    d.text(32, 1.15 + 1.3 * i, f"{i}  {row[0]}", align="end", mono=True)
 table = d.grid(33, 0.5, [row[1:] for row in rows], "blue", width=6.5)
 d.text(33, 6.4, "table E (vocab_size, d_model)")
 picked = d.grid(64, 1.1, [rows[i][1:] for i in (0, 3, 1)], "green", width=6.5)
@@ -279,15 +285,15 @@ d.arrow((table.right[0] + 0.5, table.right[1]), (63.5, table.right[1]), "look up
 d.show()
 
 # %% [markdown]
-# **Why discrete (离散)?** Because several answers can be right at once. The model gives every token its own
-# probability, so it can say "perhaps a space, perhaps a `t`, hardly ever a `q`". A model that answered with one *number* would
-# be trained towards the mean of the right answers, and the mean of two good answers need not be a good answer.
+# **Why discrete (离散)?** Because several answers can be right at once. The model gives every token its own probability,
+# so it can say "perhaps a space, perhaps a `t`, hardly ever a `q`". A model that answered with one *number* would be
+# trained towards the mean of the right answers, and the mean of two good answers need not be a good answer.
 #
-# By hand: after `s` comes a space (byte 32) half of the time and `t` (byte 116) the other half. The mean is 74, the letter
-# `J`. Is real text so different?
+# By hand: after `s` comes a space (byte 32) half of the time and `t` (byte 116) the other half. The mean is 74, the
+# letter `J`. Is real text so different?
 #
-# **Predict.** Take all bytes that follow an `s` in our English text, and round the mean of their ids to a whole byte. In how many percent of the cases does
-# that byte really follow?
+# **Predict.** Take all bytes that follow an `s` in our English text, and round the mean of their ids to a whole byte.
+# In how many percent of the cases does that byte really follow?
 
 # %%
 guess = None  # percent
@@ -318,12 +324,14 @@ for value, height in zip(bytes_seen, percent):
         ax.annotate(name, (value, height), xytext=(0, 3), textcoords="offset points", ha="center")
 ax.axvline(mean, color=COLORS["vermillion"], linestyle="--")
 ax.annotate(f"the mean, {chr(mean)!r}", (mean, 0.8 * percent.max()), xytext=(6, 0), textcoords="offset points")
-ax.set(xlim=(5, 130), ylim=(0, 1.15 * percent.max()), title=f"What follows an 's' in English ({len(following):,} cases)")
+ax.set(
+    xlim=(5, 130), ylim=(0, 1.15 * percent.max()), title=f"What follows an 's' in English ({len(following):,} cases)"
+)
 finish(fig)
 
 # %% [markdown]
-# The distribution has several peaks and nothing in between. A softmax over a finite vocabulary can describe it exactly; one
-# number cannot. This is about text as tokens. Models of sound and images do predict continuous values, with other
+# The distribution has several peaks and nothing in between. A softmax over a finite vocabulary can describe it exactly;
+# one number cannot. This is about text as tokens. Models of sound and images do predict continuous values, with other
 # outputs than a plain mean.
 #
 # ## 3 · Words, and the words you have never seen
@@ -331,11 +339,11 @@ finish(fig)
 # **Why not take words?** They carry meaning, and a sentence has few of them. The oldest tokenizers did it: collect the
 # words of a training text, number them, and call everything else `<unk>` (unknown, 未登录词).
 #
-# By hand: from *the cat sat* we get the vocabulary `the` 1, ` cat` 2, ` sat` 3. Then *the cats sat* becomes `1 0 3`, and comes back as
-# *the`<unk>` sat*. One letter more, and the word is lost.
+# By hand: from *the cat sat* we get the vocabulary `the` 1, ` cat` 2, ` sat` 3. Then *the cats sat* becomes `1 0 3`,
+# and comes back as *the`<unk>` sat*. One letter more, and the word is lost.
 #
-# Text has no words in it, only characters, so a rule must say where to cut. We take GPT-2's rule here and look at it closely in
-# section 5.
+# Text has no words in it, only characters, so a rule must say where to cut. We take GPT-2's rule here and look at it
+# closely in section 5.
 
 # %%
 #| export
@@ -400,8 +408,8 @@ class WordTokenizer:
 
 
 # %% [markdown]
-# **Predict.** We build the dictionary from 60,000 characters of documentation. What percentage of the words in *other documents of the same
-# manual* is then unknown?
+# **Predict.** We build the dictionary from 60,000 characters of documentation. What percentage of the words in *other
+# documents of the same manual* is then unknown?
 
 # %%
 guess = None  # percent
@@ -431,9 +439,10 @@ ax.minorticks_off()
 finish(fig)
 
 # %% [markdown]
-# Sixty times the text still leaves nearly a quarter of the words unknown: names, numbers, compounds and typing errors are made faster than
-# they can be listed. And much of the dictionary is spent on words that a model would see once in its life. For Chinese the
-# idea has a second problem: it is written without spaces, so "words" must first be found by another program.
+# Sixty times the text still leaves nearly a quarter of the words unknown: names, numbers, compounds and typing errors
+# are made faster than they can be listed. And much of the dictionary is spent on words that a model would see once in
+# its life. For Chinese the idea has a second problem: it is written without spaces, so "words" must first be found by
+# another program.
 #
 # ## 4 · Byte-pair encoding by hand
 #
@@ -461,6 +470,7 @@ distinct = Counter(TEN_WORDS)
 counts = count_neighbours([list(word) for word in distinct], distinct.values())
 print("  ".join(f"{a}{b} {n}" for (a, b), n in sorted(counts.items(), key=lambda item: -item[1])))
 
+
 # %% folded=true
 def draw_words(d, y, words, times, pair=None):
     """One line of words as boxes of letters, tokens of several letters in orange, a line under each place of a pair."""
@@ -471,7 +481,12 @@ def draw_words(d, y, words, times, pair=None):
         for i, token in enumerate(word):
             box = d.box(x, y, token, color="orange" if len(token) > 1 else "grey")
             if pair and (i + 1 < len(word)) and (token, word[i + 1]) == pair:
-                d.line((x + 0.2, y + 1.6), (x + box.width + columns(word[i + 1]) + 1.3, y + 1.6), color="vermillion", width=3)
+                d.line(
+                    (x + 0.2, y + 1.6),
+                    (x + box.width + columns(word[i + 1]) + 1.3, y + 1.6),
+                    color="vermillion",
+                    width=3,
+                )
             x += box.width + 0.3
         x += 2
 
@@ -484,8 +499,9 @@ d.show()
 
 # %% [markdown]
 # `l o` and `o w` both stand six times. BPE needs a rule for such a tie, or two programs would learn two vocabularies.
-# Ours, and that of Stanford's CS336, takes the greatest pair in the order of a dictionary: `o w` comes after `l o`. Which
-# rule does not matter much. That it is *fixed* does.
+# Ours, and that of Stanford's CS336, takes the greatest pair in the order of a dictionary: `o w` comes after `l o`.
+# Which rule does not matter much. That it is *fixed* does.
+
 
 # %% exercise="best_pair" minutes=8 difficulty=1
 def best_pair(counts: dict) -> tuple:
@@ -496,8 +512,8 @@ def best_pair(counts: dict) -> tuple:
 
 
 # %% [markdown]
-# The second half of a step joins the pair wherever it stands. We copy a word token by token. Where the last token that we
-# wrote and the next one are the pair, they become one.
+# The second half of a step joins the pair wherever it stands. We copy a word token by token. Where the last token that
+# we wrote and the next one are the pair, they become one.
 
 
 # %%
@@ -550,35 +566,37 @@ because = {
 reveal("second merge", " ".join(merges[1]), guess, because=because)
 
 # %% folded=true
-rows = [([list(word) for word in distinct], None)]
+rows = [[list(word) for word in distinct]]
 for pair in merges[:6]:
-    rows.append(([join(word, pair) for word in rows[-1][0]], pair))
+    rows.append([join(word, pair) for word in rows[-1]])
 d = Diagram(88, 2.1 * len(rows) + 0.2)
-for i, (words_now, pair) in enumerate(rows):
+for i, row in enumerate(rows):
     upcoming = merges[i] if i < len(rows) - 1 else None
-    draw_words(d, 0.3 + 2.1 * i, words_now, distinct.values(), upcoming)
+    draw_words(d, 0.3 + 2.1 * i, row, distinct.values(), upcoming)
     if upcoming:
         d.text(74, 0.95 + 2.1 * i, f"join {upcoming[0]} {upcoming[1]}", color="vermillion", mono=True)
 d.show()
 
 # %% [markdown]
 # Read from top to bottom. After two merges `low` is one token. Then `st` and `est` appear, a suffix that *newest* and
-# *widest* share: nobody has told BPE about suffixes, it found one by counting. Now *lowest*, a word that is in none of the ten, has
-# two tokens, `low` and `est`. That is the gift of subwords.
+# *widest* share: nobody has told BPE about suffixes, it found one by counting. Now *lowest*, a word that is in none of
+# the ten, has two tokens, `low` and `est`. That is the gift of subwords.
 #
 # **Try it.** Add `wider` twice to `TEN_WORDS` and run the cells again. Which merge changes first, and why?
 #
 # <details><summary>An answer</summary>
 #
-# The first four merges stay. `e r` now stands four times, in *lower* and in *wider*, as often as `e s` and `s t`. Of the three `s t` is
-# the greatest, and after it `e st` is greater than `e r`. So the fifth merge is `e r`, where `w est` was with three. The
-# sixth is `w i`. A few words change the order from the first place on where their counts reach the others.
+# The first four merges stay. `e r` now stands four times, in *lower* and in *wider*, as often as `e s` and `s t`. Of
+# the three `s t` is the greatest, and after it `e st` is greater than `e r`. So the fifth merge is `e r`, where `w est`
+# was with three. The sixth is `w i`. A few words change the order from the first place on where their counts reach the
+# others.
 #
 # </details>
 #
 # ### From letters to bytes
 #
-# For real text we start from bytes, so that every text can be written: a vocabulary is then 256 bytes and one token for each merge. The pieces come from `split_pattern`, and no merge crosses from one piece to the next.
+# For real text we start from bytes, so that every text can be written: a vocabulary is then 256 bytes and one token for
+# each merge. The pieces come from `split_pattern`, and no merge crosses from one piece to the next.
 
 
 # %%
@@ -597,9 +615,10 @@ merges = {"English": train(split_pattern(train_text["English"]), N_MERGES, to_by
 print(*(shown(a + b) for a, b in merges["English"][:24]))
 
 # %% [markdown]
-# The very first merges are runs of spaces, for the manual is full of indented code. Then come letters that often stand together in
-# English, and short words with the space before them. Three trainings serve the rest of the lecture: English, Chinese, and half
-# of each. If you have solved a1 and your trainer agrees with the slow one on English, yours does the other two.
+# The very first merges are runs of spaces, for the manual is full of indented code. Then come letters that often stand
+# together in English, and short words with the space before them. Three trainings serve the rest of the lecture:
+# English, Chinese, and half of each. If you have solved a1 and your trainer agrees with the slow one on English, yours
+# does the other two.
 
 # %% tags=["timing"]
 HAVE_BPE = have("a1_bpe")  # False until assignment a1 is solved: the slow trainer then does it all
@@ -629,8 +648,9 @@ print("trained by", "a1's train_bpe, which agrees with the slow trainer" if agre
 # %% [markdown]
 # The last merges of the Chinese training are whole clauses. A grammar repeats itself, and BPE learns whatever repeats.
 #
-# To *encode*, start from bytes and apply the merges in the order in which they were learned. The order matters. It is what
-# makes encoding reproduce training.
+# To *encode*, start from bytes and apply the merges in the order in which they were learned. The order matters. It is
+# what makes encoding reproduce training.
+
 
 # %% exercise="spell" minutes=10 difficulty=2
 def spell(text: str, merges: list[tuple[bytes, bytes]]) -> list[bytes]:
@@ -644,8 +664,9 @@ def spell(text: str, merges: list[tuple[bytes, bytes]]) -> list[bytes]:
 
 
 # %% [markdown]
-# Now watch two words grow, one of each language. Every box is as wide as its bytes, so both columns keep their width from
-# top to bottom. The number on the left says how many merges the tokenizer has learned by then.
+# Now watch two words grow, ` parameters` and 看见了 ("saw"). Every box is as wide as its bytes, so both columns keep their
+# width from top to bottom. The number on the left says how many merges the tokenizer has learned by then.
+
 
 # %%
 def growth(token: str, merges) -> list[tuple[int, list[bytes]]]:
@@ -671,14 +692,19 @@ for x, (word, history) in zip((1, 52), histories.items()):
         d.text(x + 5, 1.95 + 1.7 * i, f"{k:,}", align="end", mono=True)
         colors = ["orange" if len(token) > 1 else "grey" for token in tokens]
         width = 3.5 if word.isascii() else 3.9
-        d.row(x + 6.5, 1.3 + 1.7 * i, [shown(token) for token in tokens], colors, widths=[width * len(t) for t in tokens])
+        d.row(
+            x + 6.5, 1.3 + 1.7 * i, [shown(token) for token in tokens], colors, widths=[width * len(t) for t in tokens]
+        )
 d.show()
 
 # %% [markdown]
-# Grey boxes are single bytes, orange ones are merged. In Chinese the first merges only glue three bytes into one character (字); words
-# (词) come after that. So a Chinese user pays the price of bytes first. On the way there are tokens that are **pieces of
-# a character**, such as `e5-b0`. Decoded alone they show as `�`. The bytes of all tokens must be joined first and decoded
-# then. A chat program that prints token by token has to hold back what is not yet whole:
+# Grey boxes are single bytes, orange ones are merged. English builds word parts (`er`, `am`), then the word. Chinese
+# must first pay for the bytes: three of them for one character (字) before there can be a word (词). And bytes know
+# nothing of characters. The token `e7-9c-8b-e8` is 看 and the first byte of 见.
+#
+# So a token can be a **piece of a character**, and decoded alone it shows as `�`. The bytes of all tokens must be
+# joined first and decoded then. A chat program that prints token by token has to hold back what is not yet whole:
+
 
 # %% exercise="stream" minutes=15 difficulty=3
 def stream(tokens: Iterable[bytes]) -> Iterable[str]:
@@ -693,6 +719,7 @@ def stream(tokens: Iterable[bytes]) -> Iterable[str]:
 
 # %% [markdown]
 # Does BPE lose anything? We encode text that no training has seen, byte by byte and merge by merge, and decode it.
+
 
 # %%
 def encode(text: str, merges) -> list[bytes]:
@@ -717,8 +744,8 @@ claim(
 
 # %% [markdown]
 # Nothing is lost, because every byte is in the vocabulary. One surprise remains. **Many lists of tokens write the same
-# text**: `t h e` and `the` decode alike, and `encode` gives only one of them. So `decode(encode(text))` is always `text`, but
-# `encode(decode(ids))` need not be `ids`.
+# text**: `t h e` and `the` decode alike, and `encode` gives only one of them. So `decode(encode(text))` is always
+# `text`, but `encode(decode(ids))` need not be `ids`.
 #
 # ## 5 · Where a token may begin and end
 #
@@ -742,15 +769,22 @@ CL100K_RULES = {
 CL100K_PATTERN = "|".join(CL100K_RULES.values())
 
 # %% [markdown]
-# **Predict.** Into how many pieces does GPT-4's pattern cut `12345678`? And the indented line `␣␣␣␣return x`, with four spaces in front?
+# **Predict.** Into how many pieces does GPT-4's pattern cut `12345678`? And the indented line `␣␣␣␣return x`, with four
+# spaces in front?
 
 # %%
 guess_number = guess_line = None
 
 number, line = "12345678", "    return x"
-because = {1: "that is GPT-2's rule; GPT-4 takes three digits at most", 8: "Llama takes single digits; GPT-4 takes three"}
+because = {
+    1: "that is GPT-2's rule; GPT-4 takes three digits at most",
+    8: "Llama takes single digits; GPT-4 takes three",
+}
 reveal("pieces of the number", len(split_pattern(number, CL100K_PATTERN)), guess_number, within=1, because=because)
-because = {5: "the last of the four spaces goes with the word behind it", 6: "a run of spaces is one piece, less its last"}
+because = {
+    5: "the last of the four spaces goes with the word behind it",
+    6: "a run of spaces is one piece, less its last",
+}
 reveal("pieces of the line", len(split_pattern(line, CL100K_PATTERN)), guess_line, within=1, because=because)
 for name, pattern in {"GPT-2": GPT2_PATTERN, "GPT-4": CL100K_PATTERN}.items():
     print(name, split_pattern(number, pattern), split_pattern(line, pattern))
@@ -783,12 +817,13 @@ d.show()
 # %% [markdown]
 # Each box is a piece in the colour of its rule (␣ is a space, ↵ a line end, ⇥ a tab).
 #
-# **White space.** Code is full of it. GPT-2 takes `⇥` and `return` apart, and each `↵` of an empty line; GPT-4 keeps `⇥return`, `(x`
-# and `:↵↵` together. It is often said that this makes programs shorter. We count below.
+# **White space.** Code is full of it. GPT-2 takes `⇥` and `return` apart, and each `↵` of an empty line; GPT-4 keeps
+# `⇥return`, `(x` and `:↵↵` together. It is often said that this makes programs shorter. We count below.
 #
-# **Numbers.** A model can learn to add only what it can see. Under GPT-2's rule a number may become any tokens that were frequent in the
-# training text, so two numbers of the same length are often cut in different places and their digits do not line up. Under
-# GPT-4's rule every four-digit number is three digits and one. We ask our own English vocabulary:
+# **Numbers.** A model can learn to add only what it can see. Under GPT-2's rule a number may become any tokens that
+# were frequent in the training text, so two numbers of the same length are often cut in different places and their
+# digits do not line up. Under GPT-4's rule every four-digit number is three digits and one. We ask our own English
+# vocabulary:
 #
 # **Predict.** In how many different ways (such as `10|24` or `1|0|2|4`) does it cut the numbers from 1000 to 9999?
 
@@ -798,7 +833,10 @@ guess = None
 base = merges["English"]
 digit_merges = [pair for pair in base if (pair[0] + pair[1]).strip().isdigit()]
 shapes = Counter(tuple(len(token) for token in spell(str(n), digit_merges)) for n in range(1_000, 10_000))
-because = {1: "merges follow frequency, and 1000 or 2048 were frequent", "too large": "at most 8: three borders, cut or not"}
+because = {
+    1: "merges follow frequency, and 1000 or 2048 were frequent",
+    "too large": "at most 8: three borders, cut or not",
+}
 reveal("ways to cut a four-digit number", len(shapes), guess, within=1, because=because)
 print({"|".join("•" * part for part in shape): n for shape, n in shapes.most_common()})
 fours = {tuple(map(len, split_pattern(str(n), CL100K_PATTERN))) for n in range(1_000, 10_000)}
@@ -811,9 +849,11 @@ claim(
 )
 
 # %% [markdown]
-# But GPT-4 counts its threes from the left (`123 456 78`), and people count from the right (`12,345,678`). So the last digits of two
-# numbers still need not line up. Grouping from the right made GPT-3.5 and GPT-4 clearly better at sums (Singh and Strouse, arXiv
-# 2402.14903). Llama cuts every digit apart (2302.13971), which costs more tokens and always lines up.
+# But GPT-4 counts its threes from the left (`123 456 78`), and people count from the right (`12,345,678`). So the last
+# digits of two numbers still need not line up. Grouping from the right made GPT-3.5 and GPT-4 clearly better at sums
+# (Singh and Strouse, arXiv 2402.14903). Llama cuts every digit apart (2302.13971), which costs more tokens and always
+# lines up.
+
 
 # %% exercise="group_digits" minutes=8 difficulty=2
 def group_digits(number: str) -> list[str]:
@@ -839,17 +879,17 @@ claim(
 )
 
 # %% [markdown]
-# A surprise: GPT-4's pattern makes *more* pieces of this program, because it takes the line end from the spaces behind it and the space from
-# the digit. A pattern only says what *may* be one token. Programs are short in GPT-4 because its vocabulary, learned
-# from much code, holds long runs of spaces and pieces such as `):↵`.
+# A surprise: GPT-4's pattern makes *more* pieces of this program, because it takes the line end from the spaces behind
+# it and the space from the digit. A pattern only says what *may* be one token. Programs are short in GPT-4 because its
+# vocabulary, learned from much code, holds long runs of spaces and pieces such as `):↵`.
 #
-# **Scripts.** `\p{L}+` takes a whole Chinese clause as one "word", since there are no spaces. The vowel signs of Hindi are
-# marks (`\p{M}`) and no letters, so both patterns cut *inside* Hindi words; GPT-4o's pattern counts them in.
+# **Scripts.** `\p{L}+` takes a whole Chinese clause as one "word", since there are no spaces. The vowel signs of Hindi
+# are marks (`\p{M}`) and no letters, so both patterns cut *inside* Hindi words; GPT-4o's pattern counts them in.
 #
 # ### Special tokens
 #
-# Some ids stand for no text at all: the end of a document, a change of speaker. They are found as whole strings before the
-# pattern cuts, and no merge can make them.
+# Some ids stand for no text at all: the end of a document, a change of speaker. They are found as whole strings before
+# the pattern cuts, and no merge can make them.
 
 # %% folded=true
 d = Diagram(80, 6)
@@ -860,13 +900,17 @@ d.row(1, 4.2, split_pattern("one<|endoftext|>two"), "grey")
 d.show()
 
 # %% [markdown]
-# **Predict.** How many tokens is `<|endoftext|>` for our English vocabulary when it has not been told that it is special?
+# **Predict.** How many tokens is `<|endoftext|>` for our English vocabulary when it has not been told that it is
+# special?
 
 # %%
 guess = None
 
 tokens = encode("<|endoftext|>", merges["English"])
-because = {1: "only a tokenizer that has been told makes it one", 13: "it has 13 bytes, and some of their pairs are frequent"}
+because = {
+    1: "only a tokenizer that has been told makes it one",
+    13: "it has 13 bytes, and some of their pairs are frequent",
+}
 reveal("tokens of <|endoftext|>, not told", len(tokens), guess, within=1, because=because)
 print(" ".join(map(shown, tokens)))
 
@@ -876,8 +920,8 @@ print(" ".join(map(shown, tokens)))
 #
 # ## 6 · Side by side
 #
-# **How do all these relate?** They are one line, from many small tokens to few large ones. Bytes and words are its ends, and
-# *subwords* lie between. Three ways of choosing subwords are in use:
+# **How do all these relate?** They are one line, from many small tokens to few large ones. Bytes and words are its
+# ends, and *subwords* lie between. Three ways of choosing subwords are in use:
 
 # %% folded=true
 d = Diagram(92, 11)
@@ -900,11 +944,13 @@ d.show()
 
 # %% [markdown]
 # - **BPE** (GPT, Llama 3, Qwen) joins the most frequent pair, over and over.
-# - **WordPiece** (BERT) also joins, and takes the pair that is most surprising as a neighbourhood: count of the pair divided by the counts of its parts.
-# - **Unigram** (T5; Kudo, arXiv 1804.10959) starts with far too many pieces, gives each a probability, and drops those whose
-#   loss would cost the text the least likelihood.
+# - **WordPiece** (BERT) also joins, and takes the pair that is most surprising as a neighbourhood: count of the pair
+#   divided by the counts of its parts.
+# - **Unigram** (T5; Kudo, arXiv 1804.10959) starts with far too many pieces, gives each a probability, and drops those
+#   whose loss would cost the text the least likelihood.
 #
-# *SentencePiece* is a library (1808.06226) that offers BPE and Unigram. On characters, BPE and WordPiece need an `<unk>`; on bytes they do not.
+# *SentencePiece* is a library (1808.06226) that offers BPE and Unigram. On characters, BPE and WordPiece need an
+# `<unk>`; on bytes they do not.
 #
 # We compare four schemes on held-out text. Words and BPE were built from both languages.
 #
@@ -935,13 +981,13 @@ ax.invert_yaxis()
 finish(fig)
 
 # %% [markdown]
-# Words are shortest and lose text. Characters need a table of a million rows, most of them never trained. Bytes are small and
-# complete, and long. BPE keeps the completeness of bytes, and you choose how far to go towards words.
+# Words are shortest and lose text. Characters need a table of a million rows, most of them never trained. Bytes are
+# small and complete, and long. BPE keeps the completeness of bytes, and you choose how far to go towards words.
 #
 # ## 7 · How large a vocabulary?
 #
-# **What does a larger vocabulary buy?** Because merges are learned in order, one training holds every smaller vocabulary: keep the
-# first *k* merges. So one pass through the merges gives a whole curve.
+# **What does a larger vocabulary buy?** Because merges are learned in order, one training holds every smaller
+# vocabulary: keep the first *k* merges. So one pass through the merges gives a whole curve.
 
 # %%
 SIZES = [256, 320, 400, 512, 724, 1_024, 1_448, 2_048]
@@ -962,7 +1008,8 @@ def tokens_by_size(text: str, merges) -> np.ndarray:
 tokens = {(name, lang): tokens_by_size(text, merges[name]) for name in merges for lang, text in held_out.items()}
 
 # %% [markdown]
-# **Predict.** From 512 to 1,024 to 2,048: is the second doubling's saving on held-out English larger, equal or smaller than that of the first?
+# **Predict.** From 512 to 1,024 to 2,048: is the second doubling's saving on held-out English larger, equal or smaller
+# than that of the first?
 
 # %%
 guess = None  # larger, equal or smaller
@@ -995,7 +1042,13 @@ claim(
 fig, (left, right) = axes(1, 2, xlabel="vocabulary size (logarithmic)", ylabel="characters per token", size=(8, 3.2))
 for ax, (language, text) in zip((left, right), held_out.items()):
     for name, style in {"English": "o-", "Chinese": "s--", "both": "^:"}.items():
-        ax.plot(SIZES, len(text) / tokens[name, language], style, color=COLOR[name], label=f"trained on {name}" if ax is left else None)
+        ax.plot(
+            SIZES,
+            len(text) / tokens[name, language],
+            style,
+            color=COLOR[name],
+            label=f"trained on {name}" if ax is left else None,
+        )
     ax.set_xscale("log", base=2)
     ax.set_xticks([256, 512, 1_024, 2_048], ["256", "512", "1,024", "2,048"])
     ax.set(title=f"held-out {language}", ylim=(0, 4.2 if ax is left else 1.05))
@@ -1003,20 +1056,22 @@ left.legend(loc="upper left")
 finish(fig)
 
 # %% [markdown]
-# Left: English becomes steadily denser, and each doubling saves fewer tokens than the one before. Right: Chinese climbs from a
-# third of a character per token towards one, and then flattens: a grammar of four plots has few words to teach, and the
-# held-out plots bring characters that the training text never had. The tokenizer that has seen no Chinese stays at the bottom,
-# three tokens for each character.
+# Left: English becomes steadily denser, and each doubling saves fewer tokens than the one before. Right: Chinese climbs
+# from a third of a character per token towards one, and then flattens: a grammar of four plots has few words to teach,
+# and the held-out plots bring characters that the training text never had. The tokenizer that has seen no Chinese stays
+# at the bottom, three tokens for each character.
 
 # %% [markdown]
-# A vocabulary is shared by all languages that a model reads. How well it serves a language depends on how much of it stood in
-# the training text. For the same message some languages need up to 15 times as many tokens as others (Petrov et al., arXiv
-# 2305.15425): their users pay more and fit less into the context. So "a token is about four characters" is a sentence about English and large vocabularies.
+# A vocabulary is shared by all languages that a model reads. How well it serves a language depends on how much of it
+# stood in the training text. For the same message some languages need up to 15 times as many tokens as others (Petrov
+# et al., arXiv 2305.15425): their users pay more and fit less into the context. So "a token is about four characters"
+# is a sentence about English and large vocabularies.
 #
 # ## 8 · What a vocabulary costs
 #
-# **Why not take a million tokens?** Because each is a row of the table, and each is a possible answer. By hand, for GPT-2 small: 50,257
-# tokens and rows of 768 numbers are 50,257 × 768 = 38,597,376 parameters. The rest of the model is 12 blocks and a table of positions.
+# **Why not take a million tokens?** Because each is a row of the table, and each is a possible answer. By hand, for
+# GPT-2 small: 50,257 tokens and rows of 768 numbers are 50,257 × 768 = 38,597,376 parameters. The rest of the model is
+# 12 blocks and a table of positions.
 #
 # **Predict.** What percentage of all parameters of GPT-2 small is its token table?
 
@@ -1030,7 +1085,13 @@ block = 12 * d_model**2 + 13 * d_model  # 4 d² attention, 8 d² feed-forward, t
 total = embedding + positions + n_layers * block + 2 * d_model
 print(f"{embedding:,} + {positions:,} + {n_layers} × {block:,} + {2 * d_model:,} = {total:,}")
 because = {"too small": "12 blocks of 7 million are 85 million, so 39 million are no small part"}
-reveal("share of the table, in percent", 100 * embedding / total, guess, because=because, shown=f"{100 * embedding / total:.1f}")
+reveal(
+    "share of the table, in percent",
+    100 * embedding / total,
+    guess,
+    because=because,
+    shown=f"{100 * embedding / total:.1f}",
+)
 PUBLISHED = 124_439_808  # parameters of the released checkpoint
 claim(
     7,
@@ -1043,24 +1104,23 @@ claim(
 
 # %% [markdown]
 # Compute has two sides. A larger vocabulary $V$ makes a text shorter, so fewer tokens go through the blocks. It also
-# makes every output dearer, for each token is one more answer to score. With $L$ layers of width $d$ and $b(V)$ bytes per token, a
-# byte of text costs about
+# makes every output dearer, for each token is one more answer to score. With $L$ layers of width $d$ and $b(V)$ bytes
+# per token, a byte of text costs about
 #
 # $$\frac{24\,L\,d^2 + 2\,d\,V}{b(V)}\ \text{FLOPs}$$
 #
-# (lecture 02 counts them; attention over the sequence is left out here, it favours shorter texts a little more). Somewhere the two sides balance. A wide,
-# deep model gains more from shorter text, so its balance lies at a larger $V$.
+# (lecture 02 counts them; attention over the sequence is left out here, it favours shorter texts a little more).
+# Somewhere the two sides balance. A wide, deep model gains more from shorter text, so its balance lies at a larger $V$.
 #
-# **Predict.** Which of our sizes, from 256 to 2,048, is cheapest for a model of one layer and width 64? And for two layers of width 128?
+# **Predict.** Which of our sizes, from 256 to 2,048, is cheapest for a model of one layer and width 64? And for two
+# layers of width 128?
 
 # %%
 guess_tiny = guess_small = None
 
 bytes_per_token = len(held_out["English"].encode()) / tokens["English", "English"]
 models = {"1 layer, d = 64": (1, 64), "2 layers, d = 128": (2, 128), "GPT-2 small: 12, 768": (12, 768)}
-cost = {
-    name: (24 * layers * d**2 + 2 * d * np.array(SIZES)) / bytes_per_token for name, (layers, d) in models.items()
-}
+cost = {name: (24 * layers * d**2 + 2 * d * np.array(SIZES)) / bytes_per_token for name, (layers, d) in models.items()}
 tiny, small, gpt2 = (SIZES[int(flops.argmin())] for flops in cost.values())
 reveal("one layer, width 64", tiny, guess_tiny, within=1.5)
 reveal("two layers, width 128", small, guess_small, within=1.5)
@@ -1087,19 +1147,19 @@ ax.set(ylim=(0.2, 1.05), title="Cheapest vocabulary, ringed where it lies inside
 finish(fig)
 
 # %% [markdown]
-# Two models have their cheapest vocabulary inside our grid, and the larger one's is larger. GPT-2 small has none here: its curve
-# still falls at 2,048, so all we can say is that its optimum is larger than that. Its makers chose 50,257.
+# Two models have their cheapest vocabulary inside our grid, and the larger one's is larger. GPT-2 small has none here:
+# its curve still falls at 2,048, so all we can say is that its optimum is larger than that. Its makers chose 50,257.
 #
-# Cheapest is not best. What counts is the loss for a given compute, and there too larger models want larger vocabularies (Tao et
-# al., arXiv 2407.13623). Losses of models with different tokenizers must be compared in **bits per byte** (lecture 02). A loss *per token* is lower where
-# tokens are shorter, whatever the model has learned.
+# Cheapest is not best. What counts is the loss for a given compute, and there too larger models want larger
+# vocabularies (Tao et al., arXiv 2407.13623). Losses of models with different tokenizers must be compared in **bits per
+# byte** (lecture 02). A loss *per token* is lower where tokens are shorter, whatever the model has learned.
 #
 # **Try it.** Give the model of one layer `d = 512`. Where does its optimum go, and which term of the formula moves it?
 #
 # <details><summary>An answer</summary>
 #
-# It leaves the grid to the right. The blocks cost 24·L·d² and grow with the square of d, the output 2·d·V grows with d alone. The
-# wider the model, the less the output weighs, and the more it pays to shorten the text.
+# It leaves the grid to the right. The blocks cost 24·L·d² and grow with the square of d, the output 2·d·V grows with d
+# alone. The wider the model, the less the output weighs, and the more it pays to shorten the text.
 #
 # </details>
 #
@@ -1127,15 +1187,18 @@ claims()
 # ## What you built
 #
 # `cs336lite.tokenizer`: `CharacterTokenizer`, `ByteTokenizer`, `WordTokenizer`; `well_formed`; `GPT2_PATTERN`,
-# `CL100K_PATTERN` and `split_pattern`. The tests of this course compare both patterns with those of tiktoken, on random strings.
+# `CL100K_PATTERN` and `split_pattern`. The tests of this course compare both patterns with those of tiktoken, on random
+# strings.
 #
 # ## Limits
 #
-# - Our texts are small: 60 kB of documentation, and Chinese told by a grammar. Real corpora are a million times larger and
-#   messier. Expect the same shapes and other numbers.
+# - Our texts are small: 60 kB of documentation, and Chinese told by a grammar. Real corpora are a million times larger
+#   and messier. Expect the same shapes and other numbers.
 # - Vocabularies stop at 2,048 here. What is said of 32,000 and more is cited, not measured.
-# - English and Chinese were of different kinds, a manual and stories, so their curves must not be compared number by number.
-# - The same `é` can be one code point or two (Unicode normalisation), and then has two encodings. We took text as it is.
+# - English and Chinese were of different kinds, a manual and stories, so their curves must not be compared number by
+#   number.
+# - The same `é` can be one code point or two (Unicode normalisation), and then has two encodings. We took text as it
+#   is.
 #
 # ## Exercises for longer evenings
 #
@@ -1146,10 +1209,11 @@ claims()
 # ## Sources
 #
 # Gage, *A New Algorithm for Data Compression*, C Users Journal 12(2), 1994 · Sennrich, Haddow, Birch 2016 (arXiv
-# 1508.07909) · Radford et al., *Language Models are Unsupervised Multitask Learners*, 2019 · Kudo 2018 (1804.10959) · tiktoken's published
-# patterns · Singh, Strouse 2024 (2402.14903) · Petrov et al. 2023 (2305.15425) · Tao et al. 2024 (2407.13623).
+# 1508.07909) · Radford et al., *Language Models are Unsupervised Multitask Learners*, 2019 · Kudo 2018 (1804.10959) ·
+# tiktoken's published patterns · Singh, Strouse 2024 (2402.14903) · Petrov et al. 2023 (2305.15425) · Tao et al. 2024
+# (2407.13623).
 #
 # ## Next
 #
-# Assignment **a1_bpe**: a trainer and an encoder that are fast, respect special tokens, and stream. Then lecture **02 · tensors and
-# FLOPs**, which counts what a token costs.
+# Assignment **a1_bpe**: a trainer and an encoder that are fast, respect special tokens, and stream. Then lecture **02 ·
+# tensors and FLOPs**, which counts what a token costs.
