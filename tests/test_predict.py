@@ -55,6 +55,11 @@ def test_a_guess_is_compared_in_its_kind(capsys, value, guess, verdict):
     assert told(capsys, value, guess)[1].split(": ", 1)[1] == verdict
 
 
+@pytest.mark.parametrize(("value", "guess"), [("3.1 GB, and 4 of them", 3), ("WSD, constant", "wsd"), ("a b c d", "a")])
+def test_of_a_sentence_no_verdict_is_given(capsys, value, guess):
+    assert told(capsys, value, guess)[1:] == [f"your guess, {guess}"]
+
+
 def test_close_enough_is_what_the_lecture_says(capsys):
     assert told(capsys, 100, 140, within=1.5)[1].endswith("close, above by 40 %")
     assert told(capsys, 3, 4, within=1)[1].endswith("1.33 times too large")
@@ -83,4 +88,5 @@ def test_a_right_guess_needs_no_explanation(capsys):
 def test_the_value_is_shown_as_the_lecture_wants(capsys):
     assert told(capsys, 31.0162, shown="31.0")[0] == "it: 31.0"
     assert told(capsys, {"a": 0.123456, "b": 2})[0] == "it: a 0.1235, b 2"
-    assert told(capsys, ["x", "y"])[0] == "it: x < y"
+    assert told(capsys, ["x", "y"])[0] == "it: x, y"
+    assert told(capsys, 124_439.6)[0] == "it: 124,440"

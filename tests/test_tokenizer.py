@@ -36,6 +36,10 @@ AWKWARD = [
 ]
 # letters, digits, spaces and line ends of several scripts, so that short random texts meet every rule
 CHARACTERS = string.ascii_letters + string.digits + "'sdmtlvre  \t\n\r\u00a0\u3000.,!?_-()<|>éßя中文हि्٣½²🙂\u200d"
+# code points that Unicode has given to a character: `regex` takes some of the others for letters, and tiktoken does not
+assigned = st.text(alphabet=st.sampled_from(CHARACTERS), max_size=40) | st.text(
+    alphabet=st.characters(exclude_categories=("Cn", "Cs")), max_size=40
+)
 texts = st.text(alphabet=st.sampled_from(CHARACTERS), max_size=40) | st.text(max_size=40)
 
 
@@ -202,7 +206,7 @@ def test_tiktoken_itself_cuts_where_our_pieces_end(name, ours):
     ranks = {token: i for i, token in enumerate([*single, *(a + b for a in single for b in single)])}
     theirs = tiktoken.Encoding("pairs", pat_str=published(name), mergeable_ranks=ranks, special_tokens={})
 
-    @given(text=texts)
+    @given(text=assigned)
     def agree(text):
         pieces = split_pattern(well_formed(text), ours)
         assert theirs.encode_ordinary(text) == [

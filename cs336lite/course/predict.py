@@ -44,6 +44,9 @@ def reveal(
     print(f"{what}: {shown or written(value)}")
     if guess is None or guess in ((), [], {}):
         return
+    if isinstance(value, str) and as_number(value) is None and not (isinstance(guess, str) and is_choice(value)):
+        print(f"  your guess, {written(guess)}")  # a sentence: its reader compares
+        return
     verdict, right = compared(value, guess, within)
     print(f"  your guess, {written(guess)}: {verdict}")
     if not right and (reason := explanation(value, guess, because or {}, within)):
@@ -128,6 +131,10 @@ def as_number(value: Any) -> float | None:
     return None
 
 
+def is_choice(value: str) -> bool:
+    return len(value.split()) <= 3 and not any(character in value for character in ",;:/")
+
+
 def folded(value: Any) -> str:
     return " ".join(str(value).casefold().split())
 
@@ -138,11 +145,11 @@ def listed(value: Any) -> list[Any]:
 
 def written(value: Any) -> str:
     if isinstance(value, float):
-        return f"{value:.4g}"
+        return f"{value:,.0f}" if 1_000 <= abs(value) < 1e15 else f"{value:.4g}"
     if isinstance(value, Mapping):
         return ", ".join(f"{key} {written(part)}" for key, part in value.items())
     if isinstance(value, tuple):
         return ", ".join(map(written, value))
     if isinstance(value, list) and all(isinstance(part, str) for part in value):
-        return " < ".join(value) if len(value) > 1 else "".join(value)
+        return ", ".join(value)
     return str(value)
