@@ -48,7 +48,8 @@ How language models are built: lectures that run on a laptop, and assignments wh
 makes an environment in `.venv` (it needs Python 3.11 or newer) and opens JupyterLab. With conda:
 `conda env create -f environment.yml`, `conda activate cs336lite`, `pip install --no-deps -e .`, `jupyter lab`.
 
-1. Read `notebooks/` in order; every cell runs.
+1. Read `notebooks/` in order; every cell runs. Outputs below a **Predict** are yours to make: guess, then run. A lecture's
+   own exercises are not graded: write your answer in its cell, or open the folded cell below it.
 2. Solve an assignment in `assignments/`, in its notebook: {assignments}.
    `check("a1_bpe")` tells what is right so far, `hint("a1_bpe", "train")` helps, `status()` shows where you are.
 3. Run the last cell of the assignment: it puts your code into `cs336lite/`, and the lectures after it use yours.

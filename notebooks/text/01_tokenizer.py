@@ -11,8 +11,8 @@
 #
 # A language model never sees text. It sees a list of integers and gives a probability to every integer that could come
 # next. A *tokenizer* is the bridge: `encode` turns text into integers, `decode` turns integers back into text.
-# Everything that a model reads or writes passes over this bridge twice, so its choices are felt everywhere: in the
-# price of a request, in the length of a context, in how well a model adds numbers or writes Chinese.
+# Everything that a model reads or writes passes over this bridge, so its choices are felt everywhere: in the price of
+# a request, in the length of a context, in how well a model adds numbers or writes Chinese.
 #
 # ## Questions
 #
@@ -1008,8 +1008,8 @@ def tokens_by_size(text: str, merges) -> np.ndarray:
 tokens = {(name, lang): tokens_by_size(text, merges[name]) for name in merges for lang, text in held_out.items()}
 
 # %% [markdown]
-# **Predict.** From 512 to 1,024 to 2,048: is the second doubling's saving on held-out English larger, equal or smaller
-# than that of the first?
+# **Predict.** Take a quarter of our vocabulary, then half of it, then all. Each step doubles it and saves tokens on
+# held-out English: is the saving of the second doubling larger, equal or smaller than that of the first?
 
 # %%
 guess = None  # larger, equal or smaller
