@@ -1,5 +1,6 @@
 """Diagrams are SVG that any page can show: opaque, inside their sheet, in colours that can be told apart."""
 
+import base64
 import doctest
 import re
 from xml.etree import ElementTree
@@ -32,6 +33,15 @@ def test_a_diagram_is_svg_with_an_opaque_ground_and_its_texts():
     assert root.find(f"{SVG}line").get("marker-end") == "url(#tip-black)"
     assert [marker.get("id") for marker in root.iter(f"{SVG}marker")] == ["tip-black"]
     assert len(list(root.iter(f"{SVG}rect"))) == 4
+
+
+def test_a_notebook_that_is_not_trusted_shows_it_too_and_says_what_it_says():
+    d = Diagram(20, 3)
+    d.row(1, 1, ["x", '"y"'])
+    shown = d.show()
+    image = ElementTree.fromstring(f"<p>{shown._repr_html_().replace('>', '/>')}</p>").find("img")
+    assert image.get("alt") == 'diagram: x, "y"'
+    assert base64.b64decode(image.get("src").split("base64,")[1]).decode() == shown.svg
 
 
 def test_boxes_of_a_row_stand_side_by_side_and_widths_are_kept():

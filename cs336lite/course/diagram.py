@@ -12,12 +12,13 @@ of `plot.COLORS`, light inside a box and full on its edge, and ``grey``. The gro
 
 from __future__ import annotations
 
+import base64
 import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from xml.sax.saxutils import escape
+from xml.sax.saxutils import escape, quoteattr
 
 from cs336lite.course.plot import COLORS
 
@@ -82,12 +83,20 @@ class Box:
 
 @dataclass(frozen=True)
 class Drawing:
-    """A finished diagram, which a notebook shows."""
+    """A finished diagram, which a notebook shows.
+
+    JupyterLab shows SVG only in a notebook that its reader has run or trusted, and an image in HTML always.
+    """
 
     svg: str
+    says: str = ""  # its texts, for readers who do not see it
 
     def _repr_svg_(self) -> str:
         return self.svg
+
+    def _repr_html_(self) -> str:
+        data = base64.b64encode(self.svg.encode()).decode()
+        return f'<img alt={quoteattr(self.says)} src="data:image/svg+xml;base64,{data}">'
 
     def __repr__(self) -> str:
         return f"Drawing({len(self.svg):,} bytes)"
@@ -103,6 +112,7 @@ class Diagram:
     width: float
     height: float
     parts: list[str] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
 
     def box(
         self,
@@ -168,6 +178,7 @@ class Diagram:
         self._inside(left, y)
         self._inside(left + (wide if mono else 0.86 * wide), y)
         shown = escape(text).replace(" ", "\u00a0")
+        self.texts.append(text)
         self.parts.append(
             f'<text x="{x * COLUMN:.1f}" y="{y * LINE + 0.35 * SIZE:.1f}" text-anchor="{align}" fill="{color_of(color)}" '
             f'font-family="{MONO if mono else SANS}" font-size="{SIZE if mono else SIZE - 1}">{shown}</text>'
@@ -199,7 +210,8 @@ class Diagram:
         ]
         head = f'<svg xmlns="http://www.w3.org/2000/svg" width="{wide:.0f}" height="{high:.0f}" viewBox="0 0 {wide:.0f} {high:.0f}">'
         ground = '<rect width="100%" height="100%" fill="white"/>'
-        return Drawing("\n".join([head, f"<defs>{''.join(tips)}</defs>", ground, *self.parts, "</svg>"]))
+        svg = "\n".join([head, f"<defs>{''.join(tips)}</defs>", ground, *self.parts, "</svg>"])
+        return Drawing(svg, f"diagram: {', '.join(self.texts)}")
 
     def _line(self, start: Point, end: Point, color: str, more: str, width: float = 1.5) -> None:
         self._inside(*start)

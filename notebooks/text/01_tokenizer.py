@@ -47,7 +47,7 @@ from cs336lite.course.plot import COLORS, axes, finish
 # %% folded=true
 d = Diagram(88, 6.2)
 text = d.box(1, 1, "the cat", color="blue")
-ids = d.row(19, 1, ["262", "3797"], "orange")
+ids = d.row(19, 1, ["1169", "3797"], "orange")
 model = d.box(43, 0.5, "the model\n(lectures 02 to 08)", height=2.3, color="grey")
 next_id = d.box(76, 1, "3332", color="orange")
 d.arrow(text.right, ids.left, "encode", color="blue")
@@ -60,7 +60,7 @@ d.text(41, 5.3, "decode: ' sat' is written behind the text, and the model is ask
 d.show()
 
 # %% [markdown]
-# The blue parts are this lecture. The numbers are GPT-2's: `the`, ` cat` and ` sat` are rows 262, 3797 and 3332 of its
+# The blue parts are this lecture. The numbers are GPT-2's: `the`, ` cat` and ` sat` are rows 1169, 3797 and 3332 of its
 # vocabulary.
 #
 # We need text in two languages. The English is the documentation in PyTorch's source files; every second document is
@@ -749,8 +749,8 @@ claim(
 #
 # ## 5 · Where a token may begin and end
 #
-# **Who decides** that ` dog` and `dog!` have nothing to share but `dog`? The pattern that cuts text before any merge
-# (*pre-tokenisation*, 预分词). A merge never crosses a cut, so the pattern decides what can become a token at all. Its
+# **Who decides** that `dog.` and `dog!` do not become two tokens of their own, each with everything about dogs to learn
+# anew? The pattern that cuts text before any merge (*pre-tokenisation*, 预分词). A merge never crosses a cut, so the pattern decides what can become a token at all. Its
 # rules are tried from left to right at each place, and the first that matches wins. GPT-4 changed the pattern:
 
 # %%
@@ -944,8 +944,8 @@ d.show()
 
 # %% [markdown]
 # - **BPE** (GPT, Llama 3, Qwen) joins the most frequent pair, over and over.
-# - **WordPiece** (BERT) also joins, and takes the pair that is most surprising as a neighbourhood: count of the pair
-#   divided by the counts of its parts.
+# - **WordPiece** (BERT) also joins, and takes the pair whose parts belong together most: the count of the pair divided by
+#   the product of the counts of its parts.
 # - **Unigram** (T5; Kudo, arXiv 1804.10959) starts with far too many pieces, gives each a probability, and drops those
 #   whose loss would cost the text the least likelihood.
 #
