@@ -1122,8 +1122,14 @@ bytes_per_token = len(held_out["English"].encode()) / tokens["English", "English
 models = {"1 layer, d = 64": (1, 64), "2 layers, d = 128": (2, 128), "GPT-2 small: 12, 768": (12, 768)}
 cost = {name: (24 * layers * d**2 + 2 * d * np.array(SIZES)) / bytes_per_token for name, (layers, d) in models.items()}
 tiny, small, gpt2 = (SIZES[int(flops.argmin())] for flops in cost.values())
-reveal("one layer, width 64", tiny, guess_tiny, within=1.5)
-reveal("two layers, width 128", small, guess_small, within=1.5)
+because = {
+    "too large": "the text is shorter there, but each of its tokens has more answers to score",
+    "too small": "scoring fewer answers is cheap, but the text is longer and goes through the blocks more often",
+}
+reveal("one layer, width 64", tiny, guess_tiny, within=1.5, because=because)
+reveal("two layers, width 128", small, guess_small, within=1.5, because=because)
+
+# %%
 claim(
     7,
     "A byte of English is cheapest at {tiny:,} tokens with 1 layer of width 64, at {small:,} with 2 of 128; both lie inside {low} to {high:,}.",
