@@ -103,4 +103,4 @@ def test_the_same_diagram_is_the_same_bytes():
         d.row(1, 1, ["x", "y"], ["blue", "green"])
         return d.show().svg
 
-    assert one() == one() and re.search(r'fill="#[0-9A-F]{6}"', one())
+    assert one() == one() and re.search(r"\.d-blue\{fill:#[0-9A-F]{6};stroke:#0072B2\}", one())

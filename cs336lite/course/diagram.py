@@ -130,11 +130,9 @@ class Diagram:
         self._inside(box.x, box.y)
         self._inside(*box.right)
         self._inside(*box.bottom)
+        color_of(color)
         left, top, wide, high = (f"{v:.1f}" for v in (x * COLUMN, y * LINE, box.width * COLUMN, height * LINE))
-        edge = color_of(color)
-        self.parts.append(
-            f'<rect x="{left}" y="{top}" width="{wide}" height="{high}" rx="3" fill="{lighter(edge)}" stroke="{edge}"/>'
-        )
+        self.parts.append(f'<rect class="d-{color}" x="{left}" y="{top}" width="{wide}" height="{high}" rx="3"/>')
         for number, line in enumerate(lines):
             middle = y + height / 2 + (number - (len(lines) - 1) / 2) * 0.9
             self.text(x + box.width / 2, middle, line, align="middle", mono=True)
@@ -179,10 +177,10 @@ class Diagram:
         self._inside(left + (wide if mono else 0.86 * wide), y)
         shown = escape(text).replace(" ", "\u00a0")
         self.texts.append(text)
-        self.parts.append(
-            f'<text x="{x * COLUMN:.1f}" y="{y * LINE + 0.35 * SIZE:.1f}" text-anchor="{align}" fill="{color_of(color)}" '
-            f'font-family="{MONO if mono else SANS}" font-size="{SIZE if mono else SIZE - 1}">{shown}</text>'
-        )
+        anchor = "" if align == "start" else f' text-anchor="{align}"'
+        fill = "" if color == "black" else f' fill="{color_of(color)}"'
+        place = f'x="{x * COLUMN:.1f}" y="{y * LINE + 0.35 * SIZE:.1f}"'
+        self.parts.append(f'<text class="d-{"mono" if mono else "sans"}" {place}{anchor}{fill}>{shown}</text>')
 
     def arrow(self, start: Point, end: Point, text: str = "", *, color: str = "black") -> None:
         """An arrow from a point to a point, with a text above its middle, or beside it where it is steep."""
@@ -208,9 +206,16 @@ class Diagram:
             f'<path d="M0 0 8 4 0 8z" fill="{color_of(name)}"/></marker>'
             for name in used
         ]
+        boxes = dict.fromkeys(name for part in self.parts for name in re.findall(r'rect class="d-(\w+)', part))
+        looks = [
+            *(f".d-{name}{{fill:{lighter(color_of(name))};stroke:{color_of(name)}}}" for name in boxes),
+            f".d-mono{{font:{SIZE}px {MONO}}}.d-sans{{font:{SIZE - 1}px {SANS}}}",
+        ]
         head = f'<svg xmlns="http://www.w3.org/2000/svg" width="{wide:.0f}" height="{high:.0f}" viewBox="0 0 {wide:.0f} {high:.0f}">'
         ground = '<rect width="100%" height="100%" fill="white"/>'
-        svg = "\n".join([head, f"<defs>{''.join(tips)}</defs>", ground, *self.parts, "</svg>"])
+        svg = "\n".join(
+            [head, f"<style>{''.join(looks)}</style><defs>{''.join(tips)}</defs>", ground, *self.parts, "</svg>"]
+        )
         return Drawing(svg, f"diagram: {', '.join(self.texts)}")
 
     def _line(self, start: Point, end: Point, color: str, more: str, width: float = 1.5) -> None:
