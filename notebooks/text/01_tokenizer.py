@@ -472,7 +472,7 @@ print("  ".join(f"{a}{b} {n}" for (a, b), n in sorted(counts.items(), key=lambda
 
 
 # %% folded=true
-def draw_words(d, y, words, times, pair=None):
+def put_words(d, y, words, times, pair=None):
     """One line of words as boxes of letters, tokens of several letters in orange, a line under each place of a pair."""
     x = 1
     for word, n in zip(words, times):
@@ -493,7 +493,7 @@ def draw_words(d, y, words, times, pair=None):
 
 d = Diagram(88, 4.4)
 d.text(1, 0.6, "two pairs stand six times: l o and o w")
-draw_words(d, 1.4, [list(word) for word in distinct], distinct.values(), ("o", "w"))
+put_words(d, 1.4, [list(word) for word in distinct], distinct.values(), ("o", "w"))
 d.text(1, 3.9, "underlined: o w, in four low and two lower", color="vermillion")
 d.show()
 
@@ -572,7 +572,7 @@ for pair in merges[:6]:
 d = Diagram(88, 2.1 * len(rows) + 0.2)
 for i, row in enumerate(rows):
     upcoming = merges[i] if i < len(rows) - 1 else None
-    draw_words(d, 0.3 + 2.1 * i, row, distinct.values(), upcoming)
+    put_words(d, 0.3 + 2.1 * i, row, distinct.values(), upcoming)
     if upcoming:
         d.text(74, 0.95 + 2.1 * i, f"join {upcoming[0]} {upcoming[1]}", color="vermillion", mono=True)
 d.show()
