@@ -167,6 +167,12 @@ def test_the_courses_own_answer_must_pass_its_checks(course):
     assert "the course's own shortest fails shortest.two: that is not the shortest word" in report
 
 
+def test_what_a_check_shows_is_the_same_when_it_is_run_again(built):
+    assert [
+        str(report) for report in build(built, ["01"], check=True, execute=True, progress=False) if not report.ok
+    ] == []
+
+
 def test_changed_checks_run_the_lecture_again(course):
     edit(course / BOOK, "one word is the shortest", "one word alone is the shortest")
     assert "older than" in str(build(course, ["01"], check=True, progress=False)[0])

@@ -569,7 +569,7 @@ def differences(item: Item, before: NotebookNode, after: NotebookNode) -> list[s
     for i, (old, new) in enumerate(zip(before.cells, after.cells)):
         if new.cell_type != "code" or "timing" in new.metadata.get("tags", []):
             continue
-        was, now = json.dumps(_comparable(old), ensure_ascii=False), json.dumps(_comparable(new), ensure_ascii=False)
+        was, now = (json.dumps(_comparable(cell), ensure_ascii=False, sort_keys=True) for cell in (old, new))
         if was != now:
             at = next((k for k, (a, b) in enumerate(zip(was, now)) if a != b), min(len(was), len(now)))
             start = max(at - 30, 0)
