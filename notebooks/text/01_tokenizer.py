@@ -207,7 +207,7 @@ reveal("bytes per Chinese character", per_character["Chinese"], guess, within=1.
 print(f"bytes per English character: {per_character['English']:.2f}")
 claim(
     1,
-    "Held-out English takes {english:.2f} bytes a character in UTF-8, held-out Chinese {chinese:.2f}.",
+    "Characters are code points, stored as UTF-8 bytes: held-out English takes {english:.2f} bytes a character, Chinese {chinese:.2f}.",
     lambda english, chinese: english < 1.05 and 2.5 < chinese <= 3,
     english=per_character["English"],
     chinese=per_character["Chinese"],
@@ -306,7 +306,7 @@ because = {"too large": "the mean falls into the gap between the space (32) and 
 reveal("percent of cases", share, guess, within=1.5, because=because, shown=f"{share:.2f}")
 claim(
     2,
-    "The mean of the bytes after an 's' is {letter!r}, which follows in {share:.2f} % of the cases; the commonest byte follows in {top:.0f} %.",
+    "An id is a row number, no quantity: the mean of the bytes after an 's' is {letter!r}, which follows in {share:.2f} % of the cases; the commonest byte follows in {top:.0f} %.",
     lambda letter, share, top: share < 2 and top > 10 * share,
     letter=chr(mean),
     share=share,
@@ -424,7 +424,7 @@ reveal("unknown words, in percent", unknown[-1], guess, within=1.5, because=beca
 once = 100 * np.mean(np.bincount(words.encode(train_text["English"]), minlength=words.vocab_size)[1:] == 1)
 claim(
     3,
-    "{unknown:.1f} % of the words in held-out documents of the same manual are unknown, and {once:.0f} % of the dictionary was seen once.",
+    "A dictionary stays incomplete: {unknown:.1f} % of the words in held-out documents of the same manual are unknown, and {once:.0f} % of the dictionary was seen once.",
     lambda unknown, once: unknown > 2 and once > 33,
     unknown=unknown[-1],
     once=once,
@@ -734,7 +734,7 @@ encoded = [encode(text, merges["both"]) for text in tests]
 whole = sum("".join(stream(tokens)) == text for tokens, text in zip(encoded, tests))
 claim(
     4,
-    "BPE trained on both languages gives {whole} of {texts} unseen texts back whole, {characters:,} characters with {tokens:,} tokens.",
+    "BPE joins the commonest pair, over and over, and loses nothing: trained on both languages it gives {whole} of {texts} unseen texts back whole, {characters:,} characters with {tokens:,} tokens.",
     lambda whole, texts, characters, tokens: whole == texts and tokens < 0.75 * characters,
     whole=whole,
     texts=len(tests),
@@ -842,7 +842,7 @@ print({"|".join("•" * part for part in shape): n for shape, n in shapes.most_c
 fours = {tuple(map(len, split_pattern(str(n), CL100K_PATTERN))) for n in range(1_000, 10_000)}
 claim(
     5,
-    "Our vocabulary on GPT-2's pattern cuts four-digit numbers in {ours} ways; GPT-4's pattern cuts all of them in {gpt4} way before any merge.",
+    "The pattern decides, before any merge: our vocabulary on GPT-2's cuts four-digit numbers in {ours} ways, and GPT-4's pattern cuts all in {gpt4}.",
     lambda ours, gpt4: ours > 2 and gpt4 == 1,
     ours=len(shapes),
     gpt4=len(fours),
@@ -1021,7 +1021,7 @@ because = {"larger": "the most frequent pairs were joined first; later merges se
 reveal("the second saving", verdict, guess, because=because)
 claim(
     6,
-    "From 512 to 1,024 tokens held-out English saves {first:,} tokens, and from 1,024 to 2,048 another {second:,}.",
+    "Doubling pays less each time: from 512 to 1,024 tokens held-out English saves {first:,}, from 1,024 to 2,048 only {second:,}.",
     lambda first, second: 0 < second < first,
     first=saved[0],
     second=saved[1],
@@ -1031,7 +1031,7 @@ claim(
 per_chinese = {name: tokens[name, "Chinese"][-1] / len(held_out["Chinese"]) for name in merges}
 claim(
     6,
-    "With 2,048 tokens a Chinese character costs {english:.2f} tokens of the English tokenizer, {both:.2f} of the one for both, {chinese:.2f} of the Chinese.",
+    "A language is served by what it had in the training text: a Chinese character costs {english:.2f} tokens of the English tokenizer, {both:.2f} of the one for both, {chinese:.2f} of the Chinese.",
     lambda english, both, chinese: english > 2 and chinese < both < 0.6 * english,
     english=per_chinese["English"],
     both=per_chinese["both"],
@@ -1095,7 +1095,7 @@ reveal(
 PUBLISHED = 124_439_808  # parameters of the released checkpoint
 claim(
     7,
-    "The table holds {share:.1f} % of GPT-2 small's {total:,} parameters (published: {published:,}).",
+    "A vocabulary costs parameters: the table holds {share:.1f} % of GPT-2 small's {total:,} parameters (published: {published:,}).",
     lambda share, total, published: 20 < share < 50 and total == published,
     share=100 * embedding / total,
     total=total,
@@ -1132,7 +1132,7 @@ reveal("two layers, width 128", small, guess_small, within=1.5, because=because)
 # %%
 claim(
     7,
-    "A byte of English is cheapest at {tiny:,} tokens with 1 layer of width 64, at {small:,} with 2 of 128; both lie inside {low} to {high:,}.",
+    "It costs compute, and the larger model wants the larger one: a byte of English is cheapest at {tiny:,} tokens with 1 layer of width 64, at {small:,} with 2 of 128; both lie inside {low} to {high:,}.",
     lambda tiny, small, low, high: low < tiny < small < high,
     tiny=tiny,
     small=small,
