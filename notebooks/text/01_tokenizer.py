@@ -1014,17 +1014,18 @@ tokens = {(name, lang): tokens_by_size(text, merges[name]) for name in merges fo
 # %%
 guess = None  # larger, equal or smaller
 
-n512, n1024, n2048 = (int(tokens["English", "English"][SIZES.index(size)]) for size in (512, 1_024, 2_048))
-saved = n512 - n1024, n1024 - n2048
-verdict = "smaller" if saved[1] < saved[0] else "larger" if saved[1] > saved[0] else "equal"
+at = [SIZES.index(size) for size in (256, 512, 1_024, 2_048)]
+first, second, third = (-np.diff(tokens["English", "English"][at])).tolist()
+verdict = "smaller" if third < second else "larger" if third > second else "equal"
 because = {"larger": "the most frequent pairs were joined first; later merges serve rarer words"}
 reveal("the second saving", verdict, guess, because=because)
 claim(
     6,
-    "Doubling pays less each time: from 512 to 1,024 tokens held-out English saves {first:,}, from 1,024 to 2,048 only {second:,}.",
-    lambda first, second: 0 < second < first,
-    first=saved[0],
-    second=saved[1],
+    "Each doubling saves less: from 256 to 512, 1,024 and 2,048 tokens held-out English gets shorter by {a:,}, {b:,} and {c:,}.",
+    lambda a, b, c: 0 < c < b < a,
+    a=first,
+    b=second,
+    c=third,
 )
 
 # %%
