@@ -15,6 +15,7 @@ from conftest import ROOT, run
 from nbclient import NotebookClient
 from PIL import Image
 
+from cs336lite.course.form import answered_above, effort, has_form, is_folded, is_predict, problems
 from cs336lite.course.paths import CourseError, own_root
 from cs336lite.course.release import release
 
@@ -37,20 +38,42 @@ def read(path, monkeypatch):
     return "".join(o.text for o in outputs if o.output_type == "stream" and o.name == "stdout")
 
 
-def test_before_a1_lecture_01_says_what_is_missing_and_runs_to_its_end(edition, monkeypatch):
+def test_before_a1_lecture_01_runs_whole_on_its_slow_trainer(edition, monkeypatch):
     printed = read(edition / "notebooks" / "01_tokenizer.ipynb", monkeypatch)
     assert "a1_bpe is not done yet" in printed and "assignments/a1_bpe/a1_bpe.ipynb" in printed
-    assert "124,439,808" in printed and "first merges" not in printed
+    assert "trained by the slow trainer above" in printed and "124,439,808" in printed
+    assert "best_pair: the course's, because yours passes 0 of 3 checks" in printed
 
 
 def test_after_a1_lecture_01_runs_on_the_students_own_code(edition, tmp_path, monkeypatch):
+    """On the trainer of a1, and on the answers to the lecture's own exercises, all of them solved."""
     root = tmp_path / "course"
     shutil.copytree(edition, root)
     source = (ROOT / "tests" / "solutions" / "a1_bpe" / "right_words_as_strings.py").read_text()
     mark = "\n\nprint('this is the work of the student')\n"
     (root / "cs336lite" / "bpe.py").write_text(source + mark)
-    printed = read(root / "notebooks" / "01_tokenizer.ipynb", monkeypatch)
-    assert "this is the work of the student" in printed and "first merges" in printed
+    path = root / "notebooks" / "01_tokenizer.ipynb"
+    notebook = nbformat.read(path, as_version=4)
+    solved = 0
+    for cell, folded in zip(notebook.cells, notebook.cells[1:]):
+        if "exercise" in cell.metadata.get("cs336lite", {}):
+            cell.source = re.sub(r"@solution\(.*\)\n", "", folded.source)
+            solved += 1
+    nbformat.write(notebook, path)
+    printed = read(path, monkeypatch)
+    assert "this is the work of the student" in printed
+    assert "trained by a1's train_bpe, which agrees with the slow trainer" in printed
+    assert solved == printed.count(": yours, ") == 5 and "the course's" not in printed
+
+
+def test_an_edition_shows_no_answer_below_a_prediction(edition):
+    for path in (edition / "notebooks").glob("*.ipynb"):
+        cells = nbformat.read(path, as_version=4).cells
+        first = next(i for i, cell in enumerate(cells) if is_predict(cell))
+        assert any(cell.get("outputs") for cell in cells[:first]) or path.stem != "01_tokenizer"
+        for cell in cells[first:]:
+            assert not cell.get("outputs") and cell.get("execution_count") is None, path.name
+    assert (edition / "notebooks" / "checks" / "01_tokenizer.py").exists()
 
 
 MISSING = {  # what a lecture asks for when nothing has been solved
@@ -148,11 +171,14 @@ def test_a_lecture_has_its_parts_and_shows_what_it_claims(path):
     notebook = nbformat.read(path, as_version=4)
     prose = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
     code = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
-    for heading in ("By the end you will have shown", "Often said", "What you built", "Limits", "Sources"):
+    redone = has_form(notebook)
+    first = ("Questions", "Answers") if redone else ("By the end you will have shown",)
+    for heading in (*first, "Often said", "What you built", "Limits", "Sources"):
         assert re.search(rf"^## .*{heading}", prose, re.M), heading
-    opening = prose.split("By the end you will have shown")[1].split("\n#")[0]
-    claims = re.findall(r"^\d+\. ", opening, re.M)
-    assert 3 <= len(claims) <= sum(len(re.findall(r"^\s*assert ", source, re.M)) for source in code)
+    if not redone:
+        opening = prose.split("By the end you will have shown")[1].split("\n#")[0]
+        claims = re.findall(r"^\d+\. ", opening, re.M)
+        assert 3 <= len(claims) <= sum(len(re.findall(r"^\s*assert ", source, re.M)) for source in code)
     assert prose.count("**Predict.**") >= 5
     for before, after in zip(notebook.cells, notebook.cells[1:]):  # a place for the reader's number
         if before.cell_type == "markdown" and "**Predict.**" in before.source and after.cell_type == "code":
@@ -162,6 +188,29 @@ def test_a_lecture_has_its_parts_and_shows_what_it_claims(path):
     for link in re.findall(r"\]\(([^)#]+)\)", prose):
         if not link.startswith(("http:", "https:")):
             assert (path.parent / link).exists(), link
+
+
+@pytest.mark.parametrize("path", LECTURES, ids=lambda p: p.stem)
+def test_a_lecture_that_was_redone_keeps_the_form(path):
+    notebook = nbformat.read(path, as_version=4)
+    if not has_form(notebook):
+        return
+    assert list(problems(notebook)) == [] and list(answered_above(notebook)) == []
+    counted = effort(notebook)
+    assert notebook.metadata.cs336lite["effort"]["minutes"] == counted.minutes
+    assert 2_500 <= counted.words <= 4_000 and counted.lines <= 450 and 4 <= counted.exercises <= 6
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert 30 <= sum(not is_folded(cell) for cell in code) <= 50
+    assert any(cell.outputs for cell in code[:10])
+    parts: list[list] = [[]]  # of the lecture's sections, each with a figure or a diagram
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown" and (titles := re.findall(r"(?m)^## (.*)", cell.source)):
+            parts.append([titles[0]]) if re.match(r"\d", titles[0]) else None
+            if titles[-1] != titles[0] and re.match(r"\d", titles[-1]):
+                parts.append([titles[-1]])
+        parts[-1] += [mime for output in cell.get("outputs", []) for mime in output.get("data", {})]
+    for title, *shown in parts[1:]:
+        assert {"image/png", "image/svg+xml"} & set(shown), title
 
 
 @pytest.mark.parametrize("path", LECTURES, ids=lambda p: p.stem)

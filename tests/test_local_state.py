@@ -369,7 +369,7 @@ def test_a_folder_that_cannot_be_written_costs_the_memory_alone(small_course, ca
 @pytest.mark.parametrize("content", [b"", b"{}", b"[]", b"\xff", b'{"metadata": 3}', b'{"metadata": {}, "cells": [3]}'])
 def test_a_broken_lecture_has_a_row_of_its_own(tmp_path, content):
     (tmp_path / "01_x.ipynb").write_bytes(content)
-    assert lecture_row(tmp_path / "01_x.ipynb")[1] == "this notebook cannot be read"
+    assert lecture_row(tmp_path, tmp_path / "01_x.ipynb")[1] == "this notebook cannot be read"
 
 
 def test_check_says_that_it_runs_the_code_of_others(small_course, tmp_path):

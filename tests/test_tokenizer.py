@@ -15,11 +15,7 @@ from cs336lite.tokenizer import (
     GPT2_PATTERN,
     ByteTokenizer,
     CharacterTokenizer,
-    Compression,
     WordTokenizer,
-    bytes_per_token,
-    compare,
-    first_merges,
     split_pattern,
     well_formed,
 )
@@ -40,12 +36,16 @@ AWKWARD = [
 ]
 # letters, digits, spaces and line ends of several scripts, so that short random texts meet every rule
 CHARACTERS = string.ascii_letters + string.digits + "'sdmtlvre  \t\n\r\u00a0\u3000.,!?_-()<|>éßя中文हि्٣½²🙂\u200d"
+# code points that Unicode has given to a character: `regex` takes some of the others for letters, and tiktoken does not
+assigned = st.text(alphabet=st.sampled_from(CHARACTERS), max_size=40) | st.text(
+    alphabet=st.characters(exclude_categories=("Cn", "Cs")), max_size=40
+)
 texts = st.text(alphabet=st.sampled_from(CHARACTERS), max_size=40) | st.text(max_size=40)
 
 
 def test_examples_in_docstrings():
     result = doctest.testmod(module)
-    assert result.attempted >= 10
+    assert result.attempted >= 6
     assert result.failed == 0
 
 
@@ -80,8 +80,6 @@ def test_surrogates_are_joined_or_replaced(text, expected):
     assert well_formed(text) == expected
     for name, tokenizer in tokenizers.items():
         assert tokenizer.decode(tokenizer.encode(text)) == expected, name
-    for row in compare(tokenizers, {"text": text}):
-        assert (row.characters, row.bytes, row.lossless) == (len(expected), len(expected.encode()), True)
     assert CharacterTokenizer().decode(map(ord, text)) == expected
 
 
@@ -172,18 +170,24 @@ def test_known_splits(text, gpt2, cl100k):
 
 
 def published(name: str) -> str:
-    """The pattern that tiktoken ships, without the vocabulary, which lies on the network."""
+    """The pattern that the installed tiktoken ships, without the vocabulary, which lies on the network."""
     public = pytest.importorskip("tiktoken_ext.openai_public")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(public, "load_tiktoken_bpe", lambda *args, **kwargs: {})
         patch.setattr(public, "data_gym_to_mergeable_bpe_ranks", lambda *args, **kwargs: {})
-        pattern = public.ENCODING_CONSTRUCTORS[name]()["pat_str"]
-    return pattern.replace("$", r"\Z")  # Python's $ also matches before a last line end
+        return public.ENCODING_CONSTRUCTORS[name]()["pat_str"]
 
 
-@pytest.mark.parametrize(("name", "ours"), [("gpt2", GPT2_PATTERN), ("cl100k_base", CL100K_PATTERN)])
+PUBLISHED = [("gpt2", GPT2_PATTERN), ("cl100k_base", CL100K_PATTERN)]
+
+
+def test_the_pattern_of_gpt4_is_tiktokens_own_word_by_word():
+    assert published("cl100k_base") == CL100K_PATTERN
+
+
+@pytest.mark.parametrize(("name", "ours"), PUBLISHED)
 def test_patterns_cut_like_the_published_ones(name, ours):
-    theirs = regex.compile(published(name))
+    theirs = regex.compile(published(name).replace("$", r"\Z"))  # Python's $ also matches before a last line end
 
     @given(text=texts)
     def agree(text):
@@ -192,6 +196,29 @@ def test_patterns_cut_like_the_published_ones(name, ours):
     agree()
     for text in AWKWARD:
         assert split_pattern(text, ours) == theirs.findall(text)
+
+
+@pytest.mark.parametrize(("name", "ours"), PUBLISHED)
+def test_tiktoken_itself_cuts_where_our_pieces_end(name, ours):
+    """With a vocabulary in which any two bytes are a token, ids tell where tiktoken's pieces begin."""
+    tiktoken = pytest.importorskip("tiktoken")
+    single = [bytes([byte]) for byte in range(256)]
+    ranks = {token: i for i, token in enumerate([*single, *(a + b for a in single for b in single)])}
+    theirs = tiktoken.Encoding("pairs", pat_str=published(name), mergeable_ranks=ranks, special_tokens={})
+
+    @given(text=assigned)
+    def agree(text):
+        pieces = split_pattern(well_formed(text), ours)
+        assert theirs.encode_ordinary(text) == [
+            i for piece in pieces for i in theirs._encode_single_piece(piece.encode())
+        ]
+
+    agree()
+    for text in AWKWARD:
+        pieces = split_pattern(text, ours)
+        assert theirs.encode_ordinary(text) == [
+            i for piece in pieces for i in theirs._encode_single_piece(piece.encode())
+        ]
 
 
 @pytest.mark.parametrize("pattern", [GPT2_PATTERN, CL100K_PATTERN])
@@ -219,55 +246,3 @@ def test_pattern_that_skips_a_character_is_an_error():
 
 def test_pattern_with_groups_gives_whole_pieces():
     assert split_pattern("ab cd", r"(\w)(\w)|(\s)") == ["ab", " ", "cd"]
-
-
-# ------------------------------------------------------------------------------------------------------ measuring
-
-
-def test_compare_counts_every_scheme_on_every_text():
-    schemes = {"characters": CharacterTokenizer(), "bytes": ByteTokenizer(), "words": WordTokenizer("two words")}
-    rows = compare(schemes, {"en": "two words", "zh": "两个词"})
-    assert rows == [
-        Compression("characters", "en", 0x110000, 9, 9, 9, True),
-        Compression("characters", "zh", 0x110000, 3, 9, 3, True),
-        Compression("bytes", "en", 256, 9, 9, 9, True),
-        Compression("bytes", "zh", 256, 3, 9, 9, True),
-        Compression("words", "en", 3, 9, 9, 2, True),
-        Compression("words", "zh", 3, 3, 9, 1, False),
-    ]
-    assert [row.bytes_per_token for row in rows] == [1, 3, 1, 1, 4.5, 9]
-    assert [row.tokens_per_character for row in rows[:4]] == [1, 1, 1, 3]
-
-
-def test_an_empty_text_has_no_bytes_per_token():
-    with pytest.raises(ValueError, match="empty"):
-        bytes_per_token(ByteTokenizer(), "")
-    with pytest.raises(ValueError, match="'nothing' is empty"):
-        compare({"bytes": ByteTokenizer()}, {"nothing": ""})
-
-
-# ---------------------------------------------------------------------------------------------------- first merges
-
-VOCAB = {0: b"<|endoftext|>", 1: b"a", 2: b"b", 3: b"ab", 4: b"abb", 5: b"ba"}
-MERGES = [(b"a", b"b"), (b"ab", b"b"), (b"b", b"a")]
-
-
-@pytest.mark.parametrize("vocab_size", [3, 4, 5, 6])
-def test_first_merges_keeps_a_prefix(vocab_size):
-    vocab, merges = first_merges(VOCAB, MERGES, vocab_size)
-    assert vocab == {i: VOCAB[i] for i in range(vocab_size)}
-    assert merges == MERGES[: vocab_size - 3]
-    assert [a + b for a, b in merges] == [vocab[i] for i in range(3, vocab_size)]
-
-
-def test_first_merges_leaves_its_arguments_alone():
-    vocab, merges = first_merges(VOCAB, MERGES, 6)
-    vocab[9], merges[0] = b"x", (b"x", b"x")
-    assert len(VOCAB) == 6
-    assert MERGES[0] == (b"a", b"b")
-
-
-@pytest.mark.parametrize("vocab_size", [2, 7])
-def test_first_merges_names_the_possible_sizes(vocab_size):
-    with pytest.raises(ValueError, match=f"vocab_size is {vocab_size}, .* 3 to 6 tokens"):
-        first_merges(VOCAB, MERGES, vocab_size)

@@ -108,7 +108,10 @@ def test_status_tells_how_far_one_is(root, tmp_path):
 @pytest.mark.parametrize(
     "call, words",
     [
-        (lambda root: check("a9", root=root), "there is no assignment 'a9'; there are: a1_bpe"),
+        (
+            lambda root: check("a9", root=root),
+            "there is no assignment or lecture 'a9' with exercises; there are: a1_bpe",
+        ),
         (lambda root: check("a1", "triple", root=root), "it has: double, halve"),
         (lambda root: check("a1", solution=root / "none.py", root=root), "no such file"),
         (lambda root: hint("a1", "triple", root=root), "it has them for: double, halve"),

@@ -28,9 +28,10 @@ import nbformat
 from nbformat import NotebookNode
 
 from cs336lite import scratch
-from cs336lite.course import points
+from cs336lite.course import form, points
 from cs336lite.course.export import BUILT_LINE, defined_names, text_modules
 from cs336lite.course.paths import GRADED_MODULES, CourseError, is_student_edition, write_atomic
+from cs336lite.course.spec import load_spec
 from cs336lite.course.text import Text, first_line, read_text
 
 VERSION = 1
@@ -39,7 +40,9 @@ VERSION = 1
 SIZE_LIMIT = 500_000
 CELL_SECONDS = 1200
 PACKAGE = "cs336lite"
-TOOLS = frozenset("build check demo export hint paths points progress release spec status text unlock have".split())
+TOOLS = frozenset(
+    "build check demo export form hint paths points progress release spec status text unlock have".split()
+)
 """Modules of ``cs336lite.course`` that never change what a notebook shows, so that editing one rebuilds nothing."""
 
 
@@ -111,12 +114,44 @@ def _read_item(root: Path, kind: str, path: Path) -> Item:
         for i, cell in enumerate(text.notebook.cells):
             if "nbgrader" in cell.metadata:
                 raise text.error(i, "solution, grade and locked cells belong to assignments, not to lectures", 0)
+        _check_lecture(root, text)
         return Item(path.stem, kind, text, source, root / "notebooks" / f"{path.stem}.ipynb", modules, {})
+    for i, cell in enumerate(text.notebook.cells):
+        if "cs336lite" in cell.metadata:
+            raise text.error(i, 'an ungraded exercise belongs to a lecture; here `# %% solution="..."` is one', 0)
     if set(modules) != {text.course.get("module")}:
         raise text.error(0, f"an assignment builds the one module that its header names, not {sorted(modules)}")
     names = {module: defined_names(code) for module, code in text_modules(text, source, stub=path.stem).items()}
     notebook = root / "assignments" / "source" / path.stem / f"{path.stem}.ipynb"
     return Item(path.stem, kind, text, source, notebook, modules, names)
+
+
+def _check_lecture(root: Path, text: Text) -> None:
+    """Hold a lecture to its form, give it its badge, and see that each exercise has checks and hints, and they it."""
+    cells, name = text.notebook.cells, text.path.stem
+    if form.has_form(text.notebook):
+        for i, problem in form.problems(text.notebook):
+            raise text.error(i, problem)
+    asked = {c.metadata["cs336lite"]["exercise"]: i for i, c in enumerate(cells) if "cs336lite" in c.metadata}
+    path = lecture_checks(root, name)
+    spec = load_spec(path) if path.exists() else None
+    checked = set(spec.exercises) & set(spec.hints) if spec else set()
+    for exercise, i in asked.items():
+        if exercise not in checked:
+            raise text.error(i, f"the exercise {exercise!r} has no checks or no hints: write them in {path}", 0)
+    if spec and (lost := (set(spec.exercises) | set(spec.hints)) - set(asked)):
+        raise text.error(0, f"{path} is about {sorted(lost)}, and no cell says `exercise=` so")
+    badges = [cell for cell in cells if cell.cell_type == "markdown" and form.BADGE in cell.source]
+    if badges:
+        effort = form.effort(text.notebook)
+        text.course["effort"] = effort.as_dict()
+        for cell in badges:
+            cell.source = cell.source.replace(form.BADGE, effort.badge(text.course["minutes"]))
+
+
+def lecture_checks(root: Path, name: str) -> Path:
+    """Where the checks and hints of a lecture's exercises lie."""
+    return root / "notebooks" / "checks" / f"{name}.py"
 
 
 def plan(root: Path) -> list[Item]:
@@ -271,6 +306,8 @@ def fingerprint(root: Path, item: Item, items: list[Item]) -> str:
         for path in sorted((root / "notebooks" / "results").glob("*"))
         if path.is_file() and any(path.name in source for source in item.code)
     }
+    if item.kind == "lecture" and (path := lecture_checks(root, item.name)).exists():
+        results[path.name] = _sha(path.read_bytes())
     modules = {name: _sha(source) for name, source in dependencies(root, item, items).items()}
     return _sha(json.dumps([VERSION, item.code, modules, results], sort_keys=True))
 
@@ -534,7 +571,7 @@ def differences(item: Item, before: NotebookNode, after: NotebookNode) -> list[s
     for i, (old, new) in enumerate(zip(before.cells, after.cells)):
         if new.cell_type != "code" or "timing" in new.metadata.get("tags", []):
             continue
-        was, now = json.dumps(_comparable(old), ensure_ascii=False), json.dumps(_comparable(new), ensure_ascii=False)
+        was, now = (json.dumps(_comparable(cell), ensure_ascii=False, sort_keys=True) for cell in (old, new))
         if was != now:
             at = next((k for k, (a, b) in enumerate(zip(was, now)) if a != b), min(len(was), len(now)))
             start = max(at - 30, 0)

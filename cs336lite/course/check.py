@@ -12,9 +12,10 @@ from cs336lite import scratch
 from cs336lite.course import beforehand, progress
 from cs336lite.course.border import plain
 from cs336lite.course.paths import (
+    GRADED_MODULES,
     CourseError,
-    assignment_name,
     assignment_notebook,
+    exercise_book,
     find_root,
     is_student_edition,
 )
@@ -40,6 +41,8 @@ class CheckReport:
     @property
     def summary(self) -> str:
         count = sum(r.passed for r in self.results)
+        if self.assignment not in GRADED_MODULES:
+            return f"{count} of {len(self.results)} checks passed"
         return f"{count} of {len(self.results)} public checks passed; the hidden checks follow when you hand in"
 
     def rows(self) -> list[tuple[CheckResult, str]]:
@@ -92,12 +95,12 @@ def say_the_same(results: list[CheckResult]) -> str:
 def check(
     assignment: str, exercise: str | None = None, *, solution: Path | None = None, root: Path | None = None
 ) -> CheckReport:
-    """Run the public checks of an assignment, or of one of its exercises.
+    """Run the public checks of an assignment or of a lecture, or of one of its exercises.
 
     Inside a notebook the names that it has defined are checked; elsewhere, what its file exports.
 
     Args:
-        assignment: ``"a1_bpe"``, or ``"a1"``.
+        assignment: ``"a1_bpe"``, or ``"a1"``; in a lecture's notebook ``"01_tokenizer"``.
         exercise: one exercise; by default all of them.
         solution: a notebook or a plain ``.py`` to check instead.
 
@@ -106,16 +109,25 @@ def check(
     """
     scratch.sweep()
     root = root or find_root()
-    name = assignment_name(root, assignment)
+    name = exercise_book(root, assignment)
     spec = public_spec(root, name)
     if exercise is not None and exercise not in spec.exercises:
         raise CourseError(f"{name} has no exercise {exercise!r}; it has: {', '.join(spec.exercises)}")
     namespace = user_names() if solution is None else None
+    graded = name in GRADED_MODULES
+    if namespace is None and not graded:
+        raise CourseError(f"exercises of a lecture are checked in its notebook: run the cell in notebooks/{name}.ipynb")
+    asked = spec.exercises if exercise is None else [exercise]
+    if taken := [wanted for wanted in asked if hasattr((namespace or {}).get(wanted), OURS)]:
+        raise CourseError(
+            f"`{taken[0]}` is the course's at the moment: run the cell in which you write yours, then check"
+        )
     ran = Ran(namespace) if namespace is not None else run_file(solution or assignment_notebook(root, name), name)
     results = run_checks(spec, LocalStudent(ran.names), exercise)
-    if "CS336LITE_BUILD" not in os.environ:  # a build is nobody's progress
+    building = "CS336LITE_BUILD" in os.environ  # a build is nobody's progress
+    if not building:
         progress.record_checks(root, name, results)
-    found = beforehand.notes(solution or assignment_notebook(root, name)) if "CS336LITE_BUILD" not in os.environ else []
+    found = beforehand.notes(solution or assignment_notebook(root, name)) if graded and not building else []
     report = CheckReport(name, tuple(results), (*ran.notes, *(f"note: {note}" for note in found)))
     if "NBGRADER_VALIDATING" in os.environ and not report.passed:
         raise CourseError(repr(report))  # the Validate button looks for errors, and for nothing else
@@ -123,7 +135,9 @@ def check(
 
 
 def public_spec(root: Path, name: str) -> Spec:
-    return load_spec(root / "assignments" / "public" / f"{name}.py")
+    """The public checks and hints of an assignment, or of a lecture."""
+    folder = root / "assignments" / "public" if name in GRADED_MODULES else root / "notebooks" / "checks"
+    return load_spec(folder / f"{name}.py")
 
 
 def run_checks(spec: Spec, student: LocalStudent, exercise: str | None = None) -> list[CheckResult]:
@@ -148,6 +162,9 @@ def run_checks(spec: Spec, student: LocalStudent, exercise: str | None = None) -
         student.close()
     return results
 
+
+OURS = "__cs336lite_solution__"
+"""An attribute of the course's own functions, which stand in for a reader's in a lecture (`exercise.solution`)."""
 
 WAIT = 2  # seconds on the wall for each second of processor time that a check may take
 MOST_SECONDS = 40  # lost in endless loops

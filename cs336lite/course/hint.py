@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cs336lite.course import progress
 from cs336lite.course.check import public_spec
-from cs336lite.course.paths import CourseError, assignment_name, find_root
+from cs336lite.course.paths import CourseError, exercise_book, find_root
 
 
 @dataclass(frozen=True)
@@ -40,10 +40,10 @@ def hint(assignment: str, exercise: str | None = None, *, root: Path | None = No
     """One more hint for an exercise; by default, for the first whose public checks have not passed yet.
 
     Raises:
-        CourseError: no such assignment or exercise.
+        CourseError: no such assignment, lecture or exercise.
     """
     root = root or find_root()
-    name = assignment_name(root, assignment)
+    name = exercise_book(root, assignment)
     hints = public_spec(root, name).hints
     data = progress.load(root)
     if exercise is None:

@@ -1,4 +1,4 @@
-"""What every lecture does when it measures: tell a value beside the reader's guess, and time functions fairly."""
+"""What every lecture does when it measures: `reveal` a value beside the reader's guess, and time functions fairly."""
 
 from __future__ import annotations
 
@@ -8,16 +8,9 @@ from collections.abc import Callable
 
 import numpy as np
 
+from cs336lite.course.predict import reveal
+
 __all__ = ["best_seconds", "reveal"]
-
-
-def reveal(what: str, value: object, guess: object = None) -> None:
-    """Print a measured value, beside the guess if the reader made one.
-
-    >>> reveal("sides of a square", 4, guess=5)
-    sides of a square: 4   (your guess: 5)
-    """
-    print(f"{what}: {value}" + ("" if guess is None else f"   (your guess: {guess})"))
 
 
 def best_seconds(*functions: Callable[[], object], least: float = 0.3) -> list[float]:

@@ -88,6 +88,26 @@ def assignment_name(root: Path, text: str) -> str:
     return matches[0]
 
 
+def lectures(root: Path) -> list[str]:
+    """Names of the lectures that have exercises of their own, in order."""
+    return sorted(path.stem for path in (root / "notebooks" / "checks").glob("[0-9]*_*.py"))
+
+
+def exercise_book(root: Path, text: str) -> str:
+    """The full name of the assignment, or of the lecture with exercises, that is called so: ``a1``, ``01_tokenizer``.
+
+    Raises:
+        CourseError: there is neither, with those that exist.
+    """
+    known = [*assignments(root), *lectures(root)]
+    matches = [name for name in known if text in (name, name.split("_")[0])]
+    if not matches:
+        raise CourseError(
+            f"there is no assignment or lecture {text!r} with exercises; there are: {', '.join(known) or 'none'}"
+        )
+    return matches[0]
+
+
 def assignment_notebook(root: Path, name: str) -> Path:
     """The notebook a person works in: the student's in an edition, the solved source in the full repository."""
     if is_student_edition(root):

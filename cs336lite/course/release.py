@@ -27,6 +27,7 @@ from cs336lite.course import manifest
 from cs336lite.course.border import plain
 from cs336lite.course.build import PACKAGE, Item, build, plan
 from cs336lite.course.export import split_directive, text_modules
+from cs336lite.course.form import is_predict
 from cs336lite.course.handin import HandIn
 from cs336lite.course.paths import CourseError, assignment_name, is_student_edition, write_atomic
 from cs336lite.course.text import CODE_STUB, skeleton, solution_lines, solved
@@ -49,7 +50,8 @@ How language models are built: lectures that run on a laptop, and assignments wh
 makes an environment in `.venv` (it needs Python 3.11 or newer) and opens JupyterLab. With conda:
 `conda env create -f environment.yml`, `conda activate cs336lite`, `pip install --no-deps -e .`, `jupyter lab`.
 
-1. Read `notebooks/` in order; every cell runs.
+1. Read `notebooks/` in order; every cell runs. Outputs below a **Predict** are yours to make: guess, then run. A lecture's
+   own exercises are not graded: write your answer in its cell, or open the folded cell below it.
 2. Solve an assignment in `assignments/`, in its notebook: {assignments}.
    `check("a1_bpe")` tells what is right so far, `hint("a1_bpe", "train")` helps, `status()` shows where you are.
 3. Run the last cell of the assignment: it puts your code into `cs336lite/`, and the lectures after it use yours.
@@ -166,7 +168,9 @@ def _write_edition(
         for module, source in item.modules.items():
             header = f"# Built in notebooks/{item.name}.ipynb: read it there.\n"
             write_atomic(package / f"{module}.py", header + source.partition("\n")[2])
-        write_atomic(edition / "notebooks" / item.notebook.name, _notebook(item.notebook))
+        write_atomic(edition / "notebooks" / item.notebook.name, _notebook(item.notebook, predict=True))
+    for path in sorted((root / "notebooks" / "checks").glob("*.py")):
+        write_atomic(edition / "notebooks" / "checks" / path.name, path.read_bytes())
     for path in sorted((root / "notebooks" / "results").glob("*.json")):
         write_atomic(edition / "notebooks" / "results" / path.name, path.read_bytes())
     for item in assignments:
@@ -202,9 +206,16 @@ def readme(assignments: list[str], hand_in: HandIn | None) -> str:
     )
 
 
-def _notebook(path: Path) -> str:
-    """A notebook without what only the build needs to know."""
+def _notebook(path: Path, *, predict: bool = False) -> str:
+    """A notebook without what only the build needs to know, and without the answers to what its reader shall predict.
+
+    With ``predict`` no output stands below the first prediction: what a later cell shows would tell it as well.
+    """
     notebook = nbformat.read(path, as_version=4)
+    first = next((i for i, cell in enumerate(notebook.cells) if is_predict(cell)), len(notebook.cells))
+    for cell in notebook.cells[first:] if predict else []:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
     for key in ("built", "text"):
         notebook.metadata.get("cs336lite", {}).pop(key, None)
     return nbformat.writes(notebook, version=4).rstrip("\n") + "\n"
@@ -374,7 +385,8 @@ def _public(root: Path, assignments: list[Item]) -> Iterator[str]:
             yield skeleton(cell.source)
             yield split_directive(skeleton(cell.source))[2]
         yield from text_modules(item.text, item.source, stub=item.name).values()
-    folders = [root / "assignments" / "public", root / "notebooks" / "text", root / PACKAGE / "course"]
+    folders = [root / "assignments" / "public", *(root / "notebooks" / name for name in ("text", "checks"))]
+    folders.append(root / PACKAGE / "course")
     for folder in folders:
         for path in sorted(folder.rglob("*")):
             if path.suffix in (".py", ".txt", ".json") and path.name not in INSTRUCTOR_TOOLS:

@@ -10,7 +10,15 @@ from typing import Any
 
 from cs336lite.course import progress
 from cs336lite.course.check import public_spec
-from cs336lite.course.paths import GRADED_MODULES, CourseError, assignments, find_root, is_student_edition, own_root
+from cs336lite.course.paths import (
+    GRADED_MODULES,
+    CourseError,
+    assignments,
+    find_root,
+    is_student_edition,
+    lectures,
+    own_root,
+)
 
 
 @dataclass(frozen=True)
@@ -46,20 +54,20 @@ class Status:
 def status(root: Path | None = None) -> Status:
     """Lectures with their length, assignments with their checks passed and their module's state."""
     root = root or find_root()
-    rows = [lecture_row(path) for path in sorted((root / "notebooks").glob("[0-9][0-9]_*.ipynb"))]
+    rows = [lecture_row(root, path) for path in sorted((root / "notebooks").glob("[0-9][0-9]_*.ipynb"))]
     rows += [assignment_row(root, name) for name in assignments(root)]
     edition = "student edition" if is_student_edition(root) else "full repository, solutions included"
     return Status(f"cs336lite, {edition}", tuple(rows))
 
 
-def lecture_row(path: Path) -> tuple[str, str, str]:
+def lecture_row(root: Path, path: Path) -> tuple[str, str, str]:
     try:
-        return lecture_row_of(path, json.loads(path.read_text(encoding="utf-8")))
+        return lecture_row_of(root, path, json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return path.stem, "this notebook cannot be read", "restore it from the course"
 
 
-def lecture_row_of(path: Path, notebook: dict[str, Any]) -> tuple[str, str, str]:
+def lecture_row_of(root: Path, path: Path, notebook: dict[str, Any]) -> tuple[str, str, str]:
     course = notebook["metadata"].get("cs336lite", {})
     title = next(
         (
@@ -71,14 +79,25 @@ def lecture_row_of(path: Path, notebook: dict[str, Any]) -> tuple[str, str, str]
         ),
         path.stem,
     )
-    return path.stem, title, f"{course.get('minutes', '?')} min, builds {course.get('module', 'nothing')}"
+    state = f"{course.get('minutes', '?')} min, builds {course.get('module', 'nothing')}"
+    if effort := course.get("effort"):
+        state = f"about {effort['minutes']} min, runs in {state}"
+    if path.stem in lectures(root):
+        done, total = solved_exercises(root, path.stem)
+        state += f"; {done} of {total} exercises solved"
+    return path.stem, title, state
+
+
+def solved_exercises(root: Path, name: str) -> tuple[int, int]:
+    """How many exercises of an assignment or a lecture have passed all their checks, and how many there are."""
+    exercises = public_spec(root, name).exercises
+    checked = progress.load(root)["checks"].get(name, {})
+    return sum(1 for e in exercises if e in checked and checked[e][0] == checked[e][1]), len(exercises)
 
 
 def assignment_row(root: Path, name: str) -> tuple[str, str, str]:
-    exercises = public_spec(root, name).exercises
-    checked = progress.load(root)["checks"].get(name, {})
-    done = sum(1 for e in exercises if e in checked and checked[e][0] == checked[e][1])
-    state = f"public checks passed in {done} of {len(exercises)} exercises"
+    done, total = solved_exercises(root, name)
+    state = f"public checks passed in {done} of {total} exercises"
     left = unsolved(root, name)
     if left is None:
         state += f"; cs336lite/{GRADED_MODULES[name]}.py is missing"

@@ -7,6 +7,14 @@ course and become nbgrader metadata:
     # %% grade="train" points=30     the locked cell that grades that exercise
     # %% locked="setup"              a read-only cell
 
+Two belong to lectures, whose exercises nobody grades:
+
+    # %% exercise="best_pair" minutes=10 difficulty=2    one function, the answer between the markers; becomes a line that
+                                     says what it is, the reader's cell with its check, and a folded cell with the answer
+    # %% folded=true                 a code cell whose source is shown on a click, such as one that only draws
+
+In the markdown of a lecture ``{badge}`` stands for the time that the lecture takes (`form`).
+
 The functions on solution regions work on the source of one cell and are shared by export, release and the leak test.
 """
 
@@ -36,7 +44,8 @@ KERNELSPEC = {"display_name": "Python 3", "language": "python", "name": "python3
 LANGUAGE = {"file_extension": ".py", "mimetype": "text/x-python", "name": "python", "pygments_lexer": "ipython3"}
 
 _ROLES = ("solution", "grade", "locked")
-_OPTIONS = {*_ROLES, "points", "tags"}
+_OPTIONS = {*_ROLES, "points", "tags", "exercise", "minutes", "difficulty", "folded"}
+MOST_DIFFICULT = 3
 _NAME = re.compile(r"[a-z][a-z0-9_]*\Z")
 _MARKER = re.compile(r"# %%(\s|$)")
 
@@ -105,7 +114,8 @@ def read_text(path: Path) -> Text:
     _check_syntax(text)
     _expand_options(text)
     _check_regions(text)
-    _name_cells(notebook)
+    text = _expand_exercises(text)
+    _name_cells(text.notebook)
     return text
 
 
@@ -148,6 +158,12 @@ def _expand_options(text: Text) -> None:
         if "points" in options and roles != ["grade"]:
             raise text.error(i, "points belong to a grade cell", 0)
         metadata = {"tags": list(options["tags"])} if options.get("tags") else {}
+        if options.get("folded"):
+            metadata["jupyter"] = {"source_hidden": True}
+        if "exercise" in options:
+            metadata["cs336lite"] = _exercise(text, i, options)
+        elif {"minutes", "difficulty"} & options.keys():
+            raise text.error(i, "minutes and difficulty belong to an exercise cell", 0)
         if roles:
             role, name = roles[0], options[roles[0]]
             if not isinstance(name, str) or not _NAME.match(name):
@@ -185,6 +201,53 @@ def _nbgrader(text: Text, cell: int, role: str, grade_id: str, points: object) -
     return metadata
 
 
+def _exercise(text: Text, cell: int, options: dict) -> dict:
+    """What the metadata of an exercise of a lecture say."""
+    name, minutes, difficulty = (options.get(key) for key in ("exercise", "minutes", "difficulty"))
+    if set(_ROLES) & options.keys():
+        raise text.error(cell, "an exercise of a lecture is neither graded nor locked", 0)
+    if not isinstance(minutes, int) or not 1 <= minutes <= 60:
+        raise text.error(cell, f"an exercise needs minutes=NUMBER from 1 to 60, not {minutes!r}", 0)
+    if difficulty not in range(1, MOST_DIFFICULT + 1):
+        raise text.error(cell, f"an exercise needs difficulty=1 to {MOST_DIFFICULT}, not {difficulty!r}", 0)
+    source = text.notebook.cells[cell].source
+    functions = [node.name for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)]
+    if text.notebook.cells[cell].cell_type != "code" or functions != [name]:
+        raise text.error(cell, f"exercise={name!r}: the cell must define one function, and it has this name", 0)
+    return {"exercise": name, "minutes": minutes, "difficulty": difficulty}
+
+
+def _expand_exercises(text: Text) -> Text:
+    """The same text with each exercise of a lecture in its three cells: what it is, the reader's, and the answer."""
+    import nbformat
+
+    cells, lines, seen = [], [], set()
+    for i, cell in enumerate(text.notebook.cells):
+        asked = cell.metadata.get("cs336lite")
+        if not asked:
+            cells.append(cell)
+            lines.append(text.lines[i])
+            continue
+        name, book = asked["exercise"], text.path.stem
+        if name in seen:
+            raise text.error(i, f"the exercise {name!r} stands here twice: names are unique", 0)
+        seen.add(name)
+        dots = "●" * asked["difficulty"] + "○" * (MOST_DIFFICULT - asked["difficulty"])
+        told = (
+            f"**Exercise** `{name}` · difficulty {dots} · about {asked['minutes']} minutes · "
+            f'`hint("{book}", "{name}")` helps, and the folded cell below it holds an answer'
+        )
+        answer = re.sub(rf"(?m)^def {name}\b", f'@solution("{book}")\ndef {name}', solved(cell.source), count=1)
+        stub = f'{skeleton(cell.source)}\n\n\ncheck("{book}", "{name}")'
+        folded = {"jupyter": {"source_hidden": True}, "tags": ["solution"]}
+        cells.append(nbformat.v4.new_markdown_cell(told))
+        cells.append(nbformat.v4.new_code_cell(stub, metadata=dict(cell.metadata)))
+        cells.append(nbformat.v4.new_code_cell(answer, metadata=folded))
+        lines += [text.lines[i]] * 3
+    text.notebook.cells = cells
+    return Text(text.path, text.notebook, tuple(lines))
+
+
 def _check_syntax(text: Text) -> None:
     for i, cell in enumerate(text.notebook.cells):
         if cell.cell_type == "code":
@@ -198,7 +261,7 @@ def _check_syntax(text: Text) -> None:
 
 def _check_regions(text: Text) -> None:
     for i, cell in enumerate(text.notebook.cells):
-        is_solution = cell.metadata.get("nbgrader", {}).get("solution", False)
+        is_solution = cell.metadata.get("nbgrader", {}).get("solution", False) or "cs336lite" in cell.metadata
         begun = None
         regions = 0
         for number, line in enumerate(cell.source.split("\n"), 1):
@@ -210,7 +273,9 @@ def _check_regions(text: Text) -> None:
                 )
             if not is_solution:
                 raise text.error(
-                    i, 'a solution marker outside a `# %% solution="..."` cell: it would be released', number
+                    i,
+                    'a solution marker outside a `# %% solution="..."` or exercise cell: it would be released',
+                    number,
                 )
             if line.strip() == BEGIN:
                 if begun is not None:
