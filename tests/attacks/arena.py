@@ -460,6 +460,7 @@ def main() -> None:
     from cs336lite.course.paths import CourseError
     from cs336lite.grading import runner
     from cs336lite.grading.verdicts import course_seed
+    from cs336lite.teaching import exchange
 
     course, output, settings = Path(sys.argv[1]), Path(sys.argv[2]), json.loads(sys.argv[3])
     feedback = settings["feedback"]
@@ -468,6 +469,7 @@ def main() -> None:
     released = api.generate_assignment(NAME)
     assert released["success"], released
     course_seed(course)
+    exchange.guard(course, exchange.of_course(course, runner.course_config(course)))  # closed to others, as by each run
     before = snapshot(course)
     outcome: dict[str, Any] = {"error": ""}
     try:
