@@ -126,8 +126,8 @@ def make_course(folder: Path, exercise: Exercise, config: str, grade: Callable[[
     (course / "nbgrader_config.py").write_text(config)
     source = course / "source" / exercise.name / f"{exercise.name}.ipynb"
     source.parent.mkdir(parents=True)
-    stub = "### BEGIN SOLUTION\nNone\n### END SOLUTION"
-    source.write_text(notebook(exercise, stub, grade))
+    solved = f"### BEGIN SOLUTION\n{exercise.answers[0]}\n### END SOLUTION"  # which ours judges before the class
+    source.write_text(notebook(exercise, solved, grade))
     measure([tool("nbgrader"), "generate_assignment", exercise.name], course)
     for number, answer in enumerate(exercise.answers):
         path = course / "submitted" / f"student{number:02}" / exercise.name / f"{exercise.name}.ipynb"

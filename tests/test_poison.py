@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="gr
 
 GULLIBLE = """
 
-@check("double", points=0, title="is gullible", seconds=1)
+@check("double", points=0, title="is gullible", seconds=20)
 def gullible(student, rng):
     for wish, size in student.run(wishes):
         if wish == "add":

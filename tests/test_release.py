@@ -227,6 +227,16 @@ def copy_of(course: Path, folder: Path) -> Path:
     return folder / "copy"
 
 
+def test_strings_that_stand_apart_are_not_read_as_one():
+    """Whatever the order in which a set gives them."""
+    from cs336lite.course.release import _readings, _squeeze
+
+    readings = list(_readings("module.py", b'names = ["positions", "are", "tokens", "are positions"]'))
+    parts = ["positions", "are", "tokens", "are positions"]
+    joined = [_squeeze(one + other) for one in parts for other in parts]
+    assert not any(text in _squeeze(readings[1]) for text in joined if text != "arepositions")
+
+
 def test_an_edition_that_would_leak_is_not_written(course, tmp_path):
     root = copy_of(course, tmp_path)
     edit(

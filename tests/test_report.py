@@ -131,7 +131,7 @@ def test_without_a_gradebook_there_is_one_sentence(small_course):
     assert not (small_course / "gradebook.db").exists()
     (small_course / "gradebook.db").write_bytes(b"no database" * 999)
     done = run("cs336lite", "report", "a1", cwd=small_course)
-    assert done.returncode == 2 and "cannot be read" in done.stderr and "Traceback" not in done.stderr, done.stderr
+    assert done.returncode == 2 and "is damaged" in done.stderr and "Traceback" not in done.stderr, done.stderr
 
 
 def test_times_and_points_as_a_person_says_them():

@@ -2,6 +2,7 @@
 
 import io
 import sys
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -9,13 +10,14 @@ from conftest import RIGHT, SMALL_SPEC, run, small_notebook, submit
 from nbgrader.api import Gradebook
 from rich.console import Console
 
+from cs336lite.course.spec import CheckResult
 from cs336lite.grading import runner, table
 from cs336lite.grading.runner import Graded, NotAllGraded
-from cs336lite.grading.verdicts import Judge
+from cs336lite.grading.verdicts import Judge, Verdict
 from cs336lite.teaching import history
-from cs336lite.teaching.classbook import read_class
+from cs336lite.teaching.classbook import Points, Row, read_class
 from cs336lite.teaching.history import Moment
-from cs336lite.teaching.summary import after_run
+from cs336lite.teaching.summary import after_run, students
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="grading runs on Linux")
 
@@ -194,3 +196,24 @@ def test_long_names_have_a_line_of_their_own(course):
     label = "/".join(["folder"] * 10) + "/a1_bpe.ipynb"
     said = shown(table.of_grades("a1_bpe", [Graded(label, verdict(course))]), 100)
     assert label in said.splitlines() and "6 / 6" in said
+
+
+MESSAGE = (
+    "ties are broken by first occurrence: between pairs with the same count the greatest pair of byte strings wins"
+)
+
+
+@pytest.mark.parametrize("width", [60, 80, 100])
+@pytest.mark.parametrize("length", [8, 20, 30, 40, 48, 70])
+def test_no_letter_is_lost_at_the_edge(width, length):
+    """Neither of a label nor of a message, however long the label is."""
+    label = "x" * length
+    failed = CheckResult("train.ties", "train", "ties", 0, 100, False, MESSAGE)
+    found = Verdict("a1_bpe", 90.5, 100, (failed,))
+    exercises = {"train": Points(90.5, 80.25, 0.0, 100.0)}
+    row = Row(label, handed_in=True, graded=True, exercises=exercises, penalty=12.5)
+    for what in (table.of_grades("a1_bpe", [Graded(label, found)]), students([row], {label: found})):
+        said = shown(what, width)
+        assert max(map(len, said.splitlines())) <= width
+        letters = Counter("".join(said.split()))
+        assert not Counter(MESSAGE.replace(" ", "") + label) - letters, said

@@ -9,7 +9,9 @@ from conftest import RIGHT, SMALL_SPEC, run, small_notebook, submit
 from rich.console import Console
 
 from cs336lite.course.paths import CourseError
+from cs336lite.course.spec import StudentError
 from cs336lite.grading import runner
+from cs336lite.grading.client import RemoteStudent, Worker
 from cs336lite.grading.submission import Submission
 from cs336lite.grading.verdicts import Judge
 from cs336lite.teaching import looking
@@ -74,6 +76,32 @@ def test_grading_asks_for_no_text_and_keeps_none(small_course):
     before = sorted(p.name for p in (small_course / "verdicts" / "a1_bpe").glob("*"))
     seen(small_course)
     assert sorted(p.name for p in (small_course / "verdicts" / "a1_bpe").glob("*")) == before
+
+
+def ask_double(student):
+    return student.double(1)
+
+
+@pytest.mark.parametrize("tell", [None, True])
+def test_what_an_exception_says_is_sent_only_to_who_asks(tell, monkeypatch):
+    """A graded submission is asked for none of its texts, by its cells or by its answers; ``why`` asks."""
+    frames = []
+    exchange = RemoteStudent.exchange
+
+    def noted(self, frame, *args, **options):
+        answer, seconds = exchange(self, frame, *args, **options)
+        frames.append((b'"tell"' in frame, "secret is" in repr(answer)))
+        return answer, seconds
+
+    monkeypatch.setattr(RemoteStudent, "exchange", noted)
+    cells = (("1", RAISES), ("2", "helper(2)"))
+    with Worker() as worker, worker.student(cells) as student:
+        if tell is not None:
+            student.tell = tell
+        student.begin(10)
+        with pytest.raises(StudentError):
+            student.run(ask_double)
+    assert frames == [(bool(tell), bool(tell))] * 2
 
 
 def test_the_checks_that_are_asked_for_also_when_they_pass(small_course):

@@ -63,7 +63,7 @@ def drive_rope(student, jobs, how, forms):
     kind, base = student.RotaryPositionalEmbedding, torch.nn.Module
 
     def in_rows(rope, x, positions):
-        rows = zip(x.reshape(-1, *x.shape[-2:]), positions.reshape(-1, x.shape[-2]))
+        rows = zip(x.reshape(-1, *x.shape[-2:]), positions.reshape(-1, x.shape[-2]), strict=True)
         return torch.stack([rope(*row) for row in rows]).reshape(x.shape)
 
     def in_batches(rope, x, positions):

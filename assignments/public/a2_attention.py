@@ -379,7 +379,7 @@ def neighbours(student, rng):
     repeated = student.run(run_repeat_kv, x, 4)
     expect(repeated.shape == (1, 4, 1, 1), "two heads repeated to four: (1, 4, 1, 1)")
     expect(repeated.flatten().tolist() != [1, 2, 1, 2], "neighbours share: 1 1 2 2, not 1 2 1 2")
-    expect_equal(repeated.flatten().tolist(), [1, 1, 2, 2], "two heads 1 and 2 repeated to four are 1 1 2 2")
+    expect_equal(repeated.flatten().tolist(), [1.0, 1.0, 2.0, 2.0], "two heads 1 and 2 repeated to four are 1 1 2 2")
 
 
 def run_shapes(student, options):

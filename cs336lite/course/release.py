@@ -443,9 +443,9 @@ def _readings(name: str, data: bytes) -> Iterator[str]:
                 yield html.unescape(piece)
             if "<" in piece:
                 yield html.unescape(re.sub(r"<[^>]*>", "", piece))
-            yield "\n".join(_strings(piece))
+            yield "\0".join(sorted(_strings(piece)))
     elif name.endswith(".py"):
-        yield "\n".join(_strings(text))
+        yield "\0".join(sorted(_strings(text)))
 
 
 def _json_texts(value: Any) -> Iterator[str]:

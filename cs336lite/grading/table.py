@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 from rich import box
 from rich.cells import cell_len
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
@@ -17,27 +19,52 @@ from cs336lite.grading.doctor import Guarantee, Layer
 from cs336lite.grading.runner import Graded
 from cs336lite.grading.verdicts import Verdict
 
-LABEL = 48  # letters of a file's name for which there is always room
+MESSAGE = 24  # letters of a line that messages have at least
+
+
+@dataclass(frozen=True)
+class Lines:
+    """A line for each label: a few short values and a message; where labels leave no room, each has a line for itself.
+
+    Labels stay in one piece, and nothing is cut off at the edge.
+    """
+
+    columns: tuple[str, ...]  # what the labels are, and the values
+    rows: list[tuple[str, tuple[Text, ...], str]]
+    title: str = ""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        cells = [(Text(label), *values) for label, values, _ in self.rows]
+        widths = [max(cell_len(name), *(c.cell_len for c in column)) for name, *column in zip(self.columns, *cells)]
+        if sum(width + 2 for width in widths) + MESSAGE + 4 > options.max_width:
+            yield from self.one_below_the_other()
+            return
+        table = Table(box=box.SIMPLE_HEAD, title=self.title or None, title_justify="left")
+        for number, (name, width) in enumerate(zip(self.columns, widths, strict=True)):
+            table.add_column(name, justify="right" if number else "left", min_width=width, no_wrap=True)
+        table.add_column("first message", overflow="fold")
+        for label, values, message in self.rows:
+            table.add_row(Text(label), *values, Text(message))
+        yield table
+
+    def one_below_the_other(self) -> Iterator[RenderableType]:
+        if self.title:
+            yield Text(self.title, "italic")
+        for label, (*more, score), message in self.rows:
+            named = [f"{name} {value}" for name, value in zip(self.columns[1:-1], more, strict=True) if value]
+            said = [score, *map(Text, named), *([Text(message)] if message else [])]
+            yield Text(label, "bold", overflow="fold")
+            yield Padding(Text("  ").join(said), (0, 0, 0, 4))
 
 
 def of_grades(assignment: str, graded: list[Graded], names: dict[str, str] | None = None) -> RenderableType:
-    """One line a submission: its label (or name), its score, and the first thing to tell its author.
-
-    Where a label is very long, its line is for it alone.
-    """
-    table = Table(box=box.SIMPLE_HEAD, title=f"{assignment}: {len(graded)} graded", title_justify="left")
-    labels = [plain((names or {}).get(g.label, g.label)) for g in graded]
-    longest = max(map(cell_len, labels), default=0)
-    table.add_column("submission", overflow="fold", min_width=min(longest, LABEL))  # a file's name stays in one piece
-    table.add_column("score", justify="right", no_wrap=True)
-    table.add_column("first message", overflow="fold")
-    lines = [Text(f"{assignment}: {len(graded)} graded", "italic")]
-    for g, label in zip(graded, labels):
+    """One line a submission: its label (or name), its score, and the first thing to tell its author."""
+    rows = []
+    for g in graded:
         v = g.verdict
         score = Text(f"{v.score:g} / {v.max_score:g}", "green" if v.score == v.max_score else "")
-        table.add_row(Text(label), score, Text(v.first_message))
-        lines += [Text(label, "bold", overflow="fold"), Padding(score + Text(f"  {v.first_message}"), (0, 0, 0, 4))]
-    shown = table if longest <= LABEL else Group(*lines)
+        rows.append((plain((names or {}).get(g.label, g.label)), (score,), v.first_message))
+    shown = Lines(("submission", "score"), rows, f"{assignment}: {len(graded)} graded")
     below = [
         Text(text, style)
         for text, style in (

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rich import box
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
@@ -17,7 +16,7 @@ from cs336lite.course.border import plain
 from cs336lite.course.paths import CourseError
 from cs336lite.course.spec import TOGETHER
 from cs336lite.grading.runner import Graded
-from cs336lite.grading.table import excused_of, stumbled_of, warning_of
+from cs336lite.grading.table import Lines, excused_of, stumbled_of, warning_of
 from cs336lite.grading.verdicts import Verdict
 from cs336lite.teaching import history
 from cs336lite.teaching.classbook import Classbook, Row, count, duration, number, read_class
@@ -60,7 +59,7 @@ class Summary:
         yield from rows_of(list(self.said(bar)))
         graded = [row for row in self.book.graded if row.student in self.verdicts or self.verbose]
         if graded and (self.verbose or len(graded) <= SMALL_CLASS):
-            yield students(graded, self.verdicts, options.max_width)
+            yield students(graded, self.verdicts)
         elif graded:
             name = self.book.assignment
             yield Text(f"all students: --verbose, or `cs336lite report {name} --html FILE`, `--csv FILE`", "dim")
@@ -207,20 +206,11 @@ def rows_of(said: list[tuple[str, RenderableType]]) -> Iterator[RenderableType]:
         yield grid
 
 
-def students(rows: list[Row], verdicts: dict[str, Verdict], width: int) -> RenderableType:
+def students(rows: list[Row], verdicts: dict[str, Verdict]) -> RenderableType:
     """A line a student: what counts, of what it is made where that is not the checks alone, and the first message."""
     hand, fine = any(row.by_hand for row in rows), any(row.penalty for row in rows)
-    table = Table(box=box.SIMPLE_HEAD)
-    most = max(len(row.label) for row in rows)
-    table.add_column("student", overflow="fold", min_width=min(most, max(12, width // 3)))
-    if hand or fine:
-        table.add_column("checks", justify="right", no_wrap=True)
-    if hand:
-        table.add_column("by hand", justify="right", no_wrap=True)
-    if fine:
-        table.add_column("late", justify="right", no_wrap=True)
-    table.add_column("score", justify="right", no_wrap=True)
-    table.add_column("first message", overflow="fold")
+    columns = ("checks",) * (hand or fine) + ("by hand",) * hand + ("late",) * fine
+    lines = []
     for row in rows:
         made = [number(row.auto)] if hand or fine else []
         made += [f"{row.by_hand:+g}" if row.by_hand else ""] if hand else []
@@ -228,5 +218,5 @@ def students(rows: list[Row], verdicts: dict[str, Verdict], width: int) -> Rende
         whole = row.total >= row.max_score
         score = Text(f"{number(row.total)} / {number(row.max_score)}", "green" if whole else "")
         verdict = verdicts.get(row.student)
-        table.add_row(Text(row.label), *made, score, Text(verdict.first_message if verdict else ""))
-    return Group(Text(""), table)
+        lines.append((row.label, (*map(Text, made), score), verdict.first_message if verdict else ""))
+    return Group(Text(""), Lines(("student", *columns, "score"), lines))
