@@ -7,7 +7,7 @@ first. Counts are smoothed, because a held-out pair that was never seen would co
     unigram  p(w)     = (count(w) + 1) / (tokens + vocab_size)                            add-one, Laplace (拉普拉斯平滑)
     bigram   p(w | v) = (count(v, w) + strength · p(w)) / (count(v) + strength)           Dirichlet prior (MacKay, Peto 1995)
 
-The strength is the one of 1, 3, 10, …, 3000 that predicts the last tenth of the training text best from the rest.
+The strength is the one of 0.1, 0.3, 1, 3, …, 3000 that predicts the last tenth of the training text best from the rest.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from cs336lite.course.paths import CourseError
 
 __all__ = ["Baselines", "baselines"]
 
-STRENGTHS = (1, 3, 10, 30, 100, 300, 1000, 3000)
+STRENGTHS = (0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000, 3000)
 
 
 class Baselines(NamedTuple):
@@ -61,24 +61,31 @@ def baselines(
     train, heldout = _ids(train, vocab_size, "training", 20), _ids(heldout, vocab_size, "held-out", 2)
     if strength is None:
         cut = len(train) - len(train) // 10
-        start, end = train[:cut], train[cut - 1 :]
-        strength = min(STRENGTHS, key=lambda strength: _losses(start, end, vocab_size, strength)[1])
+        tried = _Counted(train[:cut], train[cut - 1 :], vocab_size)
+        strength = min(STRENGTHS, key=tried.bigram)
     if not 0 < strength < np.inf:
         raise CourseError(f"the strength of the prior is {strength}: it is a number of tokens above 0, such as 100")
-    return Baselines(*_losses(train, heldout, vocab_size, strength), float(strength))
+    counted = _Counted(train, heldout, vocab_size)
+    return Baselines(counted.unigram(), counted.bigram(strength), float(strength))
 
 
-def _losses(train: np.ndarray, heldout: np.ndarray, vocab_size: int, strength: float) -> tuple[float, float]:
-    """Mean −log p of the held-out tokens from the second on, for the unigram and the bigram table."""
-    before, after = heldout[:-1], heldout[1:]
-    unigram = (np.bincount(train, minlength=vocab_size) + 1) / (len(train) + vocab_size)
-    pairs, counts = np.unique(train[:-1] * vocab_size + train[1:], return_counts=True)
-    wanted = before * vocab_size + after
-    place = np.minimum(np.searchsorted(pairs, wanted), len(pairs) - 1)
-    seen = np.where(pairs[place] == wanted, counts[place], 0)
-    followed = np.bincount(train[:-1], minlength=vocab_size)[before]
-    bigram = (seen + strength * unigram[after]) / (followed + strength)
-    return float(-np.log(unigram[after]).mean()), float(-np.log(bigram).mean())
+class _Counted:
+    """What the training text says of each held-out token from the second on."""
+
+    def __init__(self, train: np.ndarray, heldout: np.ndarray, vocab_size: int):
+        before, after = heldout[:-1], heldout[1:]
+        self.share = (np.bincount(train, minlength=vocab_size)[after] + 1) / (len(train) + vocab_size)
+        self.followed = np.bincount(train[:-1], minlength=vocab_size)[before]  # how often anything followed
+        pairs, counts = np.unique(train[:-1] * vocab_size + train[1:], return_counts=True)
+        wanted = before * vocab_size + after
+        place = np.minimum(np.searchsorted(pairs, wanted), len(pairs) - 1)
+        self.pairs = np.where(pairs[place] == wanted, counts[place], 0)  # how often this token did
+
+    def unigram(self) -> float:
+        return float(-np.log(self.share).mean())
+
+    def bigram(self, strength: float) -> float:
+        return float(-np.log((self.pairs + strength * self.share) / (self.followed + strength)).mean())
 
 
 def _ids(tokens: Any, vocab_size: int, what: str, least: int) -> np.ndarray:

@@ -70,10 +70,10 @@ def mean_interval(values: Iterable[float], *, level: float = 0.95) -> Interval:
     Whether two arms differ is not seen from two such intervals, which may overlap when every pair differs: `paired`.
 
     Raises:
-        CourseError: fewer than 3 values, one that is not finite, or all the same.
+        CourseError: fewer than 3 values, or one that is not finite.
     """
     x = _numbers(dict(enumerate(values, 1)), "value")
-    return Interval(float(x.mean()), float(_student(level, len(x)) * stats.sem(x)))
+    return Interval(float(x.mean()), float(_student(level, len(x)) * x.std(ddof=1) / math.sqrt(len(x))))
 
 
 def rerun(values: Iterable[float], *, runs: int = 1, level: float = 0.999) -> Interval:
@@ -88,11 +88,13 @@ def rerun(values: Iterable[float], *, runs: int = 1, level: float = 0.999) -> In
         runs: how many further runs are tested against it.
 
     Raises:
-        CourseError: as `mean_interval`, or fewer than 1 run.
+        CourseError: as `mean_interval`; values that are all the same; fewer than 1 run.
     """
     x = _numbers(dict(enumerate(values, 1)), "value")
     if runs < 1:
         raise CourseError(f"a bound for {runs} runs: ask for at least 1")
+    if x.std() <= 1e-12 * np.abs(x).max():
+        raise CourseError(f"every run came to {x[0]:g}, so there is no spread to take a bound from")
     width = _student(1 - (1 - level) / runs, len(x)) * math.sqrt(1 + 1 / len(x))
     return Interval(float(x.mean()), float(width * x.std(ddof=1)))
 
@@ -201,13 +203,13 @@ def paired(
             f"{names[0]} − {names[1]} is {x[0]:g} {unit} with every seed, so there is no spread to judge by: "
             "do both names stand for the same runs, or does the seed change nothing?"
         )
+    interval, error = mean_interval(x, level=level), x.std(ddof=1) / math.sqrt(len(x))
+    p = 2 * float(stats.t.sf(abs(interval.mean) / error, len(x) - 1))
     p_same = None
-    if within is not None:  # two one-sided tests: the difference is above −within, and below it
-        sides = ((-within, "greater"), (within, "less"))
-        p_same = max(float(stats.ttest_1samp(x, bound, alternative=side).pvalue) for bound, side in sides)
-    p = float(stats.ttest_1samp(x, 0).pvalue)
+    if within is not None:  # the larger p of the two one-sided tests is that for the nearer end of −within to within
+        p_same = float(stats.t.sf((within - abs(interval.mean)) / error, len(x) - 1))
     by_seed = dict(zip(a, x.tolist()))
-    return Difference(*names, by_seed, mean_interval(x, level=level), p, p_same, within, unit, level)
+    return Difference(*names, by_seed, interval, p, p_same, within, unit, level)
 
 
 def comparisons(
