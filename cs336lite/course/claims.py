@@ -53,7 +53,7 @@ class Ledger:
             measured: the values.
 
         Raises:
-            AssertionError: the sentence is not true in this run, whose numbers are the course's.
+            AssertionError: the sentence is not true in this run.
             TypeError: a value stands in the sentence and not in the test, or in the test and not in the sentence.
         """
         named = {name.split(".")[0].split("[")[0] for _, name, _, _ in string.Formatter().parse(sentence) if name}
