@@ -20,10 +20,6 @@ from typing import Any
 
 __all__ = ["Claim", "Ledger", "claim", "claims"]
 
-other_numbers: dict[str, str] = {}
-"""Recorded results that belong to other numbers than this notebook's since its reader changed one (`results.recorded`),
-each with a sentence that says so. While there are any, a claim that does not hold stops nothing."""
-
 
 @dataclass(frozen=True)
 class Claim:
@@ -35,6 +31,11 @@ class Claim:
 
     def __repr__(self) -> str:
         return f"{'✓' if self.held else '✗'} {self.sentence}"
+
+
+other_numbers: dict[str, str] = {}
+"""Recorded results that belong to other numbers than this notebook's since its reader changed one (`results.recorded`),
+each with a sentence that says so. While there are any, a claim that does not hold stops nothing."""
 
 
 @dataclass
