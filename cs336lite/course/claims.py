@@ -35,7 +35,7 @@ class Claim:
 
 other_numbers: dict[str, str] = {}
 """Recorded results that belong to other numbers than this notebook's since its reader changed one (`results.recorded`),
-each with a sentence that says so. While there are any, a claim that does not hold stops nothing."""
+each with a few words that say so. While there are any, a claim that does not hold stops nothing."""
 
 
 @dataclass

@@ -32,6 +32,8 @@ __all__ = ["VARIABLE", "recorded", "source"]
 VARIABLE = "CS336LITE_RECOMPUTE"
 """Names of results to compute again, with commas between them, or ``all``."""
 
+LIVE = "computed here, smaller than in full, with the numbers of this notebook"
+
 
 def recorded(
     name: str,
@@ -78,12 +80,12 @@ def recorded(
         changed = "; ".join(_changes(kept["configuration"], json.loads(json.dumps(configuration))))
         reason = f"{name} was recorded with other numbers than this cell's ({changed})"
     if live is None:
-        other_numbers[name] = f"{reason}. What follows shows the recorded result. To compute yours: {command(name)}"
-        print(other_numbers[name])
+        print(f"{reason}. What follows shows the recorded result. To compute yours: {command(name)}")
+        other_numbers[name] = "its numbers are not those of this notebook"
         return kept["result"]
     print(f"{reason}. A smaller version is computed now; in full: {command(name)}")
     result = live()
-    other_numbers[name] = f"{name}: computed here, smaller than in full, with the numbers of this notebook"
+    other_numbers[name] = LIVE
     return result
 
 
@@ -97,12 +99,13 @@ def command(name: str) -> str:
 
 def source(name: str, *, folder: Path | None = None) -> str:
     """One line that says when and with what a result was made, and how to make it again."""
-    if name in other_numbers:
-        return other_numbers[name]
+    other = other_numbers.get(name)
+    if other == LIVE:
+        return f"{name}: {LIVE}"
     path = (folder or find_root() / "notebooks" / "results") / name
     made = json.loads(path.read_text(encoding="utf-8"))["provenance"]
     versions = f"PyTorch {made['torch']}, Python {made['python']}, on a {made['device']}"
-    return f"{name}: recorded {made['date']}, {versions}; again: {made['command']}"
+    return f"{name}: recorded {made['date']}, {versions}; {f'{other}; ' if other else ''}again: {made['command']}"
 
 
 def _told(name: str, result: Any, configuration: Any, digest: str) -> str:
@@ -135,23 +138,26 @@ MOST_CHANGES = 3
 
 
 def _changes(kept: Any, now: Any) -> list[str]:
-    """What differs between two configurations, the first few: ``training.lr: 0.01, here 0.02``."""
-    found = list(_differences(kept, now, ""))
+    """What differs between two configurations, the first few: ``lr: 0.01, here 0.02``."""
+    found = dict.fromkeys(
+        f"{name}: {_short(a)}, here {_short(b)}".removeprefix(": ") for name, a, b in _differences(kept, now, "")
+    )
     more = [f"and {len(found) - MOST_CHANGES} more"] if len(found) > MOST_CHANGES else []
-    return [*(f"{where}: {_short(a)}, here {_short(b)}" for where, a, b in found[:MOST_CHANGES]), *more]
+    return [*list(found)[:MOST_CHANGES], *more]
 
 
-def _differences(a: Any, b: Any, where: str) -> Iterator[tuple[str, Any, Any]]:
+def _differences(a: Any, b: Any, name: str) -> Iterator[tuple[str, Any, Any]]:
+    """(innermost name, recorded, here) of what differs; None for what is only in the other."""
     if isinstance(a, dict) and isinstance(b, dict):
         for key in [*a, *(key for key in b if key not in a)]:
-            yield from _differences(a.get(key), b.get(key), f"{where}.{key}".lstrip("."))
+            yield from _differences(a.get(key), b.get(key), key)
     elif isinstance(a, list) and isinstance(b, list) and len(a) == len(b):
-        for i, (x, y) in enumerate(zip(a, b)):
-            yield from _differences(x, y, f"{where}[{i}]")
+        for x, y in zip(a, b):
+            yield from _differences(x, y, name)
     elif a != b:
-        yield where or "all of it", a, b
+        yield name, a, b
 
 
 def _short(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False)
+    text = "not set" if value is None else json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 60 else f"{text[:57]}…"
