@@ -31,6 +31,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import combinations
 from typing import Any, NamedTuple
 
@@ -77,7 +78,7 @@ def mean_interval(values: Iterable[float], *, level: float = 0.95) -> Interval:
 
 
 def rerun(values: Iterable[float], *, runs: int = 1, level: float = 0.999) -> Interval:
-    """Where ``runs`` further runs of an arm lie, all of them together in ``level`` of all cases: a prediction interval.
+    """Where ``runs`` further runs of an arm lie, all of them together in at least ``level`` of all cases.
 
     A recorded run that is made again with the same seed on another machine rounds otherwise, and training enlarges
     that, to no more than what another seed changes. So the spread over seeds bounds what a live part of a lecture may
@@ -263,6 +264,7 @@ def holm(p: Sequence[float]) -> list[float]:
     return corrected.tolist()
 
 
+@cache
 def _student(level: float, n: int) -> float:
     if not 0 < level < 1:
         raise CourseError(f"the level of an interval is {level}: it lies between 0 and 1, such as 0.95")
