@@ -116,7 +116,7 @@ class Picture:
 def finish(fig: Figure, *, max_bytes: int = MAX_BYTES) -> Picture:
     """The picture of a figure that has been checked: every axes shows data and names what it shows.
 
-    Adds a legend where several things carry labels. Characters without a glyph become code points.
+    Adds a legend where several things carry labels and the figure has none of its own. Characters without a glyph become code points.
 
     Raises:
         ValueError: no axes, axes without finite data or without a label on x or y, or a picture above ``max_bytes``.
@@ -128,7 +128,7 @@ def finish(fig: Figure, *, max_bytes: int = MAX_BYTES) -> Picture:
         _check(ax, f"axes {number} of {len(shown)}" + (f" ({ax.get_title()!r})" if ax.get_title() else ""))
     with style():
         for ax in shown:
-            if len(ax.get_legend_handles_labels()[1]) > 1 and ax.get_legend() is None:
+            if len(ax.get_legend_handles_labels()[1]) > 1 and ax.get_legend() is None and not fig.legends:
                 ax.legend()
             if ax.images:
                 ax.grid(False)

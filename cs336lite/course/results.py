@@ -2,11 +2,14 @@
 
     runs = recorded("04_basins.json", lambda: summaries(sweep(experiments, data, validation=heldout)), describe(experiments))
 
-A lecture says here, in one cell, what is computed; the file says what came out, and where and when. The file belongs to
-one configuration: when the cell's configuration is another one, the lecture stops and says so. To compute a result
+A lecture says here, in one cell, what is computed; the file says what came out, and where and when. To compute a result
 again, run the lecture with its name in an environment variable:
 
     CS336LITE_RECOMPUTE=04_basins.json jupyter execute notebooks/04_hyperparameters.ipynb
+
+The file belongs to one configuration. A reader who changes a number of it goes on: with a small version that is computed
+at once where the lecture has one (``live``), else with the recorded result, and is told which. From then on a claim that
+does not hold says so and stops nothing. When the course is built, another configuration is an error.
 """
 
 from __future__ import annotations
@@ -15,11 +18,12 @@ import hashlib
 import json
 import os
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import date
 from pathlib import Path
 from typing import Any
 
+from cs336lite.course.claims import other_numbers
 from cs336lite.course.corpus import DEFAULT_SHA256
 from cs336lite.course.paths import CourseError, find_root, write_atomic
 
@@ -28,28 +32,61 @@ __all__ = ["VARIABLE", "recorded", "source"]
 VARIABLE = "CS336LITE_RECOMPUTE"
 """Names of results to compute again, with commas between them, or ``all``."""
 
+LIVE = "computed here, smaller than in full, with the numbers of this notebook"
 
-def recorded(name: str, compute: Callable[[], Any], configuration: Any, *, folder: Path | None = None) -> Any:
+
+def recorded(
+    name: str,
+    compute: Callable[[], Any],
+    configuration: Any,
+    *,
+    live: Callable[[], Any] | None = None,
+    folder: Path | None = None,
+) -> Any:
     """The result in ``notebooks/results/<name>``, or what ``compute()`` gives, which is then written there.
 
     It is computed when the environment variable `VARIABLE` names it. ``configuration`` is what the result depends on,
     and the result itself, are plain JSON: numbers, strings, lists, dicts.
 
+    Args:
+        name: of the file.
+        compute: gives the result in full.
+        configuration: of this cell.
+        live: gives a smaller result of the same form in a minute at most, from the numbers of this cell: for a reader
+            who changed them. None where there is none, or where what it runs on is not solved yet.
+        folder: where the file is.
+
     Raises:
-        CourseError: there is no such file, or it was made with another configuration; the text gives the command.
+        CourseError: there is no such file and no ``live``, or it is damaged; while the course is built, also when there
+            is none or it was made with another configuration. The text gives the command.
     """
     path = (folder or find_root() / "notebooks" / "results") / name
     wanted = os.environ.get(VARIABLE, "").split(",")
     digest = hashlib.sha256(json.dumps(configuration, sort_keys=True).encode()).hexdigest()[:16]
     if name in wanted or "all" in wanted:
         write_atomic(path, _told(name, compute(), configuration, digest))
-    try:
-        kept = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise CourseError(f"{name} has not been computed yet: {command(name)}") from None
-    if kept["configuration_sha256"] != digest:
+    kept = _kept(path, name)
+    other_numbers.pop(name, None)
+    if kept and kept["configuration_sha256"] == digest:
+        return kept["result"]
+    building = "CS336LITE_BUILD" in os.environ
+    if kept is None and (building or live is None):
+        raise CourseError(f"{name} has not been computed yet: {command(name)}")
+    if building:
         raise CourseError(f"{name} was computed with another configuration than this cell's: {command(name)}")
-    return kept["result"]
+    if kept is None:
+        reason = f"{name} has not been computed yet"
+    else:
+        changed = "; ".join(_changes(kept["configuration"], json.loads(json.dumps(configuration))))
+        reason = f"{name} was recorded with other numbers than this cell's ({changed})"
+    if live is None:
+        print(f"{reason}. What follows shows the recorded result. To compute yours: {command(name)}")
+        other_numbers[name] = "its numbers are not those of this notebook"
+        return kept["result"]
+    print(f"{reason}. A smaller version is computed now; in full: {command(name)}")
+    result = live()
+    other_numbers[name] = LIVE
+    return result
 
 
 def command(name: str) -> str:
@@ -62,10 +99,13 @@ def command(name: str) -> str:
 
 def source(name: str, *, folder: Path | None = None) -> str:
     """One line that says when and with what a result was made, and how to make it again."""
+    other = other_numbers.get(name)
+    if other == LIVE:
+        return f"{name}: {LIVE}"
     path = (folder or find_root() / "notebooks" / "results") / name
     made = json.loads(path.read_text(encoding="utf-8"))["provenance"]
     versions = f"PyTorch {made['torch']}, Python {made['python']}, on a {made['device']}"
-    return f"{name}: recorded {made['date']}, {versions}; again: {made['command']}"
+    return f"{name}: recorded {made['date']}, {versions}; {f'{other}; ' if other else ''}again: {made['command']}"
 
 
 def _told(name: str, result: Any, configuration: Any, digest: str) -> str:
@@ -77,3 +117,47 @@ def _told(name: str, result: Any, configuration: Any, digest: str) -> str:
     provenance["corpus"] = DEFAULT_SHA256[:16]  # which text there was to learn from
     content = {"provenance": provenance, "configuration_sha256": digest, "configuration": configuration}
     return json.dumps(content | {"result": result}, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def _kept(path: Path, name: str) -> dict[str, Any] | None:
+    """What a file of results holds; None where there is no file."""
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        if {"configuration", "configuration_sha256", "provenance", "result"} <= kept.keys():
+            return kept
+    except FileNotFoundError:
+        return None
+    except (ValueError, AttributeError, RecursionError):
+        pass
+    raise CourseError(
+        f"notebooks/results/{name} is damaged: take it from a fresh copy of the course, or {command(name)}"
+    )
+
+
+MOST_CHANGES = 3
+
+
+def _changes(kept: Any, now: Any) -> list[str]:
+    """What differs between two configurations, the first few: ``lr: 0.01, here 0.02``."""
+    found = dict.fromkeys(
+        f"{name}: {_short(a)}, here {_short(b)}".removeprefix(": ") for name, a, b in _differences(kept, now, "")
+    )
+    more = [f"and {len(found) - MOST_CHANGES} more"] if len(found) > MOST_CHANGES else []
+    return [*list(found)[:MOST_CHANGES], *more]
+
+
+def _differences(a: Any, b: Any, name: str) -> Iterator[tuple[str, Any, Any]]:
+    """(innermost name, recorded, here) of what differs; None for what is only in the other."""
+    if isinstance(a, dict) and isinstance(b, dict):
+        for key in [*a, *(key for key in b if key not in a)]:
+            yield from _differences(a.get(key), b.get(key), key)
+    elif isinstance(a, list) and isinstance(b, list) and len(a) == len(b):
+        for x, y in zip(a, b):
+            yield from _differences(x, y, name)
+    elif a != b:
+        yield name, a, b
+
+
+def _short(value: Any) -> str:
+    text = "not set" if value is None else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else f"{text[:57]}…"

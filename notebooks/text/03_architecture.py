@@ -45,6 +45,8 @@ from cs336lite.course.status import have
 
 READY = all([have("a2_attention"), have("a3_rope")])  # without your attention and RoPE the models below cannot run
 
+YOURS = "this runs on your attention and your RoPE: do check('a2_attention') and check('a3_rope') pass?"
+
 
 # %% [markdown]
 # ## 1 · Two norms
@@ -478,10 +480,11 @@ if READY:
         ax.grid(False)
     straight = {name: bool(np.abs(p[1:, 1:] - p[:-1, :-1]).max() < 1e-5) for name, p in patterns.items()}
     reveal("depend on the distance alone", straight, guess)
-    assert all(straight.values())  # sinusoids too, as long as no matrix stands between: cos(a) cos(b) + sin(a) sin(b)
+    # sinusoids too, as long as no matrix stands between: cos(a) cos(b) + sin(a) sin(b)
+    assert all(straight.values()), YOURS
     rows = sinusoids(torch.arange(48), 32) @ torch.randn(32, 32, generator=torch.Generator().manual_seed(0))
     mixed = (rows @ rows.T).numpy()
-    assert np.abs(mixed[1:, 1:] - mixed[:-1, :-1]).max() > 0.1  # with a projection they no longer do
+    assert np.abs(mixed[1:, 1:] - mixed[:-1, :-1]).max() > 0.1, YOURS  # with a projection they no longer do
 finish(fig) if READY else None
 
 # %% [markdown]
@@ -1275,7 +1278,7 @@ if READY:
         model = Transformer(SMALL.replace(positions=scheme, init_std=0.1), torch.Generator().manual_seed(0)).eval()
         moved[scheme] = (model(x)[:, -1] - model(shuffled)[:, -1]).abs().max().item()
     reveal("change of the last token's logits", {s: f"{m:.0e}" for s, m in moved.items()}, guess)
-    assert moved.pop("none") < 1e-4 < 1e-3 < min(moved.values())
+    assert moved.pop("none") < 1e-4 < 1e-3 < min(moved.values()), YOURS
 
 # %% [markdown]
 # Two layers could tell even without positions: a causal mask lets a token count how many stand before it. That is why
@@ -1507,7 +1510,7 @@ if READY:
     for name, config in PRESETS.items():
         with torch.device("meta"), WithoutMemory():
             model = Transformer(config)
-        assert parameters(model) == parameters(config.shape)
+        assert parameters(model) == parameters(config.shape), YOURS
         tables = config.vocab_size * config.d_model * (1 if config.tied_embeddings else 2)
         share, ratio = 100 * tables / parameters(model), config.d_ff / config.d_model
         aspect = config.d_model / config.num_layers
@@ -1541,7 +1544,7 @@ if READY:
         new = model(written, source=other) if which is source else model(other, source=source)
         moved.append(int(((new - logits).abs().amax(dim=-1) > 1e-6).sum()))
     reveal("places that change", tuple(moved), guess)
-    assert moved == [8, 4]
+    assert moved == [8, 4], YOURS
 
 # %% [markdown]
 # ### Serial or parallel
@@ -1557,8 +1560,8 @@ if READY:
     norms = {name: sum(isinstance(part, LayerNorm) for part in model.modules()) for name, model in built.items()}
     flops = {name: forward_flops(config.shape, 1, 32).total for name, config in both.items()}
     reveal("norms", norms, guess)
-    assert flops["parallel"] == flops["serial"] and norms == {"parallel": 3, "serial": 5}
-    assert parameters(built["serial"]) - parameters(built["parallel"]) == 2 * 32  # the gains of two norms
+    assert flops["parallel"] == flops["serial"] and norms == {"parallel": 3, "serial": 5}, YOURS
+    assert parameters(built["serial"]) - parameters(built["parallel"]) == 2 * 32, YOURS  # the gains of two norms
 
 # %% [markdown]
 # One norm a block, and matrices that read the same input can be one product. PaLM's authors report about 15 % faster
@@ -1621,7 +1624,7 @@ if READY:
     short = {placement: along_the_additions(placement) for placement in PLACEMENTS}
     lost = {placement: norms[-1] / norms[0] for placement, norms in short.items()}
     reveal("smaller at the first block by", {p: f"{factor:,.1f}" for p, factor in lost.items()}, guess)
-    assert lost["pre"] < 1.1 and lost["double"] < 1.1 and lost["post"] > 10_000
+    assert lost["pre"] < 1.1 and lost["double"] < 1.1 and lost["post"] > 10_000, YOURS
 
 # %% [markdown]
 # Each norm of the stream divides by the size that the addition has just given it, so post-norm loses a factor at every
@@ -1647,7 +1650,7 @@ if READY:
     right.legend(fontsize=7, ncols=2)
     change = {p: found[p, 6][-1] / found[p, 24][-1] for p in PLACEMENTS}
     reveal("last block, 6 blocks over 24", {p: f"{c:.2f}" for p, c in change.items()}, guess)
-    assert 1.3 < change["pre"] < 2.3 and 0.8 < change["post"] < 1.25  # sqrt(24 / 6) = 2 in theory, and 1
+    assert 1.3 < change["pre"] < 2.3 and 0.8 < change["post"] < 1.25, YOURS  # sqrt(24 / 6) = 2 in theory, and 1
 finish(fig) if READY else None
 
 # %% [markdown]
@@ -1718,7 +1721,7 @@ if READY:
     ax.legend(fontsize=8)
     worse = {scheme: round(float(values[4] - values[1]), 2) for scheme, values in table.items()}
     reveal("nats lost from within 64 to beyond 256", worse, guess)
-    assert curves["learned"] is None and min(worse["sinusoidal"], worse["rope"]) > 2 * abs(worse["alibi"])
+    assert curves["learned"] is None and min(worse["sinusoidal"], worse["rope"]) > 2 * abs(worse["alibi"]), YOURS
 finish(fig) if READY else None
 
 # %% [markdown]
@@ -1762,7 +1765,7 @@ if READY:
         model(tokens_like(config), cache=cache)
         predicted = kv_cache_bytes(config.shape, batch=2, seq=64, itemsize=4)
         print(f"{heads} KV heads: {cache.bytes:,} bytes allocated, {predicted:,} predicted")
-        assert cache.bytes == predicted
+        assert cache.bytes == predicted, YOURS
 
 # %% [markdown]
 # ## 10 · Writing (生成)
@@ -1910,7 +1913,7 @@ if READY:
         flops.append(counter.get_total_flops())
     print(bytes(texts[0][0].tolist()).decode(errors="replace"))
     reveal("FLOPs without the cache over with it", f"{flops[1] / flops[0]:.0f}", guess)
-    assert torch.equal(*texts) and flops[1] > 20 * flops[0]
+    assert torch.equal(*texts) and flops[1] > 20 * flops[0], YOURS
 
 # %% [markdown]
 # ## 11 · What norms cost
@@ -1932,7 +1935,7 @@ if READY:
     of_flops = 9 * 4 * h.numel() / forward_flops(config.shape, 4, 256).total  # square, sum, scale, gain of each number
     of_time = {name: 100 * 9 * seconds / whole for name, seconds in zip(norms, alone)}
     reveal("RMSNorm, percent", (round(100 * of_flops, 2), round(of_time["RMSNorm"], 1)), guess)
-    assert of_flops < 0.01 and max(of_time.values()) > 2 * 100 * of_flops
+    assert of_flops < 0.01 and max(of_time.values()) > 2 * 100 * of_flops, YOURS
     fig, ax = axes(xlabel="share of a forward pass (percent)", ylabel="norm", size=(6, 2.2))
     ax.barh(["FLOPs of any", *(f"time of {kind}" for kind in of_time)], [100 * of_flops, *of_time.values()])
     ax.set(title="Norms: few FLOPs, more time")

@@ -1013,6 +1013,11 @@ torch.set_num_threads(1)  # the models are so small that several threads would o
 HAVE_MODEL = all([have("a2_attention"), have("a3_rope")])  # without them recorded results are shown, nothing is trained
 HAVE_BPE, HAVE_LION = have("a1_bpe"), have("a4_lion")
 
+YOURS = (
+    "this runs on your attention and RoPE, and on your tokenizer and Lion where they are there: "
+    "do check('a1_bpe'), check('a2_attention'), check('a3_rope') and check('a4_lion') pass?"
+)
+
 
 # %% [markdown]
 # From here on we use the module that the cells above have built, as every later lecture does: other processes can
@@ -1076,7 +1081,7 @@ if HAVE_MODEL:
         rest = train(dropping, plan, DATA["train"], validation=DATA["heldout"], **place)
     pairs = zip(whole.model.parameters(), rest.model.parameters())
     reveal("largest difference", max((a - b).abs().max().item() for a, b in pairs), guess)
-    assert rest.metrics == whole.metrics  # every loss of every step, and the validation loss
+    assert rest.metrics == whole.metrics, YOURS  # every loss of every step, and the validation loss
 
 
 # %% [markdown]
@@ -1108,7 +1113,7 @@ if HAVE_MODEL:
         one, two = (losses_of(Path(folder), processes) for processes in (1, 2))
     print("one process:  ", one.round(4), "\ntwo processes:", two.round(4))
     reveal("largest difference", f"{np.abs(one - two).max():.1e}", guess)
-    assert np.abs(one - two).max() < 1e-3 < one[0] - one[-1]
+    assert np.abs(one - two).max() < 1e-3 < one[0] - one[-1], YOURS
 
 # %% [markdown]
 # Not bit for bit: a sum of floating-point numbers depends on the order (lecture 02).
@@ -1204,7 +1209,7 @@ if HAVE_MODEL:
     found = tuned({name: (BASE, {"schedule": name}) for name in SCHEDULES}, (6e-3, 1.2e-2), DATA)
     means = table(found)
     reveal("best to worst", sorted(means, key=means.get), guess)
-    assert means["wsd"] < min(means["constant"], means["linear"]) and means["constant"] < means["cosine"]
+    assert means["wsd"] < min(means["constant"], means["linear"]) and means["constant"] < means["cosine"], YOURS
 
 # %% [markdown]
 # In so short a run the distance travelled counts: a schedule that falls early, cosine above all, loses to a rate that
@@ -1272,7 +1277,7 @@ if HAVE_MODEL and HAVE_LION and HAVE_BPE:  # two points of the record, trained h
     for e, now in zip(chosen, swept(chosen, DATA)):
         kept = basins[BASINS.index(e)]["final"]
         print(f"{e.name}: recorded {kept:.3f}, now {now['final']:.3f}")
-        assert abs(now["final"] - kept) < 0.3
+        assert abs(now["final"] - kept) < 0.3, YOURS
 
 # %% [markdown]
 # The basins look alike, Lion's further left, as advised. At its best rate Lion is not behind AdamW here. Of weight decay
@@ -1564,7 +1569,7 @@ if HAVE_MODEL:
     for step, scale in scales.items():
         print(f"step {step:>3}, loss {noise.values()[step - 1]:.2f}: {scale:>8,.0f} tokens")
     reveal("from the first step to the last", f"{scales[150] / scales[1]:.0f} times", guess)
-    assert scales[150] > 3 * scales[1]
+    assert scales[150] > 3 * scales[1], YOURS
 
 # %% [markdown]
 # So the best batch grows with training, which is why large runs raise it on the way; Llama 2 kept 4 million tokens

@@ -56,6 +56,8 @@ READY = all([have("a2_attention"), have("a3_rope")])  # without them recorded ru
 text = np.frombuffer(technical_text().encode(), np.uint8)  # a byte is a token: there are 256
 TRAIN, HELDOUT = Tokens(text[:900_000]), Tokens(text[900_000:])
 
+YOURS = "this runs on your attention and your RoPE: do check('a2_attention') and check('a3_rope') pass?"
+
 # %%
 #| export
 """What keeps training stable: z-loss, soft caps and QK-norm for the slots of lecture 03's model, and monitors.
@@ -504,7 +506,7 @@ def here(model: TransformerConfig, seed: int = 3, **changes) -> Run:
 if READY:
     free, weak, held = (here(MODEL.replace(loss=ZLoss(z))).values("log_z") for z in (0.0, 1e-4, 1e-2))
     reveal("log Z after 150 steps", [f"{course[-1]:.2f}" for course in (free, weak, held)], guess)
-    assert held[-1] < 3 < 5 < free[-1]
+    assert held[-1] < 3 < 5 < free[-1], YOURS
 
 # %%
 arms = {
@@ -642,7 +644,7 @@ if READY:
         print(f"largest gains {gains[0]:.2f} and {gains[1]:.2f}: no logit can exceed {8 * gains[0] * gains[1]:.1f}")
     at_start = [run.values("attention_logit")[0] for run in (plain, normed)]
     print(f"before the first step: {at_start[0]:.2f} and {at_start[1]:.2f}")
-    assert largest[0] > 5 * largest[1] and largest[1] < 40
+    assert largest[0] > 5 * largest[1] and largest[1] < 40, YOURS
 
 # %%
 arms = {
@@ -784,7 +786,7 @@ if READY:
         moved[optimizer] = [(weight - start).norm().item() for weight in weights]
         once, thousandfold = moved[optimizer]
         print(f"{optimizer}: the output layer moved by {once:.3g}, with the loss times 1,000 by {thousandfold:.3g}")
-    assert abs(moved["adamw"][1] / moved["adamw"][0] - 1) < 0.05 and moved["sgd"][1] > 50 * moved["sgd"][0]
+    assert abs(moved["adamw"][1] / moved["adamw"][0] - 1) < 0.05 and moved["sgd"][1] > 50 * moved["sgd"][0], YOURS
 
 # %% [markdown]
 # ### One bad batch
@@ -827,7 +829,7 @@ if READY:
     reveal("nats too high, with and without", (round(harm[1.0][0], 3), round(harm[None][0], 3)), guess)
     for most, (mean, half) in harm.items():
         print(f"clip {most}: {mean:+.3f} ± {half:.3f} in the ten steps after the bad batch")
-    assert harm[None][0] > 0.03 and harm[None][0] > 2 * harm[1.0][0]
+    assert harm[None][0] > 0.03 and harm[None][0] > 2 * harm[1.0][0], YOURS
 
 # %%
 if READY:
@@ -926,8 +928,8 @@ if READY:
         print(f"{name}:", {f"clip {c}, bad batch {b}, seed {s}": at for (c, b, s), at in alarms[name].items() if at})
     totals = {name: sum(map(len, found.values())) for name, found in alarms.items()}
     reveal("alarms, where six are due", totals, guess)
-    assert all((50 in at) == (bad == 50) for (_, bad, _), at in alarms["loss"].items())
-    assert totals["loss"] <= 8
+    assert all((50 in at) == (bad == 50) for (_, bad, _), at in alarms["loss"].items()), YOURS
+    assert totals["loss"] <= 8, YOURS
 
 # %% [markdown]
 # The loss jumps where the data is strange. The gradient norm jumps then too, and at other times: it warns more often,
@@ -955,7 +957,7 @@ falling = replace(TRAINING, steps=30, warmup=0, early_dropout=0.2)
 if READY:
     seen = train(MODEL.replace(dropout=0.1), falling, TRAIN, observe=dropout_now).values("dropout")
     print("dropout in the first 8 of 30 steps:", seen[:8].round(4).tolist())
-    assert np.allclose(seen, [0.1 * max(0, 1 - t / 6) for t in range(30)])
+    assert np.allclose(seen, [0.1 * max(0, 1 - t / 6) for t in range(30)]), YOURS
 
 # %% [markdown]
 # **Predict.** 100 steps, a small part of an epoch: no dropout, dropout 0.1, or 0.1 falling to 0 over the first fifth?

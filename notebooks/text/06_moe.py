@@ -55,6 +55,11 @@ from cs336lite.training import Tokens, TrainingConfig, describe, generator, trai
 # False until these assignments are solved: the lecture then goes on with what needs no router and no model
 READY = all([have("a2_attention"), have("a3_rope"), have("a5_moe_router")])
 
+YOURS = (
+    "this runs on your attention, RoPE and router: "
+    "do check('a2_attention'), check('a3_rope') and check('a5_moe_router') pass?"
+)
+
 
 # %% [markdown]
 # ## 1 · The layer
@@ -713,7 +718,7 @@ if READY:
     for name, (total, active) in found.items():
         print(f"{name:<17} {total / 1e9:5.1f}B stored, {active / 1e9:4.1f}B active, {100 * active / total:.0f} %")
     reveal("mixtral-8x7b", tuple(round(x / 1e9, 1) for x in found["mixtral-8x7b"]), guess)
-    assert [round(x / 1e9, 1) for pair in found.values() for x in pair] == [46.7, 12.9, 16.4, 2.8]
+    assert [round(x / 1e9, 1) for pair in found.values() for x in pair] == [46.7, 12.9, 16.4, 2.8], YOURS
 
 # %% [markdown]
 # "8 × 7B" would be 56B if everything were there eight times. Only the feed-forward networks are; attention, embeddings and
@@ -758,7 +763,7 @@ if READY:
     chosen = sorted(layer.router(token).indices[0].tolist())
     learning = (rows > 1e-4 * rows.max()).nonzero().flatten().tolist()  # others: rounding errors
     print("experts chosen:", chosen, " router rows with a gradient:", learning)
-    assert chosen == learning
+    assert chosen == learning, YOURS
 
 # %% [markdown]
 # So the router learns how much to trust the experts it chose, and nothing about the others: had another been better, no
@@ -812,7 +817,7 @@ if READY:
     for name, load in late.items():
         print(f"{name:<11} busiest {load.max():.2f}, idlest {load.min():.3f}")
     reveal("left alone", [round(float(x), 3) for x in (late["nothing"].max(), late["nothing"].min())], guess)
-    assert late["nothing"].max() > 1.3 * late["bias"].max() and late["nothing"].min() < 0.05
+    assert late["nothing"].max() > 1.3 * late["bias"].max() and late["nothing"].min() < 0.05, YOURS
 
 
 # %% tags=["timing"]
@@ -944,7 +949,7 @@ if READY:
             layer.capacity = None
         print(f"{name:<11} dropped: " + ", ".join(f"{100 * lost[name, c]:.0f} % at {c:g}" for c in (1.0, 1.25, 2.0)))
     reveal("at c = 1", [f"{lost[name, 1.0]:.2f}" for name in ("nothing", "loss, 0.01")], guess)
-    assert lost["nothing", 1.0] > lost["bias", 1.0] > lost["bias", 2.0] and lost["nothing", 1.0] > 0.2
+    assert lost["nothing", 1.0] > lost["bias", 1.0] > lost["bias", 2.0] and lost["nothing", 1.0] > 0.2, YOURS
 
 # %% [markdown]
 # Our layer drops nobody unless you ask: a grouped product does not need equal groups.
@@ -967,7 +972,7 @@ if READY:
         moved[name] = (model(one) - model(other))[:, :-1].abs().max().item()
         print(f"{name:<14} logits before the change move by {moved[name]:.1e}")
     reveal("expert choice moves earlier logits", moved["expert_choice"] > 1e-3, guess)
-    assert moved["topk"] < 1e-5 < 1e-4 < moved["expert_choice"]
+    assert moved["topk"] < 1e-5 < 1e-4 < moved["expert_choice"], YOURS
 
 # %% [markdown]
 # So its validation loss above is not that of a model that writes: it was computed with whole texts in view. Zhou et al.
@@ -1031,7 +1036,7 @@ if READY:
             curve.append(each.mean().item())
     final = {name: np.mean([np.mean(curves[name, s][-20:]) for s in range(3)]) for name in MODES}
     reveal("errors", {name: round(float(e), 3) for name, e in final.items()}, guess)
-    assert final["REINFORCE"] < 0.8 * final["random"] and final["gates"] < 0.9 * final["random"]
+    assert final["REINFORCE"] < 0.8 * final["random"] and final["gates"] < 0.9 * final["random"], YOURS
 
 # %% [markdown]
 # Rewards teach a router. What they cost is noise: one batch gives another gradient with each draw, while the gates'
@@ -1052,7 +1057,7 @@ if READY:
         noise[name] = ((draws - draws.mean(0)).square().sum().div(50).sqrt() / draws.mean(0).norm()).item()
     reveal("deviation of the gradient / its mean", {n: round(v, 2) for n, v in noise.items()}, guess)
     print(f"to bring it to 0.1 takes {(noise['REINFORCE'] / 0.1) ** 2:.0f} times the tokens")
-    assert noise["gates"] < 1e-4 and noise["REINFORCE"] > 0.3
+    assert noise["gates"] < 1e-4 and noise["REINFORCE"] > 0.3, YOURS
 
 # %% [markdown]
 # Now the language model. All arms cost the same active FLOPs, except the dense network of width 512, which has as many
@@ -1174,7 +1179,7 @@ if READY:
     chance = information(token, experts[0][torch.randperm(len(token))])
     reveal("bits about the token", [f"{b:.2f} of {h:.2f}" for b, h in zip(bits, entropy)], guess)
     print(f"by chance {chance:.2f}")
-    assert min(bits) > 3 * chance and bits[0] > 1
+    assert min(bits) > 3 * chance and bits[0] > 1, YOURS
     for number in range(8):
         taken, all_ = (torch.bincount(t, minlength=256).double() for t in (token[experts[0] == number], token))
         often = [c for c in taken.argsort(descending=True)[:12].tolist() if taken[c] > 0.5 * all_[c]]

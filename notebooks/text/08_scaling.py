@@ -47,6 +47,8 @@ from cs336lite.training import describe, sweep
 
 HAVE_MODEL = all([have("a2_attention"), have("a3_rope")])  # without them the lecture goes on with recorded runs
 
+YOURS = "this runs on your attention and your RoPE: do check('a2_attention') and check('a3_rope') pass?"
+
 
 # %% [markdown]
 # What all of it rests on: logarithms, least squares, and the costs of lecture 02.
@@ -509,7 +511,7 @@ for run in [run for run in GRID_RUNS if run[1] == min(GRID) and run[2] == 0] if 
     (now,) = trained([run], cache=False)
     (kept,) = [old for old in RUNS if all(old[name] == now[name] for name in ("flops", "width", "seed"))]
     print(f"width {now['width']:>2}: recorded {kept['loss']:.4f}, now {now['loss']:.4f}")
-    assert abs(kept["loss"] - now["loss"]) < 0.1  # another processor or version rounds otherwise
+    assert abs(kept["loss"] - now["loss"]) < 0.1, YOURS  # another processor or version rounds otherwise
 
 # %% [markdown]
 # **Predict.** The budget grows by 27 from the smallest to the largest. By how much does the best size grow?
@@ -1066,7 +1068,7 @@ if HAVE_MODEL:
     (told,) = extrapolate(*(column(name, [*smaller, now]) for name in ("size", "tokens", "loss")), above=1e11)
     low, high = told.interval
     print(f"foretold {told.predicted:.3f} ({low:.3f} to {high:.3f}), came to {told.observed:.3f}: {told.miss:+.3f}")
-    assert abs(told.miss) < 0.15 * told.predicted
+    assert abs(told.miss) < 0.15 * told.predicted, YOURS
 
 # %% [markdown]
 # And how does the miss grow with the distance? Fit to the smaller budgets only, and foretell all larger ones.
@@ -1514,7 +1516,7 @@ if HAVE_MODEL:  # one of them again
     (kept,) = [loss for *run, loss in TRANSFER if run == ["µP", 48, 1e-2, 0]]
     now = transfer(48, 1e-2, BASE, 0)
     print(f"µP, width 48, learning rate 0.01: recorded {kept:.4f}, now {now:.4f}")
-    assert abs(now - kept) < 0.1
+    assert abs(now - kept) < 0.1, YOURS
 
 # %% [markdown]
 # Seeds differ by a tenth of a nat, so look at the basin of good rates and not at the best one. In the usual
