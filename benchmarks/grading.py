@@ -2,11 +2,13 @@
 
     python benchmarks/grading.py                    20 submissions of a1_bpe and of a small torch exercise
     python benchmarks/grading.py --rounds 5         more rounds; the medians are reported
-    python benchmarks/grading.py --submissions 60   a larger class, in which the start of the commands weighs less
+    python benchmarks/grading.py --submissions 60   a larger class
 
 Stock nbgrader runs a notebook in a kernel, and its hidden tests are the cells of that notebook: here each grade cell
 runs the very checks that our grader uses, beside the student's code. Both sides are measured from the start of the
-command to its end, with all processes that it started and the recording in the gradebook. They take turns.
+command to its end, with all processes that it started and the recording in the gradebook. They take turns. Each grades a
+small class, too, with the same answers in the same shares, so that what a command costs once, however large the class,
+stands apart from what each further submission costs.
 """
 
 from __future__ import annotations
@@ -39,7 +41,10 @@ PR_SET_CHILD_SUBREAPER = 36
 
 @dataclass(frozen=True)
 class Exercise:
-    """An assignment to grade: its checks (source), exercise names with points, and what students hand in."""
+    """An assignment to grade: its checks (source), exercise names with points, and what students hand in.
+
+    A class hands in all the ``answers``, one or several times, so that classes of any size are alike.
+    """
 
     name: str
     checks: str
@@ -77,23 +82,28 @@ TORCH_ANSWERS = [
 ]
 
 
-def a1_bpe(number: int) -> Exercise:
+MIX = (  # of the catalogue; none takes long, so that what is compared is the graders
+    "right_functional",
+    "right_in_parts",
+    "right_linked_list_and_heap",
+    "wrong_leftmost_pair",
+    "wrong_no_empty_list",
+)
+
+
+def a1_bpe() -> Exercise:
     """The real a1: its hidden checks, and solutions of the catalogue, most of them right."""
     sys.path.insert(0, str(ROOT / "tests"))
     from catalogue import solutions, spec
 
-    quick = [s for s in solutions("a1_bpe", "wrong") if "recount" not in s.name and "slow" not in s.name]
-    right = solutions("a1_bpe", "right")
-    mix = right + quick[:: max(1, len(quick) // 5)][:5]
-    found = [mix[n % len(mix)].source for n in range(number)]
+    found = {solution.name: solution.source for kind in ("right", "wrong") for solution in solutions("a1_bpe", kind)}
     hidden = spec("a1_bpe", "hidden")
-    return Exercise("a1_bpe", hidden.source, hidden.exercises, "", found)
+    return Exercise("a1_bpe", hidden.source, hidden.exercises, "", [found[name] for name in MIX])
 
 
-def softmax(number: int) -> Exercise:
+def softmax() -> Exercise:
     """A small exercise of a notebook that imports torch."""
-    answers = [TORCH_ANSWERS[n % len(TORCH_ANSWERS)] for n in range(number)]
-    return Exercise("a2_attention", TORCH_CHECKS, {"softmax": 5}, "import torch", answers)
+    return Exercise("a2_attention", TORCH_CHECKS, {"softmax": 5}, "import torch", TORCH_ANSWERS)
 
 
 def notebook(exercise: Exercise, answer: str, grade: Callable[[str], str]) -> str:
@@ -116,8 +126,8 @@ def notebook(exercise: Exercise, answer: str, grade: Callable[[str], str]) -> st
     return nbformat.writes(new_notebook(cells=cells, metadata={"kernelspec": kernel}))
 
 
-def make_course(folder: Path, exercise: Exercise, config: str, grade: Callable[[str], str]) -> Path:
-    """An nbgrader course with the exercise generated and every answer handed in."""
+def make_course(folder: Path, exercise: Exercise, times: int, config: str, grade: Callable[[str], str]) -> Path:
+    """An nbgrader course with the exercise generated and every answer handed in so many times."""
     course = folder / "assignments"
     (folder / "cs336lite").mkdir(parents=True)
     for side in ("hidden", "public"):
@@ -129,19 +139,20 @@ def make_course(folder: Path, exercise: Exercise, config: str, grade: Callable[[
     solved = f"### BEGIN SOLUTION\n{exercise.answers[0]}\n### END SOLUTION"  # which ours judges before the class
     source.write_text(notebook(exercise, solved, grade))
     measure([tool("nbgrader"), "generate_assignment", exercise.name], course)
-    for number, answer in enumerate(exercise.answers):
+    for number, answer in enumerate(exercise.answers * times):
         path = course / "submitted" / f"student{number:02}" / exercise.name / f"{exercise.name}.ipynb"
         path.parent.mkdir(parents=True)
         path.write_text(notebook(exercise, f"# student {number}\n{answer}", grade))
+    shutil.copy(course / "gradebook.db", course / "gradebook.before")
     return course
 
 
-def ours(folder: Path, exercise: Exercise) -> Path:
+def ours(folder: Path, exercise: Exercise, times: int) -> Path:
     config = (ROOT / "assignments" / "nbgrader_config.py").read_text()
-    return make_course(folder, exercise, config, lambda name: f"check({exercise.name!r}, {name!r})")
+    return make_course(folder, exercise, times, config, lambda name: f"check({exercise.name!r}, {name!r})")
 
 
-def stock(folder: Path, exercise: Exercise) -> Path:
+def stock(folder: Path, exercise: Exercise, times: int) -> Path:
     """The same course for stock nbgrader: each grade cell runs its checks and ends in the points that they give."""
     config = (
         f"c = get_config()\nc.CourseDirectory.root = {str(folder / 'assignments')!r}\n"
@@ -153,7 +164,9 @@ def stock(folder: Path, exercise: Exercise) -> Path:
         "checks = [c for c in load_spec({spec!r}) if c.exercise == {name!r}]\n"
         "sum(c.run(LocalStudent(globals()), {seed!r}).points for c in checks) or 1e-9"
     )
-    return make_course(folder, exercise, config, lambda name: code.format(spec=spec, name=name, seed="benchmark"))
+    return make_course(
+        folder, exercise, times, config, lambda name: code.format(spec=spec, name=name, seed="benchmark")
+    )
 
 
 def tool(name: str) -> str:
@@ -197,36 +210,54 @@ def scores(course: Path, name: str) -> dict[str, float]:
         return {s.student_id: round(s.score, 4) for s in gradebook.assignment_submissions(name)}
 
 
-def compare(exercise: Exercise, rounds: int, folder: Path) -> dict:
-    """Both graders on one exercise, in turn; medians of seconds for each submission, and of the ratios of the rounds."""
-    courses = {"stock": stock(folder / "stock", exercise), "ours": ours(folder / "ours", exercise)}
-    for course in courses.values():
-        shutil.copy(course / "gradebook.db", course / "gradebook.before")
+def apart(cpu: dict[int, float]) -> tuple[float, float]:
+    """What a run costs once, and for each submission, of the processor seconds of a small class and of a large one."""
+    small, large = sorted(cpu)
+    each = (cpu[large] - cpu[small]) / (large - small)
+    return cpu[small] - small * each, each
+
+
+def compare(exercise: Exercise, submissions: int, rounds: int, folder: Path) -> dict:
+    """Both graders on one exercise, in turn, with a small class and a large one.
+
+    Medians of the large class's seconds for each submission and of the ratios of the rounds, and the processor seconds
+    of one run and of one submission apart.
+    """
+    answers = len(exercise.answers)
+    sizes = {answers * times: times for times in (1, max(2, round(submissions / answers)))}
+    large = max(sizes)
+    courses = {
+        (which, size): make(folder / f"{which}-{size}", exercise, times)
+        for which, make in (("stock", stock), ("ours", ours))
+        for size, times in sizes.items()
+    }
     contenders = {
         "stock": ("stock", [tool("nbgrader"), "autograde", exercise.name]),
         "ours": ("ours", [tool("cs336lite"), "grade", exercise.name]),
         "ours, 2 jobs": ("ours", [tool("cs336lite"), "grade", exercise.name, "--jobs", "2"]),
     }
-    seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in contenders}
+    seconds: dict[tuple[str, int], list[tuple[float, float]]] = {(n, size): [] for n in contenders for size in sizes}
     found = {}
     for _ in range(rounds):
-        for name, (which, command) in contenders.items():
-            ungrade(courses[which])
-            seconds[name].append(measure(command, courses[which]))
-            found[name] = scores(courses[which], exercise.name)
-    number = len(exercise.answers)
-    differing = [s for s in found["stock"] if abs(found["stock"][s] - found["ours"][s]) > 0.01]
-    result = {
-        "submissions": number,
-        "other_scores": differing,
-        "cpu": {n: statistics.median(cpu for cpu, _ in s) / number for n, s in seconds.items()},
-        "wall": {n: statistics.median(wall for _, wall in s) / number for n, s in seconds.items()},
+        for size in sizes:
+            for name, (which, command) in contenders.items():
+                ungrade(courses[which, size])
+                seconds[name, size].append(measure(command, courses[which, size]))
+                found[name] = scores(courses[which, size], exercise.name)  # in the end, of the large class
+    cpu = {key: statistics.median(cpu for cpu, _ in measured) for key, measured in seconds.items()}
+    wall = {key: statistics.median(wall for _, wall in measured) for key, measured in seconds.items()}
+    of_large = {name: seconds[name, large] for name in contenders}
+    pairs = list(zip(of_large["stock"], of_large["ours"], of_large["ours, 2 jobs"], strict=True))
+    return {
+        "submissions": large,
+        "other_scores": [s for s in found["stock"] if abs(found["stock"][s] - found["ours"][s]) > 0.01],
+        "cpu": {name: cpu[name, large] / large for name in contenders},
+        "wall": {name: wall[name, large] / large for name in contenders},
+        "apart": {name: apart({size: cpu[name, size] for size in sizes}) for name in contenders},
+        "cpu_ratio": statistics.median(a[0] / b[0] for a, b, _ in pairs),
+        "wall_ratio": statistics.median(a[1] / b[1] for a, b, _ in pairs),
+        "jobs_ratio": statistics.median(b[1] / c[1] for _, b, c in pairs),
     }
-    pairs = list(zip(seconds["stock"], seconds["ours"], seconds["ours, 2 jobs"]))
-    result["cpu_ratio"] = statistics.median(a[0] / b[0] for a, b, _ in pairs)
-    result["wall_ratio"] = statistics.median(a[1] / b[1] for a, b, _ in pairs)
-    result["jobs_ratio"] = statistics.median(b[1] / c[1] for _, b, c in pairs)
-    return result
 
 
 def main() -> None:
@@ -248,22 +279,28 @@ def main() -> None:
 
     console = Console(width=None if sys.stdout.isatty() else 130)
     table = Table(title="Grading: seconds for each submission, recording included", title_justify="left")
-    for column in ("submissions", "grader", "CPU s", "wall s", "stock / ours, CPU", "target", "stock / ours, wall"):
+    columns = ("submissions", "grader", "CPU s", "once", "each", "wall s")
+    ratios = ("stock / ours, CPU", "target", "each", "wall")
+    for column in (*columns, *ratios):
         table.add_column(column, justify="left" if column in ("submissions", "grader") else "right")
     results = {}
     for make, title in ((a1_bpe, "a1_bpe"), (softmax, "an exercise that imports torch")):
-        exercise = make(options.submissions)
         with Scratch("bench") as folder:
-            result = results[title] = compare(exercise, options.rounds, folder)
+            result = results[title] = compare(make(), options.submissions, options.rounds, folder)
         for name in ("stock", "ours", "ours, 2 jobs"):
-            ratios = [f"{result['cpu_ratio']:.1f}", str(TARGET), f"{result['wall_ratio']:.1f}"]
+            each = result["apart"]["stock"][1] / result["apart"]["ours"][1]
+            times = [f"{result['cpu_ratio']:.1f}", str(TARGET), f"{each:.1f}", f"{result['wall_ratio']:.1f}"]
             label = f"{result['submissions']} of {title}" if name == "stock" else ""
+            apart_ = [f"{seconds:.3f}" for seconds in result["apart"][name]]
             cpu, wall = f"{result['cpu'][name]:.3f}", f"{result['wall'][name]:.3f}"
-            table.add_row(label, name, cpu, wall, *(ratios if name == "ours" else ["", "", ""]))
+            table.add_row(label, name, cpu, *apart_, wall, *(times if name == "ours" else [""] * len(times)))
     console.print(
         f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
     )
     console.print(table)
+    console.print(
+        "once: CPU s of a run, whatever the size of its class; each: CPU s of one more submission", highlight=False
+    )
     for title, result in results.items():
         console.print(
             f"{title}: throughput of two jobs over one {result['jobs_ratio']:.2f} (target 1.7)", highlight=False

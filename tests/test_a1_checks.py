@@ -118,6 +118,43 @@ def test_a_time_is_believed_only_with_the_merges_of_its_file(change, message):
         growth_of(student)
 
 
+class TimedEncoding:
+    """Encodes rightly, in a time that is a function of the letters, or of the merges where the text has words."""
+
+    def __init__(self, of_letters):
+        self.of_letters = of_letters
+        self.local = LocalStudent(catalogue.namespace(RIGHT[0].source, RIGHT[0].name))
+        self.asked = []
+
+    def timed(self, driver, vocab, merges, special_tokens, texts):
+        answer = self.local.run(driver, vocab, merges, special_tokens, texts)
+        if " " in texts[0]:
+            return answer, 0.01 * len(texts[0])
+        self.asked.append(len(texts[0]))
+        return answer, self.of_letters(len(texts[0]))
+
+
+@pytest.mark.parametrize(
+    ("of_letters", "longest", "passes"),
+    [
+        (lambda letters: 1e-6 * letters, 8_000, True),
+        (lambda letters: 1e-2 * letters, 8_000, True),  # slow, but in proportion
+        (lambda letters: 1e-7 * letters**2, 2_000, False),  # 0.4 s for 2,000: no need to wait for 8,000
+        (lambda letters: 1e-9 * letters**2, 8_000, False),  # too quick to be sure of, with so few
+        (lambda letters: 0.2 + 1e-7 * letters**2, 8_000, False),  # a slow start hides it there
+    ],
+)
+def test_a_square_is_seen_in_a_short_text_where_that_takes_long(of_letters, longest, passes):
+    growth = next(one for one in HIDDEN if one.id == "encode.costs_what_the_text_is_long")
+    student = TimedEncoding(of_letters)
+    if passes:
+        growth.function(student, random.Random(0))
+    else:
+        with pytest.raises(Fail, match="far more than four times"):
+            growth.function(student, random.Random(0))
+    assert max(student.asked) == longest
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # A class is judged with one seed: what follows from it is worked out once
 

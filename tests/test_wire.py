@@ -49,6 +49,52 @@ def test_the_types_of_bpe_answers():
     assert round_trip((vocab, merges)) == (vocab, merges)
 
 
+@pytest.mark.parametrize("number", [0, 1, 7, 8, 5000])
+def test_a_list_of_pairs_of_bytes_is_one_blob(number):
+    merges = [(bytes([n % 256]) * (n % 3), b"\x00" * (n % 2)) for n in range(number)]
+    result = round_trip(merges)
+    assert result == merges and all(type(pair) is tuple for pair in result)
+    assert number < wire.FEWEST_PAIRS or len(pack("value", merges)) < 10 * number + 100
+
+
+@pytest.mark.parametrize(
+    "other", [("a", b"b"), (b"a",), [b"a", b"b"], (b"a", b"b", b"c"), (bytearray(b"a"), b"b"), None]
+)
+def test_one_that_is_no_pair_of_bytes_stays_what_it_is(other):
+    result = round_trip([*[(b"a", b"b")] * 20, other])
+    assert result == [*[(b"a", b"b")] * 20, other] and type(result[-1]) is type(other)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "body"),
+    [
+        ([1], b"a"),
+        ([1, 1, 1], b"abc"),
+        ([1, -1, 1, 1], b"ab"),
+        ([1, 2], b"ab"),
+        ([1, 1], b"abc"),
+        ([True, 1], b"ab"),
+        ([1.0, 1], b"ab"),
+        (["1", 1], b"ab"),
+        ([], b"a"),
+        ({"0": 1}, b"a"),
+        (None, b""),
+        ([0] * (wire.MAX_NODES - wire.MAX_NODES // 4), b""),
+    ],
+)
+def test_pairs_whose_sizes_are_wrong_are_refused(sizes, body):
+    with pytest.raises(WireError):
+        unpack(*frame_of({"op": "value", "value": {"t": "pairs", "n": sizes, "v": 0}, "sizes": [len(body)]}, body))
+
+
+@pytest.mark.parametrize("index", [1, -1, None, "0"])
+def test_pairs_point_to_a_blob_once(index):
+    pairs = {"t": "pairs", "n": [1, 1], "v": 0}
+    for value in ({**pairs, "v": index}, [pairs, pairs]):
+        with pytest.raises(WireError):
+            unpack(*frame_of({"op": "value", "value": value, "sizes": [2]}, b"ab"))
+
+
 def test_nan_and_infinities():
     assert math.isnan(round_trip(float("nan")))
     assert round_trip([float("inf"), -float("inf")]) == [float("inf"), -float("inf")]

@@ -49,6 +49,13 @@ def test_values_go_there_and_back(worker):
     }
 
 
+def test_a_child_collects_its_own_garbage_alone(worker):
+    source = "import gc\ndef f(): return gc.isenabled(), gc.get_freeze_count(), len(gc.get_objects())"
+    enabled, of_the_worker, its_own = answer(worker, source)
+    assert enabled
+    assert of_the_worker > 4 * its_own
+
+
 def test_a_file_can_be_read_and_not_written(worker):
     with worker.student((("1", "def f(path, mode): return open(path, mode).read()"),)) as student:
         student.begin(2)

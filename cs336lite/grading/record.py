@@ -9,6 +9,7 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -205,13 +206,17 @@ class Recorder:
         self.close()
 
 
+@lru_cache(maxsize=1)  # an entry is asked several times
+def cells_of(notebook: str) -> list[NotebookNode]:
+    return nbformat.reads(notebook, as_version=4).cells
+
+
 def scores_of(notebook: str) -> dict[str, float | None]:
     """The points in a graded notebook's grade cells, by name, as nbgrader reads them."""
-    cells = nbformat.reads(notebook, as_version=4).cells
-    return {c.metadata.nbgrader.grade_id: determine_grade(c)[0] for c in cells if is_grade(c)}
+    return {c.metadata.nbgrader.grade_id: determine_grade(c)[0] for c in cells_of(notebook) if is_grade(c)}
 
 
 def unanswered_cells(notebook: str) -> set[str]:
     """The names of the solution cells that were handed in as they had been released."""
-    cells = [c for c in nbformat.reads(notebook, as_version=4).cells if is_solution(c)]
+    cells = [c for c in cells_of(notebook) if is_solution(c)]
     return {c.metadata.nbgrader.grade_id for c in cells if c.metadata.nbgrader.get("checksum") == compute_checksum(c)}

@@ -4,7 +4,8 @@
     header = {"op": ..., "value": <encoded>, "sizes": [bytes in each blob], ...}
 
 None, booleans, numbers and strings are JSON; a list is a JSON list; everything else is an object with a tag:
-``{"t": "tuple" | "set" | "dict" | "bytes" | "float" | "tensor", ...}``, where bytes and tensors point to blobs.
+``{"t": "tuple" | "set" | "dict" | "bytes" | "pairs" | "float" | "tensor", ...}``, where bytes and tensors point to blobs.
+"pairs" is a list of pairs of bytes, such as merges, in one blob.
 The reader trusts nothing: sizes, depth, counts, types, shapes and dtypes are checked, and what it returns is made
 of plain built-in types (and torch tensors that own their memory).
 
@@ -18,6 +19,7 @@ import math
 import operator
 import struct
 from collections import Counter
+from itertools import accumulate
 from typing import Any
 
 MAGIC = b"c3w1"
@@ -26,6 +28,7 @@ MAX_HEADER = 16 << 20  # bytes of JSON
 MAX_BODY = 64 << 20  # bytes of all blobs together
 MAX_DEPTH = 32
 MAX_NODES = 2_000_000
+FEWEST_PAIRS = 8  # that are sent as such
 MAX_COLLISIONS = 32  # members of one set or dict that may share a hash
 DTYPES = ("float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool")
 
@@ -53,6 +56,12 @@ class _Encoder:
         if depth > MAX_DEPTH:
             raise WireError(f"a value is nested deeper than {MAX_DEPTH} levels")
         kind = type(value)
+        if kind is bytes:
+            return {"t": "bytes", "v": self.blob(value)}
+        if kind is list:
+            return self.pairs(value) if are_pairs(value) else [self.encode(v, depth + 1) for v in value]
+        if kind is tuple:
+            return {"t": "tuple", "v": [self.encode(v, depth + 1) for v in value]}
         if value is None or kind in (bool, str):
             return value
         if kind is int:
@@ -83,6 +92,10 @@ class _Encoder:
             return self.encode(float(value), depth + 1)
         raise WireError(f"a {kind.__name__} is not a value that can be judged")
 
+    def pairs(self, value: list[tuple[bytes, bytes]]) -> dict[str, Any]:
+        parts = [part for pair in value for part in pair]
+        return {"t": "pairs", "n": [len(part) for part in parts], "v": self.blob(b"".join(parts))}
+
     def tensor(self, value: Any) -> dict[str, Any]:
         import torch
 
@@ -93,6 +106,12 @@ class _Encoder:
         shape = list(tensor.shape)
         data = tensor.reshape(-1).view(torch.uint8).numpy().tobytes() if tensor.numel() else b""
         return {"t": "tensor", "dtype": dtype, "shape": shape, "v": self.blob(data)}
+
+
+def are_pairs(value: list) -> bool:
+    return len(value) >= FEWEST_PAIRS and all(
+        type(pair) is tuple and len(pair) == 2 and type(pair[0]) is bytes is type(pair[1]) for pair in value
+    )
 
 
 def pack(op: str, value: Any = None, **fields: Any) -> bytes:
@@ -151,17 +170,20 @@ class _Decoder:
         self.nodes += 1
         if depth > MAX_DEPTH or self.nodes > MAX_NODES:
             raise WireError("a value is nested too deeply or has too many parts")
-        if isinstance(value, list):
+        kind = type(value)  # JSON gives no subclasses
+        if kind is list:
             return [self.decode(v, depth + 1) for v in value]
-        if type(value) is int and not -(2**63) <= value < 2**63:
+        if kind is int and not -(2**63) <= value < 2**63:
             raise WireError("an integer of more than 64 bits")
-        if not isinstance(value, dict):
+        if kind is not dict:
             return value
         tag, content = value.get("t"), value.get("v")
+        if tag == "bytes":
+            return self.blob(content)
         if tag in ("tuple", "set", "dict") and not isinstance(content, list):
             raise WireError(f"a {tag} without a list of parts")
         if tag == "tuple":
-            return tuple(self.decode(v, depth + 1) for v in content)
+            return tuple([self.decode(v, depth + 1) for v in content])
         if tag == "set":
             return set(self.keys([self.decode(v, depth + 1) for v in content]))
         if tag == "dict":
@@ -171,8 +193,8 @@ class _Decoder:
             return dict(zip(keys, [self.decode(v, depth + 1) for _, v in content]))
         if tag == "float" and content in ("nan", "inf", "-inf"):
             return float(content)
-        if tag == "bytes":
-            return self.blob(content)
+        if tag == "pairs":
+            return self.pairs(value)
         if tag == "tensor":
             return self.tensor(value)
         raise WireError("a value with an unknown tag")
@@ -183,6 +205,19 @@ class _Decoder:
             raise WireError("a value points to a blob that is not there")
         data, self.blobs[index] = self.blobs[index], None
         return data
+
+    def pairs(self, value: dict[str, Any]) -> list[tuple[bytes, bytes]]:
+        sizes, data = value.get("n"), self.blob(value.get("v"))
+        if not isinstance(sizes, list) or len(sizes) % 2 or any(type(n) is not int or n < 0 for n in sizes):
+            raise WireError("pairs without the sizes of their parts")
+        self.nodes += len(sizes) + len(sizes) // 2
+        if self.nodes > MAX_NODES:
+            raise WireError("a value has too many parts")
+        ends = list(accumulate(sizes))
+        if (ends[-1] if ends else 0) != len(data):
+            raise WireError("pairs whose bytes do not fill their sizes")
+        parts = [data[end - size : end] for end, size in zip(ends, sizes, strict=True)]
+        return list(zip(parts[0::2], parts[1::2], strict=True))
 
     def keys(self, values: list[Any]) -> list[Any]:
         """Values that can be dict keys or set members, and are not chosen to make that slow."""

@@ -32,6 +32,7 @@ from __future__ import annotations
 import array
 import contextlib
 import ctypes
+import gc
 import importlib.machinery
 import json
 import mmap
@@ -53,6 +54,7 @@ UNSOLVED = ((), ("this exercise is not solved yet",))  # what the stub's NotImpl
 
 
 def main() -> None:
+    gc.disable()  # while modules are imported, of which none goes
     hard = resource.getrlimit(resource.RLIMIT_AS)[1]
     resource.setrlimit(resource.RLIMIT_AS, (hard, hard))  # the grader's own is narrower
     control = socket.socket(fileno=int(sys.argv[1]))
@@ -100,6 +102,8 @@ def main() -> None:
     shut = frozenset(options["shut"])
     sys.meta_path[:] = [Shut(shut, f) if f is importlib.machinery.PathFinder else f for f in sys.meta_path]
     jail.confine(readable, listable, [name for name in options["layers"] if name.startswith("Landlock")])
+    gc.freeze()  # a child that collects garbage would look through, and so copy, all that was imported
+    gc.enable()
     control.send(b"ready")
     while True:
         try:
