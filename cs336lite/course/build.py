@@ -41,7 +41,7 @@ SIZE_LIMIT = 500_000
 CELL_SECONDS = 1200
 PACKAGE = "cs336lite"
 TOOLS = frozenset(
-    "build check demo export form hint paths points progress release spec status text unlock have".split()
+    "build check demo export exported form hint last_cell paths points progress release saved spec status text unlock have".split()
 )
 """Modules of ``cs336lite.course`` that never change what a notebook shows, so that editing one rebuilds nothing."""
 
