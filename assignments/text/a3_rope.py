@@ -48,7 +48,10 @@
 #   `half_to_interleaved`, `rotary_attention` and `rotate_part`; how these work inside is up to you: tables, complex numbers, matrices, einops.
 # - Use torch, numpy, einops. `torch.onnx.ops.rotary_embedding` would do half of the work; it raises an error where your
 #   code is graded.
-# - The last cell writes your solution into your copy of the package, as `cs336lite.rope`.
+# - A cell whose first line is `#| export` becomes a part of the module `cs336lite.rope`: keep that line. Functions,
+#   classes and imports that such a cell needs go along from whatever cell they stand in.
+# - The last cell writes this module into your copy of the package and runs the public checks on it. It reads the file of
+#   this notebook, so save first (Ctrl+S, on a Mac Cmd+S).
 #
 # Above each exercise stand its difficulty, how much the rest depends on it, and the minutes it takes most people.
 #

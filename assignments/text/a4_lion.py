@@ -33,7 +33,10 @@
 # - 40 of the 100 points are for what works together: a direction, an update, a list of tensors, a short training.
 # - PyTorch has no Lion, and packages that have one are not installed where your code is graded. The `step` of PyTorch's own
 #   optimizers raises an error there: derive from `torch.optim.Optimizer` and from no other.
-# - The last cell writes your solution into your copy of the package, as `cs336lite.lion`.
+# - A cell whose first line is `#| export` becomes a part of the module `cs336lite.lion`: keep that line. Functions,
+#   classes and imports that such a cell needs go along from whatever cell they stand in.
+# - The last cell writes this module into your copy of the package and runs the public checks on it. It reads the file of
+#   this notebook, so save first (Ctrl+S, on a Mac Cmd+S).
 #
 # ## What differs from CS336
 #

@@ -35,7 +35,10 @@
 # - In each exercise most of the points are for all of it together, on ordinary tokens `(batch, seq, d_model)`, with
 #   gradients; the rest are for its single rules.
 # - Everything in torch is yours to use, `softmax`, `topk` and `logsumexp` among it.
-# - The last cell writes your solution into your copy of the package, as `cs336lite.router`.
+# - A cell whose first line is `#| export` becomes a part of the module `cs336lite.router`: keep that line. Functions,
+#   classes and imports that such a cell needs go along from whatever cell they stand in.
+# - The last cell writes this module into your copy of the package and runs the public checks on it. It reads the file of
+#   this notebook, so save first (Ctrl+S, on a Mac Cmd+S).
 #
 # ## What differs from CS336
 #
