@@ -52,7 +52,8 @@ def export_solution(assignment: str, notebook_path: str | Path | None = None, ro
         print(f"Not exported: {problem}")
         return
     if result.written:
-        print("\n".join(worth(Path(root) if root else own_root(), assignment, result)))
+        for line in worth(Path(root) if root else own_root(), assignment, result):
+            print(line)
 
 
 def export_student(
@@ -141,16 +142,18 @@ def worth(root: Path, assignment: str, result: ExportResult) -> list[str]:
     failed = replace(report, results=tuple(r for r in report.results if not r.passed and UNSOLVED not in r.message))
     lines += [f"  not yet: {r.id}: {message}" for r, message in failed.rows()]
     if result.unsolved:
-        lines.append("Lectures go on without it until all of it is solved.")
-    elif right < all_of_them:
+        return [*lines, "Lectures go on without it until all of it is solved."]
+    if right < all_of_them:
         lines.append(
             "Lectures use it as it is, so what they show may be wrong: mend it, save, and run this cell again."
         )
-    else:
-        lines.append("Lectures that you start from now on use it.")
-    if not result.unsolved:
-        lines.append("A notebook that is running keeps the code it has imported until its kernel is restarted.")
-    return lines
+    return [*lines, USED]
+
+
+USED = (
+    "Lectures that you start from now on use it; one that is open already does when you restart its kernel (menu Kernel, "
+    "Restart Kernel)."
+)
 
 
 def kept_beside(root: Path, module: str) -> Path:
