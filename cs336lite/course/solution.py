@@ -132,8 +132,18 @@ def cells_of(path: Path, assignment: str | None) -> Iterator[tuple[str, str]]:
         place = CELL.format(f"`{plain(name, 60)}`" if name else number)
         source = without_commands(cell.source)
         pieces[exported].append(Piece(source, source, lambda line=None, place=place: place))
-    for piece in [*pieces[True][:1], *helpers(pieces[True], pieces[False]), *pieces[True][1:]]:
-        yield piece.where(), piece.source
+    found: dict[str, str] = {}
+    for helper in helpers(pieces[True], pieces[False]):
+        found[helper.where()] = overlaid(found.get(helper.where(), ""), helper.source)
+    yield from [(piece.where(), piece.source) for piece in pieces[True][:1]]
+    yield from found.items()
+    yield from [(piece.where(), piece.source) for piece in pieces[True][1:]]
+
+
+def overlaid(first: str, second: str) -> str:
+    """Two parts of one cell, each on the lines on which it stands there."""
+    lines = itertools.zip_longest(first.split("\n"), second.split("\n"), fillvalue="")
+    return "\n".join(a or b for a, b in lines)
 
 
 def without_commands(source: str) -> str:
