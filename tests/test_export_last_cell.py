@@ -121,7 +121,9 @@ def test_a_name_that_two_cells_define_is_told_when_the_other_one_was_run_last(ed
 def said(root, cells: list[str], capsys) -> str:
     write_notebook(root / NOTEBOOK, cells)
     export_solution("a1_bpe", root=root)
-    return capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert max(map(len, out.splitlines())) <= 100
+    return out.replace("\n  ", " ")  # lines are broken between words, and go on indented
 
 
 def test_what_is_right_is_counted_until_the_module_changes(checked, capsys):
@@ -145,7 +147,7 @@ def test_a_damaged_count_counts_for_nothing(checked, content):
 def test_what_works_only_in_the_notebook_fails_where_it_is_exported(checked, capsys, monkeypatch):
     monkeypatch.setattr(builtins, "helper", dict, raising=False)  # as some cell of the notebook has left it
     told = said(checked, [SOLVED[0], HELPED, SOLVED[2]], capsys)
-    assert "0 of 2 public checks pass on the exported code.\n  not yet: count_pairs.counted: " in told
+    assert "0 of 2 public checks pass on the exported code. not yet: count_pairs.counted: " in told
     assert "NameError: name 'helper' is not defined (in `count_pairs`, line" in told and "of bpe.py" in told
     assert "Lectures use it as it is, so what they show may be wrong" in told
     assert passed(checked, "a1_bpe") == (0, 2)

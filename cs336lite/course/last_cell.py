@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import textwrap
 import types
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -47,13 +49,20 @@ def export_solution(assignment: str, notebook_path: str | Path | None = None, ro
     """
     try:
         result = export_student(assignment, notebook_path, root)
-        print("\n".join(result.messages), flush=True)
     except CourseError as problem:
-        print(f"Not exported: {problem}")
+        say([f"Not exported: {problem}"])
         return
+    say(result.messages)  # before the checks, which take a while
     if result.written:
-        for line in worth(Path(root) if root else own_root(), assignment, result):
-            print(line)
+        say(worth(Path(root) if root else own_root(), assignment, result))
+
+
+def say(lines: Iterable[str]) -> None:
+    """Print lines that JupyterLab need not break, which it does within words."""
+    for line in lines:
+        print(
+            textwrap.fill(line, 100, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False), flush=True
+        )
 
 
 def export_student(
