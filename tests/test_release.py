@@ -15,7 +15,8 @@ import pytest
 from miniature import REAL, edit, files_of, make_course
 
 from cs336lite.course.build import build
-from cs336lite.course.last_cell import export_student, kept_beside
+from cs336lite.course.export import kept_beside
+from cs336lite.course.last_cell import export_student
 from cs336lite.course.paths import CourseError, is_student_edition
 from cs336lite.course.release import generate, leaks, release, secrets
 from cs336lite.course.text import solution_lines

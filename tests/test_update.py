@@ -16,7 +16,8 @@ from miniature import BPE, HIDDEN, PUBLIC, edit, files_of, make_course
 from cs336lite.course import manifest
 from cs336lite.course import update as module
 from cs336lite.course.build import build
-from cs336lite.course.last_cell import export_student, kept_beside
+from cs336lite.course.export import kept_beside
+from cs336lite.course.last_cell import export_student
 from cs336lite.course.paths import EDITION_MARKER, CourseError
 from cs336lite.course.release import leaks, release
 from cs336lite.course.unlock import export_unlock, unlock

@@ -42,6 +42,7 @@ __all__ = [
     "defined_names",
     "export_notebook",
     "is_stub",
+    "kept_beside",
     "missing",
     "modules_of",
     "read_notebook",
@@ -243,6 +244,11 @@ def _without_commands(source: str) -> str:
 def _cell_line(path: Path, number: int, source: str) -> Callable[[int], str]:
     place = f"{path.name}, cell {number} (`{first_line(source)}`)"
     return lambda line=None: f"{place}, line {line}" if line else place
+
+
+def kept_beside(root: Path, module: str) -> Path:
+    """Where the student's module waits while a reference is unlocked."""
+    return root / "cs336lite" / f"{module}_student.py"
 
 
 def read_notebook(path: Path) -> NotebookNode:

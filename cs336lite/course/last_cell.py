@@ -14,7 +14,7 @@ from typing import Any
 
 from cs336lite.course import saved
 from cs336lite.course.check import CheckReport
-from cs336lite.course.export import cells_of, modules_of, read_notebook
+from cs336lite.course.export import cells_of, kept_beside, modules_of, read_notebook
 from cs336lite.course.exported import judge
 from cs336lite.course.module import STUB_LINE, STUDENT_LINE, global_names, missing, unknown_names
 from cs336lite.course.paths import (
@@ -28,7 +28,7 @@ from cs336lite.course.paths import (
 from cs336lite.course.saved import Kernel
 from cs336lite.course.text import UNSOLVED
 
-__all__ = ["ExportResult", "export_solution", "export_student", "kept_beside"]
+__all__ = ["ExportResult", "export_solution", "export_student"]
 
 
 @dataclass(frozen=True)
@@ -163,11 +163,6 @@ USED = (
     "Lectures that you start from now on use it; one that is open already does when you restart its kernel (menu Kernel, "
     "Restart Kernel)."
 )
-
-
-def kept_beside(root: Path, module: str) -> Path:
-    """Where the student's module waits while a reference is unlocked."""
-    return root / "cs336lite" / f"{module}_student.py"
 
 
 def _check_replaceable(path: Path) -> None:

@@ -11,7 +11,7 @@ import os
 import re
 from pathlib import Path
 
-from cs336lite.course.last_cell import kept_beside
+from cs336lite.course.export import kept_beside
 from cs336lite.course.paths import (
     GRADED_MODULES,
     CourseError,
