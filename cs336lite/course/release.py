@@ -54,7 +54,8 @@ makes an environment in `.venv` (it needs Python 3.11 or newer) and opens Jupyte
    own exercises are not graded: write your answer in its cell, or open the folded cell below it.
 2. Solve an assignment in `assignments/`, in its notebook: {assignments}.
    `check("a1_bpe")` tells what is right so far, `hint("a1_bpe", "train")` helps, `status()` shows where you are.
-3. Run the last cell of the assignment: it puts your code into `cs336lite/`, and the lectures after it use yours.
+3. Save the notebook (Ctrl+S) and run its last cell: it puts your code into `cs336lite/`, runs the public checks on it
+   there, and the lectures that you start after it use yours.
 
 What you hand in is the notebook, or a plain `.py` with your definitions. It is run from the top, as Jupyter runs it, by a
 grader without network that can write no files and start no processes. Your cells have 20 seconds of processor time together
