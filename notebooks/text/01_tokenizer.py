@@ -643,9 +643,9 @@ print(*(shown(a + b) for a, b in merges["English"][:24]))
 # The very first merges are runs of spaces, for the manual is full of indented code. Then come letters that often stand
 # together in English, and short words with the space before them. Three trainings serve the rest of the lecture:
 # English, Chinese, and half of each. Once you have solved a1 and your trainer agrees with the slow one on English, it
-# does the other two; until then the slow one does all three.
+# does the other two (folded cell); until then the slow one does all three.
 
-# %% tags=["timing"]
+# %% tags=["timing"] folded=true
 HAVE_BPE = have("a1_bpe")  # False until assignment a1 is solved
 
 
@@ -877,7 +877,7 @@ print({"|".join("•" * part for part in shape): n for shape, n in shapes.most_c
 fours = {tuple(map(len, split_pattern(str(n), CL100K_PATTERN))) for n in range(1_000, 10_000)}
 claim(
     5,
-    "The pattern decides, before any merge: our vocabulary on GPT-2's cuts four-digit numbers in {ours} ways, and GPT-4's pattern cuts all in {gpt4}.",
+    "The pattern decides, before any merge: on GPT-2's, our vocabulary cuts four-digit numbers in {ours} ways; on GPT-4's, all are cut in {gpt4} way.",
     lambda ours, gpt4: ours > 2 and gpt4 == 1,
     ours=len(shapes),
     gpt4=len(fours),
@@ -925,7 +925,8 @@ because = {
 }
 fewer = sum(gpt4 < gpt2 for gpt2, gpt4 in pieces.values())
 reveal("programs with fewer pieces", fewer, guess, within=1, because=because)
-print({name: f"{gpt2:,} -> {gpt4:,}" for name, (gpt2, gpt4) in pieces.items()})
+for name, (gpt2, gpt4) in pieces.items():
+    print(f"{name:26} {gpt2:>6,} pieces with GPT-2's pattern, {gpt4:>6,} with GPT-4's")
 saved = np.array([100 * (1 - gpt4 / gpt2) for name, (gpt2, gpt4) in pieces.items() if name != "seven lines"])
 claim(
     5,
@@ -1016,21 +1017,22 @@ d.show()
 #
 # We compare four schemes on held-out text. Words and BPE were built from both languages.
 #
-# **Predict.** Which scheme needs the fewest tokens for held-out English: characters, bytes, words or BPE?
+# **Predict.** Words take the fewest tokens, and bytes the most. Which takes fewer for held-out Chinese: characters or BPE?
 
 # %%
-guess = None  # a scheme
+guess = None  # characters or BPE
 
 both = WordTokenizer(half["English"] + half["Chinese"])
 schemes = {"characters": CharacterTokenizer().encode, "bytes": ByteTokenizer().encode, "words": both.encode}
 schemes["BPE"] = lambda text: encode(text, merges["both"])
 length = {language: {name: len(f(text)) for name, f in schemes.items()} for language, text in held_out.items()}
-because = {
-    "BPE": "a token of BPE is at most one of these words, so a text has at least as many; words pay with what they lose",
-    "bytes": "bytes are the smallest pieces of all",
-    "characters": "a word takes many characters",
-}
-reveal("fewest tokens", min(length["English"], key=length["English"].get), guess, because=because)
+because = {"BPE": "a character that the training text does not have stays three bytes, and so three tokens"}
+fewer = "characters" if length["Chinese"]["characters"] < length["Chinese"]["BPE"] else "BPE"
+reveal("fewer tokens for Chinese", fewer, guess, because=because)
+new = [character for character in held_out["Chinese"] if character not in half["Chinese"]]
+print(
+    f"{100 * len(new) / len(held_out['Chinese']):.0f} % of held-out Chinese are characters that training had not seen"
+)
 for language, text in held_out.items():
     ids = both.encode(text)
     print(f"{language}: {100 * ids.count(0) / len(ids):.0f} % of the words (and other pieces) are <unk>")
@@ -1052,8 +1054,9 @@ finish(fig)
 
 # %% [markdown]
 # Words are shortest and lose text. (The "words" of Chinese are whole clauses here, since nothing in the pattern cuts
-# them.) Characters need a table of a million rows, most of them never trained. Bytes need few rows and lose nothing,
-# and are long. BPE keeps the completeness of bytes, and you choose how far to go towards words.
+# them.) Bytes need few rows and lose nothing, and make long sequences. Characters need a table of a million rows, most
+# of them never trained. BPE keeps the completeness of bytes, and you choose how far to go towards words. Ours has not
+# come far in Chinese: 2,048 tokens are few for two languages, and a character that training never saw takes three.
 #
 # ## 7 · How large a vocabulary?
 #
@@ -1106,7 +1109,7 @@ claim(
 per_chinese = {name: tokens[name, "Chinese"][-1] / len(held_out["Chinese"]) for name in merges}
 claim(
     6,
-    "A language is served by what it had in the training text: a Chinese character costs {english:.2f} tokens of the English tokenizer, {both:.2f} of the one for both, {chinese:.2f} of the Chinese.",
+    "For whom depends on the training text: a Chinese character costs {english:.2f} tokens after training on English, {both:.2f} after both, {chinese:.2f} after Chinese.",
     lambda english, both, chinese: english > 2 and chinese < both < 0.6 * english,
     english=per_chinese["English"],
     both=per_chinese["both"],
