@@ -764,7 +764,7 @@ encoded = [encode(text, merges["both"]) for text in tests]
 whole = sum("".join(stream(tokens)) == text for tokens, text in zip(encoded, tests))
 claim(
     4,
-    "From bytes it loses nothing: trained on both languages it gives {whole} of {texts} unseen texts back whole, {characters:,} characters with {tokens:,} tokens.",
+    "BPE from bytes loses nothing: trained on both languages it gives {whole} of {texts} unseen texts back whole, {characters:,} characters with {tokens:,} tokens.",
     lambda whole, texts, characters, tokens: whole == texts and tokens < 0.75 * characters,
     whole=whole,
     texts=len(tests),
@@ -1212,7 +1212,7 @@ reveal("two layers, width 128", small, guess_small, within=1.5, because=because)
 # %%
 claim(
     7,
-    "It costs compute, and the larger model wants the larger one: a byte of English is cheapest at {tiny:,} tokens with 1 layer of width 64, at {small:,} with 2 of 128; both lie inside {low} to {high:,}.",
+    "The cheapest size grows with the model: for a byte of English it is {tiny:,} tokens with 1 layer of width 64 and {small:,} with 2 of width 128, both inside our grid from {low} to {high:,}.",
     lambda tiny, small, low, high: low < tiny < small < high,
     tiny=tiny,
     small=small,
