@@ -25,8 +25,8 @@
 # 7. What does a vocabulary cost, and which one is the cheapest?
 #
 # The answers stand at the end, each with the numbers that your run has measured. Before a measurement there is a
-# **Predict** box: write your guess in place of `None`, then run the cell, which says how far off you were. Five
-# exercises ask you to write a few lines yourself. None is graded, and the lecture runs to its end with all of them
+# **Predict** box: write your guess in place of `None` and run the cell, then the folded one below it, which says how far
+# off you were and why. Five exercises ask you to write a few lines yourself. None is graded, and the lecture runs to its end with all of them
 # solved or none.
 
 # %%
@@ -202,6 +202,8 @@ class ByteTokenizer:
 guess = None  # bytes per character
 
 per_character = {language: len(text.encode()) / len(text) for language, text in held_out.items()}
+
+# %% folded=true
 because = {
     1: "one byte is enough for 256 characters, and Unicode has more than 150,000",
     2: "UTF-16 takes two bytes for most Chinese characters; UTF-8 needs room to say where a character begins",
@@ -306,6 +308,8 @@ stream_of_ids = np.array(ByteTokenizer().encode(train_text["English"]))
 following = stream_of_ids[1:][stream_of_ids[:-1] == ord("s")]
 mean = round(following.mean())
 share = 100 * (following == mean).mean()
+
+# %% folded=true
 because = {"too large": "the mean falls into the gap between the space (32) and the small letters (97 to 122)"}
 reveal("percent of cases", share, guess, margin=1, because=because, shown=f"{share:.2f}")
 claim(
@@ -423,6 +427,8 @@ sizes = np.geomspace(1_000, len(train_text["English"]), 8).astype(int)
 dictionaries = [WordTokenizer(train_text["English"][:size]) for size in sizes]
 unknown = [100 * np.mean([piece not in words.ids for piece in written]) for words in dictionaries]
 words = dictionaries[-1]
+
+# %% folded=true
 because = {
     "too small": "most *different* words of a text are rare, and a new document brings its own",
     "too large": "it is the same manual: the frequent words of its documents are the same",
@@ -569,6 +575,11 @@ def train(pieces, n_merges, start=list):
 guess = None  # such as "n e"
 
 merges = train(TEN_WORDS, 8)
+lowest = list("lowest")
+for pair in merges:
+    lowest = join(lowest, pair)
+
+# %% folded=true
 because = {
     "w e": "w e stood five times, but the w of both lower is now part of ow: three are left",
     "l o": "there is no l o any more: its o is now part of ow",
@@ -577,9 +588,6 @@ because = {
     "ow e": "ow e stands only in lower, twice",
 }
 reveal("second merge", " ".join(merges[1]), guess, because=because)
-lowest = list("lowest")
-for pair in merges:
-    lowest = join(lowest, pair)
 made = ["".join(pair) for pair in merges]
 claim(
     4,
@@ -807,6 +815,8 @@ CL100K_PATTERN = "|".join(CL100K_RULES.values())
 guess_number = guess_line = None
 
 number, line = "12345678", "    return x"
+
+# %% folded=true
 because = {
     1: "that is GPT-2's rule; GPT-4 takes three digits at most",
     8: "Llama takes single digits; GPT-4 takes three",
@@ -867,6 +877,9 @@ guess = None
 base = merges["English"]
 digit_merges = [pair for pair in base if (pair[0] + pair[1]).strip().isdigit()]
 shapes = Counter(tuple(len(token) for token in spell(str(n), digit_merges)) for n in range(1_000, 10_000))
+fours = {tuple(map(len, split_pattern(str(n), CL100K_PATTERN))) for n in range(1_000, 10_000)}
+
+# %% folded=true
 because = {
     1: "merges follow frequency, and pairs of digits such as 10 were more frequent than others",
     "too large": "there are three places to cut, so at most 8 ways",
@@ -874,7 +887,6 @@ because = {
 }
 reveal("ways to cut a four-digit number", len(shapes), guess, within=1, because=because)
 print({"|".join("•" * part for part in shape): n for shape, n in shapes.most_common()})
-fours = {tuple(map(len, split_pattern(str(n), CL100K_PATTERN))) for n in range(1_000, 10_000)}
 claim(
     5,
     "The pattern decides, before any merge: on GPT-2's, our vocabulary cuts four-digit numbers in {ours} ways; on GPT-4's, all are cut in {gpt4} way.",
@@ -919,6 +931,8 @@ for name in ("nn/modules/transformer.py", "nn/modules/conv.py", "optim/adam.py")
 pieces = {
     name: [len(split_pattern(code, p)) for p in (GPT2_PATTERN, CL100K_PATTERN)] for name, code in programs.items()
 }
+
+# %% folded=true
 because = {
     4: "in the seven lines the line ends are cut from the spaces behind them, and little else is joined",
     "too small": "in the files GPT-4 joins brackets and points with names: (x, .view, _size",
@@ -966,6 +980,8 @@ d.show()
 guess = None
 
 tokens = encode("<|endoftext|>", merges["English"])
+
+# %% folded=true
 because = {
     1: "only a tokenizer that has been told makes it one",
     3: "those are the pieces; a small vocabulary has no token for the whole of `endoftext`",
@@ -1026,6 +1042,8 @@ both = WordTokenizer(half["English"] + half["Chinese"])
 schemes = {"characters": CharacterTokenizer().encode, "bytes": ByteTokenizer().encode, "words": both.encode}
 schemes["BPE"] = lambda text: encode(text, merges["both"])
 length = {language: {name: len(f(text)) for name, f in schemes.items()} for language, text in held_out.items()}
+
+# %% folded=true
 because = {"BPE": "a character that the training text does not have stays three bytes, and so three tokens"}
 fewer = "characters" if length["Chinese"]["characters"] < length["Chinese"]["BPE"] else "BPE"
 reveal("fewer tokens for Chinese", fewer, guess, because=because)
@@ -1091,6 +1109,8 @@ guess = None  # larger, equal or smaller
 at = [SIZES.index(size) for size in (256, 512, 1_024, 2_048)]
 first, second, third = (-np.diff(tokens["English", "English"][at])).tolist()
 verdict = "smaller" if third < second else "larger" if third > second else "equal"
+
+# %% folded=true
 because = {
     "larger": "the most frequent pairs were joined first; later merges serve rarer words",
     "equal": "twice as many merges, but each of them serves rarer words",
@@ -1160,7 +1180,8 @@ embedding = vocab_size * d_model
 positions = context_length * d_model
 block = 12 * d_model**2 + 13 * d_model  # 4 d² attention, 8 d² feed-forward, the rest biases and norms: lecture 03
 total = embedding + positions + n_layers * block + 2 * d_model
-print(f"{embedding:,} + {positions:,} + {n_layers} × {block:,} + {2 * d_model:,} = {total:,}")
+
+# %% folded=true
 because = {
     "too small": "12 blocks of 7 million are 85 million, so 39 million are no small part",
     "too large": "12 blocks of 7 million are 85 million, twice the table",
@@ -1172,6 +1193,7 @@ reveal(
     because=because,
     shown=f"{100 * embedding / total:.1f}",
 )
+print(f"{embedding:,} + {positions:,} + {n_layers} × {block:,} + {2 * d_model:,} = {total:,}")
 PUBLISHED = 124_439_808  # parameters of the released checkpoint
 claim(
     7,
@@ -1202,14 +1224,14 @@ bytes_per_token = len(held_out["English"].encode()) / tokens["English", "English
 models = {"1 layer, d = 64": (1, 64), "2 layers, d = 128": (2, 128), "GPT-2 small: 12 layers, d = 768": (12, 768)}
 cost = {name: (24 * layers * d**2 + 2 * d * np.array(SIZES)) / bytes_per_token for name, (layers, d) in models.items()}
 tiny, small, gpt2 = (SIZES[int(flops.argmin())] for flops in cost.values())
+
+# %% folded=true
 because = {
     "too large": "the text is shorter there, but each of its tokens has more answers to score",
     "too small": "scoring fewer answers is cheap, but the text is longer and goes through the blocks more often",
 }
 reveal("one layer, width 64", tiny, guess_tiny, within=1.5, because=because)
 reveal("two layers, width 128", small, guess_small, within=1.5, because=because)
-
-# %%
 claim(
     7,
     "The cheapest size grows with the model: for a byte of English it is {tiny:,} tokens with 1 layer of width 64 and {small:,} with 2 of width 128, both inside our grid from {low} to {high:,}.",
