@@ -135,8 +135,10 @@ def of_predictions(notebook: NotebookNode) -> Iterator[tuple[int, str]]:
     """A prediction that asks another number of things than are then revealed beside a guess, or that gives itself away."""
     for i, (question, below) in predictions(notebook):
         told = [cell for cell in below if any(explains(call) for call in revealed_guesses(cell))]
-        if not all(map(is_folded, told)):
-            yield i, "what is said of wrong guesses stands in sight: fold it, `# %% folded=true` below the measurement"
+        if not all(
+            is_folded(cell) and cell.source.startswith("#") for cell in told
+        ):  # a folded cell shows its first line
+            yield i, "what is said of wrong guesses stands in sight: fold it, below a line of comment"
         asked = question.count("?")
         revealed = sum(len(revealed_guesses(cell)) for cell in below)
         if asked != revealed:

@@ -204,6 +204,7 @@ guess = None  # bytes per character
 per_character = {language: len(text.encode()) / len(text) for language, text in held_out.items()}
 
 # %% folded=true
+# run this cell to compare your guess
 because = {
     1: "one byte is enough for 256 characters, and Unicode has more than 150,000",
     2: "UTF-16 takes two bytes for most Chinese characters; UTF-8 needs room to say where a character begins",
@@ -310,6 +311,7 @@ mean = round(following.mean())
 share = 100 * (following == mean).mean()
 
 # %% folded=true
+# run this cell to compare your guess
 because = {"too large": "the mean falls into the gap between the space (32) and the small letters (97 to 122)"}
 reveal("percent of cases", share, guess, margin=1, because=because, shown=f"{share:.2f}")
 claim(
@@ -429,6 +431,7 @@ unknown = [100 * np.mean([piece not in words.ids for piece in written]) for word
 words = dictionaries[-1]
 
 # %% folded=true
+# run this cell to compare your guess
 because = {
     "too small": "most *different* words of a text are rare, and a new document brings its own",
     "too large": "it is the same manual: the frequent words of its documents are the same",
@@ -580,6 +583,7 @@ for pair in merges:
     lowest = join(lowest, pair)
 
 # %% folded=true
+# run this cell to compare your guess
 because = {
     "w e": "w e stood five times, but the w of both lower is now part of ow: three are left",
     "l o": "there is no l o any more: its o is now part of ow",
@@ -817,6 +821,7 @@ guess_number = guess_line = None
 number, line = "12345678", "    return x"
 
 # %% folded=true
+# run this cell to compare your guess
 because = {
     1: "that is GPT-2's rule; GPT-4 takes three digits at most",
     8: "Llama takes single digits; GPT-4 takes three",
@@ -880,6 +885,7 @@ shapes = Counter(tuple(len(token) for token in spell(str(n), digit_merges)) for 
 fours = {tuple(map(len, split_pattern(str(n), CL100K_PATTERN))) for n in range(1_000, 10_000)}
 
 # %% folded=true
+# run this cell to compare your guess
 because = {
     1: "merges follow frequency, and pairs of digits such as 10 were more frequent than others",
     "too large": "there are three places to cut, so at most 8 ways",
@@ -933,6 +939,7 @@ pieces = {
 }
 
 # %% folded=true
+# run this cell to compare your guess
 because = {
     4: "in the seven lines the line ends are cut from the spaces behind them, and little else is joined",
     "too small": "in the files GPT-4 joins brackets and points with names: (x, .view, _size",
@@ -982,6 +989,7 @@ guess = None
 tokens = encode("<|endoftext|>", merges["English"])
 
 # %% folded=true
+# run this cell to compare your guess
 because = {
     1: "only a tokenizer that has been told makes it one",
     3: "those are the pieces; a small vocabulary has no token for the whole of `endoftext`",
@@ -1044,6 +1052,7 @@ schemes["BPE"] = lambda text: encode(text, merges["both"])
 length = {language: {name: len(f(text)) for name, f in schemes.items()} for language, text in held_out.items()}
 
 # %% folded=true
+# run this cell to compare your guess
 because = {"BPE": "a character that the training text does not have stays three bytes, and so three tokens"}
 fewer = "characters" if length["Chinese"]["characters"] < length["Chinese"]["BPE"] else "BPE"
 reveal("fewer tokens for Chinese", fewer, guess, because=because)
@@ -1111,6 +1120,7 @@ first, second, third = (-np.diff(tokens["English", "English"][at])).tolist()
 verdict = "smaller" if third < second else "larger" if third > second else "equal"
 
 # %% folded=true
+# run this cell to compare your guess
 because = {
     "larger": "the most frequent pairs were joined first; later merges serve rarer words",
     "equal": "twice as many merges, but each of them serves rarer words",
@@ -1182,6 +1192,7 @@ block = 12 * d_model**2 + 13 * d_model  # 4 d² attention, 8 d² feed-forward, t
 total = embedding + positions + n_layers * block + 2 * d_model
 
 # %% folded=true
+# run this cell to compare your guess
 because = {
     "too small": "12 blocks of 7 million are 85 million, so 39 million are no small part",
     "too large": "12 blocks of 7 million are 85 million, twice the table",
@@ -1226,6 +1237,7 @@ cost = {name: (24 * layers * d**2 + 2 * d * np.array(SIZES)) / bytes_per_token f
 tiny, small, gpt2 = (SIZES[int(flops.argmin())] for flops in cost.values())
 
 # %% folded=true
+# run this cell to compare your guess
 because = {
     "too large": "the text is shorter there, but each of its tokens has more answers to score",
     "too small": "scoring fewer answers is cheap, but the text is longer and goes through the blocks more often",
