@@ -67,8 +67,8 @@ class Ledger:
         if not holds(**measured):
             self.shown.pop((question, sentence), None)
             raise NotShown(
-                f"this run does not show it: {told} (If you changed something above, ask why; if not, this is a mistake "
-                "of the course's.)"
+                f"this run does not show it: {told} (If you wrote or changed something above, "
+                "look there first; if not, this is a mistake of the course's.)"
             )
         made = Claim(question, told)
         self.shown[question, sentence] = made

@@ -1332,9 +1332,9 @@ claims()
 # ## Sources
 #
 # Gage, *A New Algorithm for Data Compression*, C Users Journal 12(2), 1994 · Sennrich, Haddow, Birch 2016 (arXiv
-# 1508.07909) · Radford et al., *Language Models are Unsupervised Multitask Learners*, 2019 · Kudo 2018 (1804.10959) ·
-# tiktoken's published patterns · Singh, Strouse 2024 (2402.14903) · Petrov et al. 2023 (2305.15425) · Tao et al. 2024
-# (2407.13623).
+# 1508.07909) · Radford et al., *Language Models are Unsupervised Multitask Learners*, 2019 · Schuster, Nakajima,
+# *Japanese and Korean Voice Search*, 2012 (WordPiece) · Kudo 2018 (1804.10959) · tiktoken's published patterns · Singh,
+# Strouse 2024 (2402.14903) · Petrov et al. 2023 (2305.15425) · Tao et al. 2024 (2407.13623).
 #
 # ## Next
 #
