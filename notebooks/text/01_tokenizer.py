@@ -657,10 +657,8 @@ print(*(shown(a + b) for a, b in merges["English"][:24]))
 # English, Chinese, and half of each. Once you have solved a1 and your trainer agrees with the slow one on English, it
 # does the other two (folded cell); until then the slow one does all three.
 
-# %% tags=["timing"] folded=true
-HAVE_BPE = have("a1_bpe")  # False until assignment a1 is solved
 
-
+# %% folded=true
 def train_fast(text: str, n_merges: int) -> list[tuple[bytes, bytes]]:
     """The merges of assignment a1's trainer, which reads a file."""
     import tempfile
@@ -673,6 +671,8 @@ def train_fast(text: str, n_merges: int) -> list[tuple[bytes, bytes]]:
         return list(train_bpe(f"{folder}/corpus.txt", 256 + n_merges, [])[1])
 
 
+# %% tags=["timing"] folded=true
+HAVE_BPE = have("a1_bpe")  # False until assignment a1 is solved
 said = "learns other merges than the slow one"
 try:
     agrees = HAVE_BPE and train_fast(train_text["English"], N_MERGES) == merges["English"]
