@@ -54,6 +54,18 @@ def test_after_a1_lecture_01_runs_on_the_students_own_code(solved, monkeypatch):
     assert printed.count(": yours, ") == len(exercises("01_tokenizer")) and "the course's" not in printed
 
 
+@pytest.mark.slow
+def test_a_trainer_of_a1_that_fails_is_named_and_lecture_01_goes_on_without_it(edition, tmp_path, monkeypatch):
+    root = tmp_path / "course"
+    shutil.copytree(edition, root)
+    source = (ROOT / "tests" / "solutions" / "a1_bpe" / "right_words_as_strings.py").read_text()
+    broken = "\n\ndef train_bpe(*arguments):\n    raise KeyError(arguments)\n"
+    (root / "cs336lite" / "bpe.py").write_text(source + broken)
+    printed = read(root / "notebooks" / "01_tokenizer.ipynb", monkeypatch)
+    assert 'the trainer of a1 raised KeyError: run check("a1_bpe", "train")' in printed
+    assert "trained by the slow trainer above" in printed
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 def test_an_edition_shows_no_answer_below_a_prediction(edition, path):
     cells = nbformat.read(edition / path.relative_to(ROOT), as_version=4).cells
