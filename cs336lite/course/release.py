@@ -30,6 +30,7 @@ from cs336lite.course.export import split_directive, text_modules
 from cs336lite.course.form import is_predict
 from cs336lite.course.handin import HandIn
 from cs336lite.course.paths import CourseError, assignment_name, is_student_edition, write_atomic
+from cs336lite.course.ready import kept_outputs, outputs_file
 from cs336lite.course.text import CODE_STUB, skeleton, solution_lines, solved
 
 ROOT_FILES = ("pyproject.toml", "Makefile", "environment.yml", "requirements.lock", "LICENSE")
@@ -169,6 +170,8 @@ def _write_edition(
             header = f"# Built in notebooks/{item.name}.ipynb: read it there.\n"
             write_atomic(package / f"{module}.py", header + source.partition("\n")[2])
         write_atomic(edition / "notebooks" / item.notebook.name, _notebook(item.notebook, predict=True))
+        if item.kind == "lecture" and (outputs := kept_outputs(nbformat.read(item.notebook, as_version=4))):
+            write_atomic(outputs_file(edition, item.name), json.dumps(outputs, indent=0, ensure_ascii=False) + "\n")
     for path in sorted((root / "notebooks" / "checks").glob("*.py")):
         write_atomic(edition / "notebooks" / "checks" / path.name, path.read_bytes())
     for path in sorted((root / "notebooks" / "results").glob("*.json")):
