@@ -172,7 +172,7 @@ def look(root: Path, name: str, known: dict[str, Any]) -> Step:
     else:
         problem = ""
     done, state = (assignment_state if name in GRADED_MODULES else lecture_state)(root, name, known, solved, exercises)
-    return Step(name, title, place, minutes, solved, exercises, done, problem or state)
+    return Step(name, title, place, minutes, solved, exercises, done, "; ".join(filter(None, (problem, state))))
 
 
 def about(path: Path) -> tuple[str, int | None]:
