@@ -27,13 +27,22 @@ def edition(tmp_path_factory):
     return release(ROOT, tmp_path_factory.mktemp("student") / "course")
 
 
-def read(path, monkeypatch):
-    """Run a lecture of an edition with the edition's own package; what it printed."""
+def run_through(path, monkeypatch):
+    """Run a lecture of an edition with the edition's own package."""
     root = path.parents[1]
     monkeypatch.setenv("PYTHONPATH", str(root))
     notebook = nbformat.read(path, as_version=4)
     client = NotebookClient(notebook, timeout=900, resources={"metadata": {"path": str(path.parent)}})
     client.execute(env={**os.environ, "PYTHONPATH": str(root)})
+    return notebook
+
+
+def read(path, monkeypatch):
+    """What a lecture of an edition prints."""
+    return printed_in(run_through(path, monkeypatch))
+
+
+def printed_in(notebook):
     outputs = [o for cell in notebook.cells if cell.cell_type == "code" for o in cell.outputs]
     return "".join(o.text for o in outputs if o.output_type == "stream" and o.name == "stdout")
 
@@ -107,9 +116,21 @@ def solved(edition, tmp_path_factory):
 
 @pytest.mark.parametrize("name", MISSING)
 def test_before_its_assignments_a_lecture_says_what_is_missing_and_runs_to_its_end(edition, name, monkeypatch):
-    printed = read(edition / "notebooks" / f"{name}.ipynb", monkeypatch)
+    notebook = run_through(edition / "notebooks" / f"{name}.ipynb", monkeypatch)
+    printed = printed_in(notebook)
     for assignment in MISSING[name]:
         assert f"{assignment} is not done yet" in printed and f"assignments/{assignment}/" in printed
+    ours, theirs = (
+        [cell for cell in cells if cell.cell_type == "code"]
+        for cells in (nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4).cells, notebook.cells)
+    )
+    for our, their in zip(ours, theirs, strict=True):  # what cannot run shows what our own run has shown
+        assert not our.outputs or their.outputs, our.source
+        assert pictures(our) == pictures(their), our.source
+
+
+def pictures(cell):
+    return sum("image/png" in output.get("data", {}) for output in cell.outputs)
 
 
 LONG = {"04_hyperparameters", "05_stability", "08_scaling"}  # they run before their assignments, too
@@ -122,6 +143,9 @@ def test_every_lecture_runs_on_the_students_own_code(solved, name, monkeypatch):
     modules = {"a1_bpe": "bpe", "a2_attention": "attention", "a3_rope": "rope", "a5_moe_router": "router"}
     for assignment in MISSING[name]:  # Lion is imported by the processes that train
         assert assignment not in modules or f"the {modules[assignment]} of the student" in printed
+    for module in ("bpe", "attention", "rope", "lion", "router"):  # their public checks pass where a lecture asks
+        assert not re.search(rf"(?m)^{module}: (?!yours, (\d+) of \1 public checks passed$)", printed)
+    assert printed.count(" public checks passed\n") == len(MISSING[name])
 
 
 def test_the_last_cell_of_the_assignment_puts_the_students_code_into_the_package(edition, tmp_path):

@@ -186,12 +186,11 @@ class Ready:
         if self:
             return True
         places = " and ".join(place_of(self.root, needed) for needed in self.lacking)
-        print(f"Not run: this cell needs {' and '.join(self.lacking)}. To run it on your own code, solve {places}.")
         kept = read_json(outputs_file(self.root, self.lecture), {})
         outputs = kept.get(name) if isinstance(kept, dict) else None
-        if outputs:
-            print("What the course's own run of it has shown:\n")
-            show(outputs)
+        told = " The course's own run shows:" if outputs else ""
+        print(f"Not run yet: solve {places} first.{told}")
+        show(outputs or [])
         return False
 
 

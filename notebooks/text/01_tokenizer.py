@@ -36,7 +36,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from cs336lite.course import check, have, hint
+from cs336lite.course import check, finished, hint, whose
 from cs336lite.course.claims import claim, claims
 from cs336lite.course.data import chinese_stories, technical_text
 from cs336lite.course.diagram import Diagram, columns
@@ -621,7 +621,8 @@ print(*(shown(a + b) for a, b in merges["English"][:24]))
 # does the other two.
 
 # %% tags=["timing"]
-HAVE_BPE = have("a1_bpe")  # False until assignment a1 is solved: the slow trainer then does it all
+# false until assignment a1 is solved: the slow trainer then does it all
+HAVE_BPE = whose("bpe", lecture="01_tokenizer")
 
 
 def train_fast(text: str, n_merges: int) -> list[tuple[bytes, bytes]]:
@@ -1225,3 +1226,6 @@ claims()
 #
 # Assignment **a1_bpe**: a trainer and an encoder that are fast, respect special tokens, and stream. Then lecture **02 ·
 # tensors and FLOPs**, which counts what a token costs.
+
+# %%
+finished("01_tokenizer")
