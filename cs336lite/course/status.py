@@ -118,8 +118,8 @@ class Status:
             name = f'<a href="{link}">{html.escape(name)}</a>'
             texts = "".join(f"<td {cell}>{html.escape(text)}</td>" for text in rest)
             rows.append(f"<tr><td {cell}>{mark}</td><td {cell}>{name}</td>{texts}</tr>")
-        head, summary, below = (f"<p>{html.escape(text)}</p>" for text in (self.head, self.summary, self.below))
-        return f"{head}<table>{''.join(rows)}</table>{summary}{below}"
+        head, summary, below = (html.escape(text) for text in (self.head, self.summary, self.below))
+        return f"<p><b>{head}</b></p><table>{''.join(rows)}</table><p>{summary}</p><p>{below}</p>"
 
     def __rich__(self) -> Any:
         from rich import box
