@@ -109,7 +109,7 @@ def way(names: Iterable[str]) -> list[str]:
         if name.startswith("a"):
             return AFTER_LECTURE.get(name, LAST), 2, name
         number = re.match(r"\d+", name)
-        return int(number[0]) if number else LAST, int(name[2:3] == "x"), name
+        return int(number[0]) if number else LAST, int(is_appendix(name)), name
 
     return sorted(names, key=place)
 
@@ -129,6 +129,11 @@ def step_notebook(root: Path, name: str) -> Path:
 def lectures(root: Path) -> list[str]:
     """Names of the lectures that have exercises of their own, in order."""
     return sorted(path.stem for path in (root / "notebooks" / "checks").glob("[0-9]*_*.py"))
+
+
+def is_appendix(name: str) -> bool:
+    """Whether a text is called like an appendix, ``02x_shapes``, and not like its lecture, ``02_tensors``."""
+    return re.match(r"\d\dx_", name) is not None
 
 
 def exercise_book(root: Path, text: str) -> str:

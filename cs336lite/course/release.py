@@ -159,7 +159,7 @@ def release(
 def _write_edition(
     root: Path, items: list[Item], edition: Path, chosen: set[str] | None, hand_in: HandIn | None
 ) -> None:
-    lectures = [item for item in items if item.kind == "lecture"]
+    lectures = [item for item in items if item.kind != "assignment"]
     assignments = [item for item in items if item.kind == "assignment"]
     package = edition / PACKAGE
     shutil.copytree(
@@ -169,11 +169,12 @@ def _write_edition(
         if (root / PACKAGE / name).exists():
             shutil.copy(root / PACKAGE / name, package / name)
     for item in lectures:
+        shown = item.notebook.relative_to(root).as_posix()
         for module, source in item.modules.items():
-            header = f"# Built in notebooks/{item.name}.ipynb: read it there.\n"
+            header = f"# Built in {shown}: read it there.\n"
             write_atomic(package / f"{module}.py", header + source.partition("\n")[2])
-        write_atomic(edition / "notebooks" / item.notebook.name, _notebook(item.notebook, predict=True))
-        if item.kind == "lecture" and (outputs := kept_outputs(nbformat.read(item.notebook, as_version=4))):
+        write_atomic(edition / shown, _notebook(item.notebook, predict=True))
+        if outputs := kept_outputs(nbformat.read(item.notebook, as_version=4)):
             write_atomic(outputs_file(edition, item.name), json.dumps(outputs, indent=0, ensure_ascii=False) + "\n")
     for path in sorted((root / "notebooks" / "checks").glob("*.py")):
         write_atomic(edition / "notebooks" / "checks" / path.name, path.read_bytes())
@@ -300,14 +301,18 @@ def leaks(root: Path, edition: Path, items: list[Item] | None = None) -> list[st
     values of string literals, too.
     """
     items = items or plan(root)
-    wanted = secrets(root, items)
+    wanted, begun = secrets(root, items), {}
+    for secret in wanted:
+        begun.setdefault(secret[:TRIVIAL], []).append(secret)
     found = bodies(root, items)
     for name, data in _files(Path(edition)):
         parts = set(Path(name).parts)
         if parts & FORBIDDEN or name.endswith(".unlock.py"):
             found.append(f"{name}: no edition holds such a file")
         shown = "\n".join(map(_squeeze, _readings(name, data)))  # no secret holds white space
-        found += [f"{name}: {where}" for secret, where in wanted.items() if secret in shown]
+        beginnings = begun.keys() & {shown[i : i + TRIVIAL] for i in range(len(shown))}  # few of many thousands
+        leaked = {secret for beginning in beginnings for secret in begun[beginning] if secret in shown}
+        found += [f"{name}: {where}" for secret, where in wanted.items() if secret in leaked]
     return found
 
 
@@ -325,11 +330,12 @@ def secrets(root: Path, items: list[Item] | None = None) -> dict[str, str]:
     texts = [item for item in items or plan(root) if item.kind == "assignment"]
     public = "\n".join(_public(root, texts))
     allowed = _squeeze(public) + "\n" + "\n".join(_squeeze(s) for s in _strings(public))
+    beginnings = {allowed[i : i + TRIVIAL] for i in range(len(allowed))}
     found: dict[str, str] = {}
 
     def add(line: str, where: str, least: int) -> None:
         squeezed = _squeeze(line)
-        if len(squeezed) >= least and squeezed not in allowed:
+        if len(squeezed) >= least and (squeezed[:TRIVIAL] not in beginnings or squeezed not in allowed):
             found.setdefault(squeezed, where)
 
     for item in texts:
@@ -365,7 +371,7 @@ def bodies(root: Path, items: list[Item]) -> list[str]:
     public = {
         item.source: _squeeze("\n".join(cell.source for cell in item.text.notebook.cells))
         for item in items
-        if item.kind == "lecture"
+        if item.kind != "assignment"
     }
     tools = [*(root / PACKAGE / "course").glob("*.py"), *filter(Path.exists, (root / PACKAGE / name for name in TOP))]
     for path in sorted(tools):
