@@ -27,6 +27,7 @@ LAB_SETTINGS = {
     # no question about news, no pop-ups; and cells out of view are in the page too, where a test can look at them
     "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False, "doNotDisturbMode": True},
     "notebook-extension/tracker": {"windowingMode": "none"},
+    "docmanager-extension/plugin": {"autosave": False},  # a test saves when it says so
 }
 
 

@@ -117,7 +117,7 @@ class Trainer:
 assert Trainer().train(["a", "b", "a", "b"]) == ("a", "b")
 
 # %% locked="export"
-from cs336lite.course.export import export_solution
+from cs336lite.course import export_solution
 
 export_solution("a1_bpe")
 '''

@@ -117,9 +117,16 @@ def test_a_student_solves_an_exercise(students_lab, edition, page):
     expect(said).to_contain_text("2 of 2 public checks passed")
     expect(said.locator("td", has_text=re.compile("^pass$"))).to_have_count(2)
 
+    stub = (edition / "cs336lite" / "bpe.py").read_text()
+    expect(page.locator(".lm-TabBar-tab.jp-mod-dirty")).to_have_count(1)
+    expect(notebook.run("export_solution")).to_contain_text("does not hold `count_pairs` as you have run it last. Save")
+    assert (edition / "cs336lite" / "bpe.py").read_text() == stub
+
     page.keyboard.press("Control+s")
     expect(page.locator(".lm-TabBar-tab.jp-mod-dirty")).to_have_count(0)
-    notebook.run("export_solution")
+    said = notebook.run("export_solution")
+    expect(said).to_contain_text("Exported a1_bpe.ipynb, as it is saved, to cs336lite/bpe.py.")
+    expect(said).to_contain_text(re.compile("[1-9][0-9]* of [0-9]+ public checks pass on the exported code"))
     assert "            counts[pair] += n\n    return dict(counts)\n" in (edition / "cs336lite" / "bpe.py").read_text()
 
 

@@ -15,14 +15,14 @@ from miniature import BPE, WORDS
 from cs336lite.course.export import (
     defined_names,
     export_notebook,
-    export_solution,
-    export_student,
     is_stub,
     missing,
     split_directive,
     text_modules,
 )
+from cs336lite.course.last_cell import export_solution, export_student
 from cs336lite.course.paths import CourseError
+from cs336lite.course.saved import Kernel
 from cs336lite.course.text import CODE_STUB, TextError, read_text, skeleton, solution_lines, solved
 
 HEADER = WORDS[: WORDS.index("# %%")]
@@ -268,18 +268,18 @@ def edition(tmp_path):
     return tmp_path
 
 
-def run_cells(sources: list[str]) -> dict:
+def run_cells(sources: list[str]) -> Kernel:
     """What a kernel holds after running these cells, sources known as IPython knows them."""
     namespace: dict = {}
     for source in sources:
         name = f"<ipython-input-{abs(hash(source))}>"
         linecache.cache[name] = (len(source), None, source.splitlines(keepends=True), name)
         exec(compile(source, name, "exec"), namespace)
-    return namespace
+    return Kernel(namespace, ("", *sources))
 
 
 def test_a_solved_notebook_becomes_the_module(edition):
-    result = export_student("a1_bpe", root=edition, namespace=run_cells(SOLVED))
+    result = export_student("a1_bpe", root=edition, kernel=run_cells(SOLVED))
     assert result.unsolved == () and result.written == (edition / "cs336lite" / "bpe.py",)
     written = result.written[0].read_text(encoding="utf-8")
     assert written.startswith("# Exported from assignments/a1_bpe/a1_bpe.ipynb")
@@ -291,7 +291,7 @@ def test_a_solved_notebook_becomes_the_module(edition):
 def test_what_is_not_solved_yet_is_listed_and_the_rest_works(edition):
     half = [SOLVED[0], SOLVED[1], f"#| export\nclass Trainer:\n    def train(self, word):\n{_indent(CODE_STUB, 8)}"]
     write_notebook(edition / "assignments/a1_bpe/a1_bpe.ipynb", half)
-    result = export_student("a1_bpe", root=edition, namespace={})
+    result = export_student("a1_bpe", root=edition)
     assert result.unsolved == ("Trainer.train",)
     assert "Not solved yet: Trainer.train" in result.messages[1]
     assert "a1_bpe: this exercise is not solved yet" in result.written[0].read_text(encoding="utf-8")
@@ -318,7 +318,7 @@ def test_a_notebook_that_cannot_be_exported_leaves_the_module_alone(edition, cel
     before = (edition / "cs336lite" / "bpe.py").read_bytes()
     write_notebook(edition / "assignments/a1_bpe/a1_bpe.ipynb", cells)
     with pytest.raises(CourseError, match=problem):
-        export_student("a1_bpe", root=edition, namespace={})
+        export_student("a1_bpe", root=edition)
     assert (edition / "cs336lite" / "bpe.py").read_bytes() == before
     assert [p.name for p in (edition / "cs336lite").iterdir()] == ["bpe.py"]
 
@@ -344,7 +344,7 @@ def test_a_helper_that_is_not_exported_is_named_with_both_cells(edition, cell, u
         r"cell 3 \(`def count_pairs\(word\):`\) uses `helper`, which only .*cell 2 .*make `#\| export` its first line"
     )
     with pytest.raises(CourseError, match=told):
-        export_student("a1_bpe", root=edition, namespace={})
+        export_student("a1_bpe", root=edition)
     assert (edition / "cs336lite" / "bpe.py").read_bytes() == before
 
 
@@ -363,7 +363,7 @@ def test_a_helper_that_is_not_exported_is_named_with_both_cells(edition, cell, u
 def test_functions_classes_and_imports_go_with_what_needs_them(edition, cell, behind):
     others = [HELPED, cell] if behind else [cell, HELPED]
     write_notebook(edition / "assignments/a1_bpe/a1_bpe.ipynb", [SOLVED[0], *others, "demo = 1", SOLVED[2]])
-    written = export_student("a1_bpe", root=edition, namespace={}).written[0].read_text(encoding="utf-8")
+    written = export_student("a1_bpe", root=edition).written[0].read_text(encoding="utf-8")
     names: dict = {}
     exec(written, names)
     assert names["Trainer"]().train("ab") == ("a", "b")
@@ -385,7 +385,7 @@ def test_functions_classes_and_imports_go_with_what_needs_them(edition, cell, be
 def test_a_helper_that_is_there_is_not_asked_for(edition, cells):
     cells = [cell.replace("\n", "\r\n") for cell in (SOLVED[0], *cells, SOLVED[2])]  # as Windows writes them
     write_notebook(edition / "assignments/a1_bpe/a1_bpe.ipynb", cells)
-    result = export_student("a1_bpe", root=edition, namespace={})
+    result = export_student("a1_bpe", root=edition)
     names: dict = {}
     exec(result.written[0].read_text(encoding="utf-8"), names)
     assert names["Trainer"]().train("ab") == ("a", "b") and len(result.messages) == 1
@@ -394,7 +394,7 @@ def test_a_helper_that_is_there_is_not_asked_for(edition, cells):
 def test_a_name_that_no_cell_defines_is_told(edition):
     cells = [SOLVED[0], HELPED, SOLVED[2] + "\n\ndef show():\n    display(1)"]
     write_notebook(edition / "assignments/a1_bpe/a1_bpe.ipynb", cells)
-    result = export_student("a1_bpe", root=edition, namespace={})
+    result = export_student("a1_bpe", root=edition)
     assert result.written and "`display`, `helper`" in result.messages[1]
 
 
@@ -404,14 +404,14 @@ def test_a_name_that_no_cell_defines_is_told(edition):
 def test_a_name_may_be_defined_in_any_way(edition, last):
     cells = [SOLVED[0], SOLVED[1].replace("count_pairs", "pairs") + "\n\n" + last, SOLVED[2]]
     write_notebook(edition / "assignments/a1_bpe/a1_bpe.ipynb", cells)
-    assert export_student("a1_bpe", root=edition, namespace={}).written
+    assert export_student("a1_bpe", root=edition).written
 
 
 def test_a_star_import_hides_no_helper(edition):
     cells = [SOLVED[0], "helper = dict", HELPED + "\nfrom math import *\nroot = sqrt(4)", SOLVED[2]]
     write_notebook(edition / "assignments/a1_bpe/a1_bpe.ipynb", cells)
     with pytest.raises(CourseError, match="uses `helper`, which only"):
-        export_student("a1_bpe", root=edition, namespace={})
+        export_student("a1_bpe", root=edition)
 
 
 def test_a_future_import_holds_for_later_cells(edition):
@@ -421,14 +421,14 @@ def test_a_future_import_holds_for_later_cells(edition):
         "#| export\nclass Node:\n    def next(self) -> Node: ...",
     ]
     write_notebook(edition / "assignments/a1_bpe/a1_bpe.ipynb", cells)
-    assert export_student("a1_bpe", root=edition, namespace={}).written
+    assert export_student("a1_bpe", root=edition).written
 
 
 @pytest.mark.parametrize("content", ["not json", "{}", ""])
 def test_a_file_that_is_no_notebook(edition, content):
     (edition / "assignments/a1_bpe/a1_bpe.ipynb").write_text(content, encoding="utf-8")
     with pytest.raises(CourseError, match="is no notebook"):
-        export_student("a1_bpe", root=edition, namespace={})
+        export_student("a1_bpe", root=edition)
 
 
 @pytest.mark.parametrize(
@@ -437,23 +437,23 @@ def test_a_file_that_is_no_notebook(edition, content):
 )
 def test_a_notebook_that_is_not_saved_is_not_exported(edition, old, new, name):
     ran = run_cells([source.replace(old, new) for source in SOLVED])
-    with pytest.raises(CourseError, match=f"`{name}`.*save the notebook"):
-        export_student("a1_bpe", root=edition, namespace=ran)
+    with pytest.raises(CourseError, match=f"`{name}`.*Save the notebook"):
+        export_student("a1_bpe", root=edition, kernel=ran)
     layout = run_cells([source.replace("(zip", "(  zip") + "  # a comment" for source in SOLVED])
-    assert export_student("a1_bpe", root=edition, namespace=layout).written
+    assert export_student("a1_bpe", root=edition, kernel=layout).written
 
 
 def test_a_module_written_by_hand_is_not_overwritten(edition):
     (edition / "cs336lite" / "bpe.py").write_text("my = 1\n", encoding="utf-8")
     with pytest.raises(CourseError, match="left alone"):
-        export_student("a1_bpe", root=edition, namespace={})
+        export_student("a1_bpe", root=edition)
     assert (edition / "cs336lite" / "bpe.py").read_text(encoding="utf-8") == "my = 1\n"
 
 
 def test_in_the_full_repository_nothing_is_written(edition):
     (edition / ".cs336lite-edition").unlink()
     before = (edition / "cs336lite" / "bpe.py").read_bytes()
-    result = export_student("a1_bpe", root=edition, namespace={})
+    result = export_student("a1_bpe", root=edition)
     assert result.written == () and "full course" in result.messages[0]
     assert (edition / "cs336lite" / "bpe.py").read_bytes() == before
 
@@ -487,7 +487,7 @@ def test_export_notebook_takes_the_assignment_from_the_file_name(edition):
 
 
 def test_the_exported_module_is_clean_for_ruff(edition):
-    path = export_student("a1_bpe", root=edition, namespace={}).written[0]
+    path = export_student("a1_bpe", root=edition).written[0]
     for command in (
         ["check", "--isolated", "--select", "F,I"],
         ["format", "--isolated", "--line-length=120", "--check"],

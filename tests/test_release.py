@@ -15,7 +15,8 @@ import pytest
 from miniature import REAL, edit, files_of, make_course
 
 from cs336lite.course.build import build
-from cs336lite.course.export import export_student, kept_beside
+from cs336lite.course.export import kept_beside
+from cs336lite.course.last_cell import export_student
 from cs336lite.course.paths import CourseError, is_student_edition
 from cs336lite.course.release import generate, leaks, release, secrets
 from cs336lite.course.text import solution_lines
@@ -106,7 +107,7 @@ def test_later_lectures_meet_the_stub_then_the_students_own_code(edition):
         '    # YOUR CODE HERE\\n",\n    "    raise NotImplementedError(\\"this exercise is not solved yet\\")"',
         '    return Counter(zip(word, word[1:]))"',
     )
-    result = export_student("a1_bpe", root=edition, namespace={})
+    result = export_student("a1_bpe", root=edition)
     assert "Trainer.train" in result.unsolved and "count_pairs" not in result.unsolved
     after = subprocess.run(python, cwd=edition, env=environment, capture_output=True, text=True)
     assert after.stdout == "{('a', 'b'): 1}\n"
@@ -318,7 +319,7 @@ def test_a_student_unlocks_with_a_file_and_undoes_it(course, edition, tmp_path):
         unlock(edition, "a1", source=file)
     with pytest.raises(CourseError, match="--undo"):  # and an export would overwrite the reference
         edit(edition / "assignments/a1_bpe/a1_bpe.ipynb", "# YOUR CODE HERE", "pass")
-        export_student("a1_bpe", root=edition, namespace={})
+        export_student("a1_bpe", root=edition)
     assert "your own module again" in unlock(edition, "a1_bpe", undo=True)
     assert module.read_text(encoding="utf-8") == MINE and not kept_beside(edition, "bpe").exists()
 

@@ -219,7 +219,7 @@ def test_after_an_endless_loop_the_exercise_is_not_asked_again(tmp_path, monkeyp
 
 def test_the_same_sentence_is_said_once():
     results = [CheckResult(f"e.{i}", f"e{i % 2}", f"title {i}", 0, 1, False, "not solved yet") for i in range(29)]
-    report = CheckReport("a", (*results, CheckResult("e.x", "e1", "other", 0, 1, False, "")), ("a note",))
+    report = CheckReport("a1_bpe", (*results, CheckResult("e.x", "e1", "other", 0, 1, False, "")), ("a note",))
     for shown in (repr(report), report._repr_html_()):
         assert shown.count("not solved yet") == 1
         assert "(and 28 more checks say the same (e1))" in shown

@@ -34,7 +34,10 @@
 #   on other inputs, and only through `train_bpe` and `Tokenizer`.
 # - Use the standard library and `regex`. **One process is enough**: where your code is graded no other can be started, and
 #   the jobs of a pool are done one after the other in yours. So `multiprocessing` is no mistake, and no gain.
-# - The last cell writes your solution into your copy of the package, as `cs336lite.bpe`.
+# - A cell whose first line is `#| export` becomes a part of the module `cs336lite.bpe`: keep that line. Functions,
+#   classes and imports that such a cell needs go along from whatever cell they stand in.
+# - The last cell writes this module into your copy of the package and runs the public checks on it. It reads the file of
+#   this notebook, so save first (Ctrl+S, on a Mac Cmd+S).
 #
 # Most points are for an ordinary text that is learned, encoded, decoded and streamed without a mistake. The other checks
 # look at one difficulty each and say why it is not so yet.

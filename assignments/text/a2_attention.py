@@ -39,7 +39,10 @@
 #   `einsum` and the like. Where your code is graded the library's own raise an error: `softmax` and `log_softmax` in
 #   every form, `scaled_dot_product_attention`, `nn.MultiheadAttention`; so does `cross_entropy`, which holds a softmax.
 #   `nn.Linear` and `einops` are yours to use.
-# - The last cell writes your solution into your copy of the package, as `cs336lite.attention`.
+# - A cell whose first line is `#| export` becomes a part of the module `cs336lite.attention`: keep that line. Functions,
+#   classes and imports that such a cell needs go along from whatever cell they stand in.
+# - The last cell writes this module into your copy of the package and runs the public checks on it. It reads the file of
+#   this notebook, so save first (Ctrl+S, on a Mac Cmd+S).
 #
 # ## What differs from CS336
 #

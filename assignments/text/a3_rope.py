@@ -48,7 +48,10 @@
 #   `half_to_interleaved`, `rotary_attention` and `rotate_part`; how these work inside is up to you: tables, complex numbers, matrices, einops.
 # - Use torch, numpy, einops. `torch.onnx.ops.rotary_embedding` would do half of the work; it raises an error where your
 #   code is graded.
-# - The last cell writes your solution into your copy of the package, as `cs336lite.rope`.
+# - A cell whose first line is `#| export` becomes a part of the module `cs336lite.rope`: keep that line. Functions,
+#   classes and imports that such a cell needs go along from whatever cell they stand in.
+# - The last cell writes this module into your copy of the package and runs the public checks on it. It reads the file of
+#   this notebook, so save first (Ctrl+S, on a Mac Cmd+S).
 #
 # Above each exercise stand its difficulty, how much the rest depends on it, and the minutes it takes most people.
 #
@@ -159,7 +162,8 @@ check("a3_rope", "angles")
 # ### Look: hands that have never been all the way round
 #
 # How many positions does each pair need for one full turn? **Predict**: in a model trained on 4,096 positions with
-# $d_k = 128$, how many of the 64 pairs have not completed one turn by the end of the longest text?
+# $d_k = 128$ and $\theta = 10\,000$, how many of the 64 pairs have not completed one turn by the end of the longest text?
+# Write your guess in place of `None`.
 #
 # RoPE does **not** handle any length (外推), and these pairs are one reason. Past the training length they show the model
 # angles that it has never seen, and it degrades: with rotary embeddings perplexity rises again within some hundreds of
@@ -168,12 +172,20 @@ check("a3_rope", "angles")
 # range (position interpolation, 位置插值).
 
 # %%
+from cs336lite.course.measure import reveal
+
+guess = None
 trained_on, pairs = 4_096, torch.arange(64)
 fig, ax = axes(xlabel="pair i of a head with d_k = 128", ylabel="positions for one full turn")
 for theta, color in [(10_000.0, COLORS["blue"]), (500_000.0, COLORS["vermillion"])]:
     turn = 2 * torch.pi / rotation_angles(torch.tensor(1), 128, theta)
     ax.plot(pairs, turn, color=color, linewidth=2, label=f"theta = {theta:,.0f}")
-    print(f"theta = {theta:>7,.0f}: {int((turn > trained_on).sum())} of 64 pairs never complete a turn")
+    never = int((turn > trained_on).sum())
+    if theta == 10_000:
+        why = "a turn takes 6 positions for the first pair and some 54,000 for the last, longer by one factor from pair to pair"
+        reveal("pairs of 64 that never complete a turn", never, guess, because={"too small": why, "too large": why})
+    else:
+        print(f"with theta = {theta:,.0f}: {never}")
 ax.axhline(trained_on, color="#444444", linestyle="--", linewidth=1, label="training length 4,096")
 ax.set_yscale("log")
 finish(fig)

@@ -33,7 +33,10 @@
 # - 40 of the 100 points are for what works together: a direction, an update, a list of tensors, a short training.
 # - PyTorch has no Lion, and packages that have one are not installed where your code is graded. The `step` of PyTorch's own
 #   optimizers raises an error there: derive from `torch.optim.Optimizer` and from no other.
-# - The last cell writes your solution into your copy of the package, as `cs336lite.lion`.
+# - A cell whose first line is `#| export` becomes a part of the module `cs336lite.lion`: keep that line. Functions,
+#   classes and imports that such a cell needs go along from whatever cell they stand in.
+# - The last cell writes this module into your copy of the package and runs the public checks on it. It reads the file of
+#   this notebook, so save first (Ctrl+S, on a Mac Cmd+S).
 #
 # ## What differs from CS336
 #
@@ -139,9 +142,15 @@ check("a4_lion", "direction")
 #
 # Lion's step has the size lr in every parameter. AdamW divides a mean of gradients by the root of a mean of their squares.
 # **Predict**: when gradients are pure noise, how large is AdamW's step, in units of lr? And when they are always the same?
+# Write both numbers in place of `None`; the cell compares.
 
 
 # %%
+from cs336lite.course.measure import reveal
+
+guess = None  # two numbers: (for noise, for gradients that are always the same)
+
+
 def mean_step(correlation: float, steps: int = 200) -> float:
     """AdamW's root mean square step in units of lr, for gradients of mean square 1, of which a part stays the same."""
     random = torch.Generator().manual_seed(0)
@@ -160,7 +169,12 @@ for correlation in (0.0, 0.01, 0.1, 0.5, 1.0):
     print(
         f"{correlation:4.0%} of the gradient stays the same: AdamW steps by {step:.2f} lr, Lion by {1 / step:.1f} times that"
     )
-assert 3 < 1 / mean_step(0.0) < 10 and 0.9 < mean_step(1.0) < 1.1
+noise, same = mean_step(0.0), mean_step(1.0)
+assert 3 < 1 / noise < 10 and 0.9 < same < 1.1
+why_one = "the mean of noisy gradients is small and the mean of their squares is not, so the quotient is well below 1"
+why_none = "the mean reaches back only some ten gradients, so noise does not cancel in it"
+shown = f"{noise:.2f} for noise, {same:.2f} for gradients that are always the same"
+reveal("AdamW's step, in units of lr", (noise, same), guess, because={(1, 1): why_one, (0, 1): why_none}, shown=shown)
 
 # %% [markdown]
 # Gradients of small batches are mostly noise, and then AdamW's step is a fraction of its learning rate, while a sign is 1
@@ -221,7 +235,8 @@ check("a4_lion", "update")
 # the operations after the first find it in the cache.
 #
 # Your function works on any piece, because Lion treats each number by itself. **Predict**: what is saved for 8 million
-# parameters? (Measure on a machine that is idle: each piece is shared among threads, which wait for each other.)
+# parameters? Write the time in pieces as a part of the whole time, 0.8 for four fifths. (Measure on a machine that is
+# idle: each piece is shared among threads, which wait for each other.)
 
 
 # %%
@@ -251,6 +266,8 @@ def lion_update_in_pieces_(
 import statistics
 import time
 
+guess = None
+
 
 def seconds(update: Callable, tensors: list[Tensor]) -> float:
     start = time.perf_counter()
@@ -262,9 +279,8 @@ with torch.no_grad():
     tensors = [torch.ones(2048, 4096), torch.ones(2048, 4096), torch.zeros(2048, 4096)]
     turns = [(seconds(lion_update_, tensors), seconds(lion_update_in_pieces_, tensors)) for _ in range(7)]
     whole, pieces = (statistics.median(turn) for turn in zip(*turns))
-print(
-    f"8.4 million parameters: whole {1e3 * whole:.0f} ms, in pieces {1e3 * pieces:.0f} ms, {pieces / whole:.2f} of the time"
-)
+print(f"8.4 million parameters: whole {1e3 * whole:.0f} ms, in pieces {1e3 * pieces:.0f} ms")
+reveal("in pieces, as a part of the whole time", pieces / whole, guess)
 
 # %% [markdown]
 # ## 3 · Many tensors at once (`foreach`)
@@ -440,11 +456,13 @@ check("a4_lion", "optimizer")
 # ### Look: one step size for all
 #
 # A valley, 100 times as steep across as along it: $\tfrac12 (x^2 + 100\, y^2)$. Plain gradient descent must go slowly or
-# jumps from wall to wall. **Predict**: what path does Lion take when both gradients have a sign and nothing else? And how
-# close to the lowest point can it come with a constant learning rate?
+# jumps from wall to wall. **Predict**: which way does Lion go in its first steps, when both gradients have a sign and
+# nothing else: "along" the valley, "across" it, or "diagonally"? Write one of the three in place of `None`.
 
 # %%
 from cs336lite.course.plot import COLORS, axes, finish
+
+guess = None
 
 
 def path(make: Callable, steps: int = 250) -> Tensor:
@@ -468,6 +486,10 @@ fig, ax = axes(xlabel="x, along the valley", ylabel="y, across the valley")
 for name, (points, color) in paths.items():
     ax.plot(points[:, 0], points[:, 1], color=color, marker="o", markersize=2, linewidth=1, label=name)
 finish(fig)
+along, across = (paths["Lion, lr 0.03"][0][10] - paths["Lion, lr 0.03"][0][0]).abs().tolist()
+way = "diagonally" if abs(along - across) < 1e-5 else "along" if along > across else "across"
+why = "a sign is as large for a small gradient as for a large one, so both coordinates move by lr"
+reveal("Lion's first ten steps go", way, guess, because={"along": why, "across": why})
 
 # %% [markdown]
 # Lion goes diagonally: both coordinates move by lr, whatever the slope. It shoots past the bottom, since its momentum
@@ -482,7 +504,8 @@ torch.testing.assert_close(steps_of_lion, torch.full((250, 2), 0.03), atol=1e-5,
 # %% [markdown]
 # ## Where you stand
 #
-# Run `status()`, then save the notebook and run the last cell: your solution becomes `cs336lite.lion`.
+# Run `status()`, then save the notebook and run the last cell: your solution becomes `cs336lite.lion`, and lecture 04
+# trains with it.
 
 # %%
 status()

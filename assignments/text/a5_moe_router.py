@@ -35,7 +35,10 @@
 # - In each exercise most of the points are for all of it together, on ordinary tokens `(batch, seq, d_model)`, with
 #   gradients; the rest are for its single rules.
 # - Everything in torch is yours to use, `softmax`, `topk` and `logsumexp` among it.
-# - The last cell writes your solution into your copy of the package, as `cs336lite.router`.
+# - A cell whose first line is `#| export` becomes a part of the module `cs336lite.router`: keep that line. Functions,
+#   classes and imports that such a cell needs go along from whatever cell they stand in.
+# - The last cell writes this module into your copy of the package and runs the public checks on it. It reads the file of
+#   this notebook, so save first (Ctrl+S, on a Mac Cmd+S).
 #
 # ## What differs from CS336
 #
@@ -156,9 +159,12 @@ check("a5_moe_router", "gates")
 # ### Look: what a router with $k = 1$ learns
 #
 # A gate that is renormalised alone is $p / p$. **Predict**: how large is the gradient that the router gets from the
-# model, for $k = 1$ and $k = 2$, renormalised and not?
+# model for $k = 1$, when the gates are renormalised? Write a number in place of `None`.
 
 # %%
+from cs336lite.course.measure import reveal
+
+guess = None
 for k in (1, 2):
     for renormalize in (True, False):
         logits = torch.randn(100, 8, generator=torch.Generator().manual_seed(0)).requires_grad_()
@@ -167,6 +173,9 @@ for k in (1, 2):
         largest = logits.grad.abs().max().item()
         print(f"k = {k}, renormalize = {renormalize!s:>5}: largest gradient {largest:.4f}")
         assert (largest < 1e-6) == (k == 1 and renormalize)
+        if k == 1 and renormalize:
+            why = "p / p is 1, whatever p is, and a constant has no gradient"
+            reveal("largest gradient for k = 1, renormalised", round(largest, 6), guess, because={"too large": why})
 
 # %% [markdown]
 # So with $k = 1$ a renormalised router hears nothing of what its choices do to the loss, and Switch does not renormalise.
@@ -404,7 +413,8 @@ check("a5_moe_router", "dispatch")
 #
 # Eight experts and a router learn to imitate a function, of tokens that have something in common, as those of a model
 # do: here their mean is not 0. Once with the error alone as the loss, and once with a hundredth of the load-balancing loss
-# added. **Predict**: which share of all assignments do the two busiest of the eight experts get?
+# added. **Predict**: which share of all assignments, from 0 to 1, do the two busiest of the eight experts get without
+# that loss? Write it in place of `None`.
 
 
 # %%
@@ -426,12 +436,17 @@ def busiest_two(coefficient: float, seed: int) -> tuple[float, float]:
     return load.sort().values[-2:].sum().item(), error.item()
 
 
+guess = None
+shares_alone = []
 torch.set_num_threads(1)  # these tensors are too small to be shared
 for seed in range(3):
     alone, balanced = busiest_two(0.0, seed), busiest_two(0.01, seed)
     shares, errors = (f"{a:.{n}f} alone, {b:.{n}f} balanced" for a, b, n in zip(alone, balanced, (2, 4)))
     print(f"seed {seed}: the two busiest get {shares}; mean squared error {errors}")
     assert balanced[0] < 0.45 < 0.6 < alone[0]
+    shares_alone.append(alone[0])
+why = "even loads would give two of eight a quarter, and nothing in the error asks for even loads"
+reveal("the two busiest without that loss, on average", sum(shares_alone) / 3, guess, because={"too small": why})
 
 # %% [markdown]
 # Left alone, the router leaves most of its experts idle; even loads would be 0.25 for two of eight. Look at the errors as

@@ -7,8 +7,8 @@ import sys
 sys.modules.setdefault("rfc3987_syntax", None)
 
 from cs336lite.course.check import check
-from cs336lite.course.export import export_solution
 from cs336lite.course.hint import hint
+from cs336lite.course.last_cell import export_solution
 from cs336lite.course.ready import finished, have, whose
 from cs336lite.course.status import status
 

@@ -32,7 +32,7 @@ from cs336lite.course import form, points
 from cs336lite.course.export import BUILT_LINE, defined_names, text_modules
 from cs336lite.course.paths import GRADED_MODULES, CourseError, is_appendix, is_student_edition, write_atomic
 from cs336lite.course.spec import load_spec
-from cs336lite.course.text import Text, first_line, read_text
+from cs336lite.course.text import Text, first_line, read_text, without_echo
 
 VERSION = 1
 """Part of every fingerprint: raise it when the builder's own changes ask for a rebuild of everything."""
@@ -41,7 +41,8 @@ SIZE_LIMIT = 500_000
 CELL_SECONDS = 1200
 PACKAGE = "cs336lite"
 TOOLS = frozenset(
-    "build check demo export form hint paths points progress ready release spec status text unlock have".split()
+    "build check demo export exported form hint last_cell paths points progress ready release saved spec status text unlock "
+    "have".split()
 )
 """Modules of ``cs336lite.course`` that never change what a notebook shows, so that editing one rebuilds nothing."""
 
@@ -385,7 +386,7 @@ def look(root: Path, item: Item, items: list[Item]) -> State:
     else:
         state.record = dict(state.existing.metadata.get("cs336lite", {}).get("built", {}))
         cells = _cells_hash(state.existing)
-        if cells not in (state.record.get("cells"), _cells_hash(item.text.notebook)):
+        if cells not in (state.record.get("cells"), _cells_hash(shown_notebook(item))):
             state.must_run = True
             state.edited.append(f"{shown} was edited by hand: make the change in {item.source}")
         if state.record.get("code") != state.fingerprint:
@@ -416,10 +417,19 @@ def look(root: Path, item: Item, items: list[Item]) -> State:
     return state
 
 
+def shown_notebook(item: Item) -> NotebookNode:
+    """A copy of the text's notebook, in which no cell prints a docstring that it ends in."""
+    notebook = nbformat.from_dict(json.loads(json.dumps(item.text.notebook)))
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.source = without_echo(cell.source)
+    return notebook
+
+
 def compose(state: State, executed: NotebookNode | None = None) -> NotebookNode:
     """The notebook to write: the text's cells, with outputs of a run or, without one, those it has already."""
     item = state.item
-    notebook = nbformat.from_dict(json.loads(json.dumps(item.text.notebook)))
+    notebook = shown_notebook(item)
     if item.kind != "assignment":
         donors = [c for c in (executed or state.existing).cells if c.cell_type == "code"]
         for cell, donor in zip((c for c in notebook.cells if c.cell_type == "code"), donors):
@@ -473,7 +483,7 @@ def execute_item(item: Item, staged: Path, step: Callable[[], None] = lambda: No
     from nbclient import NotebookClient
     from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
-    notebook = nbformat.from_dict(json.loads(json.dumps(item.text.notebook)))
+    notebook = shown_notebook(item)
     item.notebook.parent.mkdir(parents=True, exist_ok=True)
     manager = AsyncKernelManager(kernel_name="python3")
     manager.kernel_spec.argv = [
@@ -503,7 +513,7 @@ def execute_item(item: Item, staged: Path, step: Callable[[], None] = lambda: No
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
         if cell.cell_type == "code":
-            cell.outputs = clean_outputs(cell.outputs, echoes=not _ends_in_docstring(cell.source))
+            cell.outputs = clean_outputs(cell.outputs)
     return notebook
 
 
@@ -532,16 +542,8 @@ _ADDRESS = re.compile(r"\b0x[0-9a-f]{8,16}\b(?=>)")
 _WIDGETS = ("application/vnd.jupyter.widget-view+json", "application/vnd.jupyter.widget-state+json")
 
 
-def _ends_in_docstring(source: str) -> bool:
-    last = ast.parse(source).body[-1:]
-    return bool(last) and isinstance(last[0], ast.Expr) and isinstance(getattr(last[0].value, "value", None), str)
-
-
-def clean_outputs(outputs: Iterable[NotebookNode], *, echoes: bool = True) -> list[NotebookNode]:
-    """The outputs worth keeping: no stderr, no widgets, no addresses; prints joined; images without metadata.
-
-    Without ``echoes`` the value of the last line goes too, as when it is the docstring of a module or a constant.
-    """
+def clean_outputs(outputs: Iterable[NotebookNode]) -> list[NotebookNode]:
+    """The outputs worth keeping: no stderr, no widgets, no addresses; prints joined; images without metadata."""
     kept: list[NotebookNode] = []
     for output in outputs:
         if output.output_type == "stream":
@@ -553,7 +555,7 @@ def clean_outputs(outputs: Iterable[NotebookNode], *, echoes: bool = True) -> li
             else:
                 kept.append(nbformat.v4.new_output("stream", name="stdout", text=text))
             continue
-        if any(mime in output.data for mime in _WIDGETS) or (output.output_type == "execute_result" and not echoes):
+        if any(mime in output.data for mime in _WIDGETS):
             continue
         output.data = NotebookNode({mime: _clean_data(mime, data) for mime, data in output.data.items()})
         kept.append(output)

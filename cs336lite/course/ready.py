@@ -25,7 +25,8 @@ from typing import TYPE_CHECKING, Any
 
 from cs336lite.course import progress
 from cs336lite.course.check import public_spec, run_checks
-from cs336lite.course.export import kept_beside, missing
+from cs336lite.course.export import kept_beside
+from cs336lite.course.module import missing
 from cs336lite.course.paths import (
     GRADED_MODULES,
     CourseError,

@@ -57,7 +57,8 @@ Then go through these in order: {steps}.
    exercises are not graded: write your answer in its cell, or open the folded cell below it. Its last cell says what
    comes next.
 2. An assignment is in `assignments/`, in its notebook. `check("{first}")` tells what is right so far, `hint("{first}")` helps.
-   Its last cell puts your code into `cs336lite/`, and the lectures after it run on yours.
+   Save it (Ctrl+S) and run its last cell: that puts your code into `cs336lite/`, runs the public checks on it there, and
+   the lectures that you start after it use yours.
 3. `status()` shows where you are: the next step first, what is done, and the hours that are left.
 
 What you hand in is the notebook, or a plain `.py` with your definitions. It is run from the top, as Jupyter runs it, by a

@@ -113,8 +113,9 @@ def script_of(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def cells_of(path: Path, assignment: str | None) -> Iterator[tuple[str, str]]:
-    """The name and the source of each exported cell. Raises CourseError as `export_notebook` does."""
-    from cs336lite.course.export import export_notebook, read_notebook, split_directive
+    """The name and the source of each exported cell, and of the helpers that these need. Raises CourseError as `export_notebook` does."""
+    from cs336lite.course.export import export_notebook, helpers, read_notebook, split_directive
+    from cs336lite.course.module import Piece
 
     cells = [cell for cell in enumerate(read_notebook(path).cells, 1) if cell[1].cell_type == "code"]
     split = [(number, cell, *split_directive(cell.source)) for number, cell in cells]
@@ -125,10 +126,24 @@ def cells_of(path: Path, assignment: str | None) -> Iterator[tuple[str, str]]:
     for source in futures:  # they hold for all later cells
         lines = [line for line in without_commands(source).splitlines() if line.startswith("from __future__ import ")]
         yield CELL.format("future"), "\n".join(lines)
+    pieces: dict[bool, list[Piece]] = {True: [], False: []}
     for number, cell, exported, _, _ in split:
-        if exported:
-            name = cell.metadata.get("nbgrader", {}).get("grade_id")
-            yield CELL.format(f"`{plain(name, 60)}`" if name else number), without_commands(cell.source)
+        name = cell.metadata.get("nbgrader", {}).get("grade_id")
+        place = CELL.format(f"`{plain(name, 60)}`" if name else number)
+        source = without_commands(cell.source)
+        pieces[exported].append(Piece(source, source, lambda line=None, place=place: place))
+    found: dict[str, str] = {}
+    for helper in helpers(pieces[True], pieces[False]):
+        found[helper.where()] = overlaid(found.get(helper.where(), ""), helper.source)
+    yield from [(piece.where(), piece.source) for piece in pieces[True][:1]]
+    yield from found.items()
+    yield from [(piece.where(), piece.source) for piece in pieces[True][1:]]
+
+
+def overlaid(first: str, second: str) -> str:
+    """Two parts of one cell, each on the lines on which it stands there."""
+    lines = itertools.zip_longest(first.split("\n"), second.split("\n"), fillvalue="")
+    return "\n".join(a or b for a, b in lines)
 
 
 def without_commands(source: str) -> str:

@@ -345,3 +345,21 @@ def first_line(source: str) -> str:
     """The line by which a person recognises a cell: its first that is neither blank nor a directive."""
     lines = [line.strip() for line in source.split("\n")]
     return next((line for line in lines if line and not re.match(r"#\s*\|", line)), "(an empty cell)")[:80]
+
+
+def without_echo(source: str) -> str:
+    """A cell's source with a semicolon behind a docstring that it ends in, whose text Jupyter would print otherwise.
+
+    >>> without_echo("X = 1\\n'What X is.'  # a comment")
+    "X = 1\\n'What X is.';  # a comment"
+    """
+    last = (ast.parse(source).body or [None])[-1]
+    if not (isinstance(last, ast.Expr) and isinstance(last.value, ast.Constant) and isinstance(last.value.value, str)):
+        return source
+    lines = source.split("\n")
+    line = lines[last.end_lineno - 1].encode()
+    rest = line[last.end_col_offset :].decode()
+    if rest.lstrip().startswith(";"):
+        return source
+    lines[last.end_lineno - 1] = f"{line[: last.end_col_offset].decode()};{rest}"
+    return "\n".join(lines)
