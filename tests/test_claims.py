@@ -2,7 +2,7 @@
 
 import pytest
 
-from cs336lite.course.claims import Ledger
+from cs336lite.course.claims import Ledger, NotShown
 
 
 def test_a_claim_holds_its_numbers_and_is_listed_by_question():
@@ -18,6 +18,15 @@ def test_a_false_claim_stops_its_cell_with_the_numbers():
     with pytest.raises(AssertionError, match="this run does not show it: 3 is even"):
         ledger.claim(1, "{n} is even", lambda n: n % 2 == 0, n=3)
     assert ledger.claims().made == ()
+
+
+def test_what_no_longer_holds_is_no_longer_listed_and_is_told_in_a_paragraph():
+    ledger = Ledger()
+    ledger.claim(1, "{n} is even", lambda n: n % 2 == 0, n=2)
+    with pytest.raises(NotShown) as caught:
+        ledger.claim(1, "{n} is even", lambda n: n % 2 == 0, n=3)
+    assert ledger.claims().made == ()
+    assert "".join(caught.value._render_traceback_()).startswith("NotShown: this run does not show it: 3 is even")
 
 
 @pytest.mark.parametrize(

@@ -69,6 +69,17 @@ def test_a_prediction_is_answered_before_the_next_one_or_the_next_heading():
 
 
 @pytest.mark.parametrize(
+    ("folded", "first", "found"), [(False, "# compare", 1), (True, "x = 1", 1), (True, "# compare", 0)]
+)
+def test_what_is_said_of_wrong_guesses_is_folded(folded, first, found):
+    notebook = whole()
+    notebook.cells[2].source = f'{first}\nreveal("words", 3, guess, because={{1: "a sentence has more"}})'
+    notebook.cells[2].metadata["jupyter"] = {"source_hidden": folded}
+    said = "what is said of wrong guesses stands in sight: fold it, below a line of comment"
+    assert list(problems(notebook)) == [(1, said)] * found
+
+
+@pytest.mark.parametrize(
     ("above", "printed", "found"),
     [
         ("The table holds 31 % of it.", "words: 31.02\n", ["31.02"]),

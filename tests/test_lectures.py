@@ -60,7 +60,20 @@ def test_after_a1_lecture_01_runs_on_the_students_own_code(solved, monkeypatch):
     printed = read(solved / "notebooks" / "01_tokenizer.ipynb", monkeypatch)
     assert "the bpe of the student" in printed
     assert "trained by a1's train_bpe, which agrees with the slow trainer" in printed
-    assert printed.count(": yours, ") == len(exercises("01_tokenizer")) and "the course's" not in printed
+    yours = re.findall(r"(?m)^(\w+): yours, ", printed)
+    assert sorted(yours) == sorted(["bpe", *exercises("01_tokenizer")]) and "the course's" not in printed
+
+
+@pytest.mark.slow
+def test_a_trainer_of_a1_that_fails_is_named_and_lecture_01_goes_on_without_it(edition, tmp_path, monkeypatch):
+    root = tmp_path / "course"
+    shutil.copytree(edition, root)
+    source = (ROOT / "tests" / "solutions" / "a1_bpe" / "right_words_as_strings.py").read_text()
+    broken = "\n\ndef train_bpe(*arguments):\n    raise KeyError(arguments)\n"
+    (root / "cs336lite" / "bpe.py").write_text(source + broken)
+    printed = read(root / "notebooks" / "01_tokenizer.ipynb", monkeypatch)
+    assert 'the trainer of a1 raised KeyError: run check("a1_bpe", "train")' in printed
+    assert "trained by the slow trainer above" in printed
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)

@@ -38,8 +38,17 @@ def test_without_a_guess_there_is_the_value_alone(capsys, guess):
         ("1,024", 512, "2 times too small"),
         (np.float32(2), 2, "right"),
         (3, "many", "a number was asked for"),
+        (3, float("nan"), "a number was asked for"),
+        (3, 10**400, "a number was asked for"),
+        (3, True, "a number was asked for"),
+        (2.917, 2.92, "right"),
         ("words", " Words", "right"),
         ("words", "BPE", "no"),
+        ("words", "'words'.", "right"),
+        ("l ow", ("l", "ow"), "right"),
+        (["a", "b"], "a, b", "right"),
+        (["a", "b"], "b > a", "0 of 2 in their place"),
+        ((1, 3), "1 3", "right; right"),
         (["a", "b", "c"], ["a", "b", "c"], "right"),
         (["a", "b", "c"], ["a", "c", "b"], "1 of 3 in their place"),
         (["a", "b"], ["a", "x"], "name each of a, b once"),
@@ -62,7 +71,10 @@ def test_of_a_sentence_no_verdict_is_given(capsys, value, guess):
 
 def test_close_enough_is_what_the_lecture_says(capsys):
     assert told(capsys, 100, 140, within=1.5)[1].endswith("close, above by 40 %")
-    assert told(capsys, 3, 4, within=1)[1].endswith("1.33 times too large")
+    assert told(capsys, 3, 4, within=1)[1].endswith("too large by 1")
+    assert told(capsys, 0.0, 1, margin=1)[1].endswith("close, off by 1")
+    assert told(capsys, 0.0, 2, margin=1, because={"too large": "why"})[1:] == ["your guess, 2: off by 2", "why"]
+    assert told(capsys, (0, 9), (1, 5), margin=1)[1].endswith("close, off by 1; 1.8 times too small")
     assert told(capsys, 3, 3, within=1)[1].endswith("right")
 
 

@@ -18,7 +18,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["Claim", "Ledger", "claim", "claims"]
+from cs336lite.course.paths import CourseError
+
+__all__ = ["Claim", "Ledger", "NotShown", "claim", "claims"]
+
+
+class NotShown(CourseError, AssertionError):
+    """A claim that is not true of the numbers of this run."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +54,7 @@ class Ledger:
             measured: the values.
 
         Raises:
-            AssertionError: the sentence is not true in this run.
+            NotShown: the sentence is not true in this run. An earlier run's claim is then forgotten.
             TypeError: a value stands in the sentence and not in the test, or in the test and not in the sentence.
         """
         named = {name.split(".")[0].split("[")[0] for _, name, _, _ in string.Formatter().parse(sentence) if name}
@@ -59,7 +65,11 @@ class Ledger:
             )
         told = sentence.format(**measured)
         if not holds(**measured):
-            raise AssertionError(f"this run does not show it: {told}")
+            self.shown.pop((question, sentence), None)
+            raise NotShown(
+                f"this run does not show it: {told} (If you wrote or changed something above, "
+                "look there first; if not, this is a mistake of the course's.)"
+            )
         made = Claim(question, told)
         self.shown[question, sentence] = made
         return made

@@ -132,8 +132,13 @@ def of_claims(notebook: NotebookNode) -> Iterator[tuple[int, str]]:
 
 
 def of_predictions(notebook: NotebookNode) -> Iterator[tuple[int, str]]:
-    """A prediction that asks another number of things than are then revealed beside a guess."""
+    """A prediction that asks another number of things than are then revealed beside a guess, or that gives itself away."""
     for i, (question, below) in predictions(notebook):
+        told = [cell for cell in below if any(explains(call) for call in revealed_guesses(cell))]
+        if not all(
+            is_folded(cell) and cell.source.startswith("#") for cell in told
+        ):  # a folded cell shows its first line
+            yield i, "what is said of wrong guesses stands in sight: fold it, below a line of comment"
         asked = question.count("?")
         revealed = sum(len(revealed_guesses(cell)) for cell in below)
         if asked != revealed:
@@ -161,6 +166,10 @@ def revealed_guesses(cell: NotebookNode) -> list[ast.Call]:
         for call in calls(cell.source, "reveal")
         if len(call.args) > 2 or any(k.arg == "guess" for k in call.keywords)
     ]
+
+
+def explains(call: ast.Call) -> bool:
+    return any(keyword.arg == "because" for keyword in call.keywords)
 
 
 def answered_above(notebook: NotebookNode) -> Iterator[tuple[int, str]]:
