@@ -76,7 +76,7 @@ def test_the_table_in_the_readme_is_the_way():
         re.search(r"\]\((?:notebooks/(?:appendix/)?(\w+)|assignments/source/(\w+)/\w+)\.ipynb\)", row) for row in rows
     ]
     names = [link[1] or link[2] for link in links]
-    assert [name for name in names if "x_" not in name] == ORDER and names == way(names)
+    assert [name for name in names if "x_" not in name] == ORDER and names == way(items())
     for name, row in zip(names, rows):
         cells = [cell.strip() for cell in row.strip("|").split("|")]
         assert cells[0].strip("*") == name.split("_")[0]

@@ -29,7 +29,7 @@ from cs336lite.course.build import PACKAGE, Item, build, plan
 from cs336lite.course.export import split_directive, text_modules
 from cs336lite.course.form import is_predict
 from cs336lite.course.handin import HandIn
-from cs336lite.course.paths import CourseError, assignment_name, is_student_edition, way, write_atomic
+from cs336lite.course.paths import CourseError, assignment_name, is_appendix, is_student_edition, way, write_atomic
 from cs336lite.course.ready import kept_outputs, outputs_file
 from cs336lite.course.text import CODE_STUB, skeleton, solution_lines, solved
 
@@ -55,7 +55,7 @@ Then go through these in order: {steps}.
 
 1. A lecture is in `notebooks/`. Run it cell by cell. Outputs below a **Predict** are yours to make: guess, then run. Its own
    exercises are not graded: write your answer in its cell, or open the folded cell below it. Its last cell says what
-   comes next.
+   comes next. What lies in `notebooks/appendix/` is the rest of the package, to look things up in.
 2. An assignment is in `assignments/`, in its notebook. `check("{first}")` tells what is right so far, `hint("{first}")` helps.
    Save it (Ctrl+S) and run its last cell: that puts your code into `cs336lite/`, runs the public checks on it there, and
    the lectures that you start after it use yours.
@@ -211,7 +211,7 @@ def readme(lectures: list[str], assignments: list[str], hand_in: HandIn | None) 
     first = assignments[0] if assignments else "a1_bpe"
     fill = {"first": first, "course_id": hand_in.course_id if hand_in else ""}
     return README.format(
-        steps=", ".join(f"`{name}`" for name in way([*lectures, *assignments])),
+        steps=", ".join(f"`{name}`" for name in way([*lectures, *assignments]) if not is_appendix(name)),
         first=first,
         handing_in=(THROUGH_THE_EXCHANGE if hand_in else BY_UPLOAD).format(**fill),
     )
