@@ -16,7 +16,7 @@ from nbclient import NotebookClient
 from PIL import Image
 
 from cs336lite.course.form import answered_above, effort, has_form, is_folded, is_predict, problems
-from cs336lite.course.paths import CourseError, find_root, own_root
+from cs336lite.course.paths import GRADED_MODULES, CourseError, find_root, own_root
 from cs336lite.course.release import release
 
 LECTURES = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
@@ -29,13 +29,22 @@ def edition(tmp_path_factory):
     return release(ROOT, tmp_path_factory.mktemp("student") / "course")
 
 
-def read(path, monkeypatch):
-    """Run a lecture of an edition with the edition's own package; what it printed."""
+def run_through(path, monkeypatch):
+    """Run a lecture of an edition with the edition's own package."""
     root = find_root(path)
     monkeypatch.setenv("PYTHONPATH", str(root))
     notebook = nbformat.read(path, as_version=4)
     client = NotebookClient(notebook, timeout=900, resources={"metadata": {"path": str(path.parent)}})
     client.execute(env={**os.environ, "PYTHONPATH": str(root)})
+    return notebook
+
+
+def read(path, monkeypatch):
+    """What a lecture of an edition prints."""
+    return printed_in(run_through(path, monkeypatch))
+
+
+def printed_in(notebook):
     outputs = [o for cell in notebook.cells if cell.cell_type == "code" for o in cell.outputs]
     return "".join(o.text for o in outputs if o.output_type == "stream" and o.name == "stdout")
 
@@ -51,7 +60,8 @@ def test_after_a1_lecture_01_runs_on_the_students_own_code(solved, monkeypatch):
     printed = read(solved / "notebooks" / "01_tokenizer.ipynb", monkeypatch)
     assert "the bpe of the student" in printed
     assert "trained by a1's train_bpe, which agrees with the slow trainer" in printed
-    assert printed.count(": yours, ") == len(exercises("01_tokenizer")) and "the course's" not in printed
+    yours = re.findall(r"(?m)^(\w+): yours, ", printed)
+    assert sorted(yours) == sorted(["bpe", *exercises("01_tokenizer")]) and "the course's" not in printed
 
 
 @pytest.mark.slow
@@ -123,11 +133,22 @@ def solved(edition, tmp_path_factory):
 
 @pytest.mark.parametrize("name", MISSING)
 def test_before_its_assignments_a_lecture_says_what_is_missing_and_runs_to_its_end(edition, name, monkeypatch):
-    printed = read(next(edition.glob(f"notebooks/**/{name}.ipynb")), monkeypatch)
+    path = next(edition.glob(f"notebooks/**/{name}.ipynb"))
+    notebook = run_through(path, monkeypatch)
+    printed = printed_in(notebook)
     for exercise in exercises(name):
         assert f"{exercise}: the course's, because yours passes 0 of " in printed
     for assignment in MISSING[name]:
         assert f"{assignment} is not done yet" in printed and f"assignments/{assignment}/" in printed
+    built = nbformat.read(ROOT / path.relative_to(edition), as_version=4)
+    ours, theirs = ([cell for cell in one.cells if cell.cell_type == "code"] for one in (built, notebook))
+    for our, their in zip(ours, theirs, strict=True):  # what cannot run shows what our own run has shown
+        assert not our.outputs or their.outputs, our.source
+        assert pictures(our) == pictures(their), our.source
+
+
+def pictures(cell):
+    return sum("image/png" in output.get("data", {}) for output in cell.outputs)
 
 
 LONG = {"04_hyperparameters", "05_stability", "08_scaling"}  # they run before their assignments, too
@@ -142,6 +163,8 @@ def test_every_lecture_runs_on_the_students_own_code(solved, name, monkeypatch):
     modules = {"a1_bpe": "bpe", "a2_attention": "attention", "a3_rope": "rope", "a5_moe_router": "router"}
     for assignment in MISSING[name]:  # Lion is imported by the processes that train
         assert assignment not in modules or f"the {modules[assignment]} of the student" in printed
+    for assignment in MISSING[name]:  # and it says whose code it runs on
+        assert re.search(rf"(?m)^{GRADED_MODULES[assignment]}: yours, \d+ of \d+ public checks passed", printed)
 
 
 def test_the_last_cell_of_the_assignment_puts_the_students_code_into_the_package(edition, tmp_path):

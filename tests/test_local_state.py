@@ -17,7 +17,7 @@ from cs336lite.course import hint, progress
 from cs336lite.course.check import word_of_warning
 from cs336lite.course.paths import EDITION_MARKER, CourseError
 from cs336lite.course.release import release
-from cs336lite.course.status import lecture_row
+from cs336lite.course.status import status
 from cs336lite.grading import verdicts
 from cs336lite.grading.submission import Submission
 from cs336lite.grading.verdicts import Judge
@@ -338,6 +338,8 @@ PROGRESS = [
     '{"hints": {"a1_bpe": {"double": "x"}}}',
     '{"hints": {"a1_bpe": {"double": -5}}}',
     '{"hints": {"a1_bpe": []}}',
+    '{"read": {}}',
+    '{"read": [3]}',
     "[" * 100_000,
     "\ufffd",
 ]
@@ -368,8 +370,10 @@ def test_a_folder_that_cannot_be_written_costs_the_memory_alone(small_course, ca
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"[]", b"\xff", b'{"metadata": 3}', b'{"metadata": {}, "cells": [3]}'])
 def test_a_broken_lecture_has_a_row_of_its_own(tmp_path, content):
-    (tmp_path / "01_x.ipynb").write_bytes(content)
-    assert lecture_row(tmp_path, tmp_path / "01_x.ipynb")[1] == "this notebook cannot be read"
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "notebooks" / "01_x.ipynb").write_bytes(content)
+    (step,) = status(tmp_path).steps
+    assert (step.title, step.state) == ("this notebook cannot be read", "restore it from the course")
 
 
 def test_check_says_that_it_runs_the_code_of_others(small_course, tmp_path):

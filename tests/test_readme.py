@@ -2,7 +2,6 @@
 
 import re
 
-import nbformat
 import pytest
 from conftest import ROOT
 from nbgrader.apps import NbGraderApp
@@ -10,7 +9,6 @@ from typer.main import get_command
 
 from cs336lite.cli import app
 from cs336lite.course import release
-from cs336lite.course.paths import assignments
 from cs336lite.grading.client import Budget
 
 TEXTS = {name: (ROOT / name).read_text() for name in ("README.md", "CONTRIBUTING.md", "docs/teaching.md")}
@@ -72,15 +70,6 @@ def test_every_link_inside_the_repository_leads_somewhere(name):
             assert not part or part in {re.sub(r"[^a-z0-9 -]", "", head.lower()).replace(" ", "-") for head in heads}, (
                 link
             )
-
-
-def test_every_lecture_and_assignment_is_listed_with_its_minutes():
-    for path in (ROOT / "notebooks").glob("[0-9]*.ipynb"):
-        course = nbformat.read(path, as_version=4).metadata.cs336lite
-        row = next(line for line in TEXTS["README.md"].splitlines() if f"notebooks/{path.name}" in line)
-        assert f"`{course.module}`" in row and f"| {course.minutes} |" in row
-    for name in assignments(ROOT):
-        assert f"assignments/source/{name}/{name}.ipynb" in TEXTS["README.md"]
 
 
 def test_both_readmes_say_what_a_submission_may_use():

@@ -9,7 +9,7 @@ from conftest import RIGHT, run
 from cs336lite.course import check, hint, status
 from cs336lite.course import paths as paths_module
 from cs336lite.course.check import CheckReport, run_checks
-from cs336lite.course.paths import CourseError, assignment_name, find_root, write_atomic
+from cs336lite.course.paths import EDITION_MARKER, CourseError, assignment_name, find_root, write_atomic
 from cs336lite.course.spec import LocalStudent, load_spec
 
 HINTS = '\nHINTS = {"double": ["add", "x to itself", "x plus x"], "halve": ["share"]}\n'
@@ -100,8 +100,10 @@ def test_status_tells_how_far_one_is(root, tmp_path):
     (root / "cs336lite" / "bpe.py").write_text(
         'def halve(x):\n    raise NotImplementedError("a1_bpe: this exercise is not solved yet")\n'
     )
-    (row,) = status(root).rows
-    assert row[0] == "a1_bpe" and "1 of 2 exercises" in row[2] and "not in the package yet: halve" in row[2]
+    (step,) = status(root).steps
+    assert step.name == "a1_bpe" and step.state == "1 of 2 exercises" and not step.done
+    (root / EDITION_MARKER).write_text("{}")
+    assert status(root).steps[0].state == "restore it from the course; 1 of 2 exercises; not in the package yet"
     assert "a1_bpe" in status(root)._repr_html_()
 
 

@@ -9,6 +9,7 @@ sys.modules.setdefault("rfc3987_syntax", None)
 from cs336lite.course.check import check
 from cs336lite.course.hint import hint
 from cs336lite.course.last_cell import export_solution
-from cs336lite.course.status import have, status
+from cs336lite.course.ready import finished, have, whose
+from cs336lite.course.status import status
 
-__all__ = ["check", "export_solution", "have", "hint", "status"]
+__all__ = ["check", "export_solution", "finished", "have", "hint", "status", "whose"]

@@ -41,7 +41,8 @@ SIZE_LIMIT = 500_000
 CELL_SECONDS = 1200
 PACKAGE = "cs336lite"
 TOOLS = frozenset(
-    "build check demo export exported form hint last_cell paths points progress release saved spec status text unlock have".split()
+    "build check demo export exported form hint last_cell paths points progress ready release saved spec status text unlock "
+    "have".split()
 )
 """Modules of ``cs336lite.course`` that never change what a notebook shows, so that editing one rebuilds nothing."""
 
@@ -161,11 +162,10 @@ def _check_lecture(root: Path, text: Text) -> None:
             raise text.error(i, f"the exercise {exercise!r} has no checks or no hints: write them in {path}", 0)
     if spec and (lost := (set(spec.exercises) | set(spec.hints)) - set(asked)):
         raise text.error(0, f"{path} is about {sorted(lost)}, and no cell says `exercise=` so")
-    badges = [cell for cell in cells if cell.cell_type == "markdown" and form.BADGE in cell.source]
-    if badges:
-        effort = form.effort(text.notebook)
-        text.course["effort"] = effort.as_dict()
-        for cell in badges:
+    effort = form.effort(text.notebook)
+    text.course["effort"] = effort.as_dict()
+    for cell in cells:
+        if cell.cell_type == "markdown" and form.BADGE in cell.source:
             cell.source = cell.source.replace(form.BADGE, effort.badge(text.course["minutes"]))
 
 

@@ -13,20 +13,20 @@ from pathlib import Path
 from PIL import Image, PngImagePlugin
 
 from cs336lite.course.build import plan, used
-from cs336lite.course.paths import find_root, is_appendix
+from cs336lite.course.paths import find_root, is_appendix, way
 from cs336lite.course.plot import COLORS, Picture, axes, finish
 
 __all__ = ["draw", "read", "users", "write"]
 
 
 def users(root: Path) -> dict[str, list[str]]:
-    """Each module of the course in the order of building, and the texts that have to do with it, its builder first."""
-    items = plan(root)
-    uses = used(root, items)
+    """Each module of the course in the order of the course, and the texts that have to do with it, its builder first."""
+    items = {item.name: item for item in plan(root)}
+    order, uses = way(items), used(root, list(items.values()))
     return {
-        module: [item.name, *(other.name for other in items if other is not item and module in uses[other.name])]
-        for item in items
-        for module in item.modules
+        module: [name, *(other for other in order if other != name and module in uses[other])]
+        for name in order
+        for module in items[name].modules
     }
 
 
@@ -41,12 +41,13 @@ def draw(found: dict[str, list[str]], order: list[str]) -> Picture:
         builder, *others = (columns[name] for name in names)
         name = order[builder]
         color = "vermillion" if name.startswith("a") else "sky_blue" if is_appendix(name) else "blue"
-        ax.plot([builder, max([builder, *others])], [y, y], color="#BBBBBB", linewidth=1, zorder=1)
+        ax.plot([min([builder, *others]), max([builder, *others])], [y, y], color="#BBBBBB", linewidth=1, zorder=1)
         ax.plot(builder, y, "s", markersize=9, color=COLORS[color])
         ax.plot(others, [y] * len(others), "o", markersize=5, color="#444444") if others else None
         ax.annotate(
-            module, (builder, y), xytext=(-9, 0), textcoords="offset points", ha="right", va="center", fontsize=8
-        )
+            module, (builder, y), xytext=(-9, 0), textcoords="offset points", ha="right", va="center", fontsize=8,
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1},
+        )  # fmt: skip
     ax.set_xticks(range(len(order)), [name.split("_")[0] for name in order])
     ax.set_yticks(range(len(modules)), [""] * len(modules))
     ax.set(ylim=(len(modules) - 0.5, -0.7), xlim=(-1.2, len(order) - 0.6))
@@ -55,7 +56,7 @@ def draw(found: dict[str, list[str]], order: list[str]) -> Picture:
 
 def write(root: Path, path: Path) -> None:
     """Draw the map of a course into a PNG file, which also says in words what it shows."""
-    found, order = users(root), [item.name for item in plan(root)]
+    found, order = users(root), way(item.name for item in plan(root))
     words = PngImagePlugin.PngInfo()
     words.add_text("course", json.dumps(found))
     Image.open(io.BytesIO(draw(found, order).png)).save(path, "png", optimize=True, pnginfo=words)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from operator import index
 from pathlib import Path
@@ -24,6 +24,12 @@ GRADED_MODULES = {
     "a5_moe_router": "router",
 }
 """Which module of the package each assignment builds."""
+
+AFTER_LECTURE = {"a1_bpe": 1, "a2_attention": 2, "a3_rope": 2, "a4_lion": 3, "a5_moe_router": 5}
+"""The number of the lecture after which each assignment is done: this and `way` are the order of the course."""
+
+LAST = 1_000
+"""The place of what has none yet: behind all lectures."""
 
 
 class CourseError(Exception):
@@ -87,6 +93,37 @@ def assignment_name(root: Path, text: str) -> str:
     if not matches:
         raise CourseError(f"there is no assignment {text!r}; there are: {', '.join(known) or 'none'}")
     return matches[0]
+
+
+def way(names: Iterable[str]) -> list[str]:
+    """Names of lectures, appendices and assignments in the order of the course.
+
+    A lecture comes first, then its appendices, then the assignments that are done after it. Whatever shows the
+    course to a reader takes its order from here: `steps`, README's table, the map, what a lecture says at its end.
+
+    >>> way(["a2_attention", "03_architecture", "02_tensors", "02x_shapes"])
+    ['02_tensors', '02x_shapes', 'a2_attention', '03_architecture']
+    """
+
+    def place(name: str) -> tuple[int, int, str]:
+        if name.startswith("a"):
+            return AFTER_LECTURE.get(name, LAST), 2, name
+        number = re.match(r"\d+", name)
+        return int(number[0]) if number else LAST, int(is_appendix(name)), name
+
+    return sorted(names, key=place)
+
+
+def steps(root: Path) -> list[str]:
+    """Names of the lectures and assignments of this copy of the course, in order: what there is to read and to do."""
+    folder = root / "notebooks"
+    found = {path.stem for where in ("*.ipynb", "text/*.py") for path in folder.glob(where)}
+    return way([*(name for name in found if re.fullmatch(r"\d\d_\w+", name)), *assignments(root)])
+
+
+def step_notebook(root: Path, name: str) -> Path:
+    """The notebook of a lecture or an assignment, which a person opens."""
+    return assignment_notebook(root, name) if name in GRADED_MODULES else root / "notebooks" / f"{name}.ipynb"
 
 
 def lectures(root: Path) -> list[str]:

@@ -14,26 +14,32 @@ from cs336lite.course.spec import CheckResult
 
 
 def load(root: Path) -> dict:
-    """``{"checks": {assignment: {exercise: [passed, total]}}, "hints": {assignment: {exercise: layers read}}}``.
+    """What is remembered, by assignment or lecture and exercise, and the lectures that have run to their last cell.
+
+    ``{"checks": {name: {exercise: [passed, total]}}, "hints": {name: {exercise: layers read}}, "read": [lecture]}``.
 
     A file of another form is set aside, with a word, and nothing counts as done.
     """
     path = root / ".cs336lite" / "progress.json"
     data = read_json(path, None)
     if data is None and not path.is_symlink() and not path.exists():
-        return {"checks": {}, "hints": {}}
+        return {"checks": {}, "hints": {}, "read": []}
     if isinstance(data, dict):
-        found = {"checks": data.get("checks", {}), "hints": data.get("hints", {})}
-        if is_table(found["checks"], is_count) and is_table(found["hints"], is_number):
+        found = {"checks": data.get("checks", {}), "hints": data.get("hints", {}), "read": data.get("read", [])}
+        if is_table(found["checks"], is_count) and is_table(found["hints"], is_number) and is_names(found["read"]):
             return found
     set_aside(path)
-    return {"checks": {}, "hints": {}}
+    return {"checks": {}, "hints": {}, "read": []}
 
 
 def is_table(value: Any, is_entry: Callable[[Any], bool]) -> bool:
     return isinstance(value, dict) and all(
         isinstance(row, dict) and all(map(is_entry, row.values())) for row in value.values()
     )
+
+
+def is_names(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(name, str) for name in value)
 
 
 def is_count(value: Any) -> bool:
@@ -72,3 +78,9 @@ def record_checks(root: Path, assignment: str, results: list[CheckResult]) -> No
         count[1] += 1
     data["checks"].setdefault(assignment, {}).update(counts)
     save(root, data)
+
+
+def record_read(root: Path, lecture: str) -> None:
+    data = load(root)
+    if lecture not in data["read"]:
+        save(root, data | {"read": [*data["read"], lecture]})

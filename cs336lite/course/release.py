@@ -29,7 +29,8 @@ from cs336lite.course.build import PACKAGE, Item, build, plan
 from cs336lite.course.export import split_directive, text_modules
 from cs336lite.course.form import is_predict
 from cs336lite.course.handin import HandIn
-from cs336lite.course.paths import CourseError, assignment_name, is_student_edition, write_atomic
+from cs336lite.course.paths import CourseError, assignment_name, is_appendix, is_student_edition, way, write_atomic
+from cs336lite.course.ready import kept_outputs, outputs_file
 from cs336lite.course.text import CODE_STUB, skeleton, solution_lines, solved
 
 ROOT_FILES = ("pyproject.toml", "Makefile", "environment.yml", "requirements.lock", "LICENSE")
@@ -50,12 +51,15 @@ How language models are built: lectures that run on a laptop, and assignments wh
 makes an environment in `.venv` (it needs Python 3.11 or newer) and opens JupyterLab. With conda:
 `conda env create -f environment.yml`, `conda activate cs336lite`, `pip install --no-deps -e .`, `jupyter lab`.
 
-1. Read `notebooks/` in order; every cell runs. Outputs below a **Predict** are yours to make: guess, then run. A lecture's
-   own exercises are not graded: write your answer in its cell, or open the folded cell below it.
-2. Solve an assignment in `assignments/`, in its notebook: {assignments}.
-   `check("a1_bpe")` tells what is right so far, `hint("a1_bpe", "train")` helps, `status()` shows where you are.
-3. Save the notebook (Ctrl+S) and run its last cell: it puts your code into `cs336lite/`, runs the public checks on it
-   there, and the lectures that you start after it use yours.
+Then go through these in order: {steps}.
+
+1. A lecture is in `notebooks/`. Run it cell by cell. Outputs below a **Predict** are yours to make: guess, then run. Its own
+   exercises are not graded: write your answer in its cell, or open the folded cell below it. Its last cell says what
+   comes next. What lies in `notebooks/appendix/` is the rest of the package, to look things up in.
+2. An assignment is in `assignments/`, in its notebook. `check("{first}")` tells what is right so far, `hint("{first}")` helps.
+   Save it (Ctrl+S) and run its last cell: that puts your code into `cs336lite/`, runs the public checks on it there, and
+   the lectures that you start after it use yours.
+3. `status()` shows where you are: the next step first, what is done, and the hours that are left.
 
 What you hand in is the notebook, or a plain `.py` with your definitions. It is run from the top, as Jupyter runs it, by a
 grader without network that can write no files and start no processes. Your cells have 20 seconds of processor time together
@@ -63,8 +67,8 @@ and may sleep 20 seconds: a statement that takes most of that is stopped as by t
 all the same, also after an error or a crash. Each check then has 10 seconds unless it says otherwise (180 in all),
 2 GiB of memory and 128 threads. So a long experiment costs you nothing, as long as no answer needs its result.
 
-In a terminal the same are `cs336lite check a1`, `cs336lite hint a1 train` and `cs336lite status`.
-Until an assignment is solved, lectures say so where they need it and go on without it.
+In a terminal the same are `.venv/bin/cs336lite check {first}`, `.venv/bin/cs336lite hint {first}` and `.venv/bin/cs336lite status`.
+Until an assignment is solved, lectures say so where they need it, and show what the course's own run has shown.
 
 ## Handing in
 {handing_in}
@@ -171,6 +175,8 @@ def _write_edition(
             header = f"# Built in {shown}: read it there.\n"
             write_atomic(package / f"{module}.py", header + source.partition("\n")[2])
         write_atomic(edition / shown, _notebook(item.notebook, predict=True))
+        if outputs := kept_outputs(nbformat.read(item.notebook, as_version=4)):
+            write_atomic(outputs_file(edition, item.name), json.dumps(outputs, indent=0, ensure_ascii=False) + "\n")
     for path in sorted((root / "notebooks" / "checks").glob("*.py")):
         write_atomic(edition / "notebooks" / "checks" / path.name, path.read_bytes())
     for path in sorted((root / "notebooks" / "results").glob("*.json")):
@@ -193,17 +199,20 @@ def _write_edition(
             write_atomic(edition / name, re.sub(INSTRUCTOR_LINES, "", text))
     for name, text in (hand_in.files() if hand_in else {}).items():
         write_atomic(edition / name, text)
-    write_atomic(edition / "README.md", readme([item.name for item in assignments], hand_in))
+    write_atomic(
+        edition / "README.md", readme([item.name for item in lectures], [item.name for item in assignments], hand_in)
+    )
     version = re.search(r'__version__ = "(.+?)"', (root / PACKAGE / "__init__.py").read_text(encoding="utf-8"))
     manifest.write(root, edition, version[1] if version else "unknown")
 
 
-def readme(assignments: list[str], hand_in: HandIn | None) -> str:
-    """The README of an edition with these assignments."""
+def readme(lectures: list[str], assignments: list[str], hand_in: HandIn | None) -> str:
+    """The README of an edition with these lectures and assignments."""
     first = assignments[0] if assignments else "a1_bpe"
     fill = {"first": first, "course_id": hand_in.course_id if hand_in else ""}
     return README.format(
-        assignments=", ".join(f"`{name}`" for name in assignments) or "they come with a newer edition",
+        steps=", ".join(f"`{name}`" for name in way([*lectures, *assignments]) if not is_appendix(name)),
+        first=first,
         handing_in=(THROUGH_THE_EXCHANGE if hand_in else BY_UPLOAD).format(**fill),
     )
 

@@ -38,7 +38,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cs336lite.course import check, have, hint
+from cs336lite.course import check, finished, hint, whose
 from cs336lite.course.claims import claim, claims
 from cs336lite.course.data import chinese_stories, technical_text
 from cs336lite.course.diagram import Diagram, columns
@@ -672,7 +672,7 @@ def train_fast(text: str, n_merges: int) -> list[tuple[bytes, bytes]]:
 
 
 # %% tags=["timing"] folded=true
-HAVE_BPE = have("a1_bpe")  # False until assignment a1 is solved
+HAVE_BPE = whose("bpe", lecture="01_tokenizer")  # false until assignment a1 is solved
 said = "learns other merges than the slow one"
 try:
     agrees = HAVE_BPE and train_fast(train_text["English"], N_MERGES) == merges["English"]
@@ -1341,3 +1341,6 @@ claims()
 # Assignment **a1_bpe**. This lecture's trainer counts all words anew for each merge and knows no special tokens. In a1
 # you write one that is fast and knows them, and an encoder that streams. Then lecture **02 · tensors and FLOPs** counts
 # what a token costs.
+
+# %%
+finished("01_tokenizer")

@@ -37,13 +37,14 @@ from torch.utils.flop_counter import FlopCounterMode
 from tqdm.auto import tqdm
 
 from cs336lite.accounting import forward_flops, kv_cache_bytes, parameters, weights
+from cs336lite.course import finished, whose
 from cs336lite.course.data import technical_text
 from cs336lite.course.hugging_face import WithoutMemory
 from cs336lite.course.measure import best_seconds, reveal
 from cs336lite.course.plot import COLORS, axes, finish
-from cs336lite.course.status import have
 
-READY = all([have("a2_attention"), have("a3_rope")])  # without your attention and RoPE the models below cannot run
+# your attention and your RoPE are in the models below; until you have them, cells show what our own run has shown
+READY = whose("attention", "rope", lecture="03_architecture")
 
 YOURS = "this runs on your attention and your RoPE: do check('a2_attention') and check('a3_rope') pass?"
 
@@ -470,7 +471,7 @@ def score_pattern(scheme: str, n: int = 48, d: int = 32) -> np.ndarray:
 
 
 # %%
-if READY:
+if READY.or_show("score patterns"):
     patterns = {name: score_pattern(name) for name in ("sinusoidal", "rope", "alibi", "t5")}
     fig, row = axes(1, 4, xlabel="key", ylabel="query", size=(10.4, 2.9))
     titles = ("sinusoids", "RoPE", "ALiBi", "T5, untrained")
@@ -1271,7 +1272,7 @@ def tokens_like(config: TransformerConfig, batch: int = 2, seq: int = 32, seed: 
     return torch.randint(config.vocab_size, (batch, seq), generator=torch.Generator().manual_seed(seed))
 
 
-if READY:
+if READY.or_show("without positions"):
     x, order = tokens_like(SMALL), torch.randperm(31, generator=torch.Generator().manual_seed(1))
     shuffled, moved = torch.cat((x[:, order], x[:, 31:]), dim=1), {}
     for scheme in POSITIONS:
@@ -1505,7 +1506,7 @@ assert PRESETS["llama2-13b"].num_kv_heads is None and PRESETS["llama2-70b"].num_
 # %%
 guess = None
 
-if READY:
+if READY.or_show("presets"):
     print(f"{'':<24}{'parameters':>18}{'embeddings':>12}{'d_ff / d':>10}{'d / layers':>12}")
     for name, config in PRESETS.items():
         with torch.device("meta"), WithoutMemory():
@@ -1533,7 +1534,7 @@ if READY:
 # %%
 guess = None  # (source, written)
 
-if READY:
+if READY.or_show("encoder and decoder"):
     config = tiny("transformer-base")
     model = Transformer(config, torch.Generator().manual_seed(0)).eval()
     source, written = tokens_like(config, batch=1, seq=6), tokens_like(config, batch=1, seq=8, seed=1)
@@ -1554,7 +1555,7 @@ if READY:
 # %%
 guess = None
 
-if READY:
+if READY.or_show("serial and parallel"):
     both = {"parallel": tiny("palm-8b"), "serial": tiny("palm-8b", parallel=False)}
     built = {name: Transformer(config) for name, config in both.items()}
     norms = {name: sum(isinstance(part, LayerNorm) for part in model.modules()) for name, model in built.items()}
@@ -1620,7 +1621,7 @@ def along_the_additions(placement: str, num_layers: int = 24) -> list[float]:
 # %%
 guess = None  # (pre-norm, post-norm)
 
-if READY:
+if READY.or_show("along the additions"):
     short = {placement: along_the_additions(placement) for placement in PLACEMENTS}
     lost = {placement: norms[-1] / norms[0] for placement, norms in short.items()}
     reveal("smaller at the first block by", {p: f"{factor:,.1f}" for p, factor in lost.items()}, guess)
@@ -1636,7 +1637,7 @@ if READY:
 # %%
 guess = None  # (pre-norm, post-norm)
 
-if READY:
+if READY.or_show("last block"):
     found = {(p, n): np.mean([gradients(p, n, s) for s in range(3)], axis=0) for p in PLACEMENTS for n in (6, 24)}
     fig, (left, right) = axes(1, 2, xlabel="block", size=(8.8, 3.3))
     for (placement, norms), line, color in zip(short.items(), ("-", "--", "-."), COLORS.values()):
@@ -1708,7 +1709,7 @@ guess = None  # names
 torch.set_num_threads(1)
 students = {scheme: study(scheme) for scheme in SCHEMES} if READY else {}
 curves = {scheme: loss_by_place(model) for scheme, model in students.items()}
-if READY:
+if READY.or_show("beyond the training length"):
     bins = [(0, 32), (32, 64), (64, 128), (128, 256), (256, 512)]
     table = {s: [c[a:b].mean() for a, b in bins] for s, c in curves.items() if c is not None}
     fig, ax = axes(xlabel="place in the text (bytes)", ylabel="loss (nats per byte)", size=(6.6, 3.4))
@@ -1758,7 +1759,7 @@ assert sizes[1] == 8 * sizes[0]
 finish(fig_ax[0])
 
 # %%
-if READY:
+if READY.or_show("cache"):
     for heads in (4, 2, 1):  # the same on real caches: what is allocated is what was predicted
         config = SMALL.replace(num_layers=3, num_kv_heads=heads)
         model, cache = Transformer(config).eval(), KVCache(num_layers=3, max_length=64)
@@ -1902,7 +1903,7 @@ def generate(
 # %%
 guess = None  # times
 
-if READY:
+if READY.or_show("writing"):
     writer = students["alibi"]
     prompt, draw = torch.tensor([list(b"The value of the obj")]), {"top_p": 0.9, "temperature": 0.8}
     texts, flops = [], []
@@ -1926,7 +1927,7 @@ if READY:
 # %% tags=["timing"]
 guess = None  # (percent of the FLOPs, percent of the time)
 
-if READY:
+if READY.or_show("cost of norms"):
     config = SMALL.replace(d_model=256, num_layers=4, d_ff=688, context_length=256)
     model, x, h = Transformer(config).eval(), tokens_like(config, batch=4, seq=256), torch.randn(4, 256, 256)
     norms = {"LayerNorm": LayerNorm(256), "RMSNorm": RMSNorm(256), "torch's RMSNorm": nn.RMSNorm(256)}
@@ -1998,4 +1999,7 @@ assert biases / parameters(xl) < 0.001
 #
 # ## Next
 #
-# Lecture **04 · hyperparameters**: the numbers in the configuration, and the training engine that finds them.
+# Assignment **a4_lion**: an optimizer in a few lines. Then lecture **04 · hyperparameters**: the numbers in the configuration, and the training engine that finds them.
+
+# %%
+finished("03_architecture")

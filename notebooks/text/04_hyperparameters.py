@@ -1003,15 +1003,17 @@ from scipy.optimize import curve_fit
 
 from cs336lite.accounting import parameters
 from cs336lite.bpe import Tokenizer, train_bpe
-from cs336lite.course import have
+from cs336lite.course import finished, whose
 from cs336lite.course.data import data_folder, stories
 from cs336lite.course.measure import reveal
 from cs336lite.course.plot import COLORS, axes, finish
 from cs336lite.course.results import recorded, source
 
 torch.set_num_threads(1)  # the models are so small that several threads would only wait for each other
-HAVE_MODEL = all([have("a2_attention"), have("a3_rope")])  # without them recorded results are shown, nothing is trained
-HAVE_BPE, HAVE_LION = have("a1_bpe"), have("a4_lion")
+# until you have them, cells show recorded results and what our own run has shown, and nothing is trained
+HAVE_MODEL, HAVE_BPE, HAVE_LION = (
+    whose(*modules, lecture="04_hyperparameters") for modules in (("attention", "rope"), ("bpe",), ("lion",))
+)
 
 YOURS = (
     "this runs on your attention and RoPE, and on your tokenizer and Lion where they are there: "
@@ -1069,7 +1071,7 @@ def crash(step: int, model: nn.Module) -> dict:
 
 
 guess = None
-if HAVE_MODEL:
+if HAVE_MODEL.or_show("checkpoint"):
     dropping, plan = BASE.replace(dropout=0.1), replace(PLAN, steps=40, early_dropout=0.2)
     whole = train(dropping, plan, DATA["train"], validation=DATA["heldout"])
     with tempfile.TemporaryDirectory() as folder:
@@ -1108,7 +1110,7 @@ def losses_of(folder: Path, processes: int) -> np.ndarray:
 
 # %% tags=["timing"]
 guess = None  # digits
-if HAVE_MODEL:
+if HAVE_MODEL.or_show("two processes"):
     with tempfile.TemporaryDirectory() as folder:
         one, two = (losses_of(Path(folder), processes) for processes in (1, 2))
     print("one process:  ", one.round(4), "\ntwo processes:", two.round(4))
@@ -1205,7 +1207,7 @@ finish(fig)
 
 # %% tags=["timing"]
 guess = None  # best to worst
-if HAVE_MODEL:
+if HAVE_MODEL.or_show("schedules"):
     found = tuned({name: (BASE, {"schedule": name}) for name in SCHEDULES}, (6e-3, 1.2e-2), DATA)
     means = table(found)
     reveal("best to worst", sorted(means, key=means.get), guess)
@@ -1271,7 +1273,7 @@ for name in RATES:  # each basin has two walls in our grid, and a rate three tim
     assert min(walls) > 0.2 and min(RATES[name]) < best[name] < max(RATES[name])
 
 # %% tags=["timing"]
-if HAVE_MODEL and HAVE_LION and HAVE_BPE:  # two points of the record, trained here and now
+if (HAVE_MODEL & HAVE_LION & HAVE_BPE).or_show("two points again"):  # of the record, trained here and now
     names = [f"{name} 0 @ {best[name]:g}" for name in RATES]
     chosen = [e for e in BASINS if e.name in names and e.training.seed == 0]
     for e, now in zip(chosen, swept(chosen, DATA)):
@@ -1563,7 +1565,7 @@ def watch_noise(step: int, model: nn.Module) -> dict:
     return {"noise": noise_scale(model, DATA["train"], seq=64, batches=128, seed=step).tokens}
 
 
-if HAVE_MODEL:
+if HAVE_MODEL.or_show("noise scale"):
     noise = train(SMALL, replace(PLAN, steps=150, lr=6e-3), DATA["train"], observe=watch_noise)
     scales = dict(zip(STEPS, noise.values("noise")))
     for step, scale in scales.items():
@@ -1684,3 +1686,6 @@ finish(fig)
 # ## Next
 #
 # Lecture **05 · stability**: what breaks when the learning rate is too high, and the tricks that hold it together.
+
+# %%
+finished("04_hyperparameters")

@@ -44,7 +44,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from cs336lite.course import have
+from cs336lite.course import finished, whose
 from cs336lite.course.data import data_folder, technical_text
 from cs336lite.course.measure import reveal
 from cs336lite.course.plot import COLORS, axes, finish
@@ -52,7 +52,8 @@ from cs336lite.course.results import recorded, source
 from cs336lite.training import Experiment, Run, Tokens, TrainingConfig, describe, generator, sweep, train
 
 torch.set_num_threads(1)
-READY = all([have("a2_attention"), have("a3_rope")])  # without them recorded runs are shown and nothing is trained here
+# without these nothing is trained here: cells show recorded runs and what our own run has shown
+READY = whose("attention", "rope", lecture="05_stability")
 text = np.frombuffer(technical_text().encode(), np.uint8)  # a byte is a token: there are 256
 TRAIN, HELDOUT = Tokens(text[:900_000]), Tokens(text[900_000:])
 
@@ -503,7 +504,7 @@ def here(model: TransformerConfig, seed: int = 3, **changes) -> Run:
     return train(watch(model), training, TRAIN, validation=HELDOUT, observe=monitor, score=capped_cross_entropy)
 
 
-if READY:
+if READY.or_show("z-loss"):
     free, weak, held = (here(MODEL.replace(loss=ZLoss(z))).values("log_z") for z in (0.0, 1e-4, 1e-2))
     reveal("log Z after 150 steps", [f"{course[-1]:.2f}" for course in (free, weak, held)], guess)
     assert held[-1] < 3 < 5 < free[-1], YOURS
@@ -634,7 +635,7 @@ class SoftCappedAttention:
 # %% tags=["timing"]
 guess = None  # (plain, QK-norm)
 
-if READY:
+if READY.or_show("QK-norm"):
     plain, normed = (here(MODEL.replace(qk_norm=norm), lr=3e-2) for norm in (None, QKNorm()))
     largest = [run.values("attention_logit").max() for run in (plain, normed)]
     reveal("largest attention logit", [f"{x:.0f}" for x in largest], guess)
@@ -774,7 +775,7 @@ assert all(torch.equal(a, b) for a, b in zip(clip(gradients, 1e6), gradients))
 # %% tags=["timing"]
 small = replace(TRAINING, steps=20, clip=None)
 moved = {}
-if READY:
+if READY.or_show("loss times 1,000"):
     for optimizer, lr in (("adamw", 1e-2), ("sgd", 1e-4)):
         weights = [
             train(
@@ -818,7 +819,7 @@ guess = None  # (with, without)
 
 flat = replace(TRAINING, steps=75, schedule="constant")
 shaken = {}  # (clip, bad batch, seed) -> run
-if READY:
+if READY.or_show("bad batch"):
     for most, bad, seed in product((None, 1.0), (0, 50), (3, 4, 5)):
         training = replace(flat, clip=most, seed=seed)
         shaken[most, bad, seed] = train(MODEL, training, OneBadBatch(TRAIN.ids, bad))
@@ -832,7 +833,7 @@ if READY:
     assert harm[None][0] > 0.03 and harm[None][0] > 2 * harm[1.0][0], YOURS
 
 # %%
-if READY:
+if READY.or_show("bad batch, drawn"):
     fig, (left, right) = axes(1, 2, xlabel="step", size=(8.4, 3))
     for most, color in ((None, COLORS["vermillion"]), (1.0, COLORS["blue"])):
         name = "no clipping" if most is None else "clipped at 1"
@@ -921,7 +922,7 @@ def spikes(values: Iterable[float], window: int = 50, threshold: float = 8.0, le
 # %% tags=["timing"]
 guess = None
 
-if READY:
+if READY.or_show("alarms"):
     alarms = {}
     for name in ("loss", "grad_norm"):
         alarms[name] = {key: [i + 1 for i in spikes(run.values(name))] for key, run in shaken.items()}
@@ -954,7 +955,7 @@ def dropout_now(step: int, model: nn.Module) -> dict[str, float]:
 
 
 falling = replace(TRAINING, steps=30, warmup=0, early_dropout=0.2)
-if READY:
+if READY.or_show("early dropout"):
     seen = train(MODEL.replace(dropout=0.1), falling, TRAIN, observe=dropout_now).values("dropout")
     print("dropout in the first 8 of 30 steps:", seen[:8].round(4).tolist())
     assert np.allclose(seen, [0.1 * max(0, 1 - t / 6) for t in range(30)]), YOURS
@@ -1032,4 +1033,8 @@ assert early > -wide  # no gain from early dropout
 #
 # ## Next
 #
-# Lecture **06 · mixture of experts**: a router is a third softmax, and gets a z-loss of its own.
+# Assignment **a5_moe_router**: the router that sends each token to its experts. Then lecture **06 · mixture of
+# experts**: a router is a third softmax, and gets a z-loss of its own.
+
+# %%
+finished("05_stability")

@@ -45,15 +45,15 @@ from pathlib import Path
 
 import numpy as np
 
-from cs336lite.course import have
+from cs336lite.course import finished, whose
 from cs336lite.course.data import technical_text
 from cs336lite.course.measure import reveal
 from cs336lite.course.plot import COLORS, axes, finish
 from cs336lite.course.results import recorded, source
 from cs336lite.training import Tokens, TrainingConfig, describe, generator, train
 
-# False until these assignments are solved: the lecture then goes on with what needs no router and no model
-READY = all([have("a2_attention"), have("a3_rope"), have("a5_moe_router")])
+# until these are yours, cells that need a router or a model show what our own run has shown
+READY = whose("attention", "rope", "router", lecture="06_moe")
 
 YOURS = (
     "this runs on your attention, RoPE and router: "
@@ -712,7 +712,7 @@ PRESETS = {
 # %%
 guess = None  # (billions stored, billions active) of mixtral-8x7b
 
-if READY:
+if READY.or_show("presets"):
     with torch.device("meta"):  # shapes without memory
         found = {name: total_and_active(RoutedTransformer(preset)) for name, preset in PRESETS.items()}
     for name, (total, active) in found.items():
@@ -753,7 +753,7 @@ assert torch.allclose(slopes, by_hand, atol=1e-8) and set(by_hand.nonzero().flat
 )
 
 # %%
-if READY:
+if READY.or_show("rows with a gradient"):
     layer = MoE(num_experts=8, top_k=2, d_ff=64, balance=0.0)(
         TransformerConfig(vocab_size=1, context_length=1, d_model=64, num_layers=1, num_heads=1, d_ff=64)
     )
@@ -810,7 +810,7 @@ def learn(config, lr=1e-2, seed=0, **options):
 guess = None  # (busiest, idlest)
 
 WATCHED = {"nothing": mixture(), "loss, 0.01": mixture(balance=0.01), "bias": mixture(router="bias", bias_rate=0.01)}
-if READY:
+if READY.or_show("balance"):
     watched = {name: learn(config, steps=60) for name, config in WATCHED.items()}
     loads = {name: np.stack([run.values(f"load.0.{e}") for e in range(8)]) for name, run in watched.items()}
     late = {name: load[:, -15:].mean(axis=1) for name, load in loads.items()}
@@ -832,7 +832,7 @@ def heat_map(loads: dict[str, np.ndarray]) -> object:
     return finish(fig)
 
 
-heat_map(loads) if READY else None
+heat_map(loads) if READY.or_show("heat map") else None
 
 # %% [markdown]
 # The same over three seeds and three learning rates, 100 steps, recorded. For each arm the better learning rate counts; ± is
@@ -935,7 +935,7 @@ def with_capacity(routed: RouterOutput, num_experts: int, factor: int | float) -
 # %% tags=["timing"]
 guess = None  # (left alone, with the loss) at c = 1
 
-if READY:
+if READY.or_show("dropped"):
     inputs, _ = heldout.batch(16, 64, generator(0, 0))
     lost = {}
     for name, run in watched.items():
@@ -962,7 +962,7 @@ if READY:
 # %%
 guess = None
 
-if READY:
+if READY.or_show("the future"):
     moved = {}
     for name in ("topk", "expert_choice"):
         torch.manual_seed(0)
@@ -1022,7 +1022,7 @@ def errors_and_loss(layer: MoELayer, x: Tensor, y: Tensor) -> tuple[Tensor, Tens
 # %% tags=["timing"]
 guess = None  # best to worst
 
-if READY:
+if READY.or_show("four ways to route"):
     curves, layers = {}, {}
     for name, seed in ((name, seed) for name in MODES for seed in range(3)):
         torch.manual_seed(seed)
@@ -1046,7 +1046,7 @@ if READY:
 # %% tags=["timing"]
 guess = None  # deviation / mean, for REINFORCE
 
-if READY:
+if READY.or_show("noise of REINFORCE"):
     noise = {}
     x, y = next(task(9, 1))
     for name in ("gates", "REINFORCE"):
@@ -1172,7 +1172,7 @@ def information(token: Tensor, expert: Tensor) -> float:
 # %% tags=["timing"]
 guess = None  # (first block, second block), bits
 
-if READY:
+if READY.or_show("what experts know"):
     inputs, _ = heldout.batch(128, 64, generator(0, 1))
     token, experts = inputs.flatten(), first_experts(watched["bias"].model, inputs)
     bits, entropy = [information(token, e) for e in experts], [information(e, e) for e in experts]
@@ -1347,3 +1347,6 @@ assert apart < 1e-4 and halves[0][1][0].shape[1:] == whole.gate.weight.shape[1:]
 # ## Next
 #
 # Lecture **07 · GPU kernels**: what happens inside the products that this one has grouped.
+
+# %%
+finished("06_moe")

@@ -42,7 +42,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from cs336lite.accounting import saved_bytes
-from cs336lite.course import have
+from cs336lite.course import finished, whose
 from cs336lite.course.measure import reveal
 from cs336lite.course.paths import find_root
 from cs336lite.course.plot import COLORS, axes, finish
@@ -2374,7 +2374,8 @@ config = TransformerConfig(
 fused = config.replace(norm=RMSNorm, attend=FlashAttend(), feed_forward=feed_forward, loss=linear_cross_entropy)
 YOURS = "this runs on your attention and your RoPE: do check('a2_attention') and check('a3_rope') pass?"
 tokens, labels = torch.randint(0, 61, (2, 2, 29), device=DEVICE)
-if all([have("a2_attention"), have("a3_rope")]):  # your attention and your RoPE are in the model
+ready = whose("attention", "rope", lecture="07_kernels")  # your attention and your RoPE are in the model
+if ready.or_show("the whole model"):
     models = [Transformer(c, torch.Generator().manual_seed(0)).to(DEVICE) for c in (config, fused)]
     models[1].load_state_dict(models[0].state_dict())
     losses = [model.loss(tokens, labels) for model in models]
@@ -2700,3 +2701,6 @@ else:
 # ## Next
 #
 # Lecture **08 · scaling**: how large, for how long, on which budget.
+
+# %%
+finished("07_kernels")

@@ -38,14 +38,14 @@
 # %%
 import os
 
-from cs336lite.course import have
+from cs336lite.course import finished, whose
 from cs336lite.course.data import data_folder, default_corpus
 from cs336lite.course.measure import reveal
 from cs336lite.course.plot import COLORS, axes, finish
 from cs336lite.course.results import recorded, source
 from cs336lite.training import describe, sweep
 
-HAVE_MODEL = all([have("a2_attention"), have("a3_rope")])  # without them the lecture goes on with recorded runs
+HAVE_MODEL = whose("attention", "rope", lecture="08_scaling")  # without them the lecture goes on with recorded runs
 
 YOURS = "this runs on your attention and your RoPE: do check('a2_attention') and check('a3_rope') pass?"
 
@@ -507,7 +507,8 @@ assert len(GRID) >= 4 and all(len(widths) >= 4 for widths in GRID.values()) and 
 # A record is worth what it can be checked by. Here is the smallest budget again, one seed of it, trained now.
 
 # %% tags=["timing"]
-for run in [run for run in GRID_RUNS if run[1] == min(GRID) and run[2] == 0] if HAVE_MODEL else []:
+smallest = [run for run in GRID_RUNS if run[1] == min(GRID) and run[2] == 0]
+for run in smallest if HAVE_MODEL.or_show("smallest budget") else []:
     (now,) = trained([run], cache=False)
     (kept,) = [old for old in RUNS if all(old[name] == now[name] for name in ("flops", "width", "seed"))]
     print(f"width {now['width']:>2}: recorded {kept['loss']:.4f}, now {now['loss']:.4f}")
@@ -1062,7 +1063,7 @@ assert abs(lowest(LARGER) - forecasts[0].observed) < abs(miss)
 # And a run that is in no record: a fit to the three smaller budgets foretells one of the largest, which is trained now.
 
 # %% tags=["timing"]
-if HAVE_MODEL:
+if HAVE_MODEL.or_show("a larger run"):
     (now,) = trained([(48, 2.7e11, 2)], cache=False)
     smaller = [run for run in RUNS if run["flops"] < 2.7e11]
     (told,) = extrapolate(*(column(name, [*smaller, now]) for name in ("size", "tokens", "loss")), above=1e11)
@@ -1512,7 +1513,7 @@ for ax, (how, title) in zip(panels, {"standard": "usual parametrisation", "µP":
 finish(fig)
 
 # %% tags=["timing"]
-if HAVE_MODEL:  # one of them again
+if HAVE_MODEL.or_show("one of them again"):  # one of them again
     (kept,) = [loss for *run, loss in TRANSFER if run == ["µP", 48, 1e-2, 0]]
     now = transfer(48, 1e-2, BASE, 0)
     print(f"µP, width 48, learning rate 0.01: recorded {kept:.4f}, now {now:.4f}")
@@ -1567,3 +1568,6 @@ if HAVE_MODEL:  # one of them again
 #
 # This was the last of the eight lectures. From here: inference (prefill, decode, KV cache), parallelism, data,
 # alignment.
+
+# %%
+finished("08_scaling")

@@ -79,4 +79,5 @@ def have(*args, **kwargs):
     return False
 
 
-hint = status = export_solution = check
+hint = status = export_solution = finished = check
+whose = have
