@@ -1,7 +1,9 @@
-"""A course in miniature, in a folder of the test's own: two lectures, one assignment, the real tools."""
+"""A course in miniature, in a folder of the test's own: two lectures, one assignment, an appendix on demand, the real tools."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shutil
 from pathlib import Path
 
@@ -149,6 +151,48 @@ with open("../runs.txt", "a") as file:
 print(longest("one three"), LIMIT, count_pairs(["a", "b"]))
 '''
 
+LETTERS = '''\
+# ---
+# jupyter:
+#   kernelspec: {display_name: Python 3, language: python, name: python3}
+#   cs336lite: {module: letters, minutes: 1, prerequisites: [01_words], device: CPU}
+# ---
+
+# %% [markdown]
+# # 01x · Letters
+#
+# The rest of [lecture 01](../01_words.ipynb). {badge}
+
+# %%
+#| export
+"""Letters of a text, beside its words."""
+
+from cs336lite.words import words as words
+
+
+def letters(text: str) -> list[str]:
+    """The letters of a text, in order."""
+    return [letter for word in words(text) for letter in word]
+
+# %%
+print("before:", letters("one"))
+
+# %% [markdown]
+# **Predict.** How many letters are there?
+
+# %%
+from pathlib import Path
+
+from cs336lite.course.measure import reveal
+from cs336lite.course.results import recorded
+
+guess = None
+reveal("letters", len(letters("one two three")), guess)
+with Path("../../runs.txt").open("a") as file:
+    file.write("01x\\n")
+print(recorded("01x_long.json", lambda: [1, 2, 3], {"of": "letters"}))
+'''
+
 PUBLIC = '''\
 """Checks a student runs."""
 
@@ -206,6 +250,18 @@ def make_course(folder: Path) -> Path:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text, encoding="utf-8")
     return folder
+
+
+def add_appendix(root: Path) -> Path:
+    """An appendix of the first lecture, with a recorded result; the path of its text."""
+    path = root / "notebooks" / "text" / "appendix" / "01x_letters.py"
+    path.parent.mkdir()
+    path.write_text(LETTERS, encoding="utf-8")
+    configuration = {"of": "letters"}
+    digest = hashlib.sha256(json.dumps(configuration).encode()).hexdigest()[:16]
+    content = {"provenance": {}, "configuration_sha256": digest, "configuration": configuration, "result": [1, 2, 3]}
+    (root / "notebooks" / "results" / "01x_long.json").write_text(json.dumps(content), encoding="utf-8")
+    return path
 
 
 def edit(path: Path, old: str, new: str) -> None:

@@ -1,16 +1,17 @@
-"""A notebook imports only what earlier notebooks and due assignments built."""
+"""A notebook imports only what earlier notebooks, their appendices and due assignments built."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
-from miniature import REAL, edit, make_course
+from miniature import REAL, add_appendix, edit, make_course
 
-from cs336lite.course.build import build, plan
+from cs336lite.course.build import build, dependencies, plan
 from cs336lite.course.paths import CourseError
 
 WORDS, COUNTS, BPE = "notebooks/text/01_words.py", "notebooks/text/02_counts.py", "assignments/text/a1_bpe.py"
+LETTERS = "notebooks/text/appendix/01x_letters.py"
 
 
 @pytest.fixture
@@ -37,6 +38,11 @@ def test_the_real_course_is_in_order():
     items = plan(REAL)
     lectures = [item.name for item in items if item.kind == "lecture"]
     assert lectures and lectures == sorted(lectures)
+    built = [item.name for item in items if item.kind != "assignment"]
+    assert built == sorted(built)  # an appendix right behind its lecture
+    for i, item in enumerate(items):  # through the modules that are written by hand, too
+        later = {module for other in items[i + 1 :] for module in other.modules}
+        assert not later & set(dependencies(REAL, item, items)), item.name
 
 
 def test_an_assignment_stands_before_the_first_lecture_that_needs_it(course):
@@ -74,6 +80,36 @@ def test_an_assignment_that_needs_a_later_lecture_is_an_error(course):
     with pytest.raises(
         CourseError, match=r"a1_bpe.py:.* imports cs336lite.late, which 03_late builds only after 02_counts"
     ):
+        plan(course)
+
+
+def test_an_appendix_stands_behind_its_lecture_and_builds_for_what_comes_after_it(course):
+    add_appendix(course)
+    assert order(course) == ["01_words", "01x_letters", "a1_bpe", "02_counts"]
+    for later in (COUNTS, BPE):
+        edit(course / later, "from cs336lite.words", "from cs336lite.letters import letters\nfrom cs336lite.words")
+    assert order(course) == ["01_words", "01x_letters", "a1_bpe", "02_counts"]
+    edit(course / LETTERS, "from cs336lite.words import words as words", "words = str.split")
+    assert order(course) == ["01_words", "01x_letters", "a1_bpe", "02_counts"]  # even where it needs nothing
+
+
+def test_a_lecture_that_imports_what_only_its_appendix_builds_is_an_error(course):
+    add_appendix(course)
+    add_cell(course / WORDS, "from cs336lite.letters import letters")
+    problem = r"01_words.py:\d+: imports cs336lite.letters, which 01x_letters builds only after 01_words: "
+    with pytest.raises(CourseError, match=problem):
+        plan(course)
+    edit(course / LETTERS, "from cs336lite.words import words as words", "words = str.split")
+    with pytest.raises(CourseError, match=problem):  # in no circle either
+        plan(course)
+
+
+def test_an_assignment_before_a_lecture_imports_nothing_of_the_lectures_appendix(course):
+    add_appendix(course)
+    edit(course / BPE, "from cs336lite.words import words", "import cs336lite.letters\nwords = str.split")
+    edit(course / LETTERS, "from cs336lite.words import words as words", "words = str.split")
+    edit(course / WORDS, "import time", "import cs336lite.bpe\nimport time")
+    with pytest.raises(CourseError, match=r"a1_bpe.py:.* which 01x_letters builds only after 01_words"):
         plan(course)
 
 
@@ -132,6 +168,11 @@ def test_an_assignment_does_not_import_the_module_that_it_builds(course):
 def test_one_module_has_one_builder(course):
     new_text(course, "notebooks/text/03_late.py", "words", "1")
     with pytest.raises(CourseError, match=r"03_late.py builds cs336lite.words, and so does .*01_words.py"):
+        plan(course)
+    (course / "notebooks/text/03_late.py").unlink()
+    add_appendix(course)  # not even its lecture and an appendix together
+    edit(course / LETTERS, "#| export\n", "#| export words\n")
+    with pytest.raises(CourseError, match=r"01x_letters.py builds cs336lite.words, .* Give this one another name"):
         plan(course)
 
 

@@ -30,7 +30,7 @@ from nbformat import NotebookNode
 from cs336lite import scratch
 from cs336lite.course import form, points
 from cs336lite.course.export import BUILT_LINE, defined_names, text_modules
-from cs336lite.course.paths import GRADED_MODULES, CourseError, is_student_edition, write_atomic
+from cs336lite.course.paths import GRADED_MODULES, CourseError, is_appendix, is_student_edition, write_atomic
 from cs336lite.course.spec import load_spec
 from cs336lite.course.text import Text, first_line, read_text
 
@@ -51,7 +51,7 @@ class Item:
     """One text of the course and what is built from it."""
 
     name: str
-    kind: str  # "lecture" or "assignment"
+    kind: str  # "lecture", "appendix" or "assignment"
     text: Text
     source: str  # the text's path from the root
     notebook: Path
@@ -89,33 +89,44 @@ class CellFailed(CourseError):
 
 
 def read_items(root: Path) -> tuple[list[Item], dict[str, CourseError]]:
-    """All texts that can be read, and the errors of the others by name. Lectures first, both by number."""
+    """All texts that can be read, and the errors of the others by name.
+
+    Lectures by number, each before its appendices; then the assignments by number.
+    """
     items: list[Item] = []
     broken: dict[str, CourseError] = {}
-    folders = [("lecture", root / "notebooks" / "text"), ("assignment", root / "assignments" / "text")]
-    for kind, folder in folders:
-        for path in sorted(folder.glob("[0-9]*_*.py" if kind == "lecture" else "a[0-9]*_*.py"), key=_number):
-            try:
-                items.append(_read_item(root, kind, path))
-            except CourseError as problem:
-                broken[path.stem] = problem
+    lectures, assignments = root / "notebooks" / "text", root / "assignments" / "text"
+    found = [("lecture", path) for path in lectures.glob("[0-9]*_*.py")]
+    found += [("appendix", path) for path in (lectures / "appendix").glob("*.py")]
+    found.sort(key=_number)
+    found += sorted((("assignment", path) for path in assignments.glob("a[0-9]*_*.py")), key=_number)
+    for kind, path in found:
+        try:
+            items.append(_read_item(root, kind, path))
+        except CourseError as problem:
+            broken[path.stem] = problem
     return items, broken
 
 
-def _number(path: Path) -> tuple[int, str]:
-    return int(re.search(r"\d+", path.stem)[0]), path.stem
+def _number(found: tuple[str, Path]) -> tuple[int, str]:
+    number = re.search(r"\d+", found[1].stem)
+    return int(number[0]) if number else 0, found[1].stem
 
 
 def _read_item(root: Path, kind: str, path: Path) -> Item:
     text = read_text(path)
     source = path.relative_to(root).as_posix()
     modules = text_modules(text, source)
-    if kind == "lecture":
+    if kind != "assignment":
+        _check_place(kind, text)
         for i, cell in enumerate(text.notebook.cells):
             if "nbgrader" in cell.metadata:
                 raise text.error(i, "solution, grade and locked cells belong to assignments, not to lectures", 0)
+            if kind == "appendix" and "cs336lite" in cell.metadata:
+                raise text.error(i, "an appendix has no exercises: they belong to its lecture", 0)
         _check_lecture(root, text)
-        return Item(path.stem, kind, text, source, root / "notebooks" / f"{path.stem}.ipynb", modules, {})
+        folder = root / "notebooks" / ("appendix" if kind == "appendix" else "")
+        return Item(path.stem, kind, text, source, folder / f"{path.stem}.ipynb", modules, {})
     for i, cell in enumerate(text.notebook.cells):
         if "cs336lite" in cell.metadata:
             raise text.error(i, 'an ungraded exercise belongs to a lecture; here `# %% solution="..."` is one', 0)
@@ -124,6 +135,15 @@ def _read_item(root: Path, kind: str, path: Path) -> Item:
     names = {module: defined_names(code) for module, code in text_modules(text, source, stub=path.stem).items()}
     notebook = root / "assignments" / "source" / path.stem / f"{path.stem}.ipynb"
     return Item(path.stem, kind, text, source, notebook, modules, names)
+
+
+def _check_place(kind: str, text: Text) -> None:
+    """Lectures and appendices lie where their names say, and an appendix has a lecture before it."""
+    name = text.path.stem
+    if not re.match(r"\d\dx?_", name) or is_appendix(name) != (kind == "appendix"):
+        raise text.error(0, "a lecture is notebooks/text/NN_topic.py, an appendix notebooks/text/appendix/NNx_topic.py")
+    if kind == "appendix" and not list(text.path.parents[1].glob(f"{name[:2]}_*.py")):
+        raise text.error(0, f"an appendix belongs to a lecture, and there is no lecture {name[:2]}")
 
 
 def _check_lecture(root: Path, text: Text) -> None:
@@ -155,7 +175,8 @@ def lecture_checks(root: Path, name: str) -> Path:
 
 
 def plan(root: Path) -> list[Item]:
-    """Every text in the order of the course: lectures by number, each assignment before the first lecture it is for.
+    """Every text in the order of the course: lectures by number, each followed by its appendices, and each assignment
+    before the first of them that it is for.
 
     Raises:
         CourseError: a text cannot be read, or a notebook imports what nothing before it has built.
@@ -177,7 +198,10 @@ def arrange(root: Path, items: list[Item], unread: Iterable[str] = ()) -> list[I
     for item in items:
         for module in item.modules:
             if module in builders:
-                raise CourseError(f"{item.source} builds {PACKAGE}.{module}, and so does {builders[module].source}")
+                raise CourseError(
+                    f"{item.source} builds {PACKAGE}.{module}, and so does {builders[module].source}: one text builds a "
+                    f"module. Give this one another name; `from {PACKAGE}.{module} import x as x` there hands x on"
+                )
             builders[module] = item
     needs = {item.name: list(_needs(root, item, builders, list(unread))) for item in items}
     order: list[Item] = []
@@ -191,12 +215,12 @@ def arrange(root: Path, items: list[Item], unread: Iterable[str] = ()) -> list[I
             if needed in placing:
                 circle = " → ".join(i.name for i in [*placing[placing.index(needed) :], needed])
                 raise item.text.error(cell, f"imports {PACKAGE}.{module}, which goes round in a circle: {circle}", line)
-            if needed.kind == "lecture":
-                where = placing[0] if placing[0].kind == "lecture" else item
+            if needed.kind != "assignment":
+                where = placing[0] if placing[0].kind != "assignment" else item
                 raise item.text.error(
                     cell,
                     f"imports {PACKAGE}.{module}, which {needed.name} builds only after {where.name}: a notebook imports "
-                    "only what earlier notebooks and due assignments built",
+                    "only what earlier notebooks, their appendices and due assignments built",
                     line,
                 )
             place(needed)
@@ -306,7 +330,7 @@ def fingerprint(root: Path, item: Item, items: list[Item]) -> str:
         for path in sorted((root / "notebooks" / "results").glob("*"))
         if path.is_file() and any(path.name in source for source in item.code)
     }
-    if item.kind == "lecture" and (path := lecture_checks(root, item.name)).exists():
+    if item.kind != "assignment" and (path := lecture_checks(root, item.name)).exists():
         results[path.name] = _sha(path.read_bytes())
     modules = {name: _sha(source) for name, source in dependencies(root, item, items).items()}
     return _sha(json.dumps([VERSION, item.code, modules, results], sort_keys=True))
@@ -371,7 +395,7 @@ def look(root: Path, item: Item, items: list[Item]) -> State:
                 f"{shown} is older than {item.source} or a module that it imports: run `cs336lite build`"
             )
         elif state.record.get("outputs") != _outputs_hash(state.existing):
-            state.must_run = state.must_run or item.kind == "lecture"
+            state.must_run = state.must_run or item.kind != "assignment"
             state.stale.append(f"{shown} holds outputs that the build did not write: run `cs336lite build`")
         elif _dump(compose(state)) != item.notebook.read_text(encoding="utf-8"):
             state.stale.append(f"{shown} is not what {item.source} says now: run `cs336lite build`")
@@ -397,7 +421,7 @@ def compose(state: State, executed: NotebookNode | None = None) -> NotebookNode:
     """The notebook to write: the text's cells, with outputs of a run or, without one, those it has already."""
     item = state.item
     notebook = nbformat.from_dict(json.loads(json.dumps(item.text.notebook)))
-    if item.kind == "lecture":
+    if item.kind != "assignment":
         donors = [c for c in (executed or state.existing).cells if c.cell_type == "code"]
         for cell, donor in zip((c for c in notebook.cells if c.cell_type == "code"), donors):
             cell.outputs, cell.execution_count = donor.outputs, donor.execution_count
@@ -419,7 +443,8 @@ def orphans(root: Path, items: list[Item], broken: Iterable[str]) -> list[Report
     if broken:
         return []
     known = {item.notebook for item in items} | {root / PACKAGE / f"{m}.py" for item in items for m in item.modules}
-    files = [*(root / "notebooks").glob("*.ipynb"), *(root / "assignments" / "source").glob("*/*.ipynb")]
+    files = [path for folder in ("notebooks", "notebooks/appendix") for path in (root / folder).glob("*.ipynb")]
+    files += (root / "assignments" / "source").glob("*/*.ipynb")
     files += [p for p in (root / PACKAGE).glob("*.py") if p.read_text(encoding="utf-8").startswith(BUILT_LINE)]
     return [
         Report(path.relative_to(root).as_posix(), "out of step", ("no text builds this file: delete it",))
@@ -668,7 +693,7 @@ def _bar(total: int, progress: bool) -> Any:
 
 def _unfinished(root: Path, item: Item) -> list[str]:
     """What an assignment lacks, and would lack in silence: a place in the course, an export, points that agree."""
-    if item.kind == "lecture":
+    if item.kind != "assignment":
         return []
     (module,), found = item.modules, []
     if GRADED_MODULES.get(item.name) != module:
@@ -697,7 +722,7 @@ def _check(root: Path, state: State, staged: Path | None, step: Callable[[], Any
         executed = execute_item(state.item, staged, step)
     except CellFailed as problem:
         return "failed", [str(problem)]
-    found = differences(state.item, state.existing, executed) if state.item.kind == "lecture" else []
+    found = differences(state.item, state.existing, executed) if state.item.kind != "assignment" else []
     return ("out of step" if found else "in step"), found
 
 

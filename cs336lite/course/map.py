@@ -1,4 +1,4 @@
-"""The course on one page: what each lecture and assignment builds, and who uses it, drawn from the texts.
+"""The course on one page: what each lecture, appendix and assignment builds, and who uses it, drawn from the texts.
 
 python -m cs336lite.course.map          writes assets/map.png
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 from PIL import Image, PngImagePlugin
 
 from cs336lite.course.build import plan, used
-from cs336lite.course.paths import find_root
+from cs336lite.course.paths import find_root, is_appendix
 from cs336lite.course.plot import COLORS, Picture, axes, finish
 
 __all__ = ["draw", "read", "users", "write"]
@@ -34,14 +34,15 @@ def draw(found: dict[str, list[str]], order: list[str]) -> Picture:
     """A square where a text builds a module, a dot where it uses one."""
     modules, columns = list(found), {name: x for x, name in enumerate(order)}
     fig, ax = axes(
-        title="What the course builds (square), and who uses it (dot)", xlabel="lectures and assignments, in order",
+        title="What the course builds (square), and who uses it (dot)", xlabel="lectures, appendices (x) and assignments, in order",
         ylabel="modules of cs336lite", size=(8, 0.29 * len(modules) + 1.6),
     )  # fmt: skip
     for y, (module, names) in enumerate(found.items()):
         builder, *others = (columns[name] for name in names)
-        graded = order[builder].startswith("a")
+        name = order[builder]
+        color = "vermillion" if name.startswith("a") else "sky_blue" if is_appendix(name) else "blue"
         ax.plot([builder, max([builder, *others])], [y, y], color="#BBBBBB", linewidth=1, zorder=1)
-        ax.plot(builder, y, "s", markersize=9, color=COLORS["vermillion" if graded else "blue"])
+        ax.plot(builder, y, "s", markersize=9, color=COLORS[color])
         ax.plot(others, [y] * len(others), "o", markersize=5, color="#444444") if others else None
         ax.annotate(
             module, (builder, y), xytext=(-9, 0), textcoords="offset points", ha="right", va="center", fontsize=8

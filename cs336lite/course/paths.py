@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from operator import index
@@ -91,6 +92,11 @@ def assignment_name(root: Path, text: str) -> str:
 def lectures(root: Path) -> list[str]:
     """Names of the lectures that have exercises of their own, in order."""
     return sorted(path.stem for path in (root / "notebooks" / "checks").glob("[0-9]*_*.py"))
+
+
+def is_appendix(name: str) -> bool:
+    """Whether a text is called like an appendix, ``02x_shapes``, and not like its lecture, ``02_tensors``."""
+    return re.match(r"\d\dx_", name) is not None
 
 
 def exercise_book(root: Path, text: str) -> str:

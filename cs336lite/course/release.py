@@ -155,7 +155,7 @@ def release(
 def _write_edition(
     root: Path, items: list[Item], edition: Path, chosen: set[str] | None, hand_in: HandIn | None
 ) -> None:
-    lectures = [item for item in items if item.kind == "lecture"]
+    lectures = [item for item in items if item.kind != "assignment"]
     assignments = [item for item in items if item.kind == "assignment"]
     package = edition / PACKAGE
     shutil.copytree(
@@ -165,10 +165,11 @@ def _write_edition(
         if (root / PACKAGE / name).exists():
             shutil.copy(root / PACKAGE / name, package / name)
     for item in lectures:
+        shown = item.notebook.relative_to(root).as_posix()
         for module, source in item.modules.items():
-            header = f"# Built in notebooks/{item.name}.ipynb: read it there.\n"
+            header = f"# Built in {shown}: read it there.\n"
             write_atomic(package / f"{module}.py", header + source.partition("\n")[2])
-        write_atomic(edition / "notebooks" / item.notebook.name, _notebook(item.notebook, predict=True))
+        write_atomic(edition / shown, _notebook(item.notebook, predict=True))
     for path in sorted((root / "notebooks" / "checks").glob("*.py")):
         write_atomic(edition / "notebooks" / "checks" / path.name, path.read_bytes())
     for path in sorted((root / "notebooks" / "results").glob("*.json")):
@@ -356,7 +357,7 @@ def bodies(root: Path, items: list[Item]) -> list[str]:
     public = {
         item.source: _squeeze("\n".join(cell.source for cell in item.text.notebook.cells))
         for item in items
-        if item.kind == "lecture"
+        if item.kind != "assignment"
     }
     tools = [*(root / PACKAGE / "course").glob("*.py"), *filter(Path.exists, (root / PACKAGE / name for name in TOP))]
     for path in sorted(tools):

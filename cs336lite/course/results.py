@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from cs336lite.course.corpus import DEFAULT_SHA256
-from cs336lite.course.paths import CourseError, find_root, write_atomic
+from cs336lite.course.paths import CourseError, find_root, is_appendix, write_atomic
 
 __all__ = ["VARIABLE", "recorded", "source"]
 
@@ -55,9 +55,10 @@ def recorded(name: str, compute: Callable[[], Any], configuration: Any, *, folde
 def command(name: str) -> str:
     """How to compute a result again."""
     number, notebooks = name.split("_")[0], find_root() / "notebooks"
-    found = sorted([*notebooks.glob(f"{number}_*.ipynb"), *notebooks.glob(f"text/{number}_*.py")])
+    folder = "appendix/" if is_appendix(name) else ""
+    found = sorted(path for place in ("", "text/") for path in notebooks.glob(f"{place}{folder}{number}_*.*"))
     lecture = found[0].stem if found else f"{number}_…"
-    return f"{VARIABLE}={name} jupyter execute notebooks/{lecture}.ipynb"
+    return f"{VARIABLE}={name} jupyter execute notebooks/{folder}{lecture}.ipynb"
 
 
 def source(name: str, *, folder: Path | None = None) -> str:
