@@ -77,6 +77,7 @@ def test_a_prediction_is_answered_before_the_next_one_or_the_next_heading():
         ("It has 1 row and 10245 columns.", "words: 1,024\n  your guess, 10245: 10 times too large\n", []),
         ("One digit, 3, is no answer.", "words: 3\n", []),
         ("v10 and x24 are names.", "words: 10\n", []),
+        ("# 02 · Words, after 01.", "words: 2.2 and 0.9\n", []),
     ],
 )
 def test_an_answer_above_its_question_is_found(above, printed, found):

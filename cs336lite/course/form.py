@@ -187,9 +187,9 @@ def is_rounded(number: str, other: str) -> bool:
 
 
 def numbers(texts: Iterable[str]) -> Iterator[str]:
-    """The numbers of texts that have two digits or more, without commas."""
+    """The numbers of texts that have two digits or more, without commas; 02 is the name of a lecture."""
     for text in texts:
         for found in re.findall(r"(?<![\w.])\d[\d,]*(?:\.\d+)?(?![\w])", text):
             plain = found.replace(",", "").rstrip(".")
-            if sum(character.isdigit() for character in plain) > 1:
+            if sum(character.isdigit() for character in plain) > 1 and not re.match(r"0\d", plain):
                 yield plain

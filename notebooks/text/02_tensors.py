@@ -31,6 +31,7 @@
 import io
 import math
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -633,15 +634,15 @@ d.text(46, 0.8, "four patches, each a token of 4 numbers")
 d.show()
 
 # %% [markdown]
-# **Predict.** A colour image of 3 × 32 × 32 is cut into patches of 8 × 8. How many tokens are that? And how many numbers
+# **Predict.** A colour image of 3 × 48 × 48 is cut into patches of 8 × 8. How many tokens are that? And how many numbers
 # does each hold?
 
 # %%
 guess_tokens = guess_numbers = None
 
-images = torch.randn(2, 3, 32, 32)  # (batch, channels, height, width)
+images = torch.randn(2, 3, 48, 48)  # (batch, channels, height, width)
 patches = rearrange(images, "b c (rows p1) (cols p2) -> b (rows cols) (c p1 p2)", p1=8, p2=8)
-reveal("tokens", patches.shape[1], guess_tokens, because={4: "32 / 8 is 4 in each direction"})
+reveal("tokens", patches.shape[1], guess_tokens, because={6: "48 / 8 is 6 in each of two directions"})
 reveal("numbers in each", patches.shape[2], guess_numbers, because={64: "and there are three colours"})
 
 W = torch.randn(128, 3, 8, 8)  # a linear layer on patches is a convolution whose stride is its size
@@ -760,6 +761,8 @@ def matmul_flops(m: int, k: int, n: int, batch: int = 1) -> int:
     return 2 * batch * m * k * n
 
 
+# %% folded=true
+#| export
 def counted_flops(forward: Callable[[], Shaped[Tensor, "..."]]) -> tuple[int, int]:
     """FLOPs that PyTorch counts in ``forward()`` and in the backward pass from the sum of its result.
 
@@ -1351,80 +1354,70 @@ claim(
 )
 
 # %% [markdown]
-# Does the roofline foretell anything else? Here are seven operations that had no part in drawing it. Five are products of
-# (2000, k) and (k, 2000) matrices: the larger $k$, the more FLOPs for each number of the result. Two go through a large
-# tensor number by number, softmax (5 FLOPs each: maximum, difference, exponential, sum, quotient) and GELU in its tanh
-# form (9: a cube is 2, two scales, two additions, a tanh, two factors and a half). For each $k$ we also time a product so
-# small, (128, k) by (k, 128), that everything lies in the cache. That is how fast the *kernel* is when memory is no
-# matter.
+# Does the roofline say anything about other operations? Here are seven that had no part in drawing it. Five are products
+# of (3000, k) and (k, 3000) matrices: the larger $k$, the more FLOPs for each number of the result. Softmax (5 FLOPs for
+# each number: maximum, difference, exponential, sum, quotient) and GELU in its tanh form (9: a cube is 2, two scales, two
+# additions, a tanh, two factors and a half) read and write a large tensor. For each $k$ we also time (384, k) by (k, 384),
+# which fits into the cache: so fast is the *kernel* when memory does not matter.
 
 # %% tags=["timing"]
 KS, work, cached = (1, 4, 16, 64, 256), {}, {}  # name -> (FLOPs, bytes, function)
-result, tile = torch.empty(2_000, 2_000, device=DEVICE), torch.empty(128, 128, device=DEVICE)
-for k in KS:
-    for n, out, into in ((2_000, result, work), (128, tile, cached)):
+for n, into in ((3_000, work), (384, cached)):
+    out = torch.empty(n, n, device=DEVICE)
+    for k in KS:
         a, b = torch.randn(n, k, device=DEVICE), torch.randn(k, n, device=DEVICE)
         moved = 4 * (2 * n * k + n * n)
         into[f"k = {k}"] = matmul_flops(n, k, n), moved, lambda a=a, b=b, out=out: torch.mm(a, b, out=out)
-rows, place = source[: 2**24].view(-1, 1_024), target[: 2**24].view(-1, 1_024)  # results go where memory is in use
+rows, place = source[: 2**24].view(-1, 1_024), target[: 2**24].view(-1, 1_024)  # results go to memory that is in use
 work["softmax"] = 5 * rows.numel(), 2 * rows.nbytes, lambda: torch.softmax(rows, -1, out=place)
 gelu = torch.ops.aten.gelu.out
 work["GELU"] = 9 * rows.numel(), 2 * rows.nbytes, lambda: gelu(rows, approximate="tanh", out=place)
-times = best_seconds(*(f for *_, f in (work | {f"small {n}": w for n, w in cached.items()}).values()), least=0.4)
-reached = {name: flops / t for (name, (flops, *_)), t in zip(work.items(), times)}
-in_cache = {name: flops / t for (name, (flops, *_)), t in zip(cached.items(), times[len(work) :])}
-bound = {name: roofline(flops / moved, PEAK, BANDWIDTH) for name, (flops, moved, _) in work.items()}
-print("operation  GFLOP/s  roofline  share  the kernel alone, in the cache")
-for name in work:
-    alone = f"{in_cache[name] / 1e9:.0f}" if name in in_cache else "-"
-    print(f"{name:<9}{reached[name] / 1e9:9.1f}{bound[name] / 1e9:10.1f}{reached[name] / bound[name]:7.0%}  {alone}")
+took = best_seconds(*(w[2] for w in work.values()), *(w[2] for w in cached.values()), least=0.5)
+reached = {name: work[name][0] / t for name, t in zip(work, took)}
+alone = {name: cached[name][0] / t for name, t in zip(cached, took[len(work) :])}
+print("           GFLOP/s  roofline  share  in the cache")
+for name, (flops, moved, _) in work.items():
+    bound = roofline(flops / moved, PEAK, BANDWIDTH)
+    kernel = f"{alone[name] / 1e9:9.0f}" if name in alone else ""
+    print(f"{name:<9}{reached[name] / 1e9:9.1f}{bound / 1e9:10.1f}{reached[name] / bound:7.0%}{kernel}")
 
 # %% folded=true tags=["timing"]
 fig, ax = axes(xlabel="arithmetic intensity (FLOP/byte)", ylabel="GFLOP/s", size=(7, 3.8))
 grid = np.geomspace(1 / 20, 300, 100)
 ax.plot(grid, [roofline(i, PEAK, BANDWIDTH) / 1e9 for i in grid], color=COLORS["black"], label="roofline")
 place_of = {name: flops / moved for name, (flops, moved, _) in work.items()}
-thin = [name for name in work if name in in_cache]
-for names, style, color, text in (
-    (thin, "o-", COLORS["vermillion"], "products (2000, k)(k, 2000)"),
-    ([n for n in work if n not in thin], "^", COLORS["blue"], "softmax, GELU"),
-):
-    ax.plot([place_of[n] for n in names], [reached[n] / 1e9 for n in names], style, color=color, label=text)
-ax.plot(
-    [place_of[n] for n in thin], [in_cache[n] / 1e9 for n in thin], "o:", color=COLORS["vermillion"], fillstyle="none",
-    label="the same k, all in the cache",
-)  # fmt: skip
+at = [place_of[name] for name in cached]
+red, blue = COLORS["vermillion"], COLORS["blue"]
+ax.plot(at, [reached[n] / 1e9 for n in cached], "o-", color=red, label="products (3000, k)(k, 3000)")
+ax.plot(at, [alone[n] / 1e9 for n in cached], "o:", color=red, fillstyle="none", label="the same k, all in the cache")
+others = [name for name in work if name not in cached]
+ax.plot([place_of[n] for n in others], [reached[n] / 1e9 for n in others], "^", color=blue, label="softmax, GELU")
+ax.plot([1 / 12], [source.numel() / add / 1e9], "s", color=COLORS["black"], label="addition (calibration)")
 for name in work:
     ax.annotate(name, (place_of[name], reached[name] / 1e9), xytext=(4, -13), textcoords="offset points", fontsize=9)
-ax.plot([1 / 12], [source.numel() / add / 1e9], "s", color=COLORS["black"], label="addition (calibration)")
 ax.set(xscale="log", yscale="log", xlim=(0.06, 500), title="The roofline is a bound; these were not used to draw it")
 ax.set_xticks([0.1, 1, 10, 100], ["0.1", "1", "10", "100"])
 ax.legend(loc="lower right", fontsize=9)
 finish(fig)
 
 # %% [markdown]
-# Read a point as *how far below what is possible*. Where it lies, three things can be at work, and the open circles tell
-# them apart:
+# A roofline is a bound and no forecast. Three things keep a point below it, and the open circles tell them apart:
 #
-# - **The kernel.** At small $k$ an open circle is far below the peak, too. A thin product does few multiplications for each
-#   number that it loads into a register, so the best kernel cannot be fast there. Memory is not to blame.
-# - **The bytes that we did not count.** We count the result as written once. A processor first *reads* a line of memory
-#   before it writes to a part of it, and a library may go over the result twice. Where a filled point lies below both its
-#   open circle and the slope, that is what is left.
-# - **FLOPs that are no FLOPs.** We count an exponential or a tanh as one. It is a dozen instructions, so softmax and GELU
-#   may be bound by arithmetic where the roofline says memory.
+# - **The kernel.** Where the open circle is below the peak, memory is not to blame. A thin product does few multiplications
+#   for each number that it loads into a register.
+# - **Bytes that we did not count.** We count the result as written once. A processor may read a line of memory before it
+#   writes to it, and a library may go over the result twice. So a filled point can lie below its circle and the slope.
+# - **FLOPs that are no FLOPs.** We count an exponential or a tanh as one. It takes a dozen instructions, so softmax and
+#   GELU may be bound by arithmetic where the roofline says memory.
 #
-# A point *above* the slope is possible, too: caches held a part of the data.
-#
-# **Consequences.** A larger batch raises the intensity of every product. Writing one token at a time, a model reads all
-# its weights for 2 FLOPs each: intensity 1 in bfloat16, against a ridge of 295.
+# A point *above* the slope is possible, too: caches held a part of the data. The picture has a consequence for writing
+# text: one token at a time, a model reads all its weights for 2 FLOPs each, an intensity of 1 in bfloat16.
 #
 # ### A share of the FLOPs, a share of the time
 #
-# Ivanov et al. (arXiv 2007.00072) measured the training of a BERT encoder layer on a GPU. Its *statistical normalisation*,
+# Ivanov et al. (arXiv 2007.00072) measured the training of a BERT encoder layer on a GPU. *Statistical normalisation*,
 # their word for layer norm **and softmax** together, made 0.17 % of the FLOPs and 25.5 % of the time. The numbers are
-# often quoted for norms alone. We keep the two apart, and take PyTorch's own operations: hand-written ones would measure
-# Python. Here is what that difference is.
+# often quoted for norms alone. We keep the two apart. First, what to measure: lines of our own, or PyTorch's?
 
 # %% tags=["timing"]
 T, d, H = 512, 256, 8
@@ -1444,12 +1437,12 @@ def layer_norm(x):
     return centred * (centred.square().mean(-1, keepdim=True) + 1e-5).rsqrt() * gain + gain
 
 
-# %% tags=["timing"]
+# %% folded=true tags=["timing"]
 versions = {  # name -> (written by hand, PyTorch's own)
     "x W + b (addmm)": (lambda: x @ w + gain, lambda: torch.addmm(gain, x, w)),
     "layer norm": (lambda: layer_norm(x), lambda: F.layer_norm(x, (d,), gain, gain)),
     "RMS norm": (
-        lambda: x * (x.square().mean(-1, True) + 1e-5).rsqrt() * gain,
+        lambda: x * (x.square().mean(-1, keepdim=True) + 1e-5).rsqrt() * gain,
         lambda: F.rms_norm(x, (d,), gain, 1e-5),
     ),
     "softmax": (lambda: softmax(s), lambda: F.softmax(s, -1)),
@@ -1463,101 +1456,77 @@ versions = {  # name -> (written by hand, PyTorch's own)
     ),
 }
 with torch.no_grad():
-    times = best_seconds(*(f for pair in versions.values() for f in pair), least=0.2)
-for name, by_hand, own in zip(versions, times[::2], times[1::2]):
-    print(
-        f"{name:<16} by hand {1e3 * by_hand:7.2f} ms, PyTorch's own {1e3 * own:6.2f} ms, {by_hand / own:4.1f} times faster"
-    )
+    took = best_seconds(*(f for pair in versions.values() for f in pair), least=0.2)
+for name, by_hand, own in zip(versions, took[::2], took[1::2]):
+    print(f"{name:<16} by hand {1e3 * by_hand:6.2f} ms, PyTorch's own {1e3 * own:6.2f} ms, ratio {by_hand / own:4.1f}")
 
 # %% [markdown]
-# Each hand-written line makes a new tensor and goes through memory again. A *fused* (融合) kernel reads its input once.
-# Lecture 07 writes such kernels.
+# Each line written by hand makes a new tensor and goes through memory again. A *fused* (融合) kernel reads its input once,
+# and attention's never writes the $T \times T$ scores. (PyTorch's RMS norm for the CPU is itself a row of such lines, so
+# there is little to gain.) Lecture 07 writes fused kernels. Here we take PyTorch's own.
 #
-# Now one block's forward pass, $d = 256$ and $T = 512$, each operation timed alone in PyTorch's own form. We count 7 FLOPs
-# for each number of a layer norm (mean, difference, square, sum, scale, gain, bias), 5 of a softmax and 2 more for scale
-# and mask, 9 of GELU, 1 of an addition.
+# One block's forward pass, $d = 256$ and $T = 512$, each operation timed alone. We count 7 FLOPs for each number of a
+# layer norm (mean, difference, square, sum, scale, gain, bias), 7 of softmax with scale and mask, 9 of GELU.
 #
 # **Predict.** What percentage of the time do the two norms take? And softmax, with scale and mask?
 
 # %% tags=["timing"]
 guess_norms = guess_softmax = None  # percent
 
-tokens, up, down = (
-    torch.randn(T, d, device=DEVICE),
-    torch.randn(4 * d, d, device=DEVICE),
-    torch.randn(d, 4 * d, device=DEVICE),
-)
-block = {  # name -> (FLOPs, what is timed, how often a block does it)
-    "products with weights": (
-        24 * T * d**2,
-        lambda: ([F.linear(x, w) for _ in "qkvo"], F.linear(F.linear(x, up), down)),
-        1,
-    ),
-    "products of attention": (4 * T**2 * d, lambda: (q @ k.mT, s @ v), 1),
-    "norms": (7 * T * d, lambda: F.layer_norm(x, (d,), gain, gain), 2),
-    "softmax, scale, mask": (7 * H * T**2, lambda: F.softmax((s * scale).masked_fill(mask, -torch.inf), -1), 1),
-    "GELU": (9 * 4 * T * d, lambda: F.gelu(wide, approximate="tanh"), 1),
-    "additions": (T * d, lambda: x + tokens, 2),
+up, down = torch.randn(4 * d, d, device=DEVICE), torch.randn(d, 4 * d, device=DEVICE)
+norm = partial(F.layer_norm, x, (d,), gain, gain)
+block = {  # name -> (FLOPs, the work)
+    "weights": (24 * T * d**2, lambda: ([F.linear(x, w) for _ in "qkvo"], F.linear(F.linear(x, up), down))),
+    "Q Kᵀ and · V": (4 * T**2 * d, lambda: (q @ k.mT, s @ v)),
+    "two norms": (2 * 7 * T * d, lambda: (norm(), norm())),
+    "softmax": (7 * H * T**2, lambda: F.softmax((s * scale).masked_fill(mask, -torch.inf), -1)),
+    "GELU": (9 * 4 * T * d, lambda: F.gelu(wide, approximate="tanh")),
+    "two additions": (2 * T * d, lambda: (x + x, x + x)),
 }
 with torch.no_grad():
-    seconds = best_seconds(*(f for _, f, _ in block.values()), least=0.3)
-taken = {name: n * t for (name, (_, _, n)), t in zip(block.items(), seconds)}
-flops = {name: n * count for name, (count, _, n) in block.items()}
-share = {n: (100 * flops[n] / sum(flops.values()), 100 * taken[n] / sum(taken.values())) for n in block}
-because = {
-    25.5: "that was for norms and softmax together, on a GPU",
-    "too large": "two norms touch 2·T·d numbers, softmax H·T²",
-}
-reveal("the norms, percent of the time", share["norms"][1], guess_norms, because=because, within=2)
+    took = best_seconds(*(f for _, f in block.values()), least=0.3)
+total = sum(flops for flops, _ in block.values())
+share = {name: (100 * block[name][0] / total, 100 * t / sum(took)) for name, t in zip(block, took)}
+because = {25.5: "that was for norms and softmax, on a GPU", "too large": "norms touch T·d numbers, softmax H·T²"}
+reveal("norms", share["two norms"][1], guess_norms, because=because, within=2, shown=f"{share['two norms'][1]:.1f} %")
 because = {"too small": "it has the largest tensor of all: a row of T for each head and token"}
-reveal("softmax, percent of the time", share["softmax, scale, mask"][1], guess_softmax, because=because, within=1.5)
+reveal("softmax", share["softmax"][1], guess_softmax, because=because, within=1.5, shown=f"{share['softmax'][1]:.0f} %")
 
 # %% folded=true tags=["timing"]
-fig, ax = axes(xlabel="share (%)", ylabel="one block, forward", size=(7.4, 3.4))
+fig, ax = axes(xlabel="share (%)", ylabel="one block, forward", size=(7.4, 3.2))
 colors = [COLORS[name] for name in ("blue", "sky_blue", "vermillion", "orange", "green", "purple")]
 for row in (0, 1):
     start = 0
     for (name, shares), color in zip(share.items(), colors):
-        ax.barh(
-            row,
-            shares[row],
-            left=start,
-            color=color,
-            label=f"{name}: {shares[0]:.1f} | {shares[1]:.1f} %" if row else None,
-        )
+        text = f"{name}: {shares[0]:.1f} | {shares[1]:.1f}" if row else None
+        ax.barh(row, shares[row], left=start, color=color, label=text)
         start += shares[row]
-ax.set(
-    yticks=[0, 1],
-    yticklabels=["FLOPs", "time"],
-    xlim=(0, 100),
-    title="Where FLOPs go, and where time goes (FLOPs | time)",
-)
+ax.set(yticks=[0, 1], yticklabels=["FLOPs", "time"], xlim=(0, 100))
+ax.set_title("Where the FLOPs are, and where the time goes (% of FLOPs | % of time)")
 ax.invert_yaxis()
-ax.legend(loc="upper center", bbox_to_anchor=(0.45, -0.25), ncols=2, fontsize=9)
+ax.legend(loc="upper center", bbox_to_anchor=(0.45, -0.28), ncols=3, fontsize=9)
 finish(fig)
 
-# %% tags=["timing"]
-no_product = [name for name in block if not name.startswith("products")]
-
 # %% folded=true tags=["timing"]
+rest = [shares for name, shares in share.items() if name not in ("weights", "Q Kᵀ and · V")]
 claim(
     6,
     "In a block's forward pass here (d = 256, 512 tokens) all that is no product has {flops:.1f} % of the FLOPs and {time:.0f} % of the time; the norms have {norms:.2f} % and {norms_time:.1f} %, softmax {softmax:.1f} % and {softmax_time:.0f} %.",
     lambda flops, time, norms, norms_time, softmax, softmax_time: (
         time > 1.5 * flops and norms_time > norms and softmax_time > softmax
     ),
-    flops=sum(share[name][0] for name in no_product),
-    time=sum(share[name][1] for name in no_product),
-    norms=share["norms"][0],
-    norms_time=share["norms"][1],
-    softmax=share["softmax, scale, mask"][0],
-    softmax_time=share["softmax, scale, mask"][1],
+    flops=sum(of_flops for of_flops, _ in rest),
+    time=sum(of_time for _, of_time in rest),
+    norms=share["two norms"][0],
+    norms_time=share["two norms"][1],
+    softmax=share["softmax"][0],
+    softmax_time=share["softmax"][1],
 )
 
 # %% [markdown]
-# The norms are small in both. Softmax is what takes the time, because its tensor grows with the square of the length. On
-# a GPU with tensor cores the products are many times faster and the bandwidth is not, so all these shares grow. What
-# this does not show: the backward pass, and what it costs to start each operation from Python.
+# The norms are small in both. Softmax takes time because its tensor grows with the square of the length. Tensor cores
+# make products many times faster and leave the bandwidth as it is, so on a GPU these shares grow. Not shown here: the
+# backward pass, and what it costs to start each operation from Python.
 #
 # ### bfloat16 on this machine
 #
@@ -1631,13 +1600,11 @@ def training_days(flops: int | float, *, devices: int, peak_flops: int | float, 
 # **Predict.** A GPT of width 32 and one of width 512 train a step here, on 8 sequences of 128 tokens. What is the MFU of
 # the narrow one, in percent? And of the wide one?
 
-# %% tags=["timing"]
-guess_narrow = guess_wide = None  # percent
 
-
-def training_step(shape: GPTShape, batch: torch.Tensor):
+# %%
+def training_step(shape: GPTShape):
     """A function that trains one step."""
-    model = GPT(shape).to(DEVICE)
+    model, batch = GPT(shape).to(DEVICE), torch.randint(512, (8, 128), device=DEVICE)
     optimizer = torch.optim.AdamW(model.parameters(), fused=True)
 
     def step() -> None:
@@ -1648,25 +1615,20 @@ def training_step(shape: GPTShape, batch: torch.Tensor):
     return step
 
 
-batch = torch.randint(512, (8, 128), device=DEVICE)
+# %% tags=["timing"]
+guess_narrow = guess_wide = None  # percent
+
 shapes = [replace(TINY, d_model=width, num_heads=width // 32, num_layers=2) for width in (32, 512)]
 sizes = [(512, 512, 512), (768, 768, 768), (1_024, 1_024, 1_024)]  # and the products of the wide model, both ways
 sizes += [(1_024, 512, 512), (1_024, 512, 2_048), (1_024, 2_048, 512), (512, 1_024, 512), (512, 1_024, 2_048)]
-pairs = [(torch.randn(m, k, device=DEVICE), torch.randn(k, n, device=DEVICE)) for m, k, n in sizes]
-steps = [training_step(shape, batch) for shape in shapes]
-found = best_seconds(*steps, *(lambda a=a, b=b: a @ b for a, b in pairs), least=0.5)
-peak = max(matmul_flops(*size) / took for size, took in zip(sizes, found[2:]))
-narrow, wide = (100 * mfu(3 * forward_flops(shape, 8, 128), took, peak) for shape, took in zip(shapes, found))
-because = {"too large": "its products are too thin to be fast, and each call from Python costs as much as it computes"}
+factors = [(torch.randn(m, k, device=DEVICE), torch.randn(k, n, device=DEVICE)) for m, k, n in sizes]
+took = best_seconds(*map(training_step, shapes), *(lambda a=a, b=b: a @ b for a, b in factors), least=0.5)
+peak = max(matmul_flops(*size) / t for size, t in zip(sizes, took[2:]))
+narrow, wide = (100 * mfu(3 * forward_flops(shape, 8, 128), t, peak) for shape, t in zip(shapes, took))
+because = {"too large": "thin products are slow, and each call from Python costs as much as it computes"}
 reveal("narrow, percent", narrow, guess_narrow, because=because, within=1.5, shown=f"{narrow:.0f}")
-reveal(
-    "wide, percent",
-    wide,
-    guess_wide,
-    because={100: "norms, softmax, GELU and AdamW take time"},
-    within=1.3,
-    shown=f"{wide:.0f}",
-)
+because = {"too large": "softmax, GELU, norms, the loss and AdamW take time and add no FLOPs that count"}
+reveal("wide, percent", wide, guess_wide, because=because, within=1.3, shown=f"{wide:.0f}")
 
 # %% folded=true tags=["timing"]
 claim(
