@@ -107,3 +107,11 @@ def test_a_badge_tells_hours_and_minutes():
         .startswith("**about 1 hour 5 minutes to read and do · runs in 1 minute on")
     )
     assert Effort(0, 0, 0, 0, 0).minutes == 5
+
+
+def test_a_timing_is_no_answer_that_could_stand_above():
+    notebook = whole(opening=f"{OPENING}\n\nIt has 17 rows.")
+    notebook.cells[2].outputs = [new_output("stream", name="stdout", text="words: 17.2\n")]
+    assert [said for _, said in answered_above(notebook)] == ["the answer 17.2 stands above the prediction"]
+    notebook.cells[2].metadata["tags"] = ["timing"]
+    assert list(answered_above(notebook)) == []

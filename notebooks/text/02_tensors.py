@@ -31,8 +31,7 @@
 import io
 import math
 from dataclasses import dataclass, replace
-from functools import partial
-from itertools import pairwise
+from itertools import cycle, pairwise
 
 import numpy as np
 import torch
@@ -634,15 +633,15 @@ d.text(46, 0.8, "four patches, each a token of 4 numbers")
 d.show()
 
 # %% [markdown]
-# **Predict.** A colour image of 3 × 48 × 48 is cut into patches of 8 × 8. How many tokens are that? And how many numbers
+# **Predict.** A colour image of 3 × 56 × 56 is cut into patches of 8 × 8. How many tokens are that? And how many numbers
 # does each hold?
 
 # %%
 guess_tokens = guess_numbers = None
 
-images = torch.randn(2, 3, 48, 48)  # (batch, channels, height, width)
+images = torch.randn(2, 3, 56, 56)  # (batch, channels, height, width)
 patches = rearrange(images, "b c (rows p1) (cols p2) -> b (rows cols) (c p1 p2)", p1=8, p2=8)
-reveal("tokens", patches.shape[1], guess_tokens, because={6: "48 / 8 is 6 in each of two directions"})
+reveal("tokens", patches.shape[1], guess_tokens, because={7: "56 / 8 is 7 in each of two directions"})
 reveal("numbers in each", patches.shape[2], guess_numbers, because={64: "and there are three colours"})
 
 W = torch.randn(128, 3, 8, 8)  # a linear layer on patches is a convolution whose stride is its size
@@ -1331,12 +1330,15 @@ def roofline(intensity: int | float, peak_flops: int | float, bandwidth: int | f
 # %% tags=["timing"]
 guess = None  # FLOPs per byte
 
-squares = [torch.randn(n, n, device=DEVICE) for n in (512, 768, 1_024)]
-source, target = torch.randn(2**25, device=DEVICE), torch.empty(2**25, device=DEVICE)  # 128 MiB each
+squares = [torch.randn(n, n, device=DEVICE) for n in (256, 384, 512)]
+store = torch.randn(64, 2**20, device=DEVICE)  # 256 MiB, more than a cache holds, in pieces of 4 MiB
+pieces = cycle(store)  # each call takes the next ones, which are in no cache any more
 products = [lambda a=a: a @ a for a in squares]
-*products, copy, add = best_seconds(*products, lambda: target.copy_(source), lambda: target.add_(source), least=0.5)
+*products, copy, add = best_seconds(
+    *products, lambda: next(pieces).copy_(next(pieces)), lambda: next(pieces).add_(next(pieces)), least=0.5
+)
 PEAK = max(matmul_flops(*[len(a)] * 3) / seconds for a, seconds in zip(squares, products))
-BANDWIDTH = max(2 / copy, 3 / add) * source.nbytes  # a copy reads and writes; an addition reads two and writes one
+BANDWIDTH = max(2 / copy, 3 / add) * store[0].nbytes  # a copy reads and writes; an addition reads two and writes one
 because = {
     "too small": "a core does dozens of FLOPs in each cycle",
     "too large": "a GPU has such a ridge, not one core",
@@ -1349,29 +1351,29 @@ claim(
     6,
     "Bytes take time: adding vectors, 1 FLOP for 12 bytes, runs at {add:.1f} GFLOP/s, a product of large matrices at {peak:.0f}.",
     lambda add, peak: peak > 4 * add,
-    add=source.numel() / add / 1e9,
+    add=store[0].numel() / add / 1e9,
     peak=PEAK / 1e9,
 )
 
 # %% [markdown]
-# Does the roofline say anything about other operations? Here are seven that had no part in drawing it. Five are products
-# of (3000, k) and (k, 3000) matrices: the larger $k$, the more FLOPs for each number of the result. Softmax (5 FLOPs for
+# Does the roofline say anything about other operations? Here are six that had no part in drawing it. Four are products
+# of (1000, k) and (k, 1000) matrices: the larger $k$, the more FLOPs for each number of the result. Softmax (5 FLOPs for
 # each number: maximum, difference, exponential, sum, quotient) and GELU in its tanh form (9: a cube is 2, two scales, two
 # additions, a tanh, two factors and a half) read and write a large tensor. For each $k$ we also time (384, k) by (k, 384),
 # which fits into the cache: so fast is the *kernel* when memory does not matter.
 
 # %% tags=["timing"]
-KS, work, cached = (1, 4, 16, 64, 256), {}, {}  # name -> (FLOPs, bytes, function)
-for n, into in ((3_000, work), (384, cached)):
-    out = torch.empty(n, n, device=DEVICE)
+KS, work, cached = (1, 4, 16, 64), {}, {}  # name -> (FLOPs, bytes, function)
+for n, count, into in ((1_000, 64, work), (384, 1, cached)):
+    outs = cycle(torch.empty(count, n, n, device=DEVICE))  # 64 results in turn are in no cache, one is
     for k in KS:
         a, b = torch.randn(n, k, device=DEVICE), torch.randn(k, n, device=DEVICE)
         moved = 4 * (2 * n * k + n * n)
-        into[f"k = {k}"] = matmul_flops(n, k, n), moved, lambda a=a, b=b, out=out: torch.mm(a, b, out=out)
-rows, place = source[: 2**24].view(-1, 1_024), target[: 2**24].view(-1, 1_024)  # results go to memory that is in use
-work["softmax"] = 5 * rows.numel(), 2 * rows.nbytes, lambda: torch.softmax(rows, -1, out=place)
+        into[f"k = {k}"] = matmul_flops(n, k, n), moved, lambda a=a, b=b, o=outs: torch.mm(a, b, out=next(o))
+rows = cycle(store.view(64, 1_024, 1_024))
+work["softmax"] = 5 * 2**20, 8 * 2**20, lambda: torch.softmax(next(rows), -1, out=next(rows))
 gelu = torch.ops.aten.gelu.out
-work["GELU"] = 9 * rows.numel(), 2 * rows.nbytes, lambda: gelu(rows, approximate="tanh", out=place)
+work["GELU"] = 9 * 2**20, 8 * 2**20, lambda: gelu(next(rows), approximate="tanh", out=next(rows))
 took = best_seconds(*(w[2] for w in work.values()), *(w[2] for w in cached.values()), least=0.5)
 reached = {name: work[name][0] / t for name, t in zip(work, took)}
 alone = {name: cached[name][0] / t for name, t in zip(cached, took[len(work) :])}
@@ -1388,11 +1390,11 @@ ax.plot(grid, [roofline(i, PEAK, BANDWIDTH) / 1e9 for i in grid], color=COLORS["
 place_of = {name: flops / moved for name, (flops, moved, _) in work.items()}
 at = [place_of[name] for name in cached]
 red, blue = COLORS["vermillion"], COLORS["blue"]
-ax.plot(at, [reached[n] / 1e9 for n in cached], "o-", color=red, label="products (3000, k)(k, 3000)")
+ax.plot(at, [reached[n] / 1e9 for n in cached], "o-", color=red, label="products (1000, k)(k, 1000)")
 ax.plot(at, [alone[n] / 1e9 for n in cached], "o:", color=red, fillstyle="none", label="the same k, all in the cache")
 others = [name for name in work if name not in cached]
 ax.plot([place_of[n] for n in others], [reached[n] / 1e9 for n in others], "^", color=blue, label="softmax, GELU")
-ax.plot([1 / 12], [source.numel() / add / 1e9], "s", color=COLORS["black"], label="addition (calibration)")
+ax.plot([1 / 12], [store[0].numel() / add / 1e9], "s", color=COLORS["black"], label="addition (calibration)")
 for name in work:
     ax.annotate(name, (place_of[name], reached[name] / 1e9), xytext=(4, -13), textcoords="offset points", fontsize=9)
 ax.set(xscale="log", yscale="log", xlim=(0.06, 500), title="The roofline is a bound; these were not used to draw it")
@@ -1420,7 +1422,7 @@ finish(fig)
 # often quoted for norms alone. We keep the two apart. First, what to measure: lines of our own, or PyTorch's?
 
 # %% tags=["timing"]
-T, d, H = 512, 256, 8
+T, d, H = 256, 256, 8
 x, w, gain = torch.randn(T, d, device=DEVICE), torch.randn(d, d, device=DEVICE), torch.ones(d, device=DEVICE)
 q, k, v = torch.randn(3, H, T, d // H, device=DEVICE)
 s, wide = torch.randn(H, T, T, device=DEVICE), torch.randn(T, 4 * d, device=DEVICE)
@@ -1465,7 +1467,7 @@ for name, by_hand, own in zip(versions, took[::2], took[1::2]):
 # and attention's never writes the $T \times T$ scores. (PyTorch's RMS norm for the CPU is itself a row of such lines, so
 # there is little to gain.) Lecture 07 writes fused kernels. Here we take PyTorch's own.
 #
-# One block's forward pass, $d = 256$ and $T = 512$, each operation timed alone. We count 7 FLOPs for each number of a
+# One block's forward pass, $d = 256$ and $T = 256$, each operation timed alone. We count 7 FLOPs for each number of a
 # layer norm (mean, difference, square, sum, scale, gain, bias), 7 of softmax with scale and mask, 9 of GELU.
 #
 # **Predict.** What percentage of the time do the two norms take? And softmax, with scale and mask?
@@ -1473,28 +1475,29 @@ for name, by_hand, own in zip(versions, took[::2], took[1::2]):
 # %% tags=["timing"]
 guess_norms = guess_softmax = None  # percent
 
-up, down = torch.randn(4 * d, d, device=DEVICE), torch.randn(d, 4 * d, device=DEVICE)
-norm = partial(F.layer_norm, x, (d,), gain, gain)
-block = {  # name -> (FLOPs, the work)
-    "weights": (24 * T * d**2, lambda: ([F.linear(x, w) for _ in "qkvo"], F.linear(F.linear(x, up), down))),
-    "Q Kᵀ and · V": (4 * T**2 * d, lambda: (q @ k.mT, s @ v)),
-    "two norms": (2 * 7 * T * d, lambda: (norm(), norm())),
-    "softmax": (7 * H * T**2, lambda: F.softmax((s * scale).masked_fill(mask, -torch.inf), -1)),
-    "GELU": (9 * 4 * T * d, lambda: F.gelu(wide, approximate="tanh")),
-    "two additions": (2 * T * d, lambda: (x + x, x + x)),
+up = torch.randn(4 * d, d, device=DEVICE)
+block = {  # name -> (FLOPs of one, how many a block has, one of them)
+    "Q, K, V, O": (2 * T * d**2, 4, lambda: F.linear(x, w)),
+    "up, down": (8 * T * d**2, 2, lambda: F.linear(x, up)),
+    "Q Kᵀ and · V": (2 * T**2 * d, 2, lambda: q @ k.mT),
+    "norms": (7 * T * d, 2, lambda: F.layer_norm(x, (d,), gain, gain)),
+    "softmax": (7 * H * T**2, 1, lambda: F.softmax((s * scale).masked_fill(mask, -torch.inf), -1)),
+    "GELU": (9 * 4 * T * d, 1, lambda: F.gelu(wide, approximate="tanh")),
+    "additions": (T * d, 2, lambda: x + x),
 }
 with torch.no_grad():
-    took = best_seconds(*(f for _, f in block.values()), least=0.3)
-total = sum(flops for flops, _ in block.values())
-share = {name: (100 * block[name][0] / total, 100 * t / sum(took)) for name, t in zip(block, took)}
+    took = best_seconds(*(one for *_, one in block.values()), least=0.3)
+flops = {name: n * count for name, (n, count, _) in block.items()}
+times = {name: count * t for (name, (_, count, _)), t in zip(block.items(), took)}
+share = {n: (100 * flops[n] / sum(flops.values()), 100 * times[n] / sum(times.values())) for n in block}
 because = {25.5: "that was for norms and softmax, on a GPU", "too large": "norms touch T·d numbers, softmax H·T²"}
-reveal("norms", share["two norms"][1], guess_norms, because=because, within=2, shown=f"{share['two norms'][1]:.1f} %")
+reveal("norms", share["norms"][1], guess_norms, because=because, within=2, shown=f"{share['norms'][1]:.1f} %")
 because = {"too small": "it has the largest tensor of all: a row of T for each head and token"}
 reveal("softmax", share["softmax"][1], guess_softmax, because=because, within=1.5, shown=f"{share['softmax'][1]:.0f} %")
 
 # %% folded=true tags=["timing"]
 fig, ax = axes(xlabel="share (%)", ylabel="one block, forward", size=(7.4, 3.2))
-colors = [COLORS[name] for name in ("blue", "sky_blue", "vermillion", "orange", "green", "purple")]
+colors = [COLORS[name] for name in ("blue", "sky_blue", "black", "vermillion", "orange", "green", "purple")]
 for row in (0, 1):
     start = 0
     for (name, shares), color in zip(share.items(), colors):
@@ -1508,17 +1511,17 @@ ax.legend(loc="upper center", bbox_to_anchor=(0.45, -0.28), ncols=3, fontsize=9)
 finish(fig)
 
 # %% folded=true tags=["timing"]
-rest = [shares for name, shares in share.items() if name not in ("weights", "Q Kᵀ and · V")]
+rest = [share[name] for name in ("norms", "softmax", "GELU", "additions")]
 claim(
     6,
-    "In a block's forward pass here (d = 256, 512 tokens) all that is no product has {flops:.1f} % of the FLOPs and {time:.0f} % of the time; the norms have {norms:.2f} % and {norms_time:.1f} %, softmax {softmax:.1f} % and {softmax_time:.0f} %.",
+    "In a block's forward pass here (d = 256, 256 tokens) all that is no product has {flops:.1f} % of the FLOPs and {time:.0f} % of the time; the norms have {norms:.2f} % and {norms_time:.1f} %, softmax {softmax:.1f} % and {softmax_time:.0f} %.",
     lambda flops, time, norms, norms_time, softmax, softmax_time: (
         time > 1.5 * flops and norms_time > norms and softmax_time > softmax
     ),
     flops=sum(of_flops for of_flops, _ in rest),
     time=sum(of_time for _, of_time in rest),
-    norms=share["two norms"][0],
-    norms_time=share["two norms"][1],
+    norms=share["norms"][0],
+    norms_time=share["norms"][1],
     softmax=share["softmax"][0],
     softmax_time=share["softmax"][1],
 )
@@ -1539,7 +1542,8 @@ claim(
 # %% tags=["timing"]
 guess = None  # times; below 1 is slower
 
-full, low = torch.randn(512, 512, device=DEVICE), torch.randn(512, 512, device=DEVICE).bfloat16()
+full = torch.randn(384, 384, device=DEVICE)
+low = full.bfloat16()
 
 
 def without_onednn():
@@ -1619,7 +1623,7 @@ def training_step(shape: GPTShape):
 guess_narrow = guess_wide = None  # percent
 
 shapes = [replace(TINY, d_model=width, num_heads=width // 32, num_layers=2) for width in (32, 512)]
-sizes = [(512, 512, 512), (768, 768, 768), (1_024, 1_024, 1_024)]  # and the products of the wide model, both ways
+sizes = [(n, n, n) for n in (256, 512, 1_024)]  # and the products of the wide model, forward and backward
 sizes += [(1_024, 512, 512), (1_024, 512, 2_048), (1_024, 2_048, 512), (512, 1_024, 512), (512, 1_024, 2_048)]
 factors = [(torch.randn(m, k, device=DEVICE), torch.randn(k, n, device=DEVICE)) for m, k, n in sizes]
 took = best_seconds(*map(training_step, shapes), *(lambda a=a, b=b: a @ b for a, b in factors), least=0.5)
@@ -1725,7 +1729,7 @@ claims()
 #
 # - Add the trigram table to section 1. Where does it stop getting better, and what does the 0.1 do to it?
 # - Train `GPT` on the bytes of section 1 until it beats the bigram table. How many FLOPs does that take?
-# - Find the $k$ at which `(2000, k)(k, 2000)` reaches half of your machine's peak, in float32 and in bfloat16.
+# - Find the $k$ at which `(1000, k)(k, 1000)` reaches half of your machine's peak, in float32 and in bfloat16.
 #
 # ## Sources
 #
