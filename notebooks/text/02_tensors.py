@@ -9,9 +9,9 @@
 #
 # {badge} · prerequisites: 01, Python, some PyTorch · device: CPU, or a GPU if there is one
 #
-# Lecture 01 turned text into integers. This lecture is about what happens to them next, and what it costs. A model is
-# a chain of matrix products that ends in one number, the *loss*. Each product has a price in bits, bytes, operations
-# and seconds. Nearly all of it can be known before the model exists, with a pencil.
+# Lecture 01 turned text into integers. Now a model reads them. It is a chain of matrix products that ends in one number,
+# the *loss*. Each product has a price in bits, bytes, operations and seconds, and nearly all of it can be known before the
+# model exists, with a pencil.
 #
 # ## Questions
 #
@@ -23,9 +23,9 @@
 # 6. Why does a machine reach only a part of its speed?
 # 7. How many days does a large model take?
 #
-# The answers stand at the end, each with the numbers of your run. Before a measurement there is a **Predict** box: write
-# your guess in place of `None`, then run the cell. Six exercises ask for a few lines each. None is graded, and the
-# lecture runs to its end with all of them solved or none.
+# The answers stand at the end, each with the numbers of your run. Write your guess in place of `None` before you run a cell
+# below a **Predict** box. Six exercises ask for a few lines each. None is graded, and the lecture runs to its end with all
+# of them solved or none.
 
 # %%
 import io
@@ -77,10 +77,9 @@ d.show()
 # %% [markdown]
 # ## 1 · What a model is trained to do
 #
-# **What should a model learn?** To give a high probability to the token that comes next. Everything that this course
-# trains has this one aim. At each position the model sees the tokens so far and gives a probability $p$ to every token
-# of the vocabulary. Then the next token is uncovered. Its *surprise* is $-\log_2 p$ bits: 0 if the model was sure of it,
-# 1 bit at $p = 1/2$, 2 bits at $1/4$.
+# **What should a model learn?** To give a high probability to the token that comes next. At each position it sees the tokens
+# so far and gives a probability $p$ to every token of the vocabulary. Then the next token is uncovered. Its *surprise* is
+# $-\log_2 p$ bits: 0 if the model was sure of it, 1 bit at $p = 1/2$, 2 bits at $1/4$.
 #
 # By hand: a vocabulary of four tokens, and a model that looks only at the last one. It is a table, each row adds up to
 # 1. It reads *the cat sat .* and makes three predictions, the orange cells.
@@ -140,8 +139,8 @@ claim(
 )
 
 # %% [markdown]
-# `F.cross_entropy` takes *logits* (any numbers) and does the softmax itself. The shift by one position is the part that
-# people get wrong: a model that may see the answer learns to copy it, and its loss falls to zero.
+# `F.cross_entropy` takes *logits* (any numbers) and does the softmax itself. The shift by one position is what people get
+# wrong: a model that may see the answer copies it, and its loss falls to zero.
 
 
 # %% exercise="next_token_loss" minutes=8 difficulty=2
@@ -155,10 +154,10 @@ def next_token_loss(logits: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
 # %% [markdown]
 # ### On real text
 #
-# Two models that need no training, only counting. The *unigram* table knows how frequent each token is; the *bigram*
-# table knows it for each token before. Later lectures show both beside every language model, for a network that does
-# not beat a table of counts has learned nothing worth a conclusion. Our tokens here are the bytes of PyTorch's
-# documentation; every second document is held out.
+# Two models need no training, only counting. The *unigram* table knows how frequent each token is; the *bigram* table knows
+# it for each token before. Later lectures show both beside every language model: a network that does not beat a table of
+# counts has learned nothing worth a conclusion. Our tokens here are the bytes of PyTorch's documentation; every second
+# document is held out.
 
 # %%
 documents = technical_text().split(SEPARATOR)
@@ -216,8 +215,8 @@ claim(
 )
 
 # %% [markdown]
-# So results are given in *bits per byte*: the bits that the whole text costs, divided by its bytes. It is also a rate of
-# compression: a model of 2 bits per byte, with an arithmetic coder, makes a file of a quarter of the size.
+# So results are given in *bits per byte*: the bits that the text costs, divided by its bytes. It is also a rate of
+# compression: with an arithmetic coder, a model of 2 bits per byte makes a file of a quarter of the size.
 
 
 # %% exercise="bits_per_byte" minutes=5 difficulty=1
@@ -273,14 +272,13 @@ claim(
 # %% [markdown]
 # It starts at 8 bits, all bytes equally likely, passes the frequencies within some twenty steps and ends at the counted
 # bigram. What it writes has the letters of English and no words: one byte of context carries no more. A Transformer is
-# trained on exactly this objective. All that changes is how much it sees.
+# trained on exactly this objective. It only sees more.
 
 # %% [markdown]
 # ## 2 · What a number costs
 #
 # **What is a floating-point number?** A sign, an *exponent* (指数) that says how large it is, and a *mantissa* (尾数) that
-# says which number of that size. A format is a decision how many bits each of them gets. Here is 0.1 in the five formats
-# that training uses, bit by bit.
+# says which number of that size. A format decides how many bits each of them gets. Here is 0.1, bit by bit.
 
 # %%
 FORMATS = {  # (dtype, bits of the exponent, bits of the mantissa)
@@ -317,15 +315,15 @@ for i, (name, (dtype, exponent, mantissa)) in enumerate(FORMATS.items()):
 d.show()
 
 # %% [markdown]
-# bfloat16 is float32 with the last 16 bits cut off: the same exponent, so the same range, and less mantissa. float16
-# has it the other way round. Read the last row by hand. The exponent `0011` is 3, and 3 minus the *bias* of 7 is −4.
-# The mantissa `101` is 5 of 8 parts. So the number is $2^{-4} \times (1 + 5/8) = 0.1015625$: the nearest that e4m3 has
+# bfloat16 is float32 with the last 16 bits cut off: the same range, less precision. float16 has it the other way round.
+# Read the last row by hand. The exponent `0011` is 3, and 3 minus the *bias* of 7 is −4. The mantissa `101` is 5 of 8
+# parts. So the number is $2^{-4} \times (1 + 5/8) = 0.1015625$: the nearest that e4m3 has
 # to 0.1. In general
 #
 # $$x = \pm\, 2^{\,\text{exponent} - \text{bias}} \times (1 + \text{mantissa} / 2^{\text{bits of the mantissa}})$$
 #
-# with the bias $2^{\text{bits of the exponent} - 1} - 1$. (The exponent 0 is for zero and the smallest numbers. In most
-# formats the exponent of ones is for infinity and NaN; e4m3 uses it for numbers and keeps one pattern for NaN.)
+# with the bias $2^{\text{bits of the exponent} - 1} - 1$. (The exponent 0 is for zero and the smallest numbers, and that of
+# ones, in most formats, for infinity and NaN.)
 
 # %%
 wrong = 0
@@ -403,7 +401,7 @@ finish(fig)
 #
 # **Small gradients become zero in float16.** The gradient of the loss with respect to a logit is $p$, minus 1 for the
 # right token, divided by the number of tokens in the batch. At the start every token has $p = 1/V$. With $V = 50{,}257$
-# and 8,192 tokens a wrong logit gets $1/(50257 \times 8192) = 2.4 \times 10^{-9}$. The figure shows where float16 ends.
+# and 8,192 tokens a wrong logit gets $1/(50257 \times 8192) = 2.4 \times 10^{-9}$.
 #
 # **Predict.** Of the 50,257 logit gradients of one token, how many are not zero in float16?
 
@@ -441,8 +439,7 @@ claim(
 #
 # **Small updates are lost in bfloat16.** Between 1 and 2 a bfloat16 weight moves in steps of $2^{-7}$. An update of less
 # than half a step changes nothing, however often it comes. The cure is to *compute* in bfloat16 and to *keep* the
-# weights in float32: *master weights* (主权重). Below, gradient descent on a linear problem that can be solved exactly,
-# so the best loss is zero.
+# weights in float32: *master weights* (主权重). Below, gradient descent on a linear problem whose best loss is zero.
 #
 # **Predict.** Which final loss is lowest, and in which order do the others follow: float32, bfloat16, or mixed, which is
 # bfloat16 with float32 master weights?
@@ -490,6 +487,7 @@ labels = {"float32": "all float32", "mixed": "bfloat16, float32 master weights",
 for (name, curve), line in zip(losses.items(), ("-", "-.", "--")):
     ax.plot(curve, line, linewidth=2, label=labels[name])
 ax.set(yscale="log", title="Weights in bfloat16 stop moving")
+ax.legend(loc="upper right")
 finish(fig)
 
 # %% [markdown]
@@ -525,7 +523,7 @@ d.show()
 
 # %% [markdown]
 # An operation that only changes offset, shape and strides gives a **view** (视图): no byte moves, and writing to the view
-# writes to the original. Others must **copy**. You need not remember which. The address of the storage tells.
+# writes to the original. Others must **copy**. The address of the storage tells which.
 
 
 # %% folded=true
@@ -616,8 +614,7 @@ claim(
 #
 # `x.transpose(-2, -1)` does not say what the dimensions are. [einops](https://einops.rocks) names them. `rearrange` moves,
 # splits and joins dimensions; `reduce` sums or averages those that disappear; `einsum` multiplies, and sums over the
-# names that do not come back. Below, a vision Transformer (ViT, arXiv 2010.11929) cuts an image into *patches*, which
-# become its tokens.
+# names that do not come back. Below, a vision Transformer (ViT, arXiv 2010.11929) cuts an image into *patches*, its tokens.
 
 # %% folded=true
 d = Diagram(80, 8)
@@ -660,8 +657,8 @@ def split_heads(x: torch.Tensor, num_heads: int) -> torch.Tensor:
 
 
 # %% [markdown]
-# The next one is a real saving. In *grouped-query attention* (lecture 03) several query heads share one head of keys. The
-# usual code repeats the keys, and so stores each of them several times:
+# The next one saves memory. In *grouped-query attention* (lecture 03) several query heads share one head of keys. The usual
+# code repeats the keys, and so stores each of them several times:
 #
 # ```python
 # return keys.repeat_interleave(group, dim=1).unflatten(1, (-1, group))   # copies
@@ -710,8 +707,8 @@ claim(
 # %% [markdown]
 # ## 4 · Counting FLOPs
 #
-# **What does a product cost?** A FLOP (浮点运算) is one addition or one multiplication. (FLOP/s is how many a machine does in
-# a second.) Take a 2 × 3 matrix times a 3 × 4 matrix. The result has 8 numbers. Each is a row times a column.
+# **What does a product cost?** A FLOP (浮点运算) is one addition or one multiplication; FLOP/s is how many a machine does in
+# a second. Take a 2 × 3 matrix times a 3 × 4 matrix. The result has 8 numbers. Each is a row times a column.
 
 # %% folded=true
 d = Diagram(80, 5.8)
@@ -732,7 +729,7 @@ d.show()
 
 # %% [markdown]
 # Each takes three multiplications and two additions. Everybody says three, because hardware does a multiplication and
-# an addition as one instruction that starts from zero.
+# an addition as one instruction.
 #
 # **Predict.** How many FLOPs is that for all eight numbers?
 
@@ -743,8 +740,8 @@ because = {24: "those are the multiplications", 40: "exact, but everybody counts
 reveal("FLOPs of (2, 3) times (3, 4)", 2 * 4 * (3 + 3), guess, because=because, within=1.01)
 
 # %% [markdown]
-# In general $A_{m \times k} B_{k \times n}$ takes $2\,m\,k\,n$ FLOPs. PyTorch has a counter that watches every product; the
-# second function asks it.
+# In general $A_{m \times k} B_{k \times n}$ takes $2\,m\,k\,n$ FLOPs. `counted_flops`, in the folded cell, asks PyTorch's own
+# counter, which watches every product.
 
 
 # %%
@@ -809,11 +806,11 @@ print(
 # %% [markdown]
 # ### A block of a GPT, by hand
 #
-# A Transformer is a stack of equal *blocks*, and lecture 03 builds it. Here is what we need to count one. A token is a
-# vector of width $d$. *Attention* lets tokens look at each other. Each token makes three vectors: a *query* (what it looks
-# for), a *key* (what it can be found by) and a *value* (what it passes on). The scores are all products of queries with
-# keys, a $T \times T$ matrix. Softmax turns each row into weights, and each token takes the weighted sum of the values.
-# A *feed-forward network* then works on every token alone: up to $4d$ numbers, GELU, and back to $d$.
+# A Transformer is a stack of equal *blocks*; lecture 03 builds it. Here is what we need to count one. A token is a vector of
+# width $d$. In *attention* each token makes three vectors: a *query* (what it looks for), a *key* (what it can be found by)
+# and a *value* (what it passes on). The scores are all products of queries with keys, a $T \times T$ matrix. Softmax turns
+# each row into weights, and each token takes the weighted sum of the values. A *feed-forward network* then works on every
+# token alone: up to $4d$ numbers, GELU, and back to $d$.
 
 # %% folded=true
 d = Diagram(88, 11.6)
@@ -933,9 +930,8 @@ def swiglu_flops(tokens: int, d_model: int, d_ff: int) -> int:
 #
 # ### A whole GPT
 #
-# Now the same in code, for any GPT. A model of $L$ blocks also multiplies by the output layer, $d \times V$. Its
-# *embedding* is a look-up (lecture 01) and costs nothing. With $N = 12\,L\,d^2 + V d$ weights that a token is multiplied
-# by, and a batch of $B$ sequences,
+# A model of $L$ blocks also multiplies by the output layer, $d \times V$. Its *embedding* is a look-up (lecture 01) and costs
+# nothing. With $N = 12\,L\,d^2 + V d$ weights that a token is multiplied by, and a batch of $B$ sequences,
 #
 # $$\text{forward} = \underbrace{2\,N\,B\,T}_{\text{weights}} + \underbrace{4\,L\,B\,T^2 d}_{\text{attention's square}}
 # \qquad \text{forward and backward} \approx \underbrace{6\,N\,D}_{D = B\,T \text{ tokens}}$$
@@ -1027,8 +1023,8 @@ claim(
 )
 
 # %% [markdown]
-# Not one FLOP of difference, and what 6ND lacks is attention's square. How large is that in real models? GPT-2 XL has 48
-# blocks, $d = 1600$, $V = 50{,}257$ and a context of 1,024.
+# Not one FLOP of difference. What 6ND lacks is attention's square. How large is that in real models? GPT-2 XL has 48 blocks,
+# $d = 1600$, $V = 50{,}257$ and a context of 1,024.
 #
 # **Predict.** At how many tokens of context does attention's square make half of GPT-2 XL's FLOPs? ($2NT = 4LT^2d$; leave
 # the output layer out of $N$.)
@@ -1073,8 +1069,8 @@ ax.set(ylim=(0, 100), title="6ND holds for wide models and short contexts")
 finish(fig)
 
 # %% [markdown]
-# The wider the model, the later attention's square takes over, because the matrices grow with $d^2$ and the square with
-# $d$. A causal mask saves nothing here: plain products compute what is masked, too. FlashAttention (lecture 07) skips it.
+# The wider the model, the later attention's square takes over: the matrices grow with $d^2$, the square with $d$. A causal
+# mask saves nothing here, for plain products compute what is masked, too. FlashAttention (lecture 07) skips it.
 #
 # The [appendix 02x](appendix/02x_shapes.ipynb) does this bookkeeping for every architecture of the course, with shared
 # key heads, experts and encoders, as `cs336lite.accounting`.
@@ -1083,7 +1079,7 @@ finish(fig)
 #
 # **Why does a model that fits for reading not fit for training?** Because training keeps four things: the parameters,
 # their gradients, the optimizer's state, and the *activations* (激活值) that the backward pass will need. The first three
-# depend on the number of parameters alone. AdamW keeps two moments for each. In bytes per parameter:
+# depend on the number of parameters alone. In bytes per parameter, with AdamW's two moments:
 #
 # | recipe | parameter | gradient | two moments | float32 master | sum |
 # |---|---|---|---|---|---|
@@ -1091,8 +1087,8 @@ finish(fig)
 # | mixed precision (混合精度, arXiv 1910.02054) | 2 | 2 | 4 + 4 | 4 | 16 |
 # | bfloat16 | 2 | 2 | 2 + 2 | – | 8, and lost updates |
 #
-# So mixed precision saves nothing here. It saves activations, and time. PyTorch's AdamW also keeps a step count of 4
-# bytes for each parameter tensor.
+# So mixed precision saves nothing here; it saves activations, and time. PyTorch's AdamW also keeps a step count of 4 bytes
+# for each parameter tensor.
 #
 # **Predict.** How many gigabytes do parameters, gradients and AdamW's state of GPT-2 XL take, before the first activation?
 
@@ -1149,7 +1145,7 @@ for with_optimizer in (False, True):
 
 # %% [markdown]
 # A checkpoint to train on from is about three times one to read with. The rest of the file is names and padding, a few
-# hundred bytes for each tensor. In a model of billions nobody sees it.
+# hundred bytes for each tensor.
 #
 # ### Activations
 #
@@ -1164,9 +1160,9 @@ for with_optimizer in (False, True):
 # | input and output of GELU | $8d$ |
 # | sum | $16d + HT$ |
 #
-# In 16 bits that is $32d + 2HT$ bytes. Korthikanti et al. (arXiv 2205.05198) have $34d + 5HT$. Theirs includes dropout:
-# two masks of one byte for each of the $d$, and for each attention weight a mask of one byte and an output of two.
-# `saved_bytes` asks autograd what it really keeps.
+# In 16 bits that is $32d + 2HT$ bytes. Korthikanti et al. (arXiv 2205.05198) have $34d + 5HT$, dropout included: two masks
+# of one byte for each of the $d$, and for each attention weight a mask of one byte and an output of two. `saved_bytes`, in
+# the folded cell, asks autograd what it really keeps.
 
 
 # %% folded=true
@@ -1215,7 +1211,7 @@ def activation_bytes(s: GPTShape, batch: int, seq: int, itemsize: int = 4, recom
 # %% [markdown]
 # There are two ways to keep less. Compute the attention weights again when they are needed (FlashAttention, arXiv
 # 2205.14135). Or keep only the input of each block and run the block again (*activation checkpointing*, 重计算,
-# 1604.06174). Lecture 07 does both by hand, with a backward pass of its own that decides what it saves.
+# 1604.06174). Lecture 07 writes a backward pass of its own that decides what it saves.
 #
 # **Predict.** In the small GPT of three blocks, how many times fewer bytes does checkpointing keep? And by what factor do
 # the FLOPs of a training step grow?
@@ -1272,24 +1268,22 @@ ax.legend(loc="upper right", fontsize=9)
 finish(fig)
 
 # %% [markdown]
-# At 1,024 tokens parameters and state fill most of the memory. At 4,096 the $HT$ of attention has grown sixteenfold, and
-# checkpointing makes the difference between one GPU and none.
+# At 1,024 tokens parameters and state fill most of the memory. At 4,096 the $HT$ of attention has grown sixteenfold and
+# fills more than everything else; checkpointing takes nearly all of it away.
 #
 # ### The KV cache
 #
-# A model that writes one token at a time keeps the keys and values of all tokens before it (KV 缓存). That is two numbers
-# for each block and unit of key width. By hand, for Llama 2 70B with 80 blocks, 8 key-value heads of 128, in 16 bits and
-# at 4,096 tokens: $2 \cdot 80 \cdot 8 \cdot 128 \cdot 4096 \cdot 2$ bytes, 1.34 GB for every user. With as many key-value
-# heads as query heads, 64, it would be 10.7 GB.
+# A model that writes one token at a time keeps the keys and values of all tokens before it (KV 缓存). By hand, for Llama 2
+# 70B with 80 blocks, 8 key-value heads of 128, in 16 bits and at 4,096 tokens: $2 \cdot 80 \cdot 8 \cdot 128 \cdot 4096 \cdot
+# 2$ bytes, 1.34 GB for every user. With as many key-value heads as query heads, 64, it would be 10.7 GB.
 
 # %% [markdown]
 # ## 6 · Time is FLOPs and bytes
 #
-# **Why does an operation with few FLOPs take long?** Because numbers must come from memory before they can be multiplied.
-# The *arithmetic intensity* (算术强度) $I$ of an operation is its FLOPs per byte moved. Two examples by hand, in float32.
-# Adding two vectors reads 8 bytes and writes 4 for one FLOP: $I = 1/12$. A product of two $n \times n$ matrices has
-# $2n^3$ FLOPs and moves $3n^2$ numbers: $I = n/6$, 171 for $n = 1024$. A machine with a peak of $P$ FLOP/s and a
-# bandwidth of $\beta$ bytes/s can do at most
+# **Why does an operation with few FLOPs take long?** Because numbers must come from memory first. The *arithmetic intensity*
+# (算术强度) $I$ of an operation is its FLOPs per byte moved. By hand, in float32: adding two vectors reads 8 bytes and writes 4
+# for one FLOP, so $I = 1/12$. A product of two $n \times n$ matrices has $2n^3$ FLOPs and moves $3n^2$ numbers, so $I = n/6$.
+# A machine with a peak of $P$ FLOP/s and a bandwidth of $\beta$ bytes/s can do at most
 #
 # $$\min(P,\ \beta I)\ \text{FLOP/s}$$
 #
@@ -1322,8 +1316,8 @@ def roofline(intensity: int | float, peak_flops: int | float, bandwidth: int | f
 
 
 # %% [markdown]
-# We measure the two numbers of this machine: $P$ as the best of three large products, $\beta$ as the best of copying and
-# adding vectors that no cache holds. An H100 has a ridge of 295 FLOPs per byte in bfloat16.
+# We measure both: $P$ as the best of three products of matrices that fit into the cache, $\beta$ as the best of copying and
+# adding vectors that do not. An H100 has a ridge of 295 FLOPs per byte in bfloat16.
 #
 # **Predict.** How many FLOPs can one core of this machine do in float32 in the time that one byte takes to arrive?
 
@@ -1356,11 +1350,11 @@ claim(
 )
 
 # %% [markdown]
-# Does the roofline say anything about other operations? Here are six that had no part in drawing it. Four are products
-# of (1000, k) and (k, 1000) matrices: the larger $k$, the more FLOPs for each number of the result. Softmax (5 FLOPs for
-# each number: maximum, difference, exponential, sum, quotient) and GELU in its tanh form (9: a cube is 2, two scales, two
-# additions, a tanh, two factors and a half) read and write a large tensor. For each $k$ we also time (384, k) by (k, 384),
-# which fits into the cache: so fast is the *kernel* when memory does not matter.
+# What does it say about other operations? Here are six that had no part in drawing it. Four are products of (1000, k) and
+# (k, 1000) matrices: the larger $k$, the more FLOPs for each number of the result. Softmax (5 FLOPs for each number:
+# maximum, difference, exponential, sum, quotient) and GELU in its tanh form (9: a cube is 2, two scales, two additions, a
+# tanh, two factors and a half) read and write a tensor. For each $k$ we also time (384, k) by (k, 384), which stays in the
+# cache: so fast is the *kernel* when memory does not matter.
 
 # %% tags=["timing"]
 KS, work, cached = (1, 4, 16, 64), {}, {}  # name -> (FLOPs, bytes, function)
@@ -1406,14 +1400,14 @@ finish(fig)
 # A roofline is a bound and no forecast. Three things keep a point below it, and the open circles tell them apart:
 #
 # - **The kernel.** Where the open circle is below the peak, memory is not to blame. A thin product does few multiplications
-#   for each number that it loads into a register.
+#   for each number that it loads into a register, and the call itself costs microseconds.
 # - **Bytes that we did not count.** We count the result as written once. A processor may read a line of memory before it
 #   writes to it, and a library may go over the result twice. So a filled point can lie below its circle and the slope.
 # - **FLOPs that are no FLOPs.** We count an exponential or a tanh as one. It takes a dozen instructions, so softmax and
 #   GELU may be bound by arithmetic where the roofline says memory.
 #
-# A point *above* the slope is possible, too: caches held a part of the data. The picture has a consequence for writing
-# text: one token at a time, a model reads all its weights for 2 FLOPs each, an intensity of 1 in bfloat16.
+# One consequence for writing text: one token at a time, a model reads all its weights for 2 FLOPs each, an intensity of 1
+# in bfloat16.
 #
 # ### A share of the FLOPs, a share of the time
 #
@@ -1464,8 +1458,8 @@ for name, by_hand, own in zip(versions, took[::2], took[1::2]):
 
 # %% [markdown]
 # Each line written by hand makes a new tensor and goes through memory again. A *fused* (融合) kernel reads its input once,
-# and attention's never writes the $T \times T$ scores. (PyTorch's RMS norm for the CPU is itself a row of such lines, so
-# there is little to gain.) Lecture 07 writes fused kernels. Here we take PyTorch's own.
+# and attention's never writes the $T \times T$ scores. (PyTorch's RMS norm on a CPU is itself a row of such lines.) Lecture
+# 07 writes fused kernels. Here we take PyTorch's own.
 #
 # One block's forward pass, $d = 256$ and $T = 256$, each operation timed alone. We count 7 FLOPs for each number of a
 # layer norm (mean, difference, square, sum, scale, gain, bias), 7 of softmax with scale and mask, 9 of GELU.
@@ -1504,10 +1498,9 @@ for row in (0, 1):
         text = f"{name}: {shares[0]:.1f} | {shares[1]:.1f}" if row else None
         ax.barh(row, shares[row], left=start, color=color, label=text)
         start += shares[row]
-ax.set(yticks=[0, 1], yticklabels=["FLOPs", "time"], xlim=(0, 100))
+ax.set(yticks=[0, 1], yticklabels=["FLOPs", "time"], xlim=(0, 100), ylim=(3.1, -0.6))
 ax.set_title("Where the FLOPs are, and where the time goes (% of FLOPs | % of time)")
-ax.invert_yaxis()
-ax.legend(loc="upper center", bbox_to_anchor=(0.45, -0.28), ncols=3, fontsize=9)
+ax.legend(loc="lower center", ncols=3, fontsize=9)
 finish(fig)
 
 # %% folded=true tags=["timing"]
@@ -1529,13 +1522,13 @@ claim(
 # %% [markdown]
 # The norms are small in both. Softmax takes time because its tensor grows with the square of the length. Tensor cores
 # make products many times faster and leave the bandwidth as it is, so on a GPU these shares grow. Not shown here: the
-# backward pass, and what it costs to start each operation from Python.
+# backward pass.
 #
 # ### bfloat16 on this machine
 #
 # Half the bytes, and twice as fast? Only where the processor has instructions for it (AVX512-BF16, AMX, Arm BF16).
-# Elsewhere a loop converts number by number. You can see that loop on any machine: switch off oneDNN, the library with
-# the fast kernels.
+# Elsewhere a loop converts number by number. You can see that loop anywhere: switch off oneDNN, the library with the fast
+# kernels.
 #
 # **Predict.** As it comes, how many times the speed of float32 does a bfloat16 product have on your machine?
 
@@ -1567,10 +1560,9 @@ else:
 # %% [markdown]
 # ## 7 · From FLOPs to days
 #
-# **How long will it take?** FLOPs divided by FLOP/s, if the machine reached its peak. It does not. *Model FLOPs
-# utilisation* (MFU, 模型算力利用率; PaLM, arXiv 2204.02311) is the share of the peak that goes into the FLOPs that the model
-# needs. What is computed again does not count. 40 to 50 % is good for a large model on many GPUs; Llama 3 405B had 38 to
-# 43 % (2407.21783).
+# **How long will it take?** FLOPs divided by FLOP/s, if the machine reached its peak. *Model FLOPs utilisation* (MFU,
+# 模型算力利用率; PaLM, arXiv 2204.02311) is the share of the peak that goes into the FLOPs that the model needs; what is
+# computed again does not count. 40 to 50 % is good for a large model on many GPUs; Llama 3 405B had 38 to 43 % (2407.21783).
 
 
 # %% folded=true
@@ -1598,8 +1590,8 @@ def training_days(flops: int | float, *, devices: int, peak_flops: int | float, 
 
 
 # %% [markdown]
-# Which peak? A data sheet's is for a machine that does nothing else. Ours is the best that any product reached in this
-# very run, the model's own products among them. Every FLOP of the model is in a product, so its MFU stays below 1.
+# Our peak is the best that any product reached in this very run, the model's own products among them. Every FLOP of the
+# model is in a product, so its MFU stays below 1.
 #
 # **Predict.** A GPT of width 32 and one of width 512 train a step here, on 8 sequences of 128 tokens. What is the MFU of
 # the narrow one, in percent? And of the wide one?
@@ -1684,7 +1676,7 @@ ax.minorticks_off()
 finish(fig)
 
 # %% [markdown]
-# Five months on a thousand GPUs, known from four numbers. The same line tells what a point of MFU is worth: from 40 to
+# Five months on a thousand GPUs, known from four numbers. The same line tells what ten points of MFU are worth: from 40 to
 # 50 % saves more than a month.
 #
 # ## Answers
@@ -1704,11 +1696,10 @@ claims()
 # | The backward pass costs twice the forward | For products, except where the input needs no gradient; with checkpointing three times, with FlashAttention 2.5 times in attention. |
 # | Mixed precision halves the memory | Of activations. Parameters, gradients and AdamW take 16 bytes per parameter either way (1910.02054). |
 # | An H100 does 1,979 TFLOP/s in bfloat16 | With 2:4 structured sparsity; 989 dense. |
-# | bfloat16 is faster | With instructions for it. Section 6 measured yours, and the fallback. |
+# | bfloat16 is faster | With instructions for it: section 6 measured yours. |
 # | bfloat16 needs no care, float16 does | bfloat16 needs no loss scaling, and loses small updates unless weights are kept in float32. |
 # | `reshape` is free | If strides allow; otherwise it copies without a word. |
 # | A causal mask halves the FLOPs of attention | Only if the kernel skips what is masked (FlashAttention does); a plain product computes all. |
-# | A lower loss is a better model | With the same tokens on the same text; otherwise compare bits per byte. |
 #
 # ## What you built
 #
@@ -1718,12 +1709,10 @@ claims()
 # ## Limits
 #
 # - FLOPs are those of matrix products, as everywhere in the literature, except where section 6 counts the others.
-# - `FlopCounterMode` knows CUDA's fused attention but not the CPU's, which it counts as zero; so `counted_flops` uses
-#   plain products.
+# - `FlopCounterMode` counts the CPU's fused attention as zero, so `counted_flops` uses plain products.
 # - Activation bytes are for eager PyTorch without dropout. The peak of a real run is higher: gradients of activations,
 #   temporary buffers, and pieces of memory that the allocator cannot use.
-# - Timings differ from machine to machine and from run to run. Claims on them are wide, and figures show your run.
-# - Unigram and bigram tables are counted on bytes here. Later lectures count them on their own tokens.
+# - Timings differ from run to run. Claims on them are wide, and figures show one run.
 #
 # ## Exercises for longer evenings
 #
