@@ -44,19 +44,18 @@ attacks-sample: $(VENV)/ready  ## a sample of the attacks in the other modes
 	$(BIN)/python tests/attacks/modes.py --other -q -n $(JOBS) --dist loadfile $(SHARP:%=tests/attacks/test_attack_%.py)
 
 # what depends on the version of Python and on the machine: make sample VENV=.venv-3.12 PYTHON=python3.12
-SAMPLE := tests/test_corpus.py tests/test_export.py tests/test_jail.py tests/test_pools.py tests/test_results.py tests/test_tools.py tests/test_worker.py \
-  $(foreach lecture,02_tensors 06_moe,'tests/test_lectures.py::test_every_lecture_runs_on_the_students_own_code[$(lecture)]') \
-  tests/test_lectures.py::test_after_a1_lecture_01_runs_on_the_students_own_code
+SHORT := tests/test_corpus.py tests/test_export.py tests/test_imports.py tests/test_results.py tests/test_stand_ins.py tests/test_tools.py
+SAMPLE := $(SHORT) tests/test_jail.py tests/test_pools.py tests/test_worker.py \
+  'tests/test_lectures.py::test_every_lecture_runs_on_the_students_own_code[06_moe]'
 
-sample: $(VENV)/ready  ## a sample of the tests
+sample: TESTS = $(SAMPLE)
+sample: sample-short  ## a sample of the tests, and lectures 01 and 02 run and compared with what is kept
+
+TESTS = $(SHORT)
+sample-short: $(VENV)/ready  ## the same with fewer tests
 	$(BIN)/cs336lite build --check
-	$(BIN)/pytest -n $(JOBS) --dist worksteal -m "not slow" $(SAMPLE)
-
-SHORT := tests/test_corpus.py tests/test_export.py tests/test_results.py tests/test_stand_ins.py tests/test_tools.py \
-  tests/test_lectures.py::test_after_a1_lecture_01_runs_on_the_students_own_code
-
-sample-short: $(VENV)/ready  ## a smaller one
-	$(BIN)/pytest -n $(JOBS) --dist worksteal -m "not slow" $(SHORT)
+	$(BIN)/cs336lite build --check --execute 01 02
+	$(BIN)/pytest -n $(JOBS) --dist worksteal -m "not slow" $(TESTS)
 
 build: $(VENV)/ready  ## texts to notebooks to modules
 	$(BIN)/cs336lite build

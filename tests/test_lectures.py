@@ -16,10 +16,12 @@ from nbclient import NotebookClient
 from PIL import Image
 
 from cs336lite.course.form import answered_above, effort, has_form, is_folded, is_predict, problems
-from cs336lite.course.paths import CourseError, own_root
+from cs336lite.course.paths import CourseError, find_root, own_root
 from cs336lite.course.release import release
 
 LECTURES = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
+APPENDICES = sorted((ROOT / "notebooks" / "appendix").glob("*.ipynb"))
+NOTEBOOKS = [*LECTURES, *APPENDICES]
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +31,7 @@ def edition(tmp_path_factory):
 
 def read(path, monkeypatch):
     """Run a lecture of an edition with the edition's own package; what it printed."""
-    root = path.parents[1]
+    root = find_root(path)
     monkeypatch.setenv("PYTHONPATH", str(root))
     notebook = nbformat.read(path, as_version=4)
     client = NotebookClient(notebook, timeout=900, resources={"metadata": {"path": str(path.parent)}})
@@ -45,38 +47,32 @@ def test_before_a1_lecture_01_runs_whole_on_its_slow_trainer(edition, monkeypatc
     assert "best_pair: the course's, because yours passes 0 of 3 checks" in printed
 
 
-def test_after_a1_lecture_01_runs_on_the_students_own_code(edition, tmp_path, monkeypatch):
-    """On the trainer of a1, and on the answers to the lecture's own exercises, all of them solved."""
-    root = tmp_path / "course"
-    shutil.copytree(edition, root)
-    source = (ROOT / "tests" / "solutions" / "a1_bpe" / "right_words_as_strings.py").read_text()
-    mark = "\n\nprint('this is the work of the student')\n"
-    (root / "cs336lite" / "bpe.py").write_text(source + mark)
-    path = root / "notebooks" / "01_tokenizer.ipynb"
-    notebook = nbformat.read(path, as_version=4)
-    solved = 0
-    for cell, folded in zip(notebook.cells, notebook.cells[1:]):
-        if "exercise" in cell.metadata.get("cs336lite", {}):
-            cell.source = re.sub(r"@solution\(.*\)\n", "", folded.source)
-            solved += 1
-    nbformat.write(notebook, path)
-    printed = read(path, monkeypatch)
-    assert "this is the work of the student" in printed
+def test_after_a1_lecture_01_runs_on_the_students_own_code(solved, monkeypatch):
+    printed = read(solved / "notebooks" / "01_tokenizer.ipynb", monkeypatch)
+    assert "the bpe of the student" in printed
     assert "trained by a1's train_bpe, which agrees with the slow trainer" in printed
-    assert solved == printed.count(": yours, ") == 5 and "the course's" not in printed
+    assert printed.count(": yours, ") == len(exercises("01_tokenizer")) and "the course's" not in printed
 
 
-def test_an_edition_shows_no_answer_below_a_prediction(edition):
-    for path in (edition / "notebooks").glob("*.ipynb"):
-        cells = nbformat.read(path, as_version=4).cells
-        first = next(i for i, cell in enumerate(cells) if is_predict(cell))
-        assert any(cell.get("outputs") for cell in cells[:first]) or path.stem != "01_tokenizer"
-        for cell in cells[first:]:
-            assert not cell.get("outputs") and cell.get("execution_count") is None, path.name
-    assert (edition / "notebooks" / "checks" / "01_tokenizer.py").exists()
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_an_edition_shows_no_answer_below_a_prediction(edition, path):
+    cells = nbformat.read(edition / path.relative_to(ROOT), as_version=4).cells
+    first = next((i for i, cell in enumerate(cells) if is_predict(cell)), len(cells))
+    assert first < len(cells) or path in APPENDICES
+    assert any(cell.get("outputs") for cell in cells[:first]) or path.stem != "01_tokenizer"
+    for cell in cells[first:]:
+        assert not cell.get("outputs") and cell.get("execution_count") is None
+    assert (edition / "notebooks" / "checks" / f"{path.stem}.py").exists() == bool(exercises(path.stem))
 
 
-MISSING = {  # what a lecture asks for when nothing has been solved
+def exercises(name):
+    """The names of a lecture's exercises."""
+    notebook = nbformat.read(next(path for path in NOTEBOOKS if path.stem == name), as_version=4)
+    told = (cell.metadata.get("cs336lite", {}) for cell in notebook.cells)
+    return [asked["exercise"] for asked in told if "exercise" in asked]
+
+
+MISSING = {  # what a lecture or an appendix asks for when nothing has been solved
     "02_tensors": (),
     "03_architecture": ("a2_attention", "a3_rope"),
     "04_hyperparameters": ("a1_bpe", "a2_attention", "a3_rope", "a4_lion"),
@@ -84,6 +80,7 @@ MISSING = {  # what a lecture asks for when nothing has been solved
     "06_moe": ("a2_attention", "a3_rope", "a5_moe_router"),
     "07_kernels": ("a2_attention", "a3_rope"),
     "08_scaling": ("a2_attention", "a3_rope"),
+    **{path.stem: () for path in APPENDICES},
 }
 VARIANTS = {  # right answers in other styles than the reference's
     "bpe": "a1_bpe/right_words_as_strings",
@@ -96,18 +93,27 @@ VARIANTS = {  # right answers in other styles than the reference's
 
 @pytest.fixture(scope="module")
 def solved(edition, tmp_path_factory):
-    """A student edition whose assignments are solved, each in another style than the reference."""
+    """A student edition whose assignments are solved, each in another style than the reference, and whose lectures'
+    exercises are, all of them."""
     root = tmp_path_factory.mktemp("solved") / "course"
     shutil.copytree(edition, root)
     for module, solution in VARIANTS.items():
         source = (ROOT / "tests" / "solutions" / f"{solution}.py").read_text()
         (root / "cs336lite" / f"{module}.py").write_text(source + f"\n\nprint('the {module} of the student')\n")
+    for path in sorted((root / "notebooks").glob("*.ipynb")):
+        notebook = nbformat.read(path, as_version=4)
+        for cell, folded in zip(notebook.cells, notebook.cells[1:]):
+            if "exercise" in cell.metadata.get("cs336lite", {}):
+                cell.source = re.sub(r"@solution\(.*\)\n", "", folded.source)
+        nbformat.write(notebook, path)
     return root
 
 
 @pytest.mark.parametrize("name", MISSING)
 def test_before_its_assignments_a_lecture_says_what_is_missing_and_runs_to_its_end(edition, name, monkeypatch):
-    printed = read(edition / "notebooks" / f"{name}.ipynb", monkeypatch)
+    printed = read(next(edition.glob(f"notebooks/**/{name}.ipynb")), monkeypatch)
+    for exercise in exercises(name):
+        assert f"{exercise}: the course's, because yours passes 0 of " in printed
     for assignment in MISSING[name]:
         assert f"{assignment} is not done yet" in printed and f"assignments/{assignment}/" in printed
 
@@ -117,8 +123,10 @@ LONG = {"04_hyperparameters", "05_stability", "08_scaling"}  # they run before t
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in LONG else n for n in MISSING])
 def test_every_lecture_runs_on_the_students_own_code(solved, name, monkeypatch):
-    printed = read(solved / "notebooks" / f"{name}.ipynb", monkeypatch)
+    printed = read(next(solved.glob(f"notebooks/**/{name}.ipynb")), monkeypatch)
     assert "is not done yet" not in printed
+    for exercise in exercises(name):
+        assert f"{exercise}: yours, " in printed
     modules = {"a1_bpe": "bpe", "a2_attention": "attention", "a3_rope": "rope", "a5_moe_router": "router"}
     for assignment in MISSING[name]:  # Lion is imported by the processes that train
         assert assignment not in modules or f"the {modules[assignment]} of the student" in printed
@@ -149,7 +157,7 @@ def test_a_notebook_that_imports_another_copy_of_the_package_is_told(edition, mo
         own_root()
 
 
-@pytest.mark.parametrize("path", LECTURES, ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
 def test_a_lecture_is_fit_to_be_read(path):
     """Committed as executed: no errors, no warnings, no absolute path; cells and file of a bearable size."""
     text = path.read_text()
@@ -159,7 +167,8 @@ def test_a_lecture_is_fit_to_be_read(path):
         if cell.cell_type != "code":
             continue
         whole = cell.source.startswith("#| export")  # a class that is understood whole stands whole in one cell
-        assert len(cell.source.splitlines()) <= (50 if whole else 25), cell.source
+        most = (50 if path in LECTURES else 200) if whole else 25
+        assert len(cell.source.splitlines()) <= most, cell.source
         assert cell.execution_count is not None
         for output in cell.outputs:
             assert output.output_type != "error" and output.get("name") != "stderr"
@@ -185,9 +194,38 @@ def test_a_lecture_has_its_parts_and_shows_what_it_claims(path):
             rest = notebook.cells[notebook.cells.index(after) :]
             upcoming = itertools.takewhile(lambda cell: "**Predict.**" not in cell.source, rest)
             assert any("guess" in cell.source for cell in upcoming if cell.cell_type == "code"), before.source
-    for link in re.findall(r"\]\(([^)#]+)\)", prose):
-        if not link.startswith(("http:", "https:")):
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_links_lead_somewhere_here_and_in_an_edition(path, edition):
+    prose = "\n".join(c.source for c in nbformat.read(path, as_version=4).cells if c.cell_type == "markdown")
+    for link in re.findall(r"\]\(([^)#\s]+)[^)]*\)", prose):
+        if not link.startswith(("http:", "https:", "#")):
             assert (path.parent / link).exists(), link
+            assert ((edition / path.relative_to(ROOT)).parent / link).exists(), link
+
+
+SIZES = {  # of a lecture in the form: from, to; a size and no quota, so a good reason may widen it
+    "words": (2_300, 4_300),
+    "lines of code": (150, 500),
+    "code cells": (25, 55),
+    "exercises": (4, 6),
+    "predictions": (5, 12),
+}
+
+
+@pytest.mark.parametrize("path", LECTURES, ids=lambda p: p.stem)
+def test_a_lecture_that_was_redone_has_a_size_to_be_read_in_one_evening(path):
+    notebook = nbformat.read(path, as_version=4)
+    if not has_form(notebook):
+        return
+    counted = effort(notebook)
+    cells = sum(cell.cell_type == "code" and not is_folded(cell) for cell in notebook.cells)
+    found = dict(zip(SIZES, (counted.words, counted.lines, cells, counted.exercises, counted.predicts)))
+    beyond = {name: number for name, number in found.items() if not SIZES[name][0] <= number <= SIZES[name][1]}
+    assert not beyond, (
+        f"{path.stem} has {beyond}, against {SIZES}: shorten it, move parts to its appendix, or widen SIZES"
+    )
 
 
 @pytest.mark.parametrize("path", LECTURES, ids=lambda p: p.stem)
@@ -198,9 +236,7 @@ def test_a_lecture_that_was_redone_keeps_the_form(path):
     assert list(problems(notebook)) == [] and list(answered_above(notebook)) == []
     counted = effort(notebook)
     assert notebook.metadata.cs336lite["effort"]["minutes"] == counted.minutes
-    assert 2_500 <= counted.words <= 4_000 and counted.lines <= 450 and 4 <= counted.exercises <= 6
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    assert 30 <= sum(not is_folded(cell) for cell in code) <= 50
     assert any(cell.outputs for cell in code[:10])
     parts: list[list] = [[]]  # of the lecture's sections, each with a figure or a diagram
     for cell in notebook.cells:

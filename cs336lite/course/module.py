@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import functools
 import importlib
 import re
 import subprocess
@@ -177,20 +178,23 @@ def _tidy(source: str, pieces: list[Piece]) -> str:
     """The source as ruff writes it: imports sorted, those that nothing uses removed, formatted."""
     settings = ["--isolated", "--config", f"line-length={LINE_LENGTH}", "--config", 'target-version="py311"']
     lint = ["--select", "I,F401", "--config", 'lint.isort.known-first-party=["cs336lite"]', "--fix", "--exit-zero"]
-    source = _ruff(["check", *settings, *lint, "--quiet", "-"], source, pieces)
-    return _ruff(["format", *settings, "--quiet", "-"], source, pieces)
+    for arguments in (("check", *settings, *lint), ("format", *settings)):
+        source, problem = _ruff((*arguments, "--quiet", "-"), source)
+        if "No module named ruff" in problem:
+            raise CourseError("ruff is not installed: run `pip install ruff`, or `make` for the course's environment")
+        if problem:
+            reason = problem.strip().splitlines()[-1]
+            raise CourseError(f"{pieces[0].where(1)}: the exported cells together are not a module: {reason}")
+    return source
 
 
-def _ruff(arguments: list[str], source: str, pieces: list[Piece]) -> str:
+@functools.lru_cache(maxsize=256)  # one release reads each text several times
+def _ruff(arguments: tuple[str, ...], source: str) -> tuple[str, str]:
+    """(what ruff makes of a source, what it says where it fails)."""
     done = subprocess.run(
         [sys.executable, "-m", "ruff", *arguments], input=source, capture_output=True, encoding="utf-8", check=False
     )
-    if done.returncode:
-        reason = done.stderr.strip().splitlines()[-1:] or ["no message"]
-        if "No module named ruff" in done.stderr:
-            raise CourseError("ruff is not installed: run `pip install ruff`, or `make` for the course's environment")
-        raise CourseError(f"{pieces[0].where(1)}: the exported cells together are not a module: {reason[0]}")
-    return done.stdout
+    return done.stdout, (done.stderr or "no message") if done.returncode else ""
 
 
 # ---------------------------------------------------------------------------------------------------- reading a module
