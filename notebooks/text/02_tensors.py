@@ -440,9 +440,6 @@ claim(
 # **Small updates are lost in bfloat16.** Between 1 and 2 a bfloat16 weight moves in steps of $2^{-7}$. An update of less
 # than half a step changes nothing, however often it comes. The cure is to *compute* in bfloat16 and to *keep* the
 # weights in float32: *master weights* (主权重). Below, gradient descent on a linear problem whose best loss is zero.
-#
-# **Predict.** Which final loss is lowest, and in which order do the others follow: float32, bfloat16, or mixed, which is
-# bfloat16 with float32 master weights?
 
 
 # %%
@@ -462,13 +459,11 @@ def descend(compute: torch.dtype, keep: torch.dtype, steps: int = 400) -> list[f
 
 
 # %% tags=["timing"]
-guess = None  # such as ["bfloat16", "float32", "mixed"]
-
 runs = {"float32": (torch.float32, torch.float32), "mixed": (torch.bfloat16, torch.float32)}
 runs["bfloat16"] = (torch.bfloat16, torch.bfloat16)
 losses = {name: descend(*formats) for name, formats in runs.items()}
 final = {name: curve[-1] for name, curve in losses.items()}
-reveal("from the lowest final loss to the highest", sorted(final, key=final.get), guess)
+print({name: f"{loss:.1g}" for name, loss in final.items()})
 
 # %% folded=true tags=["timing"]
 claim(
@@ -598,15 +593,14 @@ claim(
 
 # %% [markdown]
 # `reshape` gives a view where strides allow it and copies where they do not; `view` refuses to copy. `expand` repeats
-# with stride 0, at no cost, and `repeat` pays. Many kernels want *contiguous* (连续) memory, so a transpose is free until
-# something needs it contiguous.
+# with stride 0, at no cost, and `repeat` pays. Many kernels want *contiguous* (连续) memory; then a transpose costs a copy.
 #
 # **Try it.** What does `x.T.view(24)` say? Which strides would a view of 24 elements in the order of `x.T` need?
 #
 # <details><summary>An answer</summary>
 #
-# It raises an error and names `reshape`. In the order of `x.T` the elements lie at 0, 6, 12, 18, 1, 7 … in the storage.
-# From 0 to 18 the step is 6, then it is −17. One dimension has one stride, so no view can say that.
+# It raises an error. In the order of `x.T` the elements lie at 0, 6, 12, 18, 1, 7 … in the storage. The step is 6, and then
+# −17. One dimension has one stride, so no view can say that.
 #
 # </details>
 #
@@ -629,23 +623,15 @@ for i, (patch, color) in enumerate(zip(("0145", "2367", "89cd", "abef"), ("blue"
 d.text(46, 0.8, "four patches, each a token of 4 numbers")
 d.show()
 
-# %% [markdown]
-# **Predict.** A colour image of 3 × 56 × 56 is cut into patches of 8 × 8. How many tokens are that? And how many numbers
-# does each hold?
-
 # %%
-guess_tokens = guess_numbers = None
-
-images = torch.randn(2, 3, 56, 56)  # (batch, channels, height, width)
+images = torch.randn(2, 3, 32, 32)  # (batch, channels, height, width)
 patches = rearrange(images, "b c (rows p1) (cols p2) -> b (rows cols) (c p1 p2)", p1=8, p2=8)
-reveal("tokens", patches.shape[1], guess_tokens, because={7: "56 / 8 is 7 in each of two directions"})
-reveal("numbers in each", patches.shape[2], guess_numbers, because={64: "and there are three colours"})
-
+print("tokens of an image:", tuple(patches.shape[1:]), "· averages:", end=" ")
 W = torch.randn(128, 3, 8, 8)  # a linear layer on patches is a convolution whose stride is its size
 embedded = einsum(patches, rearrange(W, "d c p1 p2 -> d (c p1 p2)"), "b n i, d i -> b n d")
 convolved = rearrange(F.conv2d(images, W, stride=8), "b d rows cols -> b (rows cols) d")
 pooled = reduce(images, "b c (rows p1) (cols p2) -> b c rows cols", "mean", p1=8, p2=8)
-print("as a convolution:", torch.allclose(embedded, convolved, atol=1e-4), "· averages:", tuple(pooled.shape))
+print(tuple(pooled.shape), "· patches as a convolution:", torch.allclose(embedded, convolved, atol=1e-4))
 
 
 # %% exercise="split_heads" minutes=5 difficulty=1
@@ -677,24 +663,11 @@ def shared_keys(keys: torch.Tensor, group: int) -> torch.Tensor:
 # ### One call, many products
 #
 # Each call from Python has a fixed cost of some microseconds, whatever it computes. One *batched* (批量) call pays it once.
-#
-# **Predict.** 8,192 products of 16 × 16 matrices: how many times faster is one call than a loop?
 
 # %% tags=["timing"]
-guess = None  # times
-
-q, k = torch.randn(2, 100, 64), torch.randn(2, 100, 32)  # 4 heads of queries, 2 of keys
-kept = shared_keys(split_heads(k, 2), 2)
-print(
-    f"keys {tuple(kept.shape)} for heads of queries {tuple(split_heads(q, 4).shape)}: {storage_bytes([kept]):,} bytes"
-)
 a, b = torch.randn(8_192, 16, 16), torch.randn(8_192, 16, 16)
 looped, batched = best_seconds(lambda: [p @ q for p, q in zip(a, b)], lambda: a @ b, least=0.6)
-because = {
-    "too large": "the products are not free either",
-    "too small": "a product of this size takes less than a microsecond",
-}
-reveal("times faster", looped / batched, guess, within=1.5, because=because, shown=f"{looped / batched:.0f}")
+print(f"8,192 products of 16 × 16: one call is {looped / batched:.0f} times faster than a loop")
 
 # %% folded=true tags=["timing"]
 claim(
@@ -729,17 +702,8 @@ d.show()
 
 # %% [markdown]
 # Each takes three multiplications and two additions. Everybody says three, because hardware does a multiplication and
-# an addition as one instruction.
+# an addition as one instruction. So it is 8 · (3 + 3) = 48 FLOPs.
 #
-# **Predict.** How many FLOPs is that for all eight numbers?
-
-# %%
-guess = None
-
-because = {24: "those are the multiplications", 40: "exact, but everybody counts as many additions as multiplications"}
-reveal("FLOPs of (2, 3) times (3, 4)", 2 * 4 * (3 + 3), guess, because=because, within=1.01)
-
-# %% [markdown]
 # In general $A_{m \times k} B_{k \times n}$ takes $2\,m\,k\,n$ FLOPs. `counted_flops`, in the folded cell, asks PyTorch's own
 # counter, which watches every product.
 
@@ -787,18 +751,12 @@ def counted_flops(forward: Callable[[], Shaped[Tensor, "..."]]) -> tuple[int, in
 #
 # Each costs $2mkn$ once more. So the backward pass costs twice the forward pass. A token that passes a weight costs 2
 # FLOPs forward and 4 backward: **6 per parameter and token**.
-#
-# **Predict.** `X` is 64 × 128 and `W` is 128 × 32. If `X` is data and needs no gradient, how many times the forward
-# FLOPs does the backward pass cost?
+# A first layer, whose input is data, needs only one of the two gradients.
 
 # %%
-guess = None  # times
-
 X, W = torch.randn(64, 128), torch.randn(128, 32, requires_grad=True)
 first_layer = counted_flops(lambda: X @ W)
 inner_layer = counted_flops(lambda: X.requires_grad_() @ W)
-because = {2: "so it is in an inner layer; here only the gradient of W is asked for"}
-reveal("backward over forward in a first layer", first_layer[1] / first_layer[0], guess, because=because)
 print(
     f"first layer {first_layer}, inner layer {inner_layer}, by formula {matmul_flops(64, 128, 32):,} for each product"
 )
@@ -814,37 +772,28 @@ print(
 
 # %% folded=true
 d = Diagram(88, 11.6)
-x = d.box(0.5, 2.2, "x", color="grey")
-norm = d.box(6, 2.2, "norm", color="green")
-qkv = d.box(15, 1, "Q: d×d\nK: d×d\nV: d×d", height=3.6, color="orange")
-scores = d.box(29, 2.2, "Q Kᵀ", color="vermillion")
-soft = d.box(40, 2.2, "softmax", color="green")
-mix = d.box(54, 2.2, "· V", color="vermillion")
-out = d.box(64, 2.2, "O: d×d", color="orange")
-plus = d.box(79, 2.2, "+", color="grey")
-chain = [x, norm, qkv, scores, soft, mix, out, plus]
-for a, b in pairwise(chain):
-    d.arrow(a.right, b.left)
-d.line(x.top, (x.top[0], 0.5), color="grey")
-d.line((x.top[0], 0.5), (plus.top[0], 0.5), color="grey")
-d.arrow((plus.top[0], 0.5), plus.top, color="grey")
-for box, text in ((qkv, "6·T·d²"), (scores, "2·T²·d"), (mix, "2·T²·d"), (out, "2·T·d²")):
-    d.text(box.bottom[0], 5.3, text, align="middle", color="blue")
-y = d.box(6, 7.8, "norm", color="green")
-up = d.box(17, 7.8, "up: d×4d", color="orange")
-gelu = d.box(34, 7.8, "GELU", color="green")
-down = d.box(46, 7.8, "down: 4d×d", color="orange")
-end = d.box(79, 7.8, "+", color="grey")
-chain = [y, up, gelu, down, end]
-for a, b in pairwise(chain):
-    d.arrow(a.right, b.left)
-d.line(plus.bottom, (plus.bottom[0], 6.3), color="grey")
-d.line((plus.bottom[0], 6.3), (3, 6.3), color="grey")
-d.line((3, 6.3), (3, 8.45), color="grey")
-d.arrow((3, 8.45), y.left, color="grey")
-d.arrow((plus.bottom[0], 6.3), end.top, color="grey")
-for box, text in ((up, "8·T·d²"), (down, "8·T·d²")):
-    d.text(box.bottom[0], 9.8, text, align="middle", color="blue")
+upper = [(0.5, "x", "grey", ""), (6, "norm", "green", ""), (15, "Q: d×d\nK: d×d\nV: d×d", "orange", "6·T·d²")]
+upper += [(29, "Q Kᵀ", "vermillion", "2·T²·d"), (40, "softmax", "green", ""), (54, "· V", "vermillion", "2·T²·d")]
+upper += [(64, "O: d×d", "orange", "2·T·d²"), (79, "+", "grey", "")]
+lower = [(6, "norm", "green", ""), (17, "up: d×4d", "orange", "8·T·d²"), (34, "GELU", "green", "")]
+lower += [(46, "down: 4d×d", "orange", "8·T·d²"), (79, "+", "grey", "")]
+drawn = []
+for y, parts in ((2.8, upper), (8.4, lower)):
+    boxes = []
+    for left, text, color, cost in parts:
+        height = 3.6 if "\n" in text else 1.3
+        boxes.append(d.box(left, y - height / 2, text, height=height, color=color))
+        d.text(boxes[-1].bottom[0], y + 2.4 if y < 5 else y + 1.4, cost, align="middle", color="blue") if cost else None
+    for a, b in pairwise(boxes):
+        d.arrow(a.right, b.left)
+    drawn.append(boxes)
+x, plus, norm, end = drawn[0][0], drawn[0][-1], drawn[1][0], drawn[1][-1]
+across, middle = plus.top[0], 6.3  # the ways round: what comes in is added to what comes out
+corners = [(x.top, (x.top[0], 0.5)), ((x.top[0], 0.5), (across, 0.5)), (plus.bottom, (across, middle))]
+for a, b in [*corners, ((across, middle), (3, middle)), ((3, middle), (3, norm.left[1]))]:
+    d.line(a, b, color="grey")
+for a, b in (((across, 0.5), plus.top), ((3, norm.left[1]), norm.left), ((across, middle), end.top)):
+    d.arrow(a, b, color="grey")
 d.text(1, 11, "blue: FLOPs forward for T tokens · orange: weights · red: products without weights")
 d.show()
 
@@ -919,7 +868,7 @@ def swiglu_flops(tokens: int, d_model: int, d_ff: int) -> int:
 
 
 # %% [markdown]
-# **Try it.** Llama replaced GPT-2's feed-forward network of width $4d$ by a SwiGLU. At which width does it cost the same?
+# **Try it.** Llama replaced a feed-forward network of width $4d$ by a SwiGLU. At which width does it cost the same?
 #
 # <details><summary>An answer</summary>
 #
@@ -1025,21 +974,12 @@ claim(
 # %% [markdown]
 # Not one FLOP of difference. What 6ND lacks is attention's square. How large is that in real models? GPT-2 XL has 48 blocks,
 # $d = 1600$, $V = 50{,}257$ and a context of 1,024.
-#
-# **Predict.** At how many tokens of context does attention's square make half of GPT-2 XL's FLOPs? ($2NT = 4LT^2d$; leave
-# the output layer out of $N$.)
 
 # %%
-guess = None  # tokens
-
 GPT2_XL = GPTShape(vocab_size=50_257, context_length=1_024, d_model=1_600, num_layers=48, num_heads=25)
 half = GPT2_XL.multiplied / (2 * GPT2_XL.num_layers * GPT2_XL.d_model)
-because = {
-    9_600: "6d without the output layer: it adds a twentieth",
-    1_024: "that is its own context; there it is a tenth",
-}
-reveal("tokens of context", half, guess, because=because, shown=f"{half:,.0f}", within=1.1)
 print(f"GPT-2 XL: {GPT2_XL.parameters:,} parameters, {forward_flops(GPT2_XL, 1, 1_024):.4g} FLOPs for 1,024 tokens")
+print(f"2NT = 4LT²d, half of the FLOPs, at {half:,.0f} tokens")
 share = 1 - 2 * GPT2_XL.multiplied * 1_024 / forward_flops(GPT2_XL, 1, 1_024)
 
 # %% folded=true
@@ -1072,8 +1012,8 @@ finish(fig)
 # The wider the model, the later attention's square takes over: the matrices grow with $d^2$, the square with $d$. A causal
 # mask saves nothing here, for plain products compute what is masked, too. FlashAttention (lecture 07) skips it.
 #
-# The [appendix 02x](appendix/02x_shapes.ipynb) does this bookkeeping for every architecture of the course, with shared
-# key heads, experts and encoders, as `cs336lite.accounting`.
+# [Appendix 02x](appendix/02x_shapes.ipynb) does this bookkeeping for every architecture of the course, as
+# `cs336lite.accounting`.
 #
 # ## 5 · Counting bytes
 #
@@ -1271,11 +1211,8 @@ finish(fig)
 # At 1,024 tokens parameters and state fill most of the memory. At 4,096 the $HT$ of attention has grown sixteenfold and
 # fills more than everything else; checkpointing takes nearly all of it away.
 #
-# ### The KV cache
-#
-# A model that writes one token at a time keeps the keys and values of all tokens before it (KV 缓存). By hand, for Llama 2
-# 70B with 80 blocks, 8 key-value heads of 128, in 16 bits and at 4,096 tokens: $2 \cdot 80 \cdot 8 \cdot 128 \cdot 4096 \cdot
-# 2$ bytes, 1.34 GB for every user. With as many key-value heads as query heads, 64, it would be 10.7 GB.
+# Writing text needs none of this, and a *KV cache* instead (KV 缓存): keys and values of all tokens so far. Appendix 02x
+# counts it.
 
 # %% [markdown]
 # ## 6 · Time is FLOPs and bytes
@@ -1317,13 +1254,10 @@ def roofline(intensity: int | float, peak_flops: int | float, bandwidth: int | f
 
 # %% [markdown]
 # We measure both: $P$ as the best of three products of matrices that fit into the cache, $\beta$ as the best of copying and
-# adding vectors that do not. An H100 has a ridge of 295 FLOPs per byte in bfloat16.
-#
-# **Predict.** How many FLOPs can one core of this machine do in float32 in the time that one byte takes to arrive?
+# adding vectors that do not. An H100 has a ridge of 295 FLOPs per byte in bfloat16. And one core of this
+# machine?
 
 # %% tags=["timing"]
-guess = None  # FLOPs per byte
-
 squares = [torch.randn(n, n, device=DEVICE) for n in (256, 384, 512)]
 store = torch.randn(64, 2**20, device=DEVICE)  # 256 MiB, more than a cache holds, in pieces of 4 MiB
 pieces = cycle(store)  # each call takes the next ones, which are in no cache any more
@@ -1333,12 +1267,8 @@ products = [lambda a=a: a @ a for a in squares]
 )
 PEAK = max(matmul_flops(*[len(a)] * 3) / seconds for a, seconds in zip(squares, products))
 BANDWIDTH = max(2 / copy, 3 / add) * store[0].nbytes  # a copy reads and writes; an addition reads two and writes one
-because = {
-    "too small": "a core does dozens of FLOPs in each cycle",
-    "too large": "a GPU has such a ridge, not one core",
-}
-reveal("FLOPs per byte", PEAK / BANDWIDTH, guess, because=because, within=2, shown=f"{PEAK / BANDWIDTH:.1f}")
 print(f"peak {PEAK / 1e9:.0f} GFLOP/s, bandwidth {BANDWIDTH / 1e9:.0f} GB/s" + " on one core" * (DEVICE == "cpu"))
+print(f"ridge: {PEAK / BANDWIDTH:.1f} FLOPs in the time of one byte")
 
 # %% folded=true tags=["timing"]
 claim(
@@ -1406,8 +1336,7 @@ finish(fig)
 # - **FLOPs that are no FLOPs.** We count an exponential or a tanh as one. It takes a dozen instructions, so softmax and
 #   GELU may be bound by arithmetic where the roofline says memory.
 #
-# One consequence for writing text: one token at a time, a model reads all its weights for 2 FLOPs each, an intensity of 1
-# in bfloat16.
+# So a model that writes one token at a time is slow: it reads all its weights for 2 FLOPs each.
 #
 # ### A share of the FLOPs, a share of the time
 #
@@ -1529,12 +1458,8 @@ claim(
 # Half the bytes, and twice as fast? Only where the processor has instructions for it (AVX512-BF16, AMX, Arm BF16).
 # Elsewhere a loop converts number by number. You can see that loop anywhere: switch off oneDNN, the library with the fast
 # kernels.
-#
-# **Predict.** As it comes, how many times the speed of float32 does a bfloat16 product have on your machine?
 
 # %% tags=["timing"]
-guess = None  # times; below 1 is slower
-
 full = torch.randn(384, 384, device=DEVICE)
 low = full.bfloat16()
 
@@ -1545,8 +1470,7 @@ def without_onednn():
 
 
 float32, bfloat16, fallback = best_seconds(lambda: full @ full, lambda: low @ low, without_onednn)
-because = {2: "half the bytes is twice the speed only for what memory bounds, or with instructions for it"}
-reveal("times the speed of float32", float32 / bfloat16, guess, because=because, shown=f"{float32 / bfloat16:.2f}")
+print(f"bfloat16 has {float32 / bfloat16:.2f} times the speed of float32 here")
 print(f"without oneDNN: {float32 / fallback:.2f} times the speed of float32")
 if float32 / bfloat16 > 1.2:
     print(
@@ -1691,7 +1615,7 @@ claims()
 #
 # | often said | what is so |
 # |---|---|
-# | Normalisation is 0.17 % of the FLOPs and 25.5 % of the time | For a BERT encoder layer in training on a GPU, layer norm and softmax together (2007.00072). Question 6 has them apart. |
+# | Normalisation is 0.17 % of the FLOPs and 25.5 % of the time | For a BERT encoder layer on a GPU, and with softmax (2007.00072). Question 6 has them apart. |
 # | Training costs 6ND | Plus attention's square, plus what is computed again. And which N? Kaplan et al. leave out embeddings (2001.08361); ours is all that a token is multiplied by, the output layer too. |
 # | The backward pass costs twice the forward | For products, except where the input needs no gradient; with checkpointing three times, with FlashAttention 2.5 times in attention. |
 # | Mixed precision halves the memory | Of activations. Parameters, gradients and AdamW take 16 bytes per parameter either way (1910.02054). |
