@@ -81,8 +81,8 @@ d.show()
 # so far and gives a probability $p$ to every token of the vocabulary. Then the next token is uncovered. Its *surprise* is
 # $-\log_2 p$ bits: 0 if the model was sure of it, 1 bit at $p = 1/2$, 2 bits at $1/4$.
 #
-# By hand: a vocabulary of four tokens, and a model that looks only at the last one. It is a table, each row adds up to
-# 1. It reads *the cat sat .* and makes three predictions, the orange cells.
+# By hand: a vocabulary of four tokens, and a model that looks only at the last one. It is a table whose rows add up to 1.
+# It reads *the cat sat .* and makes three predictions, the orange cells.
 
 # %% folded=true
 WORDS = ["the", " cat", " sat", "."]
@@ -155,9 +155,9 @@ def next_token_loss(logits: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
 # ### On real text
 #
 # Two models need no training, only counting. The *unigram* table knows how frequent each token is; the *bigram* table knows
-# it for each token before. Later lectures show both beside every language model: a network that does not beat a table of
-# counts has learned nothing worth a conclusion. Our tokens here are the bytes of PyTorch's documentation; every second
-# document is held out.
+# it for each token before. They are the yardstick for every language model: a network that does not beat a table of counts
+# has learned nothing worth a conclusion. Our tokens here are the bytes of PyTorch's documentation; every second document is
+# held out.
 
 # %%
 documents = technical_text().split(SEPARATOR)
@@ -315,10 +315,12 @@ for i, (name, (dtype, exponent, mantissa)) in enumerate(FORMATS.items()):
 d.show()
 
 # %% [markdown]
-# bfloat16 is float32 with the last 16 bits cut off: the same range, less precision. float16 has it the other way round.
-# Read the last row by hand. The exponent `0011` is 3, and 3 minus the *bias* of 7 is −4. The mantissa `101` is 5 of 8
-# parts. So the number is $2^{-4} \times (1 + 5/8) = 0.1015625$: the nearest that e4m3 has
-# to 0.1. In general
+# float32 holds master weights, optimizer state and sums. bfloat16 is float32 with the last 16 bits cut off: the same range,
+# less precision. Most training since 2020 multiplies in it. float16, for older GPUs, has it the other way round. FP8 training
+# takes e4m3 for weights and activations and e5m2 for gradients (arXiv 2209.05433).
+#
+# Read the last row by hand. The exponent `0011` is 3, and 3 minus the *bias* of 7 is −4. The mantissa `101` is 5 of 8 parts.
+# So the number is $2^{-4} \times (1 + 5/8) = 0.1015625$: the nearest that e4m3 has to 0.1. In general
 #
 # $$x = \pm\, 2^{\,\text{exponent} - \text{bias}} \times (1 + \text{mantissa} / 2^{\text{bits of the mantissa}})$$
 #
@@ -364,7 +366,9 @@ def rounding_error(around: float, dtype: torch.dtype) -> float:
     return 100 * ((x.to(dtype).double() - x).abs() / x).max().item()
 
 
-brain, half, tiny = (rounding_error(*at) for at in ((1, torch.bfloat16), (1, torch.float16), (1e-30, torch.float16)))
+brain, down = rounding_error(1, torch.bfloat16), rounding_error(1e-30, torch.bfloat16)
+half, tiny = rounding_error(1, torch.float16), rounding_error(1e-30, torch.float16)
+print(f"near 1 and near 1e-30: bfloat16 {brain:.3f} % and {down:.3f} %, float16 {half:.3f} % and {tiny:.0f} %")
 
 # %% folded=true
 claim(
@@ -374,7 +378,7 @@ claim(
     brain=brain,
     half=half,
     tiny=tiny,
-    down=rounding_error(1e-30, torch.bfloat16),
+    down=down,
 )
 
 # %% folded=true
@@ -423,6 +427,11 @@ because = {
 }
 reveal("gradients that are not zero in float16", left["float16"], guess, because=because)
 
+w = 0.02 * torch.randn(100_000, generator=torch.Generator().manual_seed(0))  # weights of the usual size
+scale = torch.finfo(torch.float8_e4m3fn).max / w.abs().max()
+zeros = [100 * (x.to(torch.float8_e4m3fn).float() == 0).float().mean().item() for x in (w, w * scale)]
+print(f"weights that become zero in e4m3: {zeros[0]:.1f} %, and {zeros[1]:.2f} % with a scale")
+
 # %% folded=true
 claim(
     2,
@@ -435,7 +444,8 @@ claim(
 
 # %% [markdown]
 # *Loss scaling* (损失缩放, arXiv 1710.03740) multiplies the loss by a power of two before the backward pass and divides the
-# gradients afterwards, in float32. Eight bits span so little that every tensor gets a scale of its own (2209.05433).
+# gradients afterwards, in float32. Eight bits span so little that every tensor gets a scale of its own, which takes its
+# largest number to the largest of the format.
 #
 # **Small updates are lost in bfloat16.** Between 1 and 2 a bfloat16 weight moves in steps of $2^{-7}$. An update of less
 # than half a step changes nothing, however often it comes. The cure is to *compute* in bfloat16 and to *keep* the
@@ -578,7 +588,8 @@ reveal("copies", len(copies), guess, because=because)
 
 # %%
 before = storage_bytes([x])
-x.T[0, 0] = 100.0  # writing to a view writes to the original
+x.T[0, 1] = 100.0  # writing to a view writes to the original
+print("x[1, 0] is now", x[1, 0].item())
 
 # %% folded=true
 claim(
@@ -587,7 +598,7 @@ claim(
     lambda views, n, seen, copied: 0 < views < n and seen == 100 and copied == 96,
     views=len(made) - len(copies),
     n=len(made),
-    seen=x[0, 0].item(),
+    seen=x[1, 0].item(),
     copied=storage_bytes([x, made["x.T.reshape(24)"]]) - before,
 )
 
@@ -658,6 +669,11 @@ def shared_keys(keys: torch.Tensor, group: int) -> torch.Tensor:
     return repeat(keys, "b h t d -> b h group t d", group=group)
     ### END SOLUTION
 
+
+# %%
+keys = torch.randn(2, 2, 100, 16)
+for made in (keys.repeat_interleave(4, dim=1), shared_keys(keys, 4)):
+    print(f"{tuple(made.shape)!s:<20} {storage_bytes([made]):>8,} bytes")
 
 # %% [markdown]
 # ### One call, many products
@@ -749,8 +765,8 @@ def counted_flops(forward: Callable[[], Shaped[Tensor, "..."]]) -> tuple[int, in
 # $$\frac{\partial\ell}{\partial X} = G\,W^\top \quad (m,n)\cdot(n,k) \qquad\qquad
 # \frac{\partial\ell}{\partial W} = X^\top G \quad (k,m)\cdot(m,n)$$
 #
-# Each costs $2mkn$ once more. So the backward pass costs twice the forward pass. A token that passes a weight costs 2
-# FLOPs forward and 4 backward: **6 per parameter and token**.
+# Each costs $2mkn$ once more. So the backward pass costs twice the forward pass. A token that is multiplied by a
+# weight costs 2 FLOPs forward and 4 backward: **6 per parameter and token**.
 # A first layer, whose input is data, needs only one of the two gradients.
 
 # %%
@@ -806,6 +822,7 @@ d.show()
 # | Q Kᵀ, 4 heads | 4 · 2·128·16·128 | 2,097,152 |
 # | weights · V, 4 heads | 4 · 2·128·128·16 | 2,097,152 |
 # | up and down | 2 · 2·128·64·256 | 8,388,608 |
+# | sum | | 16,777,216 |
 #
 # The heads drop out: four heads of 16 cost what one of 64 would. In general a block costs $24\,T\,d^2 + 4\,T^2 d$.
 #
@@ -1169,11 +1186,10 @@ kept[True] += saved_bytes(lambda: block(x, mask), [x, mask, *block.parameters()]
 predicted = {again: activation_bytes(TINY, 4, 128, recompute=again) for again in models}
 for again in models:
     print(f"checkpointing {again!s:<5} measured {kept[again]:>9,} bytes, predicted {predicted[again]:>9,}")
-once = forward_flops(TINY, 4, 128)
-step = (4 * once - 2 * TINY.vocab_size * TINY.d_model * ids.numel()) / (3 * once)  # the output layer runs once only
+step = sum(counted_flops(lambda: models[True](ids))) / (3 * forward_flops(TINY, 4, 128))
 because = {3: "one of three blocks is kept whole, and the loss is kept, too", 4: "the loss keeps as much as before"}
 reveal("times fewer bytes", kept[False] / kept[True], guess_bytes, because=because, within=1.15)
-because = {2: "a forward pass more, of three that it costs anyway", 1.33: "nearly: the output layer does not run again"}
+because = {2: "a forward pass more, of three that it costs anyway", 1.33: "nearly: some products need not run again"}
 reveal("times the FLOPs", step, guess_flops, because=because, within=1.02, shown=f"{step:.2f}")
 
 # %% folded=true
@@ -1261,11 +1277,13 @@ def roofline(intensity: int | float, peak_flops: int | float, bandwidth: int | f
 squares = [torch.randn(n, n, device=DEVICE) for n in (256, 384, 512)]
 store = torch.randn(64, 2**20, device=DEVICE)  # 256 MiB, more than a cache holds, in pieces of 4 MiB
 pieces = cycle(store)  # each call takes the next ones, which are in no cache any more
-products = [lambda a=a: a @ a for a in squares]
-*products, copy, add = best_seconds(
-    *products, lambda: next(pieces).copy_(next(pieces)), lambda: next(pieces).add_(next(pieces)), least=0.5
+*took, copy, add = best_seconds(
+    *(lambda a=a: a @ a for a in squares),
+    lambda: next(pieces).copy_(next(pieces)),
+    lambda: next(pieces).add_(next(pieces)),
+    least=0.5,
 )
-PEAK = max(matmul_flops(*[len(a)] * 3) / seconds for a, seconds in zip(squares, products))
+PEAK = max(matmul_flops(*[len(a)] * 3) / seconds for a, seconds in zip(squares, took))
 BANDWIDTH = max(2 / copy, 3 / add) * store[0].nbytes  # a copy reads and writes; an addition reads two and writes one
 print(f"peak {PEAK / 1e9:.0f} GFLOP/s, bandwidth {BANDWIDTH / 1e9:.0f} GB/s" + " on one core" * (DEVICE == "cpu"))
 print(f"ridge: {PEAK / BANDWIDTH:.1f} FLOPs in the time of one byte")
@@ -1287,14 +1305,19 @@ claim(
 # cache: so fast is the *kernel* when memory does not matter.
 
 # %% tags=["timing"]
-KS, work, cached = (1, 4, 16, 64), {}, {}  # name -> (FLOPs, bytes, function)
-for n, count, again, into in ((1_000, 64, 1, work), (384, 1, 20, cached)):
+work, cached = {}, {}  # name -> (FLOPs, bytes, function)
+
+
+def products(a, b, outs, times):
+    return lambda: [torch.mm(a, b, out=next(outs)) for _ in range(times)]
+
+
+for n, count, times, into in ((1_000, 64, 1, work), (384, 1, 20, cached)):
     outs = cycle(torch.empty(count, n, n, device=DEVICE))  # 64 results in turn are in no cache; one, 20 times, is
-    for k in KS:
+    for k in (1, 4, 16, 64):
         a, b = torch.randn(n, k, device=DEVICE), torch.randn(k, n, device=DEVICE)
-        moved = 4 * (2 * n * k + n * n)
-        product = lambda a=a, b=b, outs=outs, n=again: [torch.mm(a, b, out=next(outs)) for _ in range(n)]  # noqa: E731
-        into[f"k = {k}"] = again * matmul_flops(n, k, n), again * moved, product
+        flops, moved = matmul_flops(n, k, n), 4 * (2 * n * k + n * n)
+        into[f"k = {k}"] = times * flops, times * moved, products(a, b, outs, times)
 rows = cycle(store.view(64, 1_024, 1_024))
 work["softmax"] = 5 * 2**20, 8 * 2**20, lambda: torch.softmax(next(rows), -1, out=next(rows))
 gelu = torch.ops.aten.gelu.out
@@ -1302,6 +1325,8 @@ work["GELU"] = 9 * 2**20, 8 * 2**20, lambda: gelu(next(rows), approximate="tanh"
 took = best_seconds(*(w[2] for w in work.values()), *(w[2] for w in cached.values()), least=0.5)
 reached = {name: work[name][0] / t for name, t in zip(work, took)}
 alone = {name: cached[name][0] / t for name, t in zip(cached, took[len(work) :])}
+
+# %% tags=["timing"]
 print("           GFLOP/s  roofline  share  in the cache")
 for name, (flops, moved, _) in work.items():
     bound = roofline(flops / moved, PEAK, BANDWIDTH)
@@ -1329,12 +1354,12 @@ ax.legend(loc="lower right", fontsize=9)
 finish(fig)
 
 # %% [markdown]
-# A roofline is a bound and no forecast. Three things keep a point below it, and the open circles tell them apart:
+# A roofline is a bound and no forecast. Three things keep a point below it:
 #
-# - **The kernel.** Where the open circle is below the peak, memory is not to blame. A thin product does few multiplications
-#   for each number that it loads into a register, and the call itself costs microseconds.
+# - **The kernel.** An open circle below the peak shows it: memory is not to blame there. A thin product does few multiplications
+#   for each number that it loads into a register.
 # - **Bytes that we did not count.** We count the result as written once. A processor may read a line of memory before it
-#   writes to it, and a library may go over the result twice. So a filled point can lie below its circle and the slope.
+#   writes to it, and a library may go over the result twice. So a filled point can lie below both its circle and the slope.
 # - **FLOPs that are no FLOPs.** We count an exponential or a tanh as one. It takes a dozen instructions, so softmax and
 #   GELU may be bound by arithmetic where the roofline says memory.
 #
@@ -1475,10 +1500,8 @@ float32, bfloat16, fallback = best_seconds(lambda: full @ full, lambda: low @ lo
 print(f"bfloat16 has {float32 / bfloat16:.2f} times the speed of float32 here")
 print(f"without oneDNN: {float32 / fallback:.2f} times the speed of float32")
 if float32 / bfloat16 > 1.2:
-    print(
-        "On this machine bfloat16 products with float32 master weights save time. The course trains in float32 all the"
-    )
-    print("same: its models are small, and every machine then computes nearly the same numbers.")
+    print("Here bfloat16 with float32 master weights saves time. The course trains in float32 all the same:")
+    print("its models are small, and every machine then computes nearly the same numbers.")
 else:
     print("On this machine bfloat16 saves no time: train in float32.")
 
@@ -1572,20 +1595,21 @@ CLUSTER = {"devices": 1_024, "peak_flops": 989e12}
 days = training_days(six_nd(70e9, 15e12), **CLUSTER, mfu=0.5)
 because = {"too small": "6 · 70e9 · 15e12 is 6.3e24; and half of the peak is lost", 72: "that is at the full peak"}
 reveal("days", days, guess, because=because, within=1.1, shown=f"{days:.0f}")
-N = 80 * (2 * 8_192**2 + 2 * 8_192 * 1_024 + 3 * 8_192 * 28_672) + 32_000 * 8_192  # Llama 2 70B, counted by hand
+attention, feed_forward = 2 * 8_192**2 + 2 * 8_192 * 1_024, swiglu_flops(1, 8_192, 28_672) // 2  # Llama 2 70B
+N = 80 * (attention + feed_forward) + 32_000 * 8_192
 with_square = 6 * N * 15e12 + 3 * 4 * 80 * 4_096 * 8_192 * 15e12  # for each token 4 L T d forward
 print(f"Llama 2 70B multiplies each token by {N / 1e9:.1f}e9 weights; with attention's square at 4,096 tokens:")
-print(
-    f"  {training_days(with_square, **CLUSTER, mfu=0.5):.0f} days, and {training_days(with_square, **CLUSTER, mfu=0.4):.0f} at 40 %"
-)
+for share in (0.5, 0.4):
+    print(f"  {training_days(with_square, **CLUSTER, mfu=share):.0f} days at an MFU of {share:.0%}")
 
 # %% folded=true
 claim(
     7,
-    "70 billion parameters and 15 trillion tokens take {days:.0f} days on 1,024 H100s at half of their peak, and {gpus} GPUs of 80 GB to hold parameters, gradients and AdamW's state.",
-    lambda days, gpus: 143 < days < 145 and gpus == 14,
+    "70 billion parameters and 15 trillion tokens take {days:.0f} days on 1,024 H100s at half of their peak; for Llama 3 405B the same 6ND gives {llama:.2g} FLOPs, and its paper says {published:.2g}.",
+    lambda days, llama, published: 130 < days < 160 and abs(llama / published - 1) < 0.02,
     days=days,
-    gpus=math.ceil(16 * 70e9 / 80e9),
+    llama=six_nd(405e9, 15.6e12),
+    published=3.8e25,  # arXiv 2407.21783
 )
 
 # %% folded=true
