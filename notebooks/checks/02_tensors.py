@@ -61,6 +61,10 @@ def four_words(student, rng):
     found = loss_of(student, table.log()[ids], ids)
     expect(abs(found - 2) > 1e-4, "2 is the loss in bits; PyTorch's unit is the nat, so leave the natural logarithm")
     expect(abs(found - 6 * math.log(2)) > 1e-4, "that is the sum of the three surprises: the mean is asked for")
+    wrapped = (
+        "four predictions were judged, and the text has three: leave out the last position, nothing comes after it"
+    )
+    expect(abs(found - 1.75 * math.log(2)) > 1e-4, wrapped)
     expect_close(found, 2 * math.log(2), "three predictions cost 1, 2 and 3 bits, 2 on average, which is 2 ln 2 nats")
 
 
@@ -69,7 +73,7 @@ def shifted(student, rng):
     ids = torch.tensor([[1, 3, 0, 2, 2], [0, 1, 1, 3, 2]])
     own = 9.0 * torch.nn.functional.one_hot(ids, 4)  # logits that know the token itself
     right = 9.0 * torch.nn.functional.one_hot(ids.roll(-1, 1), 4)  # logits that know the next one
-    right[:, -1] = torch.tensor([0.0, 0.0, 0.0, 9.0])  # the last position has no next token: what it says is nothing
+    right[:, -1] = torch.tensor([0.0, 0.0, 0.0, 3.0])  # the last position has no next token: what it says is nothing
     expect(loss_of(student, own, ids) > 1, "a model that repeats its input gets a low loss: judge by ids[:, 1:]")
     found = loss_of(student, right, ids)
     expect(found < 1, "a model that knows each next token has a high loss: position t goes with token t + 1")
