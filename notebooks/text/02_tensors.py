@@ -388,7 +388,7 @@ for row, (dtype, _, mantissa) in enumerate(FORMATS.values()):
     least, normal, most = (math.log10(x) for x in (info.tiny * info.eps, info.tiny, info.max))
     ax.barh(row, most - normal, left=normal, color=COLORS["blue"], label="full precision" if row == 0 else None)
     ax.barh(row, normal - least, left=least, color=COLORS["sky_blue"], label="fading" if row == 0 else None)
-    ax.annotate(f"rounds by up to {100 / 2 ** (mantissa + 1):.2g} %", (41, row), va="center", fontsize=9)
+    ax.annotate(f"rounds by up to {100 / 2 ** (mantissa + 1):.3g} %", (41, row), va="center", fontsize=9)
 ax.set(
     yticks=range(5), yticklabels=FORMATS, xlim=(-47, 65), title="Exponent bits buy range, mantissa bits buy precision"
 )
