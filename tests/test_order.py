@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,8 @@ def test_the_real_course_is_in_order():
     assert lectures and lectures == sorted(lectures)
     built = [item.name for item in items if item.kind != "assignment"]
     assert built == sorted(built)  # an appendix right behind its lecture
+    checked = re.search(r"--jaxtyping-packages=([\w.,]+)", (REAL / "pyproject.toml").read_text(encoding="utf-8"))[1]
+    assert {f"cs336lite.{module}" for item in items for module in item.modules} <= set(checked.split(","))
     for i, item in enumerate(items):  # through the modules that are written by hand, too
         later = {module for other in items[i + 1 :] for module in other.modules}
         assert not later & set(dependencies(REAL, item, items)), item.name

@@ -74,10 +74,11 @@ def test_every_link_inside_the_repository_leads_somewhere(name):
             )
 
 
-def test_every_lecture_and_assignment_is_listed_with_its_minutes():
-    for path in (ROOT / "notebooks").glob("[0-9]*.ipynb"):
+def test_every_lecture_appendix_and_assignment_is_listed_with_its_minutes():
+    for path in [p for place in ("notebooks", "notebooks/appendix") for p in (ROOT / place).glob("[0-9]*.ipynb")]:
         course = nbformat.read(path, as_version=4).metadata.cs336lite
-        row = next(line for line in TEXTS["README.md"].splitlines() if f"notebooks/{path.name}" in line)
+        shown = f"({path.relative_to(ROOT).as_posix()})"
+        row = next((line for line in TEXTS["README.md"].splitlines() if shown in line), f"no row has {shown}")
         assert f"`{course.module}`" in row and f"| {course.minutes} |" in row
     for name in assignments(ROOT):
         assert f"assignments/source/{name}/{name}.ipynb" in TEXTS["README.md"]

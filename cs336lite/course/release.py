@@ -51,7 +51,8 @@ makes an environment in `.venv` (it needs Python 3.11 or newer) and opens Jupyte
 `conda env create -f environment.yml`, `conda activate cs336lite`, `pip install --no-deps -e .`, `jupyter lab`.
 
 1. Read `notebooks/` in order; every cell runs. Outputs below a **Predict** are yours to make: guess, then run. A lecture's
-   own exercises are not graded: write your answer in its cell, or open the folded cell below it.
+   own exercises are not graded: write your answer in its cell, or open the folded cell below it. What lies in
+   `notebooks/appendix/` is the rest of the package, to look things up in.
 2. Solve an assignment in `assignments/`, in its notebook: {assignments}.
    `check("a1_bpe")` tells what is right so far, `hint("a1_bpe", "train")` helps, `status()` shows where you are.
 3. Run the last cell of the assignment: it puts your code into `cs336lite/`, and the lectures after it use yours.
