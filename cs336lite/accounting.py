@@ -1,59 +1,56 @@
-# Built from notebooks/text/02_tensors.py by `cs336lite build`: edit that file, not this one.
-"""What a Transformer costs in FLOPs, bytes and days, from its shapes alone; and how to count what it did cost.
+# Built from notebooks/text/appendix/02x_shapes.py by `cs336lite build`: edit that file, not this one.
+"""What a Transformer costs in FLOPs, bytes and days, from its shapes alone.
 
 FLOPs are those of matrix products, two for each multiply-add, as `torch.utils.flop_counter` counts them; everything
-else (norms, softmax, activations) is a fraction of a percent of FLOPs, though not of time. Bytes are bytes, not MiB.
+else (norms, softmax, activations) is a few percent of FLOPs, though not of time. Bytes are bytes, not MiB. What
+measures (`counted_flops`, `saved_bytes`, ...) comes from `cs336lite.costs`.
 """
 
 import math
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
-import torch
-from jaxtyping import Shaped
-from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
+from torch import nn
+
+from cs336lite.costs import counted_flops as counted_flops
+from cs336lite.costs import matmul_flops as matmul_flops
+from cs336lite.costs import matmul_intensity as matmul_intensity
+from cs336lite.costs import mfu as mfu
+from cs336lite.costs import roofline as roofline
+from cs336lite.costs import saved_bytes as saved_bytes
+from cs336lite.costs import six_nd as six_nd
+from cs336lite.costs import storage_bytes as storage_bytes
+from cs336lite.costs import training_days as training_days
 
 
-def matmul_flops(m: int, k: int, n: int, batch: int = 1) -> int:
-    """FLOPs of a product of (m, k) and (k, n) matrices, 2 m k n, for each of a batch.
+@dataclass(frozen=True)
+class ModelShape:
+    """The shapes of a Transformer; ValueError where they do not fit together.
 
-    >>> matmul_flops(2, 3, 4)
-    48
-
-    Built in notebooks/02_tensors.ipynb.
+    Built in notebooks/appendix/02x_shapes.ipynb.
     """
-    return 2 * batch * m * k * n
 
-
-def counted_flops(forward: Callable[[], Shaped[Tensor, "..."]]) -> tuple[int, int]:
-    """FLOPs that PyTorch counts in ``forward()`` and in the backward pass from the sum of its result.
-
-    Fused attention is replaced by plain products, because the counter does not know the CPU's fused kernel.
-
-    >>> x, w = torch.ones(2, 3, requires_grad=True), torch.ones(3, 4, requires_grad=True)
-    >>> counted_flops(lambda: x @ w)
-    (48, 96)
-
-    Built in notebooks/02_tensors.ipynb.
-    """
-    with sdpa_kernel(SDPBackend.MATH):
-        with FlopCounterMode(display=False) as there:
-            result = forward().sum()
-        with FlopCounterMode(display=False) as back:
-            result.backward()
-    return there.get_total_flops(), back.get_total_flops()
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Experts:
+    vocab_size: int
+    context_length: int
+    d_model: int
+    num_layers: int  # blocks of the decoder, or of the only stack
+    num_heads: int
+    d_ff: int
+    num_kv_heads: int | None = None  # None: num_heads
+    d_head: int | None = None  # None: d_model // num_heads
+    glu: bool = False  # three feed-forward matrices, as in SwiGLU, instead of two
+    bias: bool = False  # in every linear layer of the blocks and in every norm
+    qkv_bias: bool = False  # in queries, keys and values only
+    norm_bias: bool | None = None  # None: as bias
+    tied_embeddings: bool = False  # the output layer multiplies by the embedding
+    position_parameters: int = 0  # in each stack: a learned table has rows * d_model
+    relative_projection: bool = False  # Transformer-XL: a matrix for the sinusoids of distances
+    norms_per_block: int = 2  # 1 in a parallel block, 4 with double norm; cross-attention has one more, or two
+    outer_norms: int = 1  # in each stack, outside the blocks; post-norm has 0
+    qk_norm: bool = False
+    num_encoder_layers: int = 0  # above 0: an encoder-decoder with cross-attention
+    _: KW_ONLY
     num_experts: int = 1  # feed-forward networks in each block; above 1 there is a router
     top_k: int = 1  # of these, the ones that a token passes through
-
-
-class _Derived:
-    """What follows from the sizes of a ModelShape, and whether they fit together."""
 
     def __post_init__(self) -> None:
         kv_heads = self.num_heads if self.num_kv_heads is None else self.num_kv_heads
@@ -75,32 +72,7 @@ class _Derived:
         return self.q_width if self.num_kv_heads is None else self.q_width // self.num_heads * self.num_kv_heads
 
 
-@dataclass(frozen=True)
-class ModelShape(_Derived, _Experts):
-    """The shapes of a Transformer; ValueError where they do not fit together. Built in notebooks/02_tensors.ipynb."""
-
-    vocab_size: int
-    context_length: int
-    d_model: int
-    num_layers: int  # blocks of the decoder, or of the only stack
-    num_heads: int
-    d_ff: int
-    num_kv_heads: int | None = None  # None: num_heads
-    d_head: int | None = None  # None: d_model // num_heads
-    glu: bool = False  # three feed-forward matrices, as in SwiGLU, instead of two
-    bias: bool = False  # in every linear layer of the blocks and in every norm
-    qkv_bias: bool = False  # in queries, keys and values only
-    norm_bias: bool | None = None  # None: as bias
-    tied_embeddings: bool = False  # the output layer multiplies by the embedding
-    position_parameters: int = 0  # in each stack: a learned table has rows * d_model
-    relative_projection: bool = False  # Transformer-XL: a matrix for the sinusoids of distances, which queries meet too
-    norms_per_block: int = 2  # 1 in a parallel block, 4 with double norm; cross-attention has one more, or two
-    outer_norms: int = 1  # in each stack, outside the blocks; post-norm has 0
-    qk_norm: bool = False
-    num_encoder_layers: int = 0  # above 0: an encoder-decoder with cross-attention
-
-
-# the worked example of the lecture (Radford et al. 2019)
+# Radford et al. 2019: the worked example of lecture 02
 GPT2_XL = ModelShape(
     vocab_size=50_257, context_length=1_024, d_model=1_600, num_layers=48, num_heads=25, d_ff=6_400,
     bias=True, tied_embeddings=True, position_parameters=1_024 * 1_600,
@@ -113,7 +85,7 @@ class Weight:
 
     ``tokens`` says whose: those of the "target", of the "source" that an encoder reads, or "distances" between tokens.
 
-    Built in notebooks/02_tensors.ipynb.
+    Built in notebooks/appendix/02x_shapes.ipynb.
     """
 
     name: str
@@ -179,7 +151,7 @@ def weights(shape: ModelShape) -> list[Weight]:
     >>> weights(GPT2_XL)[1]
     Weight(name='decoder.attention.q_proj.weight', shape=(1600, 1600), stored=48, used=48, tokens='target')
 
-    Built in notebooks/02_tensors.ipynb.
+    Built in notebooks/appendix/02x_shapes.ipynb.
     """
     s, table = shape, (shape.vocab_size, shape.d_model)
     found = [Weight("embedding.weight", table, 1)]
@@ -195,7 +167,7 @@ def parameters(model: ModelShape | nn.Module) -> int:
     >>> parameters(nn.Linear(3, 4)), parameters(GPT2_XL)
     (16, 1557611200)
 
-    Built in notebooks/02_tensors.ipynb.
+    Built in notebooks/appendix/02x_shapes.ipynb.
     """
     if isinstance(model, nn.Module):
         return sum(parameter.numel() for parameter in model.parameters())
@@ -208,7 +180,7 @@ def active_parameters(shape: ModelShape) -> int:
     >>> active_parameters(GPT2_XL) == 48 * 12 * 1600**2 + 50257 * 1600
     True
 
-    Built in notebooks/02_tensors.ipynb.
+    Built in notebooks/appendix/02x_shapes.ipynb.
     """
     return sum(weight.used * weight.size for weight in weights(shape))
 
@@ -217,7 +189,7 @@ def active_parameters(shape: ModelShape) -> int:
 class Flops:
     """FLOPs of a pass by kind; ``attention`` is the part without parameters, which grows with the length squared.
 
-    Built in notebooks/02_tensors.ipynb.
+    Built in notebooks/appendix/02x_shapes.ipynb.
     """
 
     projections: int  # queries, keys, values and outputs of attention
@@ -242,7 +214,7 @@ def forward_flops(shape: ModelShape, batch: int, seq: int, *, source_seq: int = 
     >>> forward_flops(GPT2_XL, batch=1, seq=1024).total
     3506703564800
 
-    Built in notebooks/02_tensors.ipynb.
+    Built in notebooks/appendix/02x_shapes.ipynb.
     """
     s, read = shape, 0 if past else source_seq  # tokens that the encoder reads now
     through = {"target": batch * seq, "source": batch * read, "distances": past + seq}
@@ -269,7 +241,7 @@ def backward_flops(shape: ModelShape, batch: int, seq: int, *, source_seq: int =
     >>> backward_flops(GPT2_XL, batch=1, seq=1024).total == 2 * 3506703564800
     True
 
-    Built in notebooks/02_tensors.ipynb.
+    Built in notebooks/appendix/02x_shapes.ipynb.
     """
     if recompute not in RECOMPUTE:
         raise ValueError(f"recompute is {recompute!r}, not one of {RECOMPUTE}")
@@ -289,21 +261,10 @@ def training_flops(shape: ModelShape, batch: int, seq: int, *, source_seq: int =
     >>> f"{training_flops(GPT2_XL, batch=1, seq=1024).total:.4g}"
     '1.052e+13'
 
-    Built in notebooks/02_tensors.ipynb.
+    Built in notebooks/appendix/02x_shapes.ipynb.
     """
     back = backward_flops(shape, batch, seq, source_seq=source_seq, recompute=recompute)
     return forward_flops(shape, batch, seq, source_seq=source_seq) + back
-
-
-def six_nd(num_parameters: int | float, num_tokens: int | float) -> int | float:
-    """The usual estimate of training FLOPs, 6 N D (arXiv 2001.08361), which leaves out attention's square.
-
-    >>> f"{six_nd(70e9, 15e12):.1e}"
-    '6.3e+24'
-
-    Built in notebooks/02_tensors.ipynb.
-    """
-    return 6 * num_parameters * num_tokens
 
 
 PRECISIONS = {"float32": (4, 4, 4, 0), "mixed": (2, 2, 4, 4), "bfloat16": (2, 2, 2, 0)}
@@ -315,7 +276,7 @@ STATES = {"sgd": 0, "momentum": 1, "lion": 1, "adamw": 2}
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes that training holds, by kind. Built in notebooks/02_tensors.ipynb."""
+    """Bytes that training holds, by kind. Built in notebooks/appendix/02x_shapes.ipynb."""
 
     parameters: int
     gradients: int
@@ -338,7 +299,7 @@ def training_memory(
     >>> training_memory(nn.Linear(3, 4))
     Memory(parameters=64, gradients=64, optimizer=136, activations=0)
 
-    Built in notebooks/02_tensors.ipynb.
+    Built in notebooks/appendix/02x_shapes.ipynb.
     """
     n, (parameter, gradient, state, master) = parameters(model), PRECISIONS[precision]
     if isinstance(model, nn.Module):
@@ -349,26 +310,11 @@ def training_memory(
     return Memory(n * parameter, n * gradient, n * (STATES[optimizer] * state + master) + steps, activations)
 
 
-def storage_bytes(tensors: Iterable[Shaped[Tensor, "..."]]) -> int:
-    """Bytes of the storages behind these tensors, each storage once however many views there are.
-
-    >>> x = torch.zeros(10, 10)
-    >>> storage_bytes([x, x.T, x[0]])
-    400
-
-    Built in notebooks/02_tensors.ipynb.
-    """
-    storages = [tensor.untyped_storage() for tensor in tensors]
-    return sum({(storage.device, storage.data_ptr()): storage.nbytes() for storage in storages}.values())
-
-
 def _kept_by_norm(s: ModelShape, n: int, itemsize: int) -> int:
     """LayerNorm keeps input, output, mean and deviation; RMSNorm in plain PyTorch its normalised input besides."""
-    return (
-        n * (2 * s.d_model * itemsize + 8)
-        if s.bias and s.norm_bias is not False
-        else n * (3 * s.d_model * itemsize + 4)
-    )
+    if s.bias and s.norm_bias is not False:
+        return n * (2 * s.d_model * itemsize + 8)
+    return n * (3 * s.d_model * itemsize + 4)
 
 
 def _kept_by_attention(s: ModelShape, n: int, m: int, itemsize: int, recompute: str) -> int:
@@ -397,7 +343,7 @@ def activation_bytes(
     >>> f"{activation_bytes(GPT2_XL, batch=1, seq=1024, itemsize=2):.3g}"
     '5.25e+09'
 
-    Built in notebooks/02_tensors.ipynb.
+    Built in notebooks/appendix/02x_shapes.ipynb.
     """
     if recompute not in RECOMPUTE:
         raise ValueError(f"recompute is {recompute!r}, not one of {RECOMPUTE}")
@@ -409,27 +355,7 @@ def activation_bytes(
         kept += layers * (entered if recompute == "block" else block)
         kept += s.outer_norms * _kept_by_norm(s, n, itemsize) if layers else 0
         largest = max(largest, block - entered if recompute == "block" and layers else 0)
-    return batch * (kept + largest)
-
-
-def saved_bytes(forward: Callable[[], Shaped[Tensor, "..."]], ignore: Iterable[Shaped[Tensor, "..."]] = ()) -> int:
-    """Bytes that autograd keeps for the backward pass of ``forward()``, each storage once.
-
-    ``ignore`` are tensors that exist anyway: parameters, buffers, inputs.
-
-    >>> x = torch.ones(10, requires_grad=True)
-    >>> saved_bytes(lambda: x.exp().sum(), [x])
-    40
-
-    Built in notebooks/02_tensors.ipynb.
-    """
-    known = {tensor.untyped_storage().data_ptr() for tensor in ignore}
-    kept: list[Tensor] = []  # holds them, so that no address is used twice
-    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.append(tensor) or tensor, lambda tensor: tensor):
-        result = forward()
-    total = storage_bytes(tensor for tensor in kept if tensor.untyped_storage().data_ptr() not in known)
-    del result  # the graph lives until everything has been measured
-    return total
+    return batch * (kept + largest) + 4  # how many labels there are
 
 
 def kv_cache_bytes(shape: ModelShape, batch: int, seq: int, *, source_seq: int = 0, itemsize: int = 2) -> int:
@@ -438,50 +364,6 @@ def kv_cache_bytes(shape: ModelShape, batch: int, seq: int, *, source_seq: int =
     >>> kv_cache_bytes(GPT2_XL, batch=1, seq=1024) == 2 * 48 * 1600 * 1024 * 2
     True
 
-    Built in notebooks/02_tensors.ipynb.
+    Built in notebooks/appendix/02x_shapes.ipynb.
     """
     return 2 * shape.num_layers * shape.kv_width * batch * (seq + source_seq) * itemsize
-
-
-def matmul_intensity(m: int, k: int, n: int, itemsize: int = 2) -> float:
-    """FLOPs per byte of a product of (m, k) and (k, n): each matrix crosses the memory bus once.
-
-    >>> matmul_intensity(600, 600, 600, itemsize=4)
-    100.0
-
-    Built in notebooks/02_tensors.ipynb.
-    """
-    return matmul_flops(m, k, n) / (itemsize * (m * k + k * n + m * n))
-
-
-def roofline(intensity: int | float, peak_flops: int | float, bandwidth: int | float) -> int | float:
-    """The most FLOP/s at an intensity in FLOPs per byte: min(peak, bandwidth * intensity).
-
-    >>> roofline(10, peak_flops=989e12, bandwidth=3.35e12)
-    33500000000000.0
-
-    Built in notebooks/02_tensors.ipynb.
-    """
-    return min(peak_flops, bandwidth * intensity)
-
-
-def mfu(flops: int | float, seconds: int | float, peak_flops: int | float) -> float:
-    """Model FLOPs utilisation: the FLOPs that a model needs, per second, as a share of the peak (arXiv 2204.02311).
-
-    >>> mfu(flops=2e12, seconds=4, peak_flops=1e12)
-    0.5
-
-    Built in notebooks/02_tensors.ipynb.
-    """
-    return flops / seconds / peak_flops
-
-
-def training_days(flops: int | float, *, devices: int, peak_flops: int | float, mfu: int | float) -> float:
-    """Days that training takes on so many devices of this peak (FLOP/s), at this utilisation.
-
-    >>> f"{training_days(six_nd(70e9, 15e12), devices=1024, peak_flops=989e12, mfu=0.5):.0f}"
-    '144'
-
-    Built in notebooks/02_tensors.ipynb.
-    """
-    return flops / (devices * peak_flops * mfu) / 86_400

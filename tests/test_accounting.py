@@ -1,4 +1,4 @@
-"""The module that lecture 02 builds: FLOPs against PyTorch's counter, bytes against what is allocated, published sizes.
+"""The module that appendix 02x builds: FLOPs against PyTorch's counter, bytes against what is allocated, published sizes.
 
 The models here are written plainly and apart from the course's own, so that an error of one is not an error of both.
 """
@@ -14,6 +14,7 @@ from torch.utils.checkpoint import checkpoint, set_checkpoint_early_stop
 from torch.utils.flop_counter import sdpa_backward_flop_count, sdpa_flop_count
 
 import cs336lite.accounting as module
+from cs336lite import costs
 from cs336lite.accounting import (
     Flops,
     Memory,
@@ -223,16 +224,27 @@ def inputs(name: str, seq: int = 9) -> tuple[list[torch.Tensor], dict]:
     return [ids, torch.randint(37, (BATCH, 14))], {"batch": BATCH, "seq": seq, "source_seq": 14}
 
 
-def test_examples_in_docstrings():
-    result = doctest.testmod(module)
-    assert result.attempted >= 10
+BUILT = {costs: "notebooks/02_tensors.ipynb", module: "notebooks/appendix/02x_shapes.ipynb"}
+
+
+@pytest.mark.parametrize(("built", "least"), [(costs, 9), (module, 9)], ids=["costs", "accounting"])
+def test_examples_in_docstrings(built, least):
+    result = doctest.testmod(built)
+    assert result.attempted >= least
     assert result.failed == 0
 
 
-def test_everything_public_is_documented_and_says_where_it_was_built():
-    for name, value in vars(module).items():
-        if getattr(value, "__module__", None) == module.__name__ and not name.startswith("_"):
-            assert "Built in notebooks/02_tensors.ipynb." in value.__doc__, name
+@pytest.mark.parametrize("built", BUILT, ids=["costs", "accounting"])
+def test_everything_public_is_documented_and_says_where_it_was_built(built):
+    for name, value in vars(built).items():
+        if getattr(value, "__module__", None) == built.__name__ and not name.startswith("_"):
+            assert f"Built in {BUILT[built]}." in value.__doc__, name
+
+
+def test_accounting_hands_on_what_lecture_02_built():
+    for name, value in vars(costs).items():
+        if getattr(value, "__module__", None) == costs.__name__ and not name.startswith("_"):
+            assert getattr(module, name) is value, name
 
 
 # ------------------------------------------------------------------------------------------------------------ parameters
@@ -457,27 +469,24 @@ def known(model: nn.Module, ids) -> list[torch.Tensor]:
     return [*model.parameters(), *model.buffers(), *ids]
 
 
-COUNT = 4  # cross-entropy also keeps how many labels there are
-
-
 @pytest.mark.parametrize("name", ["gpt", "llama", "palm", "encoder-decoder"])
 def test_activations_equal_what_autograd_keeps(name):
     model = make(name)
     ids, lengths = inputs(name)
     labels = 8 * ids[0].numel()  # here the labels are the ids, which exist anyway
     predicted = activation_bytes(SHAPES[name], **lengths)
-    assert saved_bytes(lambda: model(*ids), known(model, ids)) == predicted - labels + COUNT
+    assert saved_bytes(lambda: model(*ids), known(model, ids)) == predicted - labels
 
 
 def test_activations_of_fused_attention_keep_no_probabilities():
     model, s = make("gpt", fused=True), SHAPES["gpt"]
     ids, lengths = inputs("gpt")
     measured = saved_bytes(lambda: model(*ids), known(model, ids))
-    predicted = activation_bytes(s, **lengths, recompute="attention") - 8 * ids[0].numel() + COUNT
+    predicted = activation_bytes(s, **lengths, recompute="attention") - 8 * ids[0].numel()
     assert measured == predicted < activation_bytes(s, **lengths)
     long = replace(s, context_length=10**6)
     growth = [activation_bytes(long, 1, seq, recompute="attention") for seq in (1_000, 2_000)]
-    assert growth[1] == 2 * growth[0]  # linear in the length
+    assert growth[1] - 4 == 2 * (growth[0] - 4)  # linear in the length; cross-entropy keeps one count of 4 bytes
 
 
 def test_activations_of_checkpointing_are_the_inputs_and_one_block():
@@ -488,7 +497,7 @@ def test_activations_of_checkpointing_are_the_inputs_and_one_block():
     measured = saved_bytes(lambda: model(*ids), known(model, ids))
     measured += saved_bytes(lambda: block(x, mask), [x, mask, *block.parameters()])
     predicted = activation_bytes(s, **lengths, recompute="block")
-    assert measured == predicted - 8 * ids[0].numel() + COUNT
+    assert measured == predicted - 8 * ids[0].numel()
 
 
 def test_storages_count_once_and_whole():

@@ -88,6 +88,7 @@ def test_what_is_said_of_wrong_guesses_is_folded(folded, first, found):
         ("It has 1 row and 10245 columns.", "words: 1,024\n  your guess, 10245: 10 times too large\n", []),
         ("One digit, 3, is no answer.", "words: 3\n", []),
         ("v10 and x24 are names.", "words: 10\n", []),
+        ("# 02 · Words, after 01.", "words: 2.2 and 0.9\n", []),
     ],
 )
 def test_an_answer_above_its_question_is_found(above, printed, found):
@@ -117,3 +118,11 @@ def test_a_badge_tells_hours_and_minutes():
         .startswith("**about 1 hour 5 minutes to read and do · runs in 1 minute on")
     )
     assert Effort(0, 0, 0, 0, 0).minutes == 5
+
+
+def test_a_timing_is_no_answer_that_could_stand_above():
+    notebook = whole(opening=f"{OPENING}\n\nIt has 17 rows.")
+    notebook.cells[2].outputs = [new_output("stream", name="stdout", text="words: 17.2\n")]
+    assert [said for _, said in answered_above(notebook)] == ["the answer 17.2 stands above the prediction"]
+    notebook.cells[2].metadata["tags"] = ["timing"]
+    assert list(answered_above(notebook)) == []

@@ -44,12 +44,12 @@ GRADED_WITHOUT = {
 """What a stand-in may refuse, and what is said of it."""
 
 LECTURE_MODULES = {
-    "a2_attention": ("tokenizer", "accounting"),
-    "a3_rope": ("tokenizer", "accounting"),
-    "a4_lion": ("tokenizer", "accounting", "layers"),
-    "a5_moe_router": ("tokenizer", "accounting", "layers"),
+    "a2_attention": ("tokenizer", "costs", "accounting"),
+    "a3_rope": ("tokenizer", "costs", "accounting"),
+    "a4_lion": ("tokenizer", "costs", "accounting", "layers"),
+    "a5_moe_router": ("tokenizer", "costs", "accounting", "layers"),
 }
-"""Which modules of the course a submission may import: those that lectures before the assignment build, unless they hold
+"""Which modules of the course a submission may import: those that lectures and appendices before it build, unless they hold
 an answer to it or need a module that an assignment builds. a1 has none: lecture 01's `tokenizer` learns merges."""
 
 

@@ -87,7 +87,7 @@ def test_importable_are_modules_of_earlier_lectures_that_stand_by_themselves(ass
     for item in plan(ROOT):
         if item.name == assignment:
             break
-        earlier += item.modules if item.kind == "lecture" else ()
+        earlier += () if item.kind == "assignment" else item.modules
     alone = {module for module in earlier if not imports(module) & set(GRADED_MODULES.values())}
     alone = {module for module in alone if imports(module) <= alone}
     assert set(given) == alone
