@@ -40,7 +40,7 @@ from einops import einsum, rearrange, reduce, repeat
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from cs336lite.course import check, hint
+from cs336lite.course import check, finished, hint
 from cs336lite.course.claims import claim, claims
 from cs336lite.course.data import SEPARATOR, technical_text
 from cs336lite.course.diagram import Diagram
@@ -124,6 +124,9 @@ ids = torch.tensor([0, 1, 2, 3])  # the cat sat .
 logits = torch.tensor(TABLE).log()[ids]  # (seq, vocab_size): any numbers whose softmax is p; log p is the simplest
 nats = F.cross_entropy(logits[:-1], ids[1:])  # position t is judged by token t + 1
 bits, perplexity = nats.item() / math.log(2), nats.exp().item()
+
+# %% folded=true
+# run this cell to compare your guess
 because = {1.78: "you averaged the probabilities first; average the surprises", 6: "that is their sum: divide by three"}
 reveal("bits per prediction", bits, guess_bits, because=because)
 because = {4.67: "the mean of 2, 4 and 8; perplexity is their geometric mean, the cube root of 64"}
@@ -199,10 +202,15 @@ guess_per_token = guess_whole = None  # bytes or pairs
 
 as_pairs = [np.frombuffer(text[: len(text) // 2 * 2], np.uint16).astype(np.int64) for text in (train, held)]
 pairs = bits_per_token(*as_pairs, 65_536, context=False)
+
+# %% folded=true
+# run this cell to compare your guess
 because = {"pairs": "each pair must be told from many more others; but there are half as many of them"}
 reveal("lower loss per token", "bytes" if unigram < pairs else "pairs", guess_per_token, because=because)
 because = {"bytes": "the lower loss per token is paid twice as often"}
 reveal("fewer bits for the whole text", "bytes" if unigram < pairs / 2 else "pairs", guess_whole, because=because)
+
+# %%
 print(f"bits per token: bytes {unigram:.2f}, pairs {pairs:.2f}; per byte: {unigram:.2f} and {pairs / 2:.2f}")
 
 # %% folded=true
@@ -349,6 +357,9 @@ above = {
     for name, (dtype, *_) in FORMATS.items()
     if name in ("float16", "bfloat16")
 }
+
+# %% folded=true
+# run this cell to compare your guess
 because = {
     "too large": "five bits of exponent end at 2 to the 15th, times nearly 2",
     "too small": "the bias is 15, not 16",
@@ -422,12 +433,16 @@ logits = torch.zeros(1, 50_257, requires_grad=True)
 (F.cross_entropy(logits, torch.tensor([7])) / 8_192).backward()
 left = {name: int(logits.grad.to(dtype).float().count_nonzero()) for name, (dtype, *_) in FORMATS.items()}
 scaled = int((logits.grad * 2**16).to(torch.float16).count_nonzero())  # the loss was multiplied by 2**16 before
+
+# %% folded=true
+# run this cell to compare your guess
 because = {
     0: "the right token's gradient is (1/V - 1)/8,192, large enough",
     "too large": "look where float16's bar ends",
 }
 reveal("gradients that are not zero in float16", left["float16"], guess, because=because)
 
+# %%
 w = 0.02 * torch.randn(100_000, generator=torch.Generator().manual_seed(0))  # weights of the usual size
 scale = torch.finfo(torch.float8_e4m3fn).max / w.abs().max()
 zeros = [100 * (x.to(torch.float8_e4m3fn).float() == 0).float().mean().item() for x in (w, w * scale)]
@@ -584,6 +599,9 @@ made = {
 copies = [name for name, y in made.items() if storage_bytes([x, y]) > storage_bytes([x])]
 for name, y in made.items():
     print(f"{name:<27} shape {tuple(y.shape)!s:<11} stride {y.stride()!s:<10} {'copy' if name in copies else 'view'}")
+
+# %% folded=true
+# run this cell to compare your guess
 because = {2: "one reshape is a view and one is not", 4: "expand has stride 0: it reads the same row nine times"}
 reveal("copies", len(copies), guess, because=because)
 
@@ -863,6 +881,9 @@ small = Block(64, 4)
 counted = {T: counted_flops(lambda T=T: small(torch.randn(1, T, 64), causal_mask(T)))[0] for T in (128, 256)}
 by_hand = {T: 24 * T * 64**2 + 4 * T**2 * 64 for T in counted}
 print("counted", counted, "by hand", by_hand)
+
+# %% folded=true
+# run this cell to compare your guess
 because = {2: "the matrices double; attention's two products grow four times", 4: "only attention's two products do"}
 reveal("times more", counted[256] / counted[128], guess, because=because, within=1.1)
 
@@ -976,6 +997,9 @@ forward, backward = counted_flops(lambda: model(ids))
 print(f"forward  counted {forward:,}, predicted {forward_flops(TINY, 4, 128):,}")
 print(f"backward counted {backward:,}, predicted {2 * forward_flops(TINY, 4, 128):,}")
 ratio = six_nd(TINY.multiplied, ids.numel()) / (forward + backward)
+
+# %% folded=true
+# run this cell to compare your guess
 because = {1: "6ND knows nothing of attention's square", "too large": "6ND leaves something out, so it is below"}
 reveal("6ND / counted", ratio, guess, because=because, shown=f"{ratio:.3f}", within=1.1)
 
@@ -1060,6 +1084,9 @@ optimizer.step()
 state = [value for values in optimizer.state.values() for value in values.values()]
 measured = storage_bytes([*model.parameters(), *(p.grad for p in model.parameters()), *state])
 tensors = len(list(model.parameters()))
+
+# %% folded=true
+# run this cell to compare your guess
 because = {
     "too small": "four numbers of four bytes for each of 1.56 billion parameters",
     6.2: "those are the parameters alone",
@@ -1188,6 +1215,9 @@ predicted = {again: activation_bytes(TINY, 4, 128, recompute=again) for again in
 for again in models:
     print(f"checkpointing {again!s:<5} measured {kept[again]:>9,} bytes, predicted {predicted[again]:>9,}")
 step = sum(counted_flops(lambda: models[True](ids))) / (3 * forward_flops(TINY, 4, 128))
+
+# %% folded=true
+# run this cell to compare your guess
 because = {3: "one of three blocks is kept whole, and the loss is kept, too", 4: "the loss keeps as much as before"}
 reveal("times fewer bytes", kept[False] / kept[True], guess_bytes, because=because, within=1.15)
 because = {2: "a forward pass more, of three that it costs anyway", 1.33: "nearly: some products need not run again"}
@@ -1440,6 +1470,9 @@ with torch.no_grad():
 flops = {name: n * count for name, (n, count, _) in block.items()}
 times = {name: count * t for (name, (_, count, _)), t in zip(block.items(), took)}
 share = {n: (100 * flops[n] / sum(flops.values()), 100 * times[n] / sum(times.values())) for n in block}
+
+# %% folded=true tags=["timing"]
+# run this cell to compare your guess
 because = {25.5: "that was for norms and softmax, on a GPU", "too large": "norms touch T·d numbers, softmax H·T²"}
 reveal("norms", share["norms"][1], guess_norms, because=because, within=2, shown=f"{share['norms'][1]:.1f} %")
 because = {"too small": "it has the largest tensor of all: a row of T for each head and token"}
@@ -1570,6 +1603,9 @@ factors = [(torch.randn(m, k, device=DEVICE), torch.randn(k, n, device=DEVICE)) 
 took = best_seconds(*map(training_step, shapes), *(lambda a=a, b=b: a @ b for a, b in factors), least=0.5)
 peak = max(matmul_flops(*size) / t for size, t in zip(sizes, took[2:]))
 narrow, wide = (100 * mfu(3 * forward_flops(shape, 8, 128), t, peak) for shape, t in zip(shapes, took))
+
+# %% folded=true tags=["timing"]
+# run this cell to compare your guess
 because = {"too large": "thin products are slow, and each call from Python costs as much as it computes"}
 reveal("narrow, percent", narrow, guess_narrow, because=because, within=1.5, shown=f"{narrow:.0f}")
 because = {"too large": "softmax, GELU, norms, the loss and AdamW take time and add no FLOPs that count"}
@@ -1593,8 +1629,13 @@ guess = None  # days
 
 CLUSTER = {"devices": 1_024, "peak_flops": 989e12}
 days = training_days(six_nd(70e9, 15e12), **CLUSTER, mfu=0.5)
+
+# %% folded=true
+# run this cell to compare your guess
 because = {"too small": "6 · 70e9 · 15e12 is 6.3e24; and half of the peak is lost", 72: "that is at the full peak"}
 reveal("days", days, guess, because=because, within=1.1, shown=f"{days:.0f}")
+
+# %%
 attention, feed_forward = 2 * 8_192**2 + 2 * 8_192 * 1_024, swiglu_flops(1, 8_192, 28_672) // 2  # Llama 2 70B
 N = 80 * (attention + feed_forward) + 32_000 * 8_192
 with_square = 6 * N * 15e12 + 3 * 4 * 80 * 4_096 * 8_192 * 15e12  # for each token 4 L T d forward
@@ -1681,3 +1722,6 @@ claims()
 #
 # Assignments **a2_attention** and **a3_rope**, and lecture **03 · architecture**: the block whose cost you can now
 # predict, and its variants.
+
+# %%
+finished("02_tensors")
