@@ -399,6 +399,8 @@ ax.legend(loc="lower left", fontsize=9)
 finish(fig)
 
 # %% [markdown]
+# The bars show what each format gives up: float16 range, bfloat16 precision, the formats of eight bits both.
+#
 # ### Where training breaks
 #
 # **Sums stop.** Add 1 to a bfloat16 number again and again. At 256 it stops: the next number is 258, and 257 rounds back
@@ -677,6 +679,8 @@ for made in (keys.repeat_interleave(4, dim=1), shared_keys(keys, 4)):
     print(f"{tuple(made.shape)!s:<20} {storage_bytes([made]):>8,} bytes")
 
 # %% [markdown]
+# The view holds the same keys in a quarter of the bytes.
+#
 # ### One call, many products
 #
 # Each call from Python has a fixed cost of some microseconds, whatever it computes. One *batched* (批量) call pays it once.
@@ -1583,6 +1587,9 @@ claim(
 )
 
 # %% [markdown]
+# The narrow model spends its time on thin products, on element-wise work and in Python; the wide one has more FLOPs for
+# each byte that it moves.
+#
 # **Predict.** 70 billion parameters, 15 trillion tokens, 1,024 H100s at an MFU of 50 %: how many days? An H100 does 989
 # TFLOP/s in bfloat16. (Data sheets print 1,979, with a sparsity that a dense model cannot use.)
 
