@@ -410,6 +410,8 @@ ax.legend(loc="lower left", fontsize=9)
 finish(fig)
 
 # %% [markdown]
+# The bars show what each format gives up: float16 range, bfloat16 precision, the formats of eight bits both.
+#
 # ### Where training breaks
 #
 # **Sums stop.** Add 1 to a bfloat16 number again and again. At 256 it stops: the next number is 258, and 257 rounds back
@@ -695,6 +697,8 @@ for made in (keys.repeat_interleave(4, dim=1), shared_keys(keys, 4)):
     print(f"{tuple(made.shape)!s:<20} {storage_bytes([made]):>8,} bytes")
 
 # %% [markdown]
+# The view holds the same keys in a quarter of the bytes.
+#
 # ### One call, many products
 #
 # Each call from Python has a fixed cost of some microseconds, whatever it computes. One *batched* (批量) call pays it once.
@@ -1147,7 +1151,7 @@ for with_optimizer in (False, True):
 #
 # In 16 bits that is $32d + 2HT$ bytes. Korthikanti et al. (arXiv 2205.05198) have $34d + 5HT$, dropout included: two masks
 # of one byte for each of the $d$, and for each attention weight a mask of one byte and an output of two. `saved_bytes`, in
-# the folded cell, asks autograd what it really keeps.
+# the folded cell, asks autograd what it really keeps. (The loss keeps $V$ more numbers for each token.)
 
 
 # %% folded=true
@@ -1184,13 +1188,11 @@ def block_bytes(s: GPTShape, n: int, seq: int, itemsize: int = 4) -> int:
 
 
 def activation_bytes(s: GPTShape, batch: int, seq: int, itemsize: int = 4, recompute: bool = False) -> int:
-    """Bytes kept for the backward pass. With recompute: the input of each block, and all of one block at a time."""
+    """Bytes that a model keeps up to its logits. With recompute: each block's input, and one block at a time whole."""
     n = batch * seq
     block, entered = block_bytes(s, n, seq, itemsize), n * s.d_model * itemsize
     blocks = s.num_layers * entered + block - entered if recompute else s.num_layers * block
-    last_norm = n * (2 * s.d_model * itemsize + 8)
-    loss = (batch * (seq - 1)) * (4 * s.vocab_size + 8) + 4  # log-probabilities, labels, and how many labels there are
-    return blocks + last_norm + loss
+    return blocks + n * (2 * s.d_model * itemsize + 8)  # the last norm
 
 
 # %% [markdown]
@@ -1208,7 +1210,7 @@ models = {again: GPT(TINY, recompute=again) for again in (False, True)}
 kept = {}
 for again, model in models.items():
     known = [*model.parameters(), *model.buffers(), ids]
-    kept[again] = saved_bytes(lambda model=model: next_token_loss(model(ids), ids), known)
+    kept[again] = saved_bytes(lambda model=model: model(ids), known)
 block, x, mask = models[True].blocks[0], torch.randn(4, 128, 64, requires_grad=True), models[True].mask
 kept[True] += saved_bytes(lambda: block(x, mask), [x, mask, *block.parameters()])  # the one that runs again
 predicted = {again: activation_bytes(TINY, 4, 128, recompute=again) for again in models}
@@ -1218,7 +1220,7 @@ step = sum(counted_flops(lambda: models[True](ids))) / (3 * forward_flops(TINY, 
 
 # %% folded=true
 # run this cell to compare your guess
-because = {3: "one of three blocks is kept whole, and the loss is kept, too", 4: "the loss keeps as much as before"}
+because = {3: "one block is kept whole while it runs again, and so is the last norm"}
 reveal("times fewer bytes", kept[False] / kept[True], guess_bytes, because=because, within=1.15)
 because = {2: "a forward pass more, of three that it costs anyway", 1.33: "nearly: some products need not run again"}
 reveal("times the FLOPs", step, guess_flops, because=because, within=1.02, shown=f"{step:.2f}")
@@ -1621,6 +1623,9 @@ claim(
 )
 
 # %% [markdown]
+# The narrow model spends its time on thin products, on element-wise work and in Python; the wide one has more FLOPs for
+# each byte that it moves.
+#
 # **Predict.** 70 billion parameters, 15 trillion tokens, 1,024 H100s at an MFU of 50 %: how many days? An H100 does 989
 # TFLOP/s in bfloat16. (Data sheets print 1,979, with a sparsity that a dense model cannot use.)
 
