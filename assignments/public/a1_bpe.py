@@ -110,6 +110,10 @@ def scripts(student, rng):
     pieces = pieces_of(student, "naïve Straße 汉字，好", [])
     message = "naïve, Straße and 汉字 are words too: PATTERN needs the regex module, which knows \\p{L}"
     expect_equal(pieces, ["naïve", " Straße", " 汉字", "，", "好"], message)
+    pieces = pieces_of(student, "v2_x", [])
+    expect_equal(
+        pieces, ["v", "2", "_", "x"], "letters, digits and other signs are pieces of their own: that is PATTERN"
+    )
 
 
 @check("pretokenize", title="special tokens are cut out")
@@ -282,6 +286,10 @@ def ties(student, rng):
 @check("train", title="ids: special tokens, bytes, merges")
 def ids(student, rng):
     vocab, merges = trained(student, b"aaab<e>aaab", 256 + 2 + 2, ["<e>", "<pad>"])
+    numbers = all(hasattr(i, "__index__") and not isinstance(i, bool) for i in vocab)
+    expect(numbers, "the keys of the vocabulary are ids, which are of the type int")
+    tokens = all(isinstance(token, (bytes, bytearray)) for token in vocab.values())
+    expect(tokens, "the vocabulary gives the bytes of each id: its values are of the type bytes")
     expect_equal(len(merges), 2, "vocab_size 260 with two special tokens leaves room for 2 merges")
     expect(vocab.get(0) == b"<e>" and vocab.get(1) == b"<pad>", "special tokens take the first ids, in the order given")
     expect(all(vocab.get(2 + b) == bytes([b]) for b in range(256)), "the 256 bytes follow the special tokens, in order")
@@ -323,6 +331,10 @@ def exact_bytes(student, rng):
     expect(
         merges in ([(b"\r", b"\n")], [(b"\n", b"\r")]),
         "the most frequent pair of this file is \\r\\n or \\n\\r: all of its bytes count, so open it in binary mode and decode",
+    )
+    _, merges = trained(student, b"AB.AB.ab", 256 + 1, [])
+    expect_equal(
+        merges, [(b"A", b"B")], "in AB.AB.ab the most frequent pair is A B: capital letters stay what they are"
     )
     message = "a byte that is not UTF-8 is read as U+FFFD: decode with errors='replace'"
     try:
@@ -471,10 +483,12 @@ def run_unknown(student, vocab, ids):
 
 @check("decode", title="bytes are joined, then decoded")
 def joined(student, rng):
-    text = student.run(run_decode, byte_vocab(), list("你好, 🙂".encode()))
+    text = student.run(run_decode, byte_vocab(), list("你好, 🙂\n".encode()))
     expect(isinstance(text, str), f"decode must return a str: {shown(text)}")
     expect("\ufffd" not in text, "join the bytes of all ids first: a character may lie in several tokens")
-    expect_equal(text, "你好, 🙂", "the ids of the bytes of 你好, 🙂 must give 你好, 🙂")
+    expect_equal(
+        text, "你好, 🙂\n", "the ids of the bytes of 你好, 🙂 and a line end must give 你好, 🙂 and a line end"
+    )
 
 
 @check("decode", title="bytes that are not UTF-8")
