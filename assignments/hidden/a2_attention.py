@@ -2382,10 +2382,21 @@ def what_the_cache_is_given(student, rng):
     expect(any(near(k, turned(old, at)) and near(v, new) for old, new in known), message)
 
 
+@drawn
+def one_head_with_a_past(rng) -> tuple[Any, ...]:
+    """One head, x, and where it is cut in two: what stands before the cut has a share in the output behind it."""
+    for _ in range(200):
+        weights, x = one_head(rng, 5)
+        cut = rng.choice([2, 3])
+        whole = module_of(x[:, cut:], weights, 1, context=x)
+        if not like_any(whole, x[:, cut:], attended_anyhow(x[:, cut:], weights), tolerance=1e-2):
+            return weights, x, cut
+    raise AssertionError("no suitable input was found")
+
+
 @check("masks", points=0.5, title="a mask and a cache")
 def mask_with_a_cache(student, rng):
-    weights, x = one_head(rng, 5)
-    cut = rng.choice([2, 3])
+    weights, x, cut = one_head_with_a_past(rng)
     given = torch.ones(5, 5, dtype=torch.bool)
     given[:, rng.randrange(1, cut)] = False
     given[4, 0] = False

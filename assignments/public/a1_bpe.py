@@ -3,7 +3,7 @@
 import json
 import random
 
-from cs336lite.course.show import expect_equal
+from cs336lite.course.show import expect_equal, shown
 from cs336lite.course.spec import Fail, StudentError, check, expect
 
 HINTS = {
@@ -84,10 +84,17 @@ def run_pretokenize(student, text, special_tokens):
     return list(student.pretokenize(text, special_tokens))
 
 
+def pieces_of(student, text, special_tokens):
+    """The student's pre-tokens, which are strings."""
+    pieces = student.run(run_pretokenize, text, special_tokens)
+    expect(all(isinstance(piece, str) for piece in pieces), f"pretokenize must return a list of str: {shown(pieces)}")
+    return pieces
+
+
 @check("pretokenize", title="a sentence")
 def sentence(student, rng):
     text = "We'll meet at 9:30,  won't we?\n"
-    pieces = student.run(run_pretokenize, text, [])
+    pieces = pieces_of(student, text, [])
     expect_equal("".join(pieces), text, "something is lost: joined again, the pieces must give the text")
     expect("'ll" in pieces, "contractions: 'll must be a piece of its own; is that PATTERN?")
     expect(" meet" in pieces, "a word keeps the space in front of it: ' meet' is one piece")
@@ -100,14 +107,18 @@ def sentence(student, rng):
 
 @check("pretokenize", title="letters of every script")
 def scripts(student, rng):
-    pieces = student.run(run_pretokenize, "naïve Straße 汉字，好", [])
+    pieces = pieces_of(student, "naïve Straße 汉字，好", [])
     message = "naïve, Straße and 汉字 are words too: PATTERN needs the regex module, which knows \\p{L}"
     expect_equal(pieces, ["naïve", " Straße", " 汉字", "，", "好"], message)
+    pieces = pieces_of(student, "v2_x", [])
+    expect_equal(
+        pieces, ["v", "2", "_", "x"], "letters, digits and other signs are pieces of their own: that is PATTERN"
+    )
 
 
 @check("pretokenize", title="special tokens are cut out")
 def cut_out(student, rng):
-    pieces = student.run(run_pretokenize, "one<|end|>two  <|end|> three", ["<|end|>"])
+    pieces = pieces_of(student, "one<|end|>two  <|end|> three", ["<|end|>"])
     expect("<|end|>" not in pieces, "the special token itself must not be among the pieces")
     expect("onetwo" not in pieces, "the text left and right of a special token must not grow together")
     message = "cut at <|end|> first, then use PATTERN on each part; escape the name, for | means something in a pattern"
@@ -116,7 +127,7 @@ def cut_out(student, rng):
 
 @check("pretokenize", title="of two special tokens at one place the longest")
 def longest_special(student, rng):
-    pieces = student.run(run_pretokenize, "x<a>bc<a>d", ["<a>", "<a>b"])
+    pieces = pieces_of(student, "x<a>bc<a>d", ["<a>", "<a>b"])
     expect(pieces != ["x", "bc", "d"], "at <a>bc both <a> and <a>b begin: where several begin, the longest one counts")
     expect_equal(pieces, ["x", "c", "d"], "x<a>bc<a>d with the special tokens <a> and <a>b is x, c, d")
 
@@ -156,29 +167,35 @@ def run_merge_pair(student, word, pair):
     return student.merge_pair(word, pair)
 
 
+def merged_by(student, word, pair):
+    """The student's word after a merge, which is a tuple."""
+    merged = student.run(run_merge_pair, word, pair)
+    expect(isinstance(merged, tuple), f"merge_pair must return a tuple of tokens: {shown(merged)}")
+    return merged
+
+
 @check("merge", title="all places, from left to right")
 def left_to_right(student, rng):
-    merged = student.run(run_merge_pair, (b"h", b"e", b"l", b"l", b"o"), (b"l", b"l"))
-    expect(isinstance(merged, tuple), "merge_pair must return a tuple of tokens")
+    merged = merged_by(student, (b"h", b"e", b"l", b"l", b"o"), (b"l", b"l"))
     expect_equal(merged, (b"h", b"e", b"ll", b"o"), "h e l l o with the pair l l becomes h e ll o")
-    merged = student.run(run_merge_pair, (b"a", b"b", b"c", b"a", b"b"), (b"a", b"b"))
+    merged = merged_by(student, (b"a", b"b", b"c", b"a", b"b"), (b"a", b"b"))
     expect_equal(merged, (b"ab", b"c", b"ab"), "the pair stands twice in a b c a b: merge it in both places")
 
 
 @check("merge", title="runs of one token")
 def runs(student, rng):
-    three = student.run(run_merge_pair, (b"a",) * 3, (b"a", b"a"))
+    three = merged_by(student, (b"a",) * 3, (b"a", b"a"))
     expect(three != (b"a", b"aa"), "go from left to right: a a a becomes aa a, not a aa")
     expect_equal(three, (b"aa", b"a"), "a a a with the pair a a becomes aa a: a token can be merged only once")
-    five = student.run(run_merge_pair, (b"a",) * 5, (b"a", b"a"))
+    five = merged_by(student, (b"a",) * 5, (b"a", b"a"))
     expect_equal(five, (b"aa", b"aa", b"a"), "a a a a a with the pair a a becomes aa aa a")
 
 
 @check("merge", title="whole tokens are compared")
 def whole_tokens(student, rng):
     message = "the tokens are ab and c: c follows a b only inside a token, so the pair b c does not stand there"
-    expect_equal(student.run(run_merge_pair, (b"ab", b"c"), (b"b", b"c")), (b"ab", b"c"), message)
-    merged = student.run(run_merge_pair, (b"ab", b"c", b"a", b"bc"), (b"ab", b"c"))
+    expect_equal(merged_by(student, (b"ab", b"c"), (b"b", b"c")), (b"ab", b"c"), message)
+    merged = merged_by(student, (b"ab", b"c", b"a", b"bc"), (b"ab", b"c"))
     expect_equal(
         merged,
         (b"abc", b"a", b"bc"),
@@ -194,7 +211,9 @@ def run_train(student, path, vocab_size, special_tokens):
     answer = student.train_bpe(path, vocab_size, special_tokens)
     if not isinstance(answer, (tuple, list)) or len(answer) != 2:
         return None
-    return dict(answer[0]), [tuple(pair) for pair in answer[1]]
+    vocab, merges = answer
+    merges = [tuple(bytes(token) if isinstance(token, bytearray) else token for token in pair) for pair in merges]
+    return {i: token for i, token in vocab.items()}, merges
 
 
 def run_number_of_merges(student, path, vocab_size):
@@ -235,6 +254,8 @@ def trained(student, data, vocab_size, special_tokens):
     """The student's vocabulary and merges for a file with these bytes."""
     answer = student.run(run_train, student.file(data), vocab_size, special_tokens)
     expect(answer is not None, "train_bpe must return two things: the vocabulary and the list of merges")
+    pairs = all(len(pair) == 2 and all(isinstance(token, bytes) for token in pair) for pair in answer[1])
+    expect(pairs, f"each merge is two bytes objects, such as (b'a', b'b'): {shown(answer[1])}")
     return answer
 
 
@@ -265,6 +286,10 @@ def ties(student, rng):
 @check("train", title="ids: special tokens, bytes, merges")
 def ids(student, rng):
     vocab, merges = trained(student, b"aaab<e>aaab", 256 + 2 + 2, ["<e>", "<pad>"])
+    numbers = all(hasattr(i, "__index__") and not isinstance(i, bool) for i in vocab)
+    expect(numbers, "the keys of the vocabulary are ids, which are of the type int")
+    tokens = all(isinstance(token, (bytes, bytearray)) for token in vocab.values())
+    expect(tokens, "the vocabulary gives the bytes of each id: its values are of the type bytes")
     expect_equal(len(merges), 2, "vocab_size 260 with two special tokens leaves room for 2 merges")
     expect(vocab.get(0) == b"<e>" and vocab.get(1) == b"<pad>", "special tokens take the first ids, in the order given")
     expect(all(vocab.get(2 + b) == bytes([b]) for b in range(256)), "the 256 bytes follow the special tokens, in order")
@@ -306,6 +331,10 @@ def exact_bytes(student, rng):
     expect(
         merges in ([(b"\r", b"\n")], [(b"\n", b"\r")]),
         "the most frequent pair of this file is \\r\\n or \\n\\r: all of its bytes count, so open it in binary mode and decode",
+    )
+    _, merges = trained(student, b"AB.AB.ab", 256 + 1, [])
+    expect_equal(
+        merges, [(b"A", b"B")], "in AB.AB.ab the most frequent pair is A B: capital letters stay what they are"
     )
     message = "a byte that is not UTF-8 is read as U+FFFD: decode with errors='replace'"
     try:
@@ -364,9 +393,10 @@ def byte_vocab(*tokens):
 
 
 def run_encode(student, vocab, merges, special_tokens, texts):
+    from operator import index  # a float or a str is no id
+
     tokenizer = student.Tokenizer(vocab, merges, special_tokens)
-    answers = [tokenizer.encode(text) for text in texts]
-    return [None if ids is None else [int(i) for i in ids] for ids in answers]
+    return [[index(i) for i in tokenizer.encode(text)] for text in texts]
 
 
 @check("encode", title="merges apply by rank")
@@ -393,8 +423,10 @@ def encode_corners(student, rng):
 
 
 def run_files(student, vocab_path, merges_path, texts):
+    from operator import index
+
     tokenizer = student.Tokenizer.from_files(vocab_path, merges_path)
-    return [[int(i) for i in tokenizer.encode(text)] for text in texts]
+    return [[index(i) for i in tokenizer.encode(text)] for text in texts]
 
 
 @check("encode", title="GPT-2's files")
@@ -435,7 +467,8 @@ def looked_up(student, rng):
 
 
 def run_decode(student, vocab, ids):
-    return student.Tokenizer(vocab, []).decode(ids)
+    text = student.Tokenizer(vocab, []).decode(ids)
+    return str(text) if isinstance(text, str) else text
 
 
 def run_unknown(student, vocab, ids):
@@ -450,9 +483,12 @@ def run_unknown(student, vocab, ids):
 
 @check("decode", title="bytes are joined, then decoded")
 def joined(student, rng):
-    text = student.run(run_decode, byte_vocab(), list("你好, 🙂".encode()))
+    text = student.run(run_decode, byte_vocab(), list("你好, 🙂\n".encode()))
+    expect(isinstance(text, str), f"decode must return a str: {shown(text)}")
     expect("\ufffd" not in text, "join the bytes of all ids first: a character may lie in several tokens")
-    expect_equal(text, "你好, 🙂", "the ids of the bytes of 你好, 🙂 must give 你好, 🙂")
+    expect_equal(
+        text, "你好, 🙂\n", "the ids of the bytes of 你好, 🙂 and a line end must give 你好, 🙂 and a line end"
+    )
 
 
 @check("decode", title="bytes that are not UTF-8")
@@ -467,7 +503,8 @@ def not_utf8(student, rng):
 
 
 def run_decode_once(student, vocab, ids):
-    return student.Tokenizer(vocab, []).decode(i for i in ids)
+    text = student.Tokenizer(vocab, []).decode(i for i in ids)
+    return str(text) if isinstance(text, str) else text
 
 
 @check("decode", title="ids that come one by one")
@@ -557,7 +594,10 @@ def training(student, rng):
 
 
 def run_pieces(student, vocab, merges, special_tokens, pieces):
-    return [int(i) for i in student.Tokenizer(vocab, merges, special_tokens).encode_iterable(piece for piece in pieces)]
+    from operator import index
+
+    ids = student.Tokenizer(vocab, merges, special_tokens).encode_iterable(piece for piece in pieces)
+    return [index(i) for i in ids]
 
 
 def run_first_id(student, vocab, pieces, special_tokens=None):
