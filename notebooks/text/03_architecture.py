@@ -1956,7 +1956,7 @@ print(f"GPT-2 XL: {biases:,} of {parameters(xl):,} parameters are biases, {100 *
 assert biases / parameters(xl) < 0.001
 
 # %% [markdown]
-# ## Often said, and what is so
+# ## Often said, and what is true
 #
 # | often said | what is so |
 # |---|---|

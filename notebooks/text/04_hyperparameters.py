@@ -1645,7 +1645,7 @@ finish(fig)
 # Critical batches of large models are larger, because their losses, and so the signals, are smaller.
 
 # %% [markdown]
-# ## Often said, and what is so
+# ## Often said, and what is true
 #
 # | often said | what is so |
 # |---|---|

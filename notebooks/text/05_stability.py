@@ -986,7 +986,7 @@ assert early > -wide  # no gain from early dropout
 # dropout *worse* than none. The schedule is in the engine (`early_dropout`) for whoever trains for many epochs; then
 # measure.
 #
-# ## Often said, and what is so
+# ## Often said, and what is true
 #
 # | often said | what is so |
 # |---|---|

@@ -1303,7 +1303,7 @@ assert apart < 1e-4 and halves[0][1][0].shape[1:] == whole.gate.weight.shape[1:]
 # %% [markdown]
 # Four whole experts each. (The two ways do combine: tensor parallelism inside experts that are too large for one device.)
 #
-# ## Often said, and what is so
+# ## Often said, and what is true
 #
 # | often said | what is so |
 # |---|---|

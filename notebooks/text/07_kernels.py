@@ -2660,7 +2660,7 @@ else:
     print("compiled when it is first run on a GPU, or there is no Triton: nothing to show")
 
 # %% [markdown]
-# ## Often said, and what is so
+# ## Often said, and what is true
 #
 # | often said | what is so |
 # |---|---|

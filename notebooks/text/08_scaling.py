@@ -1525,7 +1525,7 @@ if HAVE_MODEL.or_show("one of them again"):  # one of them again
 # begun. In µP the left sides of the three curves lie on each other, since a step changes the model equally much in every
 # width. But µP moves the basin, it does not deepen it: here the usual parametrisation, tuned for its width, ends lower.
 #
-# ## Often said, and what is so
+# ## Often said, and what is true
 #
 # | often said | what is so |
 # |---|---|
