@@ -1958,7 +1958,7 @@ assert biases / parameters(xl) < 0.001
 # %% [markdown]
 # ## Often said, and what is true
 #
-# | often said | what is so |
+# | often said | what is true |
 # |---|---|
 # | The original Transformer had trainable positions and GELU | Fixed sinusoids, with learned ones about equal; ReLU (1706.03762). |
 # | Large models prefer post-norm | 2017 is post-norm; language models since GPT-2 are pre-norm or double norm (2002.04745). |

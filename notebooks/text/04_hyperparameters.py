@@ -1647,7 +1647,7 @@ finish(fig)
 # %% [markdown]
 # ## Often said, and what is true
 #
-# | often said | what is so |
+# | often said | what is true |
 # |---|---|
 # | T5 uses `d_ff` = 64 `d_model` | Only the 11B: 65,536 / 1,024 (1910.10683). Its 3B has 16, the smaller ones 4, version 1.1 about 2.5. |
 # | The aspect ratio is parameters per layer | `d_model / num_layers`, about 100 to 200; GPT-3 and Llama 2 7B have 128. |

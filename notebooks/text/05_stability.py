@@ -988,7 +988,7 @@ assert early > -wide  # no gain from early dropout
 #
 # ## Often said, and what is true
 #
-# | often said | what is so |
+# | often said | what is true |
 # |---|---|
 # | Pre-norm needs no warmup | It survives without; here warmup still lowered its loss, by about 0.1 nats. |
 # | Post-norm is the worse model | It is harder to train. In shallow models it can be better (2206.00330); here seeds disagree. |

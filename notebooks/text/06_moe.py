@@ -1305,7 +1305,7 @@ assert apart < 1e-4 and halves[0][1][0].shape[1:] == whole.gate.weight.shape[1:]
 #
 # ## Often said, and what is true
 #
-# | often said | what is so |
+# | often said | what is true |
 # |---|---|
 # | MoE needs tensor parallelism | Expert parallelism: whole experts on different devices, measured above. |
 # | The chosen experts get no gradient through the router | The *choice* has none. The gates of the chosen have, measured above; those that were not chosen get none. |

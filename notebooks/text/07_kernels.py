@@ -2662,7 +2662,7 @@ else:
 # %% [markdown]
 # ## Often said, and what is true
 #
-# | often said | what is so |
+# | often said | what is true |
 # |---|---|
 # | FlashAttention hashes tokens into buckets | That is Reformer (2001.04451). FlashAttention is exact, tiled, and recomputes in the backward pass (2205.14135): equal to rounding, above. |
 # | FlashAttention makes attention linear | Its memory. Its FLOPs grow with the square, and the backward pass has more of them, not fewer. |

@@ -1527,7 +1527,7 @@ if HAVE_MODEL.or_show("one of them again"):  # one of them again
 #
 # ## Often said, and what is true
 #
-# | often said | what is so |
+# | often said | what is true |
 # |---|---|
 # | Chinchilla: 20 tokens for each weight | A rule near 1e22 to 1e24 FLOPs, for one corpus and tokenizer. The replication says 27 at 1e17 FLOPs and 17 at 1e25; the printed constants 15 and 76. Our models, on bytes: 49 to 74. |
 # | Kaplan was wrong because his learning-rate schedules did not decay | That was the guess of 2203.15556. Counting (2406.12907), warmup, the last layer and tuning (2406.19146) explain it. |

@@ -35,6 +35,8 @@ measures (`counted_flops`, `saved_bytes`, ...) comes from `cs336lite.costs`.
 import math
 from dataclasses import KW_ONLY, dataclass
 
+from torch import nn
+
 from cs336lite.costs import counted_flops as counted_flops
 from cs336lite.costs import matmul_flops as matmul_flops
 from cs336lite.costs import matmul_intensity as matmul_intensity
@@ -44,7 +46,6 @@ from cs336lite.costs import saved_bytes as saved_bytes
 from cs336lite.costs import six_nd as six_nd
 from cs336lite.costs import storage_bytes as storage_bytes
 from cs336lite.costs import training_days as training_days
-from torch import nn
 
 # %% [markdown]
 # ## 1 · The shapes of a Transformer
