@@ -136,7 +136,7 @@ def test_public_checks_name_the_mistake(name, function, check, message):
         ("wrong_missing_gradients_are_zero", "groups", "must stay as it is"),
         ("wrong_first_group_for_all", "groups", "the group with lr 0.25"),
         ("wrong_closure_value_lost", "closure", "returns"),
-        ("wrong_momentum_by_shape", "twins", "each have a momentum"),
+        ("wrong_momentum_by_shape", "twins", "each goes by a momentum of its own"),
         ("wrong_momentum_not_saved", "twins", "lacks the momenta"),
         ("wrong_no_argument_checks", "errors", "lr = -0.1"),
         ("wrong_sparse_accepted", "errors", "the word sparse"),
