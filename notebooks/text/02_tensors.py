@@ -336,7 +336,7 @@ d.show()
 # with the bias $2^{\text{bits of the exponent} - 1} - 1$. (The exponent 0 is for zero and the smallest numbers, and that of
 # ones, in most formats, for infinity and NaN.)
 
-# %%
+# %% folded=true
 wrong = 0
 for dtype, exponent, mantissa in FORMATS.values():
     for x in (0.1, 1.0, -3.0, 0.02, 100.0):
@@ -510,7 +510,7 @@ labels = {"float32": "all float32", "mixed": "bfloat16, float32 master weights",
 for (name, curve), line in zip(losses.items(), ("-", "-.", "--")):
     ax.plot(curve, line, linewidth=2, label=labels[name])
 ax.set(yscale="log", title="Weights in bfloat16 stop moving")
-ax.legend(loc="center right")
+ax.legend(loc="upper right")
 finish(fig)
 
 # %% [markdown]
@@ -1018,7 +1018,7 @@ claim(
 )
 
 # %% [markdown]
-# Not one FLOP of difference. What 6ND lacks is attention's square. How large is that in real models? GPT-2 XL has 48 blocks,
+# What 6ND lacks is attention's square. How large is that in real models? GPT-2 XL has 48 blocks,
 # $d = 1600$, $V = 50{,}257$ and a context of 1,024.
 
 # %%
@@ -1151,7 +1151,7 @@ for with_optimizer in (False, True):
 #
 # In 16 bits that is $32d + 2HT$ bytes. Korthikanti et al. (arXiv 2205.05198) have $34d + 5HT$, dropout included: two masks
 # of one byte for each of the $d$, and for each attention weight a mask of one byte and an output of two. `saved_bytes`, in
-# the folded cell, asks autograd what it really keeps. (The loss keeps $V$ more numbers for each token.)
+# the folded cell, asks autograd what it really keeps.
 
 
 # %% folded=true
@@ -1257,8 +1257,8 @@ ax.legend(loc="upper right", fontsize=9)
 finish(fig)
 
 # %% [markdown]
-# At 1,024 tokens parameters and state fill most of the memory. At 4,096 the $HT$ of attention has grown sixteenfold and
-# fills more than everything else; checkpointing takes nearly all of it away.
+# At 4,096 tokens the $HT$ of attention has grown sixteenfold and fills more than everything else; checkpointing takes
+# nearly all of it away.
 #
 # Writing text needs none of this, and a *KV cache* instead (KV 缓存): keys and values of all tokens so far. Appendix 02x
 # counts it.
@@ -1446,7 +1446,7 @@ for name, by_hand, own in zip(versions, took[::2], took[1::2]):
 
 # %% [markdown]
 # Each line written by hand makes a new tensor and goes through memory again. A *fused* (融合) kernel reads its input once,
-# and attention's never writes the $T \times T$ scores. (PyTorch's RMS norm on a CPU is itself a row of such lines.) Lecture
+# and attention's never writes the $T \times T$ scores. Lecture
 # 07 writes fused kernels. Here we take PyTorch's own.
 #
 # One block's forward pass, $d = 256$ and $T = 256$, each operation timed alone. We count 7 FLOPs for each number of a
@@ -1623,11 +1623,10 @@ claim(
 )
 
 # %% [markdown]
-# The narrow model spends its time on thin products, on element-wise work and in Python; the wide one has more FLOPs for
-# each byte that it moves.
+# The narrow model spends its time on thin products, on element-wise work and in Python.
 #
 # **Predict.** 70 billion parameters, 15 trillion tokens, 1,024 H100s at an MFU of 50 %: how many days? An H100 does 989
-# TFLOP/s in bfloat16. (Data sheets print 1,979, with a sparsity that a dense model cannot use.)
+# TFLOP/s in bfloat16.
 
 # %%
 guess = None  # days
@@ -1694,21 +1693,18 @@ claims()
 # | An H100 does 1,979 TFLOP/s in bfloat16 | With 2:4 structured sparsity; 989 dense. |
 # | bfloat16 is faster | With instructions for it: section 6 measured yours. |
 # | bfloat16 needs no care, float16 does | bfloat16 needs no loss scaling, and loses small updates unless weights are kept in float32. |
-# | `reshape` is free | If strides allow; otherwise it copies without a word. |
-# | A causal mask halves the FLOPs of attention | Only if the kernel skips what is masked (FlashAttention does); a plain product computes all. |
+# | A causal mask halves the FLOPs of attention | Only if the kernel skips what is masked, as FlashAttention does. |
 #
 # ## What you built
 #
 # `cs336lite.costs`: `matmul_flops`, `counted_flops`, `six_nd`; `storage_bytes`, `saved_bytes`; `matmul_intensity`,
-# `roofline`, `mfu`, `training_days`. Appendix 02x goes on with `cs336lite.accounting`.
+# `roofline`, `mfu`, `training_days`.
 #
 # ## Limits
 #
 # - FLOPs are those of matrix products, as everywhere in the literature, except where section 6 counts the others.
-# - `FlopCounterMode` counts the CPU's fused attention as zero, so `counted_flops` uses plain products.
 # - Activation bytes are for eager PyTorch without dropout. The peak of a real run is higher: gradients of activations,
 #   temporary buffers, and pieces of memory that the allocator cannot use.
-# - Timings differ from run to run. Claims on them are wide, and figures show one run.
 #
 # ## Exercises for longer evenings
 #
