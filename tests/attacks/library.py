@@ -51,6 +51,7 @@ def callables(prefix: str) -> dict[str, Callable]:
             space, _, operation = full.partition("::")
             packet = getattr(getattr(torch.ops, space), operation.partition(".")[0])
             add(f"torch.ops.{full}", getattr(packet, operation.partition(".")[2] or "default"))
+    gc.unfreeze()  # a worker freezes what it has imported; a submission can undo that
     for thing in gc.get_objects():
         if isinstance(thing, types.FunctionType) and (thing.__module__ or "").startswith(prefix):
             add(f"{thing.__module__}.{thing.__qualname__}", thing)

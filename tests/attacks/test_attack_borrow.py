@@ -300,6 +300,7 @@ def stepped(optimizer):
     optimizer([p], lr=0.1).step()
 
 def functions(name):
+    gc.unfreeze()  # the worker has frozen what it imported
     return [o for o in gc.get_objects() if type(o) is types.FunctionType and o.__qualname__ == name]
 
 def moved():

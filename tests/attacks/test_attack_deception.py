@@ -55,6 +55,7 @@ double = softmax = count = lie
 REACH = """
 import gc, sys
 def everything():
+    gc.unfreeze()
     seen = gc.get_objects()
     for module in list(sys.modules.values()):
         seen.append(vars(module))
