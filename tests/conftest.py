@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -34,9 +35,28 @@ def pytest_configure(config: pytest.Config) -> None:
         config.stash[RUN] = scratch.Scratch("tests")
         folder = config.stash[RUN].path
         os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder / "torchinductor"))  # the processes share it
+        remember_heads(folder / "bin")
     folder.chmod(0o711)  # a grader's worker is another user, and passes through
     os.environ |= {"TMPDIR": str(folder), "CS336LITE_DATA": str(folder / "data")}
     tempfile.tempdir = None  # as at the start: to be looked up
+
+
+ALEMBIC = """\
+#!/bin/sh
+case "$*" in *" heads") ;; *) exec {real} "$@" ;; esac
+[ -s {kept} ] || {{ {real} "$@" > {kept}.$$ && mv {kept}.$$ {kept}; }}
+exec cat {kept}
+"""
+
+
+def remember_heads(folder: Path) -> None:
+    """Let a run ask alembic once: nbgrader does for each new gradebook, which takes two seconds for one answer."""
+    tools = Path(sys.executable).parent
+    folder.mkdir()
+    program = folder / "alembic"
+    program.write_text(ALEMBIC.format(real=shlex.quote(str(tools / "alembic")), kept=shlex.quote(str(folder / "heads"))))
+    program.chmod(0o755)
+    os.environ["PATH"] = os.pathsep.join([str(folder), str(tools), os.environ.get("PATH", os.defpath)])
 
 
 @pytest.hookimpl(trylast=True)
