@@ -151,7 +151,9 @@ RECKLESS = {
 @pytest.fixture(scope="module")
 def hasty():
     """A worker that waits for cells no longer than they need; a budget is processor time, whatever the machine does."""
-    with Worker(budget=Budget(load_seconds=0.6, submission_seconds=20, memory_bytes=1 << 28, idle_seconds=0.6)) as worker:
+    with Worker(
+        budget=Budget(load_seconds=0.6, submission_seconds=20, memory_bytes=1 << 28, idle_seconds=0.6)
+    ) as worker:
         yield worker
 
 
