@@ -41,20 +41,20 @@ def pytest_configure(config: pytest.Config) -> None:
     tempfile.tempdir = None  # as at the start: to be looked up
 
 
-QUICKER = "CS336LITE_TESTS_QUICKER"  # the variable that names the folder of `quicken`
 ALEMBIC = """\
 #!/bin/sh
 case "$*" in *" heads") ;; *) exec {real} "$@" ;; esac
 [ -s {kept} ] || {{ {real} "$@" > {kept}.$$ && mv {kept}.$$ {kept}; }}
 exec cat {kept}
 """
-
-
-QUICK = 'raise ImportError("left out: it takes a second to import, and nothing here asks for what it knows")\n'
+NO_GRAMMAR = 'raise ImportError("left out: it takes a second to import, and nobody here checks addresses")\n'
+QUICK = "CS336LITE_TESTS_QUICK"  # the variable that names the folder of `quicken`
 
 
 def quicken(folder: Path) -> None:
-    """Let a run ask alembic once: nbgrader does so for each new gradebook, which takes two seconds for one answer."""
+    """Save what nbgrader does again and again: alembic's answer, asked for with each new gradebook, is kept for a run; and a
+    grammar of addresses, which jsonschema imports, is left out in `run`, as the package leaves it out for itself.
+    """
     tools = Path(sys.executable).parent
     folder.mkdir()
     program = folder / "alembic"
@@ -62,8 +62,8 @@ def quicken(folder: Path) -> None:
         ALEMBIC.format(real=shlex.quote(str(tools / "alembic")), kept=shlex.quote(str(folder / "heads")))
     )
     program.chmod(0o755)
-    (folder / "rfc3987_syntax.py").write_text(QUICK)  # for `run`; the package does the same for its own processes
-    os.environ[QUICKER] = str(folder)
+    (folder / "rfc3987_syntax.py").write_text(NO_GRAMMAR)
+    os.environ[QUICK] = str(folder)
     os.environ["PATH"] = os.pathsep.join([str(folder), str(tools), os.environ.get("PATH", os.defpath)])
 
 
@@ -237,7 +237,7 @@ def run(*command: str, cwd: Path, timeout: float = 300, **environment: str) -> s
     program = Path(sys.executable).with_name(command[0])
     quick = {}
     if command[0] == "nbgrader":
-        quick["PYTHONPATH"] = os.pathsep.join([os.environ[QUICKER], *filter(None, [os.environ.get("PYTHONPATH")])])
+        quick["PYTHONPATH"] = os.pathsep.join([os.environ[QUICK], *filter(None, [os.environ.get("PYTHONPATH")])])
     return subprocess.run(
         [str(program), *command[1:]],
         cwd=cwd,
