@@ -49,12 +49,14 @@ SAMPLE := $(SHORT) tests/test_jail.py tests/test_pools.py tests/test_worker.py \
   'tests/test_lectures.py::test_every_lecture_runs_on_the_students_own_code[06_moe]'
 
 sample: TESTS = $(SAMPLE)
+sample: RUN = 01 02
 sample: sample-short  ## a sample of the tests, and lectures 01 and 02 run and compared with what is kept
 
 TESTS = $(SHORT)
-sample-short: $(VENV)/ready  ## the same with fewer tests
+RUN = 01
+sample-short: $(VENV)/ready  ## the same with fewer tests, and lecture 01 alone
 	$(BIN)/cs336lite build --check
-	$(BIN)/cs336lite build --check --execute 01 02
+	$(BIN)/cs336lite build --check --execute $(RUN)
 	$(BIN)/pytest -n $(JOBS) --dist worksteal -m "not slow" $(TESTS)
 
 build: $(VENV)/ready  ## texts to notebooks to modules

@@ -20,7 +20,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -258,8 +258,10 @@ def _needs(
                 yield found, builders[found], i, line
 
 
-def _imports(source: str, package: str) -> Iterator[tuple[str, int]]:
+@cache  # every text asks for all that it imports, directly or not
+def _imports(source: str, package: str) -> tuple[tuple[str, int], ...]:
     """(dotted name, line) of everything that code inside ``package`` imports from the course."""
+    found = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -269,9 +271,8 @@ def _imports(source: str, package: str) -> Iterator[tuple[str, int]]:
             names = [f"{base}.{alias.name}" for alias in node.names]
         else:
             continue
-        for name in names:
-            if name.startswith(f"{PACKAGE}."):
-                yield name, node.lineno
+        found += [(name, node.lineno) for name in names if name.startswith(f"{PACKAGE}.")]
+    return tuple(found)
 
 
 def _resolve(root: Path, dotted: str, built: Iterable[str]) -> str:
@@ -617,6 +618,7 @@ def build(
     execute: bool = False,
     force: bool = False,
     progress: bool = True,
+    read: tuple[list[Item], dict[str, CourseError]] | None = None,
 ) -> list[Report]:
     """Bring notebooks and modules in step with the texts; one report for each text, in the order of the course.
 
@@ -627,13 +629,14 @@ def build(
         execute: with ``check``, also run the notebooks and compare their outputs (images and timings excepted).
         force: discard edits that were made by hand in built files.
         progress: show a bar when the terminal can.
+        read: the texts as `read_items` gives them, when they have been read already.
 
     Raises:
         CourseError: a student edition, an unknown name, or an order of imports that cannot be.
     """
     if is_student_edition(root):
         raise CourseError("this is a student edition, which has no texts to build from; build in the full repository")
-    items, broken = read_items(root)
+    items, broken = read or read_items(root)
     order = arrange(root, items, broken)
     chosen = _choose(root, order, list(broken), names)
     reports = [Report(name, "failed", (str(problem),)) for name, problem in broken.items() if name in chosen]

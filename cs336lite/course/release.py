@@ -25,7 +25,7 @@ import nbformat
 from cs336lite import scratch
 from cs336lite.course import manifest
 from cs336lite.course.border import plain
-from cs336lite.course.build import PACKAGE, Item, build, plan
+from cs336lite.course.build import PACKAGE, Item, arrange, build, plan, read_items
 from cs336lite.course.export import split_directive, text_modules
 from cs336lite.course.form import is_predict
 from cs336lite.course.handin import HandIn
@@ -129,7 +129,8 @@ def release(
         )
     if archive and zipped.exists():
         raise CourseError(f"{zipped} exists already: move it or name another folder; nothing was written")
-    behind = [report for report in build(root, check=True, progress=False) if not report.ok]
+    read = read_items(root)
+    behind = [report for report in build(root, check=True, progress=False, read=read) if not report.ok]
     if behind:
         raise CourseError("the course is not in step: run `cs336lite build` first\n" + "\n".join(map(str, behind)))
     try:
@@ -141,7 +142,7 @@ def release(
     scratch.sweep(destination.parent)
     with scratch.Scratch("release", destination.parent) as temporary:
         edition = temporary / "edition"
-        items = plan(root)
+        items = arrange(root, read[0])
         _write_edition(root, items, edition, chosen, hand_in)
         if found := leaks(root, edition, items):
             raise CourseError(
@@ -418,6 +419,8 @@ def _squeeze(text: str) -> str:
 
 def _strings(source: str) -> set[str]:
     """The values of string literals in code, f-strings' fixed parts among them; nothing when it is not Python."""
+    if "'" not in source and '"' not in source:  # most of a notebook's strings; to parse them takes seconds
+        return set()
     try:
         tree = ast.parse(source)
     except (SyntaxError, ValueError):
