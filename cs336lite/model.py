@@ -1,4 +1,4 @@
-# Built from notebooks/text/03_architecture.py by `cs336lite build`: edit that file, not this one.
+# Built from notebooks/text/03b_variants.py by `cs336lite build`: edit that file, not this one.
 """One Transformer with a switch for everything that changed since 2017: `TransformerConfig` says which, `Transformer` runs it.
 
 Vaswani et al. 2017, arXiv 1706.03762, with the variants that `cs336lite.layers` and `cs336lite.positions` name. The
@@ -7,7 +7,7 @@ attention is `cs336lite.attention`, rotary positions are `cs336lite.rope`.
 Shapes: tokens are (batch, seq) integers, hidden vectors (batch, seq, d_model), logits (batch, seq, vocab_size). Masks are
 boolean, True = may attend; ``padding`` is (batch, seq), True where a token is real.
 
-Built in notebooks/03_architecture.ipynb.
+Built in notebooks/03b_variants.ipynb.
 """
 
 import math
@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
@@ -38,8 +39,9 @@ from cs336lite.positions import (
 )
 from cs336lite.rope import RotaryPositionalEmbedding, rotate_part
 
-PLACEMENTS = ("pre", "post", "double")
-"""Where norms stand: before attention and feed-forward, after the addition of 2017, or before and after (sandwich)."""
+PLACEMENTS = ("pre", "post", "double", "branch")
+"""Where norms stand: before each part, x + f(N(x)); after the addition, N(x + f(x)), as in 2017; before and after (sandwich,
+Gemma 2), x + N'(f(N(x))); at the end of the branch alone, x + N(f(x)), as in OLMo 2 (arXiv 2501.00656)."""
 
 AT_INPUT = ("sinusoidal", "learned", "glm")
 """Position schemes that add to the embedding."""
@@ -56,15 +58,18 @@ BOUNDED = ("learned", "glm", "rope", "rope_half")
 MASKS = ("causal", "prefix", "full")
 """Who sees whom in the decoder: what came before; a prefix too (GLM's blanks are that); everybody."""
 
-LEAST = {
-    "num_layers": 1, "num_encoder_layers": 0, "d_head": 1, "rotary_dim": 2, "max_distance": 1, "norm_eps": 0,
-    "rope_theta": 0, "dropout": 0, "init_std": 0,
-}  # fmt: skip
-"""The least that a number of a configuration may be."""
-
 
 @dataclass(frozen=True, kw_only=True)
-class _Sizes:
+class TransformerConfig:
+    """Everything that tells one Transformer from another. ValueError for what does not exist or does not fit.
+
+    A slot takes a function, a class or a frozen dataclass that can be called, so that an experiment is a configuration.
+
+    >>> TransformerConfig(vocab_size=10, context_length=8, d_model=32, num_layers=2, num_heads=4, d_ff=64).head_size
+    8
+    """
+
+    # sizes
     vocab_size: int
     context_length: int
     d_model: int
@@ -74,18 +79,7 @@ class _Sizes:
     num_kv_heads: int | None = None  # None: num_heads; 1: MQA; between: GQA
     d_head: int | None = None  # None: d_model // num_heads
     num_encoder_layers: int = 0  # above 0: an encoder, and cross-attention in the decoder
-
-    @property
-    def head_size(self) -> int:
-        return self.d_head or self.d_model // self.num_heads
-
-    def replace(self, **changes: Any) -> "TransformerConfig":
-        """The same configuration with some fields changed."""
-        return replace(self, **changes)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Switches(_Sizes):
+    # switches
     norm: str | Callable[[int], nn.Module] = "rmsnorm"  # or "layernorm", or a slot: norm(d) -> module
     norm_placement: str = "pre"  # one of PLACEMENTS
     norm_eps: float = 1e-5
@@ -104,18 +98,7 @@ class _Switches(_Sizes):
     output_scale: float = 1.0  # and what the output layer reads by this: 1 / sqrt(d_model) in T5
     dropout: float = 0.0  # of embeddings, of what a block adds, and inside the feed-forward network
     init_std: float = 0.02
-
-
-@dataclass(frozen=True, kw_only=True)
-class TransformerConfig(_Switches):
-    """Everything that tells one Transformer from another. ValueError for what does not exist or does not fit.
-
-    A slot takes a function, a class or a frozen dataclass that can be called, so that an experiment is a configuration.
-
-    >>> TransformerConfig(vocab_size=10, context_length=8, d_model=32, num_layers=2, num_heads=4, d_ff=64).head_size
-    8
-    """
-
+    # slots
     qk_norm: Callable[[int], nn.Module] | None = None  # qk_norm(d_head) -> module
     attend: str | Callable[..., Tensor] = (
         "plain"  # "plain", "sdpa", or attend(Q, K, V, mask) -> (batch, heads, q, d_head)
@@ -124,15 +107,51 @@ class TransformerConfig(_Switches):
     loss: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None  # loss(hidden, weight, targets) -> scalar
 
     def __post_init__(self) -> None:
-        _refuse_misfits(self)
+        check_config(self)
+
+    @property
+    def head_size(self) -> int:
+        return self.d_head or self.d_model // self.num_heads
+
+    def replace(self, **changes: Any) -> "TransformerConfig":
+        """The same configuration with some fields changed."""
+        return replace(self, **changes)
 
     @property
     def shape(self) -> ModelShape:
         """What `cs336lite.accounting` asks for; a slot is counted as the plain part in its place."""
-        return _shape(self)
+        d, heads = self.d_model, self.num_heads
+        in_a_stack = {
+            "learned": self.context_length * d,
+            "glm": 2 * (self.context_length + 1) * d,
+            "t5": 32 * heads,
+            "shaw": self.num_layers * 2 * (2 * self.max_distance + 1) * self.head_size,
+            "transformer_xl": self.num_layers
+            * 2
+            * heads
+            * self.head_size,  # u and v; the projection is a matrix of its own
+        }
+        return ModelShape(
+            vocab_size=self.vocab_size, context_length=self.context_length, d_model=d, num_layers=self.num_layers,
+            num_heads=heads, d_ff=self.d_ff, num_kv_heads=self.num_kv_heads, d_head=self.d_head,
+            glu=self.activation in GATES, bias=self.bias, qkv_bias=self.qkv_bias,
+            norm_bias=self.bias and self.norm == "layernorm", tied_embeddings=self.tied_embeddings,
+            position_parameters=in_a_stack.get(self.positions, 0),
+            relative_projection=self.positions == "transformer_xl", qk_norm=self.qk_norm is not None,
+            norms_per_block=1 if self.parallel else 4 if self.norm_placement == "double" else 2,
+            outer_norms=(self.norm_placement != "post") + self.embedding_norm, num_encoder_layers=self.num_encoder_layers,
+        )  # fmt: skip
 
 
-def _refuse_misfits(c: TransformerConfig) -> None:
+LEAST = {
+    "num_layers": 1, "num_encoder_layers": 0, "d_head": 1, "rotary_dim": 2, "max_distance": 1, "norm_eps": 0,
+    "rope_theta": 0, "dropout": 0, "init_std": 0,
+}  # fmt: skip
+"""The least that a number of a configuration may be."""
+
+
+def check_config(c: TransformerConfig) -> None:
+    """TypeError for a field of another kind, ValueError for what does not exist or does not fit together."""
     for name, known in {"norm_placement": PLACEMENTS, "positions": POSITIONS, "mask": MASKS}.items():
         if getattr(c, name) not in known:
             raise ValueError(f"{name} is {getattr(c, name)!r}, and what exists is {', '.join(known)}")
@@ -144,11 +163,6 @@ def _refuse_misfits(c: TransformerConfig) -> None:
         raise ValueError(f"positions {c.positions!r} work inside attention, so attend cannot be {c.attend!r} as well")
     if c.parallel and (c.norm_placement != "pre" or c.num_encoder_layers):
         raise ValueError("a parallel block has one norm, before it, and no cross-attention")
-    _refuse_numbers(c)
-    _shape(c)  # raises for sizes that do not fit together
-
-
-def _refuse_numbers(c: TransformerConfig) -> None:
     whole = (Integral, "an integer")
     kinds = {int: whole, int | None: whole, float: (Real, "a number"), bool: (bool, "True or False")}
     for field in fields(c):
@@ -171,6 +185,7 @@ def _refuse_numbers(c: TransformerConfig) -> None:
     for name in ("qk_norm", "feed_forward", "loss"):
         if getattr(c, name) is not None and not callable(getattr(c, name)):
             raise TypeError(f"{name} is {getattr(c, name)!r}, and must be None or what can be called")
+    c.shape  # raises for sizes that do not fit together
 
 
 def check_ids(name: str, ids: Tensor) -> None:
@@ -196,49 +211,46 @@ def check_shape(name: str, given: Tensor | None, *shape: int) -> None:
             raise ValueError(f"{name} has the shape {tuple(given.shape)}, which does not broadcast to {shape}")
 
 
-def _shape(c: TransformerConfig) -> ModelShape:
-    d, heads = c.d_model, c.num_heads
-    in_a_stack = {
-        "learned": c.context_length * d,
-        "glm": 2 * (c.context_length + 1) * d,
-        "t5": 32 * heads,
-        "shaw": c.num_layers * 2 * (2 * c.max_distance + 1) * c.head_size,
-        "transformer_xl": c.num_layers * 2 * heads * c.head_size,  # u and v; the projection is a matrix of its own
-    }
-    return ModelShape(
-        vocab_size=c.vocab_size, context_length=c.context_length, d_model=d, num_layers=c.num_layers,
-        num_heads=heads, d_ff=c.d_ff, num_kv_heads=c.num_kv_heads, d_head=c.d_head,
-        glu=c.activation in GATES, bias=c.bias, qkv_bias=c.qkv_bias, norm_bias=c.bias and c.norm == "layernorm",
-        tied_embeddings=c.tied_embeddings, position_parameters=in_a_stack.get(c.positions, 0),
-        relative_projection=c.positions == "transformer_xl", qk_norm=c.qk_norm is not None,
-        norms_per_block=1 if c.parallel else 4 if c.norm_placement == "double" else 2,
-        outer_norms=(c.norm_placement != "post") + c.embedding_norm, num_encoder_layers=c.num_encoder_layers,
-    )  # fmt: skip
-
-
-def sdpa(Q: Tensor, K: Tensor, V: Tensor, mask: Bool[Tensor, "..."] | None = None) -> Tensor:
+@dataclass(frozen=True)
+class FusedAttention:
     """Causal attention by PyTorch's fused kernel, which never stores the scores; the slot ``attend="sdpa"``.
 
-    The queries are the last q of the k tokens. ``mask`` is what must hold beside the causal mask.
+    The queries are the last q of the k tokens. ``mask`` is what must hold beside the causal mask. Heads of keys and values
+    may be fewer than those of queries.
     """
-    q, k = Q.shape[-2], K.shape[-2]
-    if mask is None and q == k:
-        return F.scaled_dot_product_attention(Q, K, V, is_causal=True)
-    if q > 1:
-        causal = torch.ones(q, k, dtype=torch.bool, device=Q.device).tril(k - q)
-        mask = causal if mask is None else mask & causal
-    return F.scaled_dot_product_attention(Q, K, V, attn_mask=mask)
+
+    masks_causally = True  # it is not given the causal mask: to know that there is no other is what makes it fast
+
+    def __call__(self, Q: Tensor, K: Tensor, V: Tensor, mask: Bool[Tensor, "..."] | None = None) -> Tensor:
+        (q, k), shared = (Q.shape[-2], K.shape[-2]), Q.shape[1] != K.shape[1]
+        if mask is None and q == k:
+            return F.scaled_dot_product_attention(Q, K, V, is_causal=True, enable_gqa=shared)
+        if q > 1:
+            causal = torch.ones(q, k, dtype=torch.bool, device=Q.device).tril(k - q)
+            mask = causal if mask is None else mask & causal
+        return F.scaled_dot_product_attention(Q, K, V, attn_mask=mask, enable_gqa=shared)
 
 
-sdpa.masks_causally = True  # it is not given the causal mask: to know that there is no other is what makes it fast
+sdpa = FusedAttention()
 
 
-def make_norm(config: TransformerConfig, d: int | None = None) -> nn.Module:
-    """The norm that the configuration asks for, over ``d`` dimensions, ``d_model`` by default."""
-    d = config.d_model if d is None else d
+def masks_causally(attend: Callable[..., Tensor]) -> bool:
+    """Whether a formula of attention puts the causal mask on by itself, and so serves causal attention alone."""
+    return getattr(attend, "masks_causally", False)
+
+
+def make_norm(config: TransformerConfig) -> nn.Module:
+    """The norm that the configuration asks for, over ``d_model`` dimensions."""
     if config.norm == "layernorm":
-        return LayerNorm(d, config.norm_eps, bias=config.bias)
-    return RMSNorm(d, config.norm_eps) if config.norm == "rmsnorm" else config.norm(d)
+        return LayerNorm(config.d_model, config.norm_eps, bias=config.bias)
+    return RMSNorm(config.d_model, config.norm_eps) if config.norm == "rmsnorm" else config.norm(config.d_model)
+
+
+def make_feed_forward(config: TransformerConfig) -> nn.Module:
+    """What the slot makes, or the network of the configuration's activation."""
+    if config.feed_forward is not None:
+        return config.feed_forward(config)
+    return FeedForward(config.d_model, config.d_ff, config.activation, config.bias, config.dropout)
 
 
 def make_rope(config: TransformerConfig) -> nn.Module | None:
@@ -250,85 +262,69 @@ def make_rope(config: TransformerConfig) -> nn.Module | None:
     return RotaryPositionalEmbedding(config.rope_theta, turned, config.context_length, layout=layout)
 
 
-def turn(rope: nn.Module | None, config: TransformerConfig) -> Callable[[Tensor, Tensor], Tensor] | None:
-    """``rope`` as attention calls it, on the first ``rotary_dim`` dimensions of a head where that is less than all."""
-    if rope is None or config.rotary_dim in (None, config.head_size):
-        return rope and rope.__call__
-    return partial(rotate_part, rope, rotary_dim=config.rotary_dim)
-
-
 def make_relative(config: TransformerConfig, bidirectional: bool = False) -> nn.Module | None:
     """The module that a position scheme puts in the place of attention's formula; None for schemes that leave it."""
-    makers = {
-        "alibi": lambda: AlibiAttention(config.num_heads),
-        "shaw": lambda: ShawAttention(config.head_size, config.max_distance),
-        "t5": lambda: T5Attention(config.num_heads, bidirectional, max_distance=config.max_distance),
-        "transformer_xl": lambda: TransformerXLAttention(config.d_model, config.num_heads, config.head_size),
-    }
-    return makers.get(config.positions, lambda: None)()
+    if config.positions == "alibi":
+        return AlibiAttention(config.num_heads)
+    if config.positions == "shaw":
+        return ShawAttention(config.head_size, config.max_distance)
+    if config.positions == "t5":
+        return T5Attention(config.num_heads, bidirectional, max_distance=config.max_distance)
+    if config.positions == "transformer_xl":
+        return TransformerXLAttention(config.d_model, config.num_heads, config.head_size)
+    return None
 
 
 def make_attention(
-    config: TransformerConfig, attend: Callable[..., Tensor], *, causal: bool, rope: Callable[..., Tensor] | None = None
+    config: TransformerConfig, relative: nn.Module | None, rope: nn.Module | None, *, causal: bool
 ) -> MultiHeadAttention:
-    """Multi-head attention of the sizes in the configuration; biases on queries, keys and values alone if it says so."""
-    bias = config.bias or config.qkv_bias
+    """Multi-head attention as the configuration has it, with a2's formula or another one in its slot ``attend``."""
+    if relative is not None:
+        attend = relative.forward
+    elif callable(config.attend):
+        attend = config.attend if causal or not masks_causally(config.attend) else scaled_dot_product_attention
+    elif config.attend == "sdpa":
+        attend = sdpa if causal else F.scaled_dot_product_attention
+    else:
+        attend = scaled_dot_product_attention
+    turn = None if rope is None else rope.forward
+    if rope is not None and config.rotary_dim not in (None, config.head_size):
+        turn = partial(rotate_part, rope, rotary_dim=config.rotary_dim)
     attention = MultiHeadAttention(
-        config.d_model, config.num_heads, config.num_kv_heads, d_head=config.d_head,
-        rope=rope, qk_norm=config.qk_norm, attend=attend, causal=causal, bias=bias,
+        config.d_model, config.num_heads, config.num_kv_heads, d_head=config.d_head, rope=turn, qk_norm=config.qk_norm,
+        attend=attend, causal=causal and not masks_causally(attend), bias=config.bias or config.qkv_bias,
     )  # fmt: skip
-    if bias and not config.bias:
-        attention.o_proj.register_parameter("bias", None)
+    if config.qkv_bias and not config.bias:
+        attention.o_proj = nn.Linear(attention.o_proj.in_features, config.d_model, bias=False)
     return attention
 
 
-def choose_attend(config: TransformerConfig, relative: nn.Module | None, causal: bool) -> Callable[..., Tensor]:
-    """The formula of attention: of the position scheme, or of the slot, or of a2. What can only be causal is so used."""
-    if relative is not None:
-        return relative.__call__  # a function, so that it does not matter how the attention stores it
-    if config.attend == "plain":
-        return scaled_dot_product_attention
-    if config.attend == "sdpa":
-        return sdpa if causal else F.scaled_dot_product_attention
-    return (
-        config.attend if causal or not getattr(config.attend, "masks_causally", False) else scaled_dot_product_attention
-    )
+class Block(nn.Module):
+    """Attention, cross-attention if ``cross``, and a feed-forward network, each added to the residual stream (残差流).
 
+    ``rope`` and ``relative`` may be shared by all blocks of a stack.
+    """
 
-def make_feed_forward(config: TransformerConfig) -> nn.Module:
-    """What the slot makes, or the network of the configuration's activation."""
-    if config.feed_forward is not None:
-        return config.feed_forward(config)
-    return FeedForward(config.d_model, config.d_ff, config.activation, config.bias, config.dropout)
-
-
-class _Parts(nn.Module):
     def __init__(
         self, config: TransformerConfig, relative: nn.Module | None, rope: nn.Module | None, causal: bool, cross: bool
     ) -> None:
         super().__init__()
         self.placement, self.parallel = config.norm_placement, config.parallel
         self.relative, self.rope = relative, rope
-        attend = choose_attend(config, relative, causal)
-        causal = causal and not getattr(attend, "masks_causally", False)
-        self.attention = make_attention(config, attend, causal=causal, rope=turn(rope, config))
+        self.attention = make_attention(config, relative, rope, causal=causal)
         self.cross_attention = None
         if cross:  # distances to another text mean nothing; T5 does not divide by sqrt(d) there either
             other = T5Attention(config.num_heads, False, num_buckets=0) if config.positions == "t5" else None
-            self.cross_attention = make_attention(config, choose_attend(config, other, False), causal=False)
+            self.cross_attention = make_attention(config, other, None, causal=False)
         self.feed_forward = make_feed_forward(config)
-        self.norms = nn.ModuleDict({name: make_norm(config) for name in self._norm_names()})
+        parts = ["attention", *["cross_attention"] * cross, "feed_forward"]
+        if config.parallel:
+            names = ["attention"]
+        else:
+            names = parts if config.norm_placement != "branch" else []
+            names = names + [f"{part}_after" for part in parts] * (config.norm_placement in ("double", "branch"))
+        self.norms = nn.ModuleDict({name: make_norm(config) for name in names})
         self.dropout = nn.Dropout(config.dropout)
-
-    def _norm_names(self) -> list[str]:
-        if self.parallel:
-            return ["attention"]
-        parts = ["attention", *["cross_attention"] * (self.cross_attention is not None), "feed_forward"]
-        return parts + [f"{part}_after" for part in parts] * (self.placement == "double")
-
-
-class Block(_Parts):
-    """Attention, cross-attention if ``cross``, and a feed-forward network, each added to the residual stream (残差流)."""
 
     def forward(
         self, x: Float[Tensor, "batch seq d_model"], context: Tensor | None = None, context_mask: Tensor | None = None,
@@ -342,17 +338,20 @@ class Block(_Parts):
         if self.parallel:
             normed = self.norms["attention"](x)
             return x + self.dropout(self.attention(normed, **seen) + self.feed_forward(normed, **told))
-        x = self._add("attention", x, **seen)
+        x = self.add("attention", x, **seen)
         if self.cross_attention is not None:
-            x = self._add("cross_attention", x, context=context, mask=context_mask)
-        return self._add("feed_forward", x, **told)
+            x = self.add("cross_attention", x, context=context, mask=context_mask)
+        return self.add("feed_forward", x, **told)
 
-    def _add(self, name: str, x: Tensor, **arguments: Any) -> Tensor:
-        added = getattr(self, name)(x if self.placement == "post" else self.norms[name](x), **arguments)
-        if self.placement == "double":
-            added = self.norms[f"{name}_after"](added)
-        x = x + self.dropout(added)
-        return self.norms[name](x) if self.placement == "post" else x
+    def add(self, name: str, x: Float[Tensor, "batch seq d_model"], **arguments: Any) -> Tensor:
+        """The stream after one part has been added to it, with norms where the configuration has them."""
+        part = getattr(self, name)
+        if self.placement == "post":
+            return self.norms[name](x + self.dropout(part(x, **arguments)))
+        y = part(x if self.placement == "branch" else self.norms[name](x), **arguments)
+        if self.placement in ("double", "branch"):
+            y = self.norms[f"{name}_after"](y)
+        return x + self.dropout(y)
 
 
 class PositionTable(nn.Module):
@@ -374,7 +373,9 @@ class PositionTable(nn.Module):
         return x + self.tables[0](positions) if self.scheme == "learned" else x
 
 
-class _Layers(nn.Module):
+class Stack(nn.Module):
+    """Blocks one after the other, with what stands before the first and after the last: an encoder or a decoder."""
+
     def __init__(self, config: TransformerConfig, num_layers: int, *, decoder: bool) -> None:
         super().__init__()
         self.config = config
@@ -391,39 +392,13 @@ class _Layers(nn.Module):
         self.norm = nn.Identity() if config.norm_placement == "post" else make_norm(config)
         self.dropout = nn.Dropout(config.dropout)
 
-    def check(
-        self, x: Tensor, past: int, mask: Tensor | None, prefix: Tensor | None, positions: Tensor | None,
-        context: Tensor | None, cache: "KVCache | None",
-    ) -> None:  # fmt: skip
-        """Refuse what does not fit ``x`` and so many ``past`` tokens."""
-        batch, seq = x.shape[:2]
-        rows = (2, seq) if self.config.positions == "glm" else (seq,)
-        if mask is not None and mask.dtype != torch.bool:
-            raise TypeError(f"mask is {mask.dtype}, and must be torch.bool: True = may attend")
-        check_shape("mask", mask, batch, self.config.num_heads, seq, past + seq)
-        check_shape("prefix", prefix, batch)
-        if context is not None:
-            check_shape("context", context, batch, *context.shape[1:])
-        if positions is not None and tuple(positions.shape) not in ((seq,), rows, (1, *rows), (batch, *rows)):
-            raise ValueError(
-                f"token_positions have the shape {tuple(positions.shape)}: give {(seq,)} or {(batch, *rows)}"
-            )
-        if prefix is not None and self.mask_kind != "prefix":
-            raise ValueError(f"a prefix is given, and the configuration's mask is {self.mask_kind!r}")
-        if cache is not None and len(cache.layers) != len(self.blocks):
-            raise ValueError(f"the cache has {len(cache.layers)} layers, and the model {len(self.blocks)}")
-
-
-class Stack(_Layers):
-    """Blocks one after the other, with what stands before the first and after the last: an encoder or a decoder."""
-
     def forward(
         self, x: Float[Tensor, "batch seq d_model"], *, mask: Tensor | None = None, prefix: Tensor | None = None,
         token_positions: Tensor | None = None, context: Tensor | None = None, context_mask: Tensor | None = None,
         padding: Tensor | None = None, cache: "KVCache | None" = None,
     ) -> Float[Tensor, "batch seq d_model"]:  # fmt: skip
         batch, seq, past = *x.shape[:2], 0 if cache is None else cache.length
-        self.check(x, past, mask, prefix, token_positions, context, cache)
+        check_reading(self, x, past, mask, prefix, token_positions, context, cache)
         if padding is not None:
             padding = as_padding(padding, batch, past + seq)
             mask = mask_of_padding(padding) if mask is None else mask & mask_of_padding(padding)
@@ -439,6 +414,27 @@ class Stack(_Layers):
         for block, memory in zip(self.blocks, layers):
             x = block(x, context, context_mask, padding, mask=mask, token_positions=along, cache=memory)
         return self.norm(x)
+
+
+def check_reading(
+    stack: Stack, x: Tensor, past: int, mask: Tensor | None, prefix: Tensor | None, positions: Tensor | None,
+    context: Tensor | None, cache: "KVCache | None",
+) -> None:  # fmt: skip
+    """TypeError or ValueError for what does not fit ``x`` and so many ``past`` tokens."""
+    batch, seq = x.shape[:2]
+    rows = (2, seq) if stack.config.positions == "glm" else (seq,)
+    if mask is not None and mask.dtype != torch.bool:
+        raise TypeError(f"mask is {mask.dtype}, and must be torch.bool: True = may attend")
+    check_shape("mask", mask, batch, stack.config.num_heads, seq, past + seq)
+    check_shape("prefix", prefix, batch)
+    if context is not None:
+        check_shape("context", context, batch, *context.shape[1:])
+    if positions is not None and tuple(positions.shape) not in ((seq,), rows, (1, *rows), (batch, *rows)):
+        raise ValueError(f"token_positions have the shape {tuple(positions.shape)}: give {(seq,)} or {(batch, *rows)}")
+    if prefix is not None and stack.mask_kind != "prefix":
+        raise ValueError(f"a prefix is given, and the configuration's mask is {stack.mask_kind!r}")
+    if cache is not None and len(cache.layers) != len(stack.blocks):
+        raise ValueError(f"the cache has {len(cache.layers)} layers, and the model {len(stack.blocks)}")
 
 
 class LayerCache:
@@ -513,7 +509,16 @@ def initialise(model: "Transformer", std: float, generator: torch.Generator | No
             nn.init.zeros_(parameter)
 
 
-class _Frame(nn.Module):
+class Transformer(nn.Module):
+    """The model that a `TransformerConfig` describes; ``generator`` draws its weights.
+
+    The call takes tokens and optionally ``mask`` (broadcasts to (batch, heads, q, k)), ``padding`` (batch, k),
+    ``prefix`` (batch,), ``token_positions`` (seq,) or (batch, seq) ((batch, 2, seq) for GLM), ``cache`` (`new_cache`);
+    with an encoder ``source`` (batch, source_seq) or ``context`` from `encode`, and ``source_padding``. k counts the
+    tokens of the cache too, and a prefix its padding. Padding is boolean, or 0 and 1 as in an attention_mask. What does
+    not fit is a ValueError, another kind of number a TypeError.
+    """
+
     def __init__(self, config: TransformerConfig, generator: torch.Generator | None = None) -> None:
         super().__init__()
         self.config = config
@@ -528,28 +533,23 @@ class _Frame(nn.Module):
         if not self.embedding.weight.is_meta:
             initialise(self, config.init_std, generator)
 
-    def embed(self, tokens: Int[Tensor, "batch seq"]) -> Float[Tensor, "batch seq d_model"]:
-        """The embeddings, before positions are added. ValueError, on a CPU, for an id outside the vocabulary."""
-        check_ids("tokens", tokens)
-        try:
-            return self.embedding(tokens) * self.config.embedding_scale
-        except IndexError:
-            check_vocabulary(tokens, self.config.vocab_size)
-            raise
+    def forward(
+        self, tokens: Int[Tensor, "batch seq"], *, source: Tensor | None = None, **given: Any
+    ) -> Float[Tensor, "batch seq vocab"]:
+        """Logits of the next token at each place."""
+        return self.output(self.hidden(tokens, **self._with_context(source, given)))
 
-    def new_cache(self, max_length: int | None = None) -> KVCache:
-        """An empty cache for so many tokens, by default ``context_length``."""
-        return KVCache(self.config.num_layers, self.config.context_length if max_length is None else max_length)
+    def loss(self, tokens: Tensor, targets: Tensor, *, source: Tensor | None = None, **given: Any) -> Float[Tensor, ""]:
+        """The mean loss over targets that are not -100, plus the ``auxiliary_loss`` of every part that has one.
 
-
-class _Reading(_Frame):
-    def encode(
-        self, source: Int[Tensor, "batch source_seq"], padding: Tensor | None = None
-    ) -> Float[Tensor, "batch source_seq d_model"]:
-        """What the encoder makes of a source text. ValueError when the model has no encoder."""
-        if self.encoder is None:
-            raise ValueError("this model has no encoder: num_encoder_layers is 0")
-        return self.encoder(self.embed(source), padding=padding)
+        Without any such target it is NaN, as in PyTorch: a mean over nothing.
+        """
+        check_ids("targets", targets)
+        if targets.shape != tokens.shape:
+            raise ValueError(f"targets have the shape {tuple(targets.shape)}, and tokens {tuple(tokens.shape)}")
+        hidden = rearrange(self.hidden(tokens, **self._with_context(source, given)), "batch seq d -> (batch seq) d")
+        loss = (self.config.loss or cross_entropy)(hidden, self.output.weight, targets.flatten().long())
+        return loss + sum(part.auxiliary_loss for part in self.modules() if hasattr(part, "auxiliary_loss"))
 
     def hidden(
         self, tokens: Int[Tensor, "batch seq"], *, context: Tensor | None = None, source_padding: Tensor | None = None,
@@ -566,34 +566,26 @@ class _Reading(_Frame):
         hidden = self.decoder(self.embed(tokens), context=context, context_mask=context_mask, **seen)
         return hidden * self.config.output_scale
 
+    def encode(
+        self, source: Int[Tensor, "batch source_seq"], padding: Tensor | None = None
+    ) -> Float[Tensor, "batch source_seq d_model"]:
+        """What the encoder makes of a source text. ValueError when the model has no encoder."""
+        if self.encoder is None:
+            raise ValueError("this model has no encoder: num_encoder_layers is 0")
+        return self.encoder(self.embed(source), padding=padding)
 
-class Transformer(_Reading):
-    """The model that a `TransformerConfig` describes; ``generator`` draws its weights.
+    def embed(self, tokens: Int[Tensor, "batch seq"]) -> Float[Tensor, "batch seq d_model"]:
+        """The embeddings, before positions are added. ValueError, on a CPU, for an id outside the vocabulary."""
+        check_ids("tokens", tokens)
+        try:
+            return self.embedding(tokens) * self.config.embedding_scale
+        except IndexError:
+            check_vocabulary(tokens, self.config.vocab_size)
+            raise
 
-    The call takes tokens and optionally ``mask`` (broadcasts to (batch, heads, q, k)), ``padding`` (batch, k),
-    ``prefix`` (batch,), ``token_positions`` (seq,) or (batch, seq) ((batch, 2, seq) for GLM), ``cache`` (`new_cache`);
-    with an encoder ``source`` (batch, source_seq) or ``context`` from `encode`, and ``source_padding``. k counts the
-    tokens of the cache too, and a prefix its padding. Padding is boolean, or 0 and 1 as in an attention_mask. What does
-    not fit is a ValueError, another kind of number a TypeError.
-    """
-
-    def forward(
-        self, tokens: Int[Tensor, "batch seq"], *, source: Tensor | None = None, **given: Any
-    ) -> Float[Tensor, "batch seq vocab"]:
-        """Logits of the next token at each place."""
-        return self.output(self.hidden(tokens, **self._with_context(source, given)))
-
-    def loss(self, tokens: Tensor, targets: Tensor, *, source: Tensor | None = None, **given: Any) -> Float[Tensor, ""]:
-        """The mean loss over targets that are not -100, plus the ``auxiliary_loss`` of every part that has one.
-
-        Without any such target it is NaN, as in PyTorch: a mean over nothing.
-        """
-        check_ids("targets", targets)
-        if targets.shape != tokens.shape:
-            raise ValueError(f"targets have the shape {tuple(targets.shape)}, and tokens {tuple(tokens.shape)}")
-        hidden = self.hidden(tokens, **self._with_context(source, given)).flatten(0, 1)
-        loss = (self.config.loss or cross_entropy)(hidden, self.output.weight, targets.flatten().long())
-        return loss + sum(part.auxiliary_loss for part in self.modules() if hasattr(part, "auxiliary_loss"))
+    def new_cache(self, max_length: int | None = None) -> KVCache:
+        """An empty cache for so many tokens, by default ``context_length``."""
+        return KVCache(self.config.num_layers, self.config.context_length if max_length is None else max_length)
 
     def _with_context(self, source: Tensor | None, given: dict[str, Any]) -> dict[str, Any]:
         return given if source is None else given | {"context": self.encode(source, given.get("source_padding"))}

@@ -1,4 +1,4 @@
-# Built from notebooks/text/03_architecture.py by `cs336lite build`: edit that file, not this one.
+# Built from notebooks/text/appendix/03x_positions.py by `cs336lite build`: edit that file, not this one.
 """Where tokens stand, and who may see whom: position schemes (位置编码) and attention masks (注意力掩码).
 
 Sinusoids: Vaswani et al. 2017, arXiv 1706.03762. Relative positions: Shaw et al. 2018, arXiv 1803.02155; Dai et al.
@@ -9,7 +9,7 @@ A relative scheme is an ``attend(Q, K, V, mask)`` for `cs336lite.attention.Multi
 q, d_head), K and V are (batch, num_heads, k, d_head), and the queries are the last q of the k tokens. Masks are
 boolean, True = may attend, and broadcast to (batch, num_heads, q, k).
 
-Built in notebooks/03_architecture.ipynb.
+Built in notebooks/appendix/03x_positions.ipynb.
 """
 
 import math

@@ -1,10 +1,10 @@
-# Built from notebooks/text/03_architecture.py by `cs336lite build`: edit that file, not this one.
+# Built from notebooks/text/03b_variants.py by `cs336lite build`: edit that file, not this one.
 """Models that have names (预设), as configurations of `cs336lite.model.Transformer`.
 
 `PRESETS` holds the configurations and `SOURCES` where they are published; `tiny` makes one small. Their weights are read
 by `cs336lite.course.hugging_face`.
 
-Built in notebooks/03_architecture.ipynb.
+Built in notebooks/03b_variants.ipynb.
 """
 
 import difflib

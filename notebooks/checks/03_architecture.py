@@ -72,7 +72,11 @@ def tiny(student, rng):
     expect_close(norm_of(student, x, torch.ones(4)), x, "zeros stay zeros: eps prevents 0 / 0")
     x = torch.full((1, 4), 1e-3)
     wanted = 1e-3 / (1e-6 + 1e-5) ** 0.5
-    expect_close(norm_of(student, x, torch.ones(4))[0, 0], torch.tensor(wanted), "eps is added to the mean square, inside the root")
+    expect_close(
+        norm_of(student, x, torch.ones(4))[0, 0],
+        torch.tensor(wanted),
+        "eps is added to the mean square, inside the root",
+    )
 
 
 def run_attend(student, q, K, V):
@@ -83,7 +87,10 @@ def run_attend(student, q, K, V):
 def alike(student, rng):
     q, K, V = torch.tensor([1.0, 0.0]), torch.tensor([[0.0, 1.0], [0.0, -2.0]]), torch.tensor([[2.0], [4.0]])
     found = ask(student, some_tensor(10), run_attend, q, K, V, what="what the query receives")
-    expect(tuple(found.shape) == (1,), f"one vector of the size of a value is asked for, (1,), and yours is {tuple(found.shape)}")
+    expect(
+        tuple(found.shape) == (1,),
+        f"one vector of the size of a value is asked for, (1,), and yours is {tuple(found.shape)}",
+    )
     expect_close(found, torch.tensor([3.0]), "both scores are 0, so both weights are 1/2")
 
 
@@ -92,7 +99,10 @@ def scaled(student, rng):
     draw = torch.Generator().manual_seed(rng.randrange(10**6))
     q, K, V = torch.randn(16, generator=draw), torch.randn(5, 16, generator=draw), torch.randn(5, 3, generator=draw)
     found = ask(student, some_tensor(10), run_attend, q, K, V, what="what the query receives")
-    expect(tuple(found.shape) == (3,), f"a vector of the size of a value is asked for, (3,), and yours is {tuple(found.shape)}")
+    expect(
+        tuple(found.shape) == (3,),
+        f"a vector of the size of a value is asked for, (3,), and yours is {tuple(found.shape)}",
+    )
     unscaled = torch.softmax(K @ q, 0) @ V
     expect(not torch.allclose(found, unscaled, atol=1e-4), "divide the scores by the root of the size of q")
     by_size = torch.softmax(K @ q / 16, 0) @ V

@@ -115,7 +115,9 @@ d.show()
 # %% folded=true
 d = Diagram(88, 7.6)
 d.text(24, 0.6, "the stream", align="middle")
-for i, (name, values) in enumerate((("embedding of cat", (1, 0)), ("+ attention", (0, 2)), ("+ feed-forward", (1, -1)))):
+for i, (name, values) in enumerate(
+    (("embedding of cat", (1, 0)), ("+ attention", (0, 2)), ("+ feed-forward", (1, -1)))
+):
     d.text(19, 2 + 1.3 * i, name, align="end")
     d.row(20, 1.35 + 1.3 * i, [str(x) for x in values], "blue", widths=[4, 4], gap=0)
 d.line((20, 5.4), (28, 5.4))
@@ -145,7 +147,9 @@ votes = einsum(parts, rows, "part d, token d -> part token")
 
 # %% folded=true
 # run this cell to compare your guess
-reveal("from attention to sat", votes[1, 0].item(), guess, because={3: "that is the whole logit; attention's row alone"})
+reveal(
+    "from attention to sat", votes[1, 0].item(), guess, because={3: "that is the whole logit; attention's row alone"}
+)
 
 # %%
 for name, vote in zip(("embedding", "attention", "feed-forward", "sum"), [*votes, votes.sum(0)]):
@@ -202,7 +206,10 @@ shifted = (rms_norm(x + 5, ones) - rms_norm(x, ones)).abs().max().item()
 
 # %% folded=true
 # run this cell to compare your guess
-because = {100: "the root mean square grows 100 times as well", 10: "the root is of the mean square: it grows 100 times"}
+because = {
+    100: "the root mean square grows 100 times as well",
+    10: "the root is of the mean square: it grows 100 times",
+}
 reveal("times", grown, guess, because=because, within=1.05, shown=f"{grown:.3f}")
 print(f"adding 5 to every number changes RMSNorm by up to {shifted:.1f}; LayerNorm takes it away with the mean")
 
@@ -217,6 +224,7 @@ claim(
 # %% [markdown]
 # As modules, with a gain to learn, for the models of this course. Both compute in float32, because squares of bfloat16
 # numbers lose digits.
+
 
 # %% folded=true
 #| export
@@ -335,12 +343,17 @@ mixed = einsum(weights, V, "q k, k d -> q d")
 
 # %% folded=true
 # run this cell to compare your guess
-because = {(3, 6): "sat sees itself, too: a quarter of (12, 12)", (0, 12): "it does not choose one value, it mixes them"}
+because = {
+    (3, 6): "sat sees itself, too: a quarter of (12, 12)",
+    (0, 12): "it does not choose one value, it mixes them",
+}
 reveal("sat receives", tuple(round(n, 3) for n in mixed[2].tolist()), guess, because=because)
 
 # %%
 for word, weight, value in zip(WORDS, weights, mixed):
-    print(f"{word:<4} weights {[round(w, 2) for w in weight.tolist()]}  receives {[round(n, 2) for n in value.tolist()]}")
+    print(
+        f"{word:<4} weights {[round(w, 2) for w in weight.tolist()]}  receives {[round(n, 2) for n in value.tolist()]}"
+    )
 
 # %% folded=true
 if READY.or_show("attention by hand"):
@@ -395,7 +408,14 @@ for size in sizes:
 # %% folded=true
 # run this cell to compare your guess
 because = {"too small": "products have a size of 8 there, and e to the 8 is 3,000", 1 / 16: "that is all keys alike"}
-reveal("largest weight", largest["not divided"][2], guess, because=because, within=1.1, shown=f"{largest['not divided'][2]:.2f}")
+reveal(
+    "largest weight",
+    largest["not divided"][2],
+    guess,
+    because=because,
+    within=1.1,
+    shown=f"{largest['not divided'][2]:.2f}",
+)
 
 # %% folded=true
 fig, ax = axes(xlabel="d, the size of a query (logarithmic)", ylabel="largest of 16 weights, mean", size=(6.4, 3))
@@ -584,23 +604,21 @@ for i, speed in enumerate(speeds):
     print(f"pair {i}: {speed:5.3f} radians a position, a full turn after {2 * math.pi / speed:8,.0f} positions")
 
 # %% folded=true
-fig, (left, right) = axes(1, 2, size=(9, 3.1))
+fig, (left, right) = axes(1, 2, size=(9, 3.4))
 places = np.arange(0, 65)
 for i, (speed, style) in enumerate(zip(speeds, ("-", "--", "-.", ":"))):
     left.plot(places, np.cos(places * speed), style, label=f"pair {i}")
 left.set(xlabel="distance (tokens)", ylabel="cosine of the angle", title="Four pairs, four speeds")
-left.legend(loc="lower left", fontsize=9)
+left.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), fontsize=9, ncols=4, columnspacing=1)
 far = np.arange(0, 257)
-for size, style in ((8, ":"), (64, "-")):
-    own = np.cos(far[:, None] * 10_000.0 ** (-np.arange(0, size, 2) / size)).mean(-1)
-    right.plot(far, own, style, label=f"d_head = {size}")
-right.set(xlabel="distance (tokens)", ylabel="score of equal vectors, 1 at 0")
-right.set_title("All pairs together: near is larger")
-right.legend()
+own = np.cos(far[:, None] * 10_000.0 ** (-np.arange(0, 64, 2) / 64)).mean(-1)
+right.plot(far, own)
+right.set(xlabel="distance (tokens)", ylabel="score, 1 at distance 0", ylim=(0, 1.05))
+right.set_title("32 pairs together, a vector of ones with itself")
 finish(fig)
 
 # %% [markdown]
-# The fast pairs tell neighbours apart, the slow ones far from near. On the right: the score of two equal vectors of ones, by
+# The fast pairs tell neighbours apart, the slow ones far from near. On the right: the score of two equal vectors of 64 ones, by
 # distance. It falls on average, with waves; a model is free to learn queries and keys that prefer other distances.
 #
 # Your module of a3, on random queries and keys of 64 numbers: all scores at positions 0 to 31, and again 500 further on.
@@ -610,9 +628,7 @@ if READY.or_show("rope"):
     rope = RotaryPositionalEmbedding(10_000.0, 64, 1_024)
     torch.manual_seed(0)
     q, k, places = torch.randn(32, 64), torch.randn(32, 64), torch.arange(32)
-    here, there = (
-        einsum(rope(q, places + start), rope(k, places + start), "m d, n d -> m n") for start in (0, 500)
-    )
+    here, there = (einsum(rope(q, places + start), rope(k, places + start), "m d, n d -> m n") for start in (0, 500))
     size, moved = here.std().item(), (here - there).abs().max().item()
     print(
         claim(
@@ -763,6 +779,7 @@ claim(
 # **Does it learn?** Here is all of it: the sizes, a block, the model, training and writing. It is a Llama in small. Read it
 # with the picture at the top.
 
+
 # %%
 @dataclass(frozen=True)
 class Sizes:
@@ -901,9 +918,7 @@ claim(
 
 # %%
 documents = default_corpus().read_text(encoding="utf-8").split(SEPARATOR)
-learned, held = (
-    np.frombuffer("".join(documents[i::2]).encode(), np.uint8).astype(np.int64) for i in (0, 1)
-)
+learned, held = (np.frombuffer("".join(documents[i::2]).encode(), np.uint8).astype(np.int64) for i in (0, 1))
 tables = baselines(learned, held[:200_000], 256)
 learned, held = torch.from_numpy(learned), torch.from_numpy(held[:200_000])
 print(f"{len(learned):,} bytes to learn from. {tables}")
@@ -942,7 +957,14 @@ if READY.or_show("training, compared"):
     smooth = np.convolve(losses, np.ones(10) / 10, "valid")  # means of ten steps
     passed = int(np.argmax(smooth < tables.bigram)) + 10 if smooth.min() < tables.bigram else STEPS
     because = {8: "that is in bits: 8 · ln 2", 0: "it knows nothing yet: all 256 bytes are equally likely"}
-    reveal("first loss", losses[0], guess_first, because=because, within=1.03, shown=f"{losses[0]:.2f}, and ln 256 = {math.log(256):.2f}")
+    reveal(
+        "first loss",
+        losses[0],
+        guess_first,
+        because=because,
+        within=1.03,
+        shown=f"{losses[0]:.2f}, and ln 256 = {math.log(256):.2f}",
+    )
     reveal("steps until the bigram is passed", passed, guess_steps, within=1.5)
 
 # %% folded=true tags=["timing"]
@@ -959,7 +981,9 @@ if READY.or_show("loss curve"):
         claim(
             5,
             "It begins at {first:.2f} nats a byte, all bytes alike, passes the bigram table ({bigram:.2f}) after {passed} steps, and after {steps} has {final:.2f} on held-out text.",
-            lambda first, bigram, passed, steps, final: abs(first - math.log(256)) < 0.2 and passed < steps and final < bigram - 0.3,
+            lambda first, bigram, passed, steps, final: (
+                abs(first - math.log(256)) < 0.2 and passed < steps and final < bigram - 0.3
+            ),
             first=losses[0],
             bigram=tables.bigram,
             passed=passed,
@@ -978,7 +1002,9 @@ if READY.or_show("loss curve"):
 # %% folded=true tags=["timing"]
 if READY.or_show("size of the stream"):
     sizes, caught = [], []
-    hooks = [block.register_forward_hook(lambda module, args, out: caught.append((args[0], out))) for block in model.blocks]
+    hooks = [
+        block.register_forward_hook(lambda module, args, out: caught.append((args[0], out))) for block in model.blocks
+    ]
     with torch.no_grad():
         model(held[None, :128])
     for hook in hooks:
@@ -1046,6 +1072,7 @@ if READY.or_show("mask off by one, compared"):
 # a mask token for each span, part B the spans in random order. A sees all of A and nothing of B; each token of B sees A and what
 # is before it in B. As a mask this is a prefix mask. What is special are the positions: a token of B has two, that of its
 # blank and its place inside the span.
+
 
 # %% folded=true
 def draw_mask(d: Diagram, x: float, y: float, names: list[str], allowed, title: str, numbers: list[str] = ()) -> None:
@@ -1119,7 +1146,9 @@ d.show()
 
 # %% folded=true
 d = Diagram(88, 8.4)
-for row, (label, words, new) in enumerate((("step 1", ["Once", "upon", "a"], 3), ("step 2", ["time"], 1), ("step 3", ["there"], 1))):
+for row, (label, words, new) in enumerate(
+    (("step 1", ["Once", "upon", "a"], 3), ("step 2", ["time"], 1), ("step 3", ["there"], 1))
+):
     y = 1.6 + 2.2 * row
     d.text(1, y + 0.65, label)
     before = [["Once", "upon", "a"], ["Once", "upon", "a"], ["Once", "upon", "a", "time"]][row]
@@ -1127,7 +1156,13 @@ for row, (label, words, new) in enumerate((("step 1", ["Once", "upon", "a"], 3),
     everything = before if row == 0 else [*before, *words]
     colors = ["grey"] * kept + ["orange"] * (len(everything) - kept)
     d.row(9, y, everything, colors)
-    d.text(42, y + 0.65, ["computes three tokens, keeps k and v of each", "computes one, looks at three", "computes one, looks at four"][row])
+    d.text(
+        42,
+        y + 0.65,
+        ["computes three tokens, keeps k and v of each", "computes one, looks at three", "computes one, looks at four"][
+            row
+        ],
+    )
 d.text(9, 0.7, "grey: keys and values from the cache · orange: computed in this step")
 d.show()
 
@@ -1167,7 +1202,10 @@ if READY.or_show("cache"):
 # %% folded=true tags=["timing"]
 # run this cell to compare your guess
 if READY.or_show("cache, compared"):
-    because = {100: "texts begin at 20 bytes and end at 120, about 70 on average", "too small": "each step computes all bytes again"}
+    because = {
+        100: "texts begin at 20 bytes and end at 120, about 70 on average",
+        "too small": "each step computes all bytes again",
+    }
     reveal("times", flops[1] / flops[0], guess, because=because, within=1.4, shown=f"{flops[1] / flops[0]:.0f}")
     print(text)
     print(
@@ -1195,7 +1233,7 @@ for x, name, groups in ((2, "MHA: a pair for each", 4), (32, "GQA: two share", 2
     for g in range(groups):
         size = 4 // groups
         middle = sum(tops[g * size + i].top[0] for i in range(size)) / size
-        pair = d.box(middle - 2.9 if groups == 4 else middle - 3.2, 1.5, "k v", width=5.2, color="orange")
+        pair = d.box(middle - 2.6, 1.5, "k v", width=5.2, color="orange")
         for i in range(size):
             d.arrow(tops[g * size + i].top, pair.bottom, color="grey")
 d.show()
