@@ -185,7 +185,7 @@ def check_config(c: TransformerConfig) -> None:
     for name in ("qk_norm", "feed_forward", "loss"):
         if getattr(c, name) is not None and not callable(getattr(c, name)):
             raise TypeError(f"{name} is {getattr(c, name)!r}, and must be None or what can be called")
-    c.shape  # raises for sizes that do not fit together
+    _ = c.shape  # raises for sizes that do not fit together
 
 
 def check_ids(name: str, ids: Tensor) -> None:
@@ -456,13 +456,13 @@ class LayerCache:
             raise ValueError(f"the cache has room for {self.max_length} tokens, and these would be {stop}")
         if self.kept is None:
             self.kept = tuple(x.new_empty(*x.shape[:2], self.max_length, x.shape[3]) for x in (k, v))
-        for kept, new in zip(self.kept, (k, v)):
-            held, given = ((*x.shape[:2], x.shape[3], x.dtype, x.device) for x in (kept, new))
+        for memory, new in zip(self.kept, (k, v)):
+            held, given = ((*x.shape[:2], x.shape[3], x.dtype, x.device) for x in (memory, new))
             if held != given:
                 kind = "(batch, num_kv_heads, d_head, dtype, device)"
                 raise ValueError(f"the cache holds {held}, and these are {given}, as {kind}: make a new cache")
-        for kept, new in zip(self.kept, (k, v)):
-            kept[:, :, self.length : stop] = new
+        for memory, new in zip(self.kept, (k, v)):
+            memory[:, :, self.length : stop] = new
         self.length = stop
         return self.kept[0][:, :, :stop], self.kept[1][:, :, :stop]
 
