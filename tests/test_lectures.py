@@ -97,12 +97,14 @@ def exercises(name):
 MISSING = {  # what a lecture or an appendix asks for when nothing has been solved
     "02_tensors": (),
     "03_architecture": ("a2_attention", "a3_rope"),
+    "03b_variants": ("a2_attention", "a3_rope"),
     "04_hyperparameters": ("a1_bpe", "a2_attention", "a3_rope", "a4_lion"),
     "05_stability": ("a2_attention", "a3_rope"),
     "06_moe": ("a2_attention", "a3_rope", "a5_moe_router"),
     "07_kernels": ("a2_attention", "a3_rope"),
     "08_scaling": ("a2_attention", "a3_rope"),
     **{path.stem: () for path in APPENDICES},
+    "03x_positions": ("a2_attention", "a3_rope"),
 }
 VARIANTS = {  # right answers in other styles than the reference's
     "bpe": "a1_bpe/right_words_as_strings",
