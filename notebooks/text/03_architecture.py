@@ -550,8 +550,8 @@ if READY.or_show("without positions, compared"):
 #
 # *Rotary position embedding* (RoPE, 旋转位置编码; arXiv 2104.09864) turns each query and each key by an angle that grows with its
 # position. By hand, with $d = 2$ and 30 degrees for each position: the query at position 3 is turned by 90 degrees, the key at
-# position 1 by 30. Both were $(1, 0)$, so now they are $(0, 1)$ and $(0.87, 0.5)$, and the score is their product, $0.5$: the
-# cosine of the 60 degrees between them.
+# position 1 by 30. Both were $(1, 0)$, so now they are $(0, 1)$ and $(\frac12 \sqrt 3, \frac12)$, and the score is their
+# product, a half: the cosine of the 60 degrees between them.
 #
 # **Predict.** The same query at position 10, and the same key at position 8: what is the score?
 
@@ -1062,7 +1062,8 @@ if READY.or_show("mask off by one, compared"):
 # <details><summary>An answer</summary>
 #
 # The first token may see nobody; its row of scores is all $-\infty$, and a2's softmax gives zeros, not NaN. The others still
-# have their own vector: it is in the residual stream, whatever attention adds. So the model trains nearly as well.
+# have their own vector: it is in the residual stream, whatever attention adds. So the model can train. Whether it is worse, one
+# seed does not tell: take several.
 #
 # </details>
 #
@@ -1146,23 +1147,16 @@ d.show()
 
 # %% folded=true
 d = Diagram(88, 8.4)
-for row, (label, words, new) in enumerate(
-    (("step 1", ["Once", "upon", "a"], 3), ("step 2", ["time"], 1), ("step 3", ["there"], 1))
-):
-    y = 1.6 + 2.2 * row
-    d.text(1, y + 0.65, label)
-    before = [["Once", "upon", "a"], ["Once", "upon", "a"], ["Once", "upon", "a", "time"]][row]
-    kept = 0 if row == 0 else len(before)
-    everything = before if row == 0 else [*before, *words]
-    colors = ["grey"] * kept + ["orange"] * (len(everything) - kept)
-    d.row(9, y, everything, colors)
-    d.text(
-        42,
-        y + 0.65,
-        ["computes three tokens, keeps k and v of each", "computes one, looks at three", "computes one, looks at four"][
-            row
-        ],
-    )
+steps = (
+    ([], ["Once", "upon", "a"], "computes three tokens, keeps k and v of each"),
+    (["Once", "upon", "a"], ["time"], "computes one, looks at three"),
+    (["Once", "upon", "a", "time"], ["there"], "computes one, looks at four"),
+)
+for i, (before, new, says) in enumerate(steps):
+    y = 1.6 + 2.2 * i
+    d.text(1, y + 0.65, f"step {i + 1}")
+    d.row(9, y, [*before, *new], ["grey"] * len(before) + ["orange"] * len(new))
+    d.text(42, y + 0.65, says)
 d.text(9, 0.7, "grey: keys and values from the cache · orange: computed in this step")
 d.show()
 

@@ -78,7 +78,7 @@ guess = None
 
 differences = comparisons(arms, within=BOUND)  # each arm against the base, eight seeds, Holm's correction
 worse = [one.a for one in differences if one.differs and one.mean > BOUND]
-difference_figure(differences, title="One switch at a time, seed by seed", quantity="held-out loss, nats a byte")
+difference_figure(differences, title="One switch at a time, seed by seed", quantity="held-out loss a byte")
 
 # %% folded=true
 # run this cell to compare your guess
