@@ -223,6 +223,25 @@ def test_sdpa_gives_what_the_plain_formula_gives():
     torch.testing.assert_close(fast(x, padding=real), plain(x, padding=real), atol=1e-5, rtol=1e-4)
 
 
+def test_a_block_has_its_norms_where_the_placement_says():
+    x = torch.randn(2, 5, TINY.d_model, generator=torch.Generator().manual_seed(0))
+    for placement in PLACEMENTS:
+        block = make(TINY.replace(norm_placement=placement)).decoder.blocks[0]
+        for norm in block.norms.values():  # so that each norm can be told from the others
+            nn.init.normal_(norm.weight, 1.0, 0.5, generator=torch.Generator().manual_seed(1))
+        y, norms = x, dict(block.norms)
+        for name in ("attention", "feed_forward"):
+            f, before, after = getattr(block, name), norms.get(name), norms.get(f"{name}_after")
+            y = {
+                "pre": lambda y, f=f, n=before: y + f(n(y)),
+                "post": lambda y, f=f, n=before: n(y + f(y)),
+                "double": lambda y, f=f, n=before, m=after: y + m(f(n(y))),
+                "branch": lambda y, f=f, m=after: y + m(f(y)),
+            }[placement](y)
+        torch.testing.assert_close(block(x), y)
+        assert len(block.norms) == (4 if placement == "double" else 2)
+
+
 def test_weights_begin_alike_for_the_same_generator_and_small():
     first, second, third = make(TINY), make(TINY), make(TINY, seed=1)
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters()))

@@ -104,10 +104,10 @@ d.show()
 # %% [markdown]
 # ## 1 · The residual stream
 #
-# **What runs through a Transformer?** One vector for each token, from the left of the picture to the right. It begins as the
-# row of the *embedding* that belongs to the token's id. Then every part does the same three things: it reads a copy of the
-# vector, computes something, and *adds* the result. Nothing is ever replaced. This running sum is the *residual stream*
-# (残差流). The shape of the whole is (batch, seq, d_model) all along.
+# **What runs through a Transformer?** One vector for each token, from the left of the picture to the right. It begins as
+# the row of the *embedding* that belongs to the token's id. Then every part does the same three things: it reads a copy
+# of the vector, computes something, and *adds* the result. Nothing is ever replaced. This running sum is the *residual
+# stream* (残差流). The shape of the whole is (batch, seq, d_model) all along.
 #
 # By hand: a stream of two numbers, after the token *cat*, in a model with one block. The output layer has one row for each
 # token of a vocabulary of three. The *logit* of a token is the product of its row with the stream.
@@ -167,9 +167,9 @@ claim(
 )
 
 # %% [markdown]
-# Why add? Because the gradient of a sum is passed on whole to each of its terms. From the loss back to the embedding there
-# is a way along the additions that no matrix lies on, however deep the model is (residual connections, He et al. 2015, arXiv
-# 1512.03385). Lecture 03b measures what happens when something is put in that way.
+# Why add? Because the gradient of a sum is passed on whole to each of its terms. From the loss back to the embedding
+# there is a way along the additions that no matrix lies on, however deep the model is (residual connections, He et al.
+# 2015, arXiv 1512.03385). Lecture 03b measures what happens when something is put in that way.
 #
 # ### The norm
 #
@@ -180,9 +180,9 @@ claim(
 # $$\text{RMSNorm}(x) = \frac{x}{\sqrt{\overline{x^2} + \epsilon}} \odot g \qquad
 # \text{LayerNorm}(x) = \frac{x - \bar x}{\sqrt{\overline{(x - \bar x)^2} + \epsilon}} \odot g + b$$
 #
-# By hand, $x = (1, 7, 1, 7)$ and $g = 1$. The mean square is $(1 + 49 + 1 + 49) / 4 = 25$, its root 5, so RMSNorm gives $(0.2,
-# 1.4, 0.2, 1.4)$. LayerNorm subtracts 4 and divides by 3: $(-1, 1, -1, 1)$. The tiny $\epsilon$ only prevents a division by
-# zero. RMSNorm needs one reduction less, and most models since Llama use it (arXiv 1910.07467).
+# By hand, $x = (1, 7, 1, 7)$ and $g = 1$. The mean square is $(1 + 49 + 1 + 49) / 4 = 25$, its root 5, so RMSNorm gives
+# $(0.2, 1.4, 0.2, 1.4)$. LayerNorm subtracts 4 and divides by 3: $(-1, 1, -1, 1)$. The tiny $\epsilon$ only prevents a
+# division by zero. RMSNorm needs one reduction less, and most models since Llama use it (arXiv 1910.07467).
 
 
 # %% exercise="rms_norm" minutes=6 difficulty=1
@@ -282,19 +282,19 @@ torch.testing.assert_close(RMSNorm(64)(x), rms_norm(x, ones))
 # ## 2 · Attention: how one token looks at another
 #
 # **What does the word *sat* need to know?** Who sat. That is another token, at a distance that changes from sentence to
-# sentence. So the token must search. In *attention* (注意力) each token makes three vectors out of its own: a *query* $q$, what
-# it looks for; a *key* $k$, what it can be found by; a *value* $v$, what it passes on. Each is a product with a matrix that
-# is learned, $q = W_Q\,x$ and so on. Then
+# sentence. So the token must search. In *attention* (注意力) each token makes three vectors out of its own: a *query* $q$,
+# what it looks for; a *key* $k$, what it can be found by; a *value* $v$, what it passes on. Each is a product with a
+# matrix that is learned, $q = W_Q\,x$ and so on. Then
 #
 # $$\text{attention}(q, K, V) = \sum_j w_j\, v_j \qquad w = \text{softmax}\!\left(\frac{q \cdot k_1}{\sqrt{d}}, \frac{q \cdot k_2}{\sqrt{d}}, \dots\right)$$
 #
-# The *score* of two tokens is the product of the one's query and the other's key. Softmax turns a row of scores into weights
-# that add up to 1. The result is the mean of the values with these weights. Scores of what comes *later* are set to $-\infty$ before
-# the softmax, so that their weight is 0: the *causal mask* (因果掩码).
+# The *score* of two tokens is the product of the one's query and the other's key. Softmax turns a row of scores into
+# weights that add up to 1. The result is the mean of the values with these weights. Scores of what comes *later* are set
+# to $-\infty$ before the softmax, so that their weight is 0: the *causal mask* (因果掩码).
 #
-# Four tokens by hand. In these queries and keys, the first number means *noun*, the second *article*: *the* can be found as an
-# article, *cat* as a noun; *cat* looks for its article, *sat* for a noun, the full stop for both. The unit of the scores is
-# $\ln 2$, so $e^{\text{score}}$ is a power of two, and a pencil is enough.
+# Four tokens by hand. In these queries and keys, the first number means *noun*, the second *article*: *the* can be found
+# as an article, *cat* as a noun; *cat* looks for its article, *sat* for a noun, the full stop for both. The unit of the
+# scores is $\ln 2$, so $e^{\text{score}}$ is a power of two, and a pencil is enough.
 
 # %% folded=true
 WORDS = ["the", "cat", "sat", "."]
@@ -371,8 +371,8 @@ if READY.or_show("attention by hand"):
     )
 
 # %% [markdown]
-# *sat* asked for a noun, so half of what it receives is the value of *cat*. It is a soft search: everything that may be seen
-# gets some weight.
+# *sat* asked for a noun, so half of what it receives is the value of *cat*. It is a soft search: everything that may be
+# seen gets some weight.
 
 
 # %% exercise="attend_one" minutes=8 difficulty=2
@@ -391,8 +391,8 @@ def attend_one(q: torch.Tensor, K: torch.Tensor, V: torch.Tensor) -> torch.Tenso
 # softmax of large numbers gives nearly all weight to one of them, and then its gradient is nearly zero: the search can no
 # longer be learned.
 #
-# **Predict.** Queries and keys of 64 random normal numbers, 16 keys. What is the largest weight on average if the scores are
-# *not* divided?
+# **Predict.** Queries and keys of 64 random normal numbers, 16 keys. What is the largest weight on average if the scores
+# are *not* divided?
 
 # %%
 guess = None  # between 1/16 and 1
@@ -454,10 +454,10 @@ def causal_mask(seq: int) -> torch.Tensor:
 # %% [markdown]
 # ### Several heads
 #
-# One search is not enough: *sat* needs its subject, its tense and its place. So the vector is cut into *heads* (多头), and each head
-# searches by itself, with queries and keys of $d_\text{head} = d_\text{model} / h$ numbers. Their results are laid side by
-# side, and a last matrix $W_O$ mixes them. Four matrices of $d \times d$: attention has $4 d^2$ weights, whatever the number
-# of heads.
+# One search is not enough: *sat* needs its subject, its tense and its place. So the vector is cut into *heads* (多头), and
+# each head searches by itself, with queries and keys of $d_\text{head} = d_\text{model} / h$ numbers. Their results are
+# laid side by side, and a last matrix $W_O$ mixes them. Four matrices of $d \times d$: attention has $4 d^2$ weights,
+# whatever the number of heads.
 
 # %% folded=true
 d = Diagram(88, 8.6)
@@ -510,8 +510,8 @@ if READY.or_show("several heads"):
 # **Does attention know the order?** Look at the formula again: a sum over $j$, in any order. Swap two earlier tokens, and
 # the last one receives the same mean. *Dog bites man* and *man bites dog* are the same to it.
 #
-# **Predict.** Shuffle nine tokens before the tenth. By how much does what the tenth receives change, at most, in one layer of
-# causal attention without positions? And in two layers?
+# **Predict.** Shuffle nine tokens before the tenth. By how much does what the tenth receives change, at most, in one
+# layer of causal attention without positions? And in two layers?
 
 # %%
 guess_one = guess_two = None
@@ -548,10 +548,10 @@ if READY.or_show("without positions, compared"):
 # The second layer can tell, because the mask has an order: the first token sees one token, the fifth sees five. Models
 # without any positions can be trained for this reason, and they learn slowly. So positions are given.
 #
-# *Rotary position embedding* (RoPE, 旋转位置编码; arXiv 2104.09864) turns each query and each key by an angle that grows with its
-# position. By hand, with $d = 2$ and 30 degrees for each position: the query at position 3 is turned by 90 degrees, the key at
-# position 1 by 30. Both were $(1, 0)$, so now they are $(0, 1)$ and $(\frac12 \sqrt 3, \frac12)$, and the score is their
-# product, a half: the cosine of the 60 degrees between them.
+# *Rotary position embedding* (RoPE, 旋转位置编码; arXiv 2104.09864) turns each query and each key by an angle that grows with
+# its position. By hand, with $d = 2$ and 30 degrees for each position: the query at position 3 is turned by 90 degrees,
+# the key at position 1 by 30. Both were $(1, 0)$, so now they are $(0, 1)$ and $(\frac12 \sqrt 3, \frac12)$, and the
+# score is their product, a half: the cosine of the 60 degrees between them.
 #
 # **Predict.** The same query at position 10, and the same key at position 8: what is the score?
 
@@ -593,9 +593,9 @@ finish(fig)
 
 # %% [markdown]
 # Only the *distance* of two positions counts, and no table of positions has to be learned. (The vectors turn after the
-# matrices $W_Q$ and $W_K$, so that this holds for any weights.) But with one angle, position 13 would look like position 1: 12
-# steps of 30 degrees are a full turn. So RoPE cuts a head into pairs of numbers, and each pair turns at its own speed, like
-# the hands of a clock: pair $i$ of $d/2$ by $10{,}000^{-2i/d}$ radians for each position.
+# matrices $W_Q$ and $W_K$, so that this holds for any weights.) But with one angle, position 13 would look like position
+# 1: 12 steps of 30 degrees are a full turn. So RoPE cuts a head into pairs of numbers, and each pair turns at its own
+# speed, like the hands of a clock: pair $i$ of $d/2$ by $10{,}000^{-2i/d}$ radians for each position.
 
 # %%
 PAIRS = 4  # of a head with 8 numbers
@@ -618,8 +618,9 @@ right.set_title("32 pairs together, a vector of ones with itself")
 finish(fig)
 
 # %% [markdown]
-# The fast pairs tell neighbours apart, the slow ones far from near. On the right: the score of two equal vectors of 64 ones, by
-# distance. It falls on average, with waves; a model is free to learn queries and keys that prefer other distances.
+# The fast pairs tell neighbours apart, the slow ones far from near. On the right: the score of two equal vectors of 64
+# ones, by distance. It falls on average, with waves; a model is free to learn queries and keys that prefer other
+# distances.
 #
 # Your module of a3, on random queries and keys of 64 numbers: all scores at positions 0 to 31, and again 500 further on.
 
@@ -675,12 +676,13 @@ for y, gated in ((1.5, False), (5.3, True)):
 d.show()
 
 # %% [markdown]
-# The name says which function the gate has: sigmoid is GLU, ReLU is ReGLU, GELU is GEGLU, SiLU is SwiGLU. So *SwiGLU* is not
-# another name for *SiLU*. SiLU is the function, $x\,\sigma(x)$, also called Swish; SwiGLU is the unit with three matrices.
+# The name says which function the gate has: sigmoid is GLU, ReLU is ReGLU, GELU is GEGLU, SiLU is SwiGLU. So *SwiGLU* is
+# not another name for *SiLU*. SiLU is the function, $x\,\sigma(x)$, also called Swish; SwiGLU is the unit with three
+# matrices.
 #
-# One number by hand. Let the up matrix give 3. If the gate matrix gives 4, SiLU makes $4 \cdot \sigma(4) = 3.93$ of it, and
-# $3.93 \cdot 3 = 11.8$ goes on. If it gives $-4$, SiLU makes $-0.07$, and $-0.22$ goes on: the gate is nearly shut. One half of
-# the network decides how much of the other half passes.
+# One number by hand. Let the up matrix give 3. If the gate matrix gives 4, SiLU makes $4 \cdot \sigma(4) = 3.93$ of it,
+# and $3.93 \cdot 3 = 11.8$ goes on. If it gives $-4$, SiLU makes $-0.07$, and $-0.22$ goes on: the gate is nearly shut.
+# One half of the network decides how much of the other half passes.
 
 
 # %%
@@ -745,8 +747,8 @@ finish(fig)
 # Three matrices of $\frac23 \cdot 4 d = \frac83 d$ have as many weights as two of $4d$. That is where odd widths such as
 # Llama's 11,008 come from.
 #
-# **Predict.** In a block with attention of $4d^2$ weights and a SwiGLU of width $\frac83 d$: what percentage of the weights is
-# in the feed-forward network?
+# **Predict.** In a block with attention of $4d^2$ weights and a SwiGLU of width $\frac83 d$: what percentage of the
+# weights is in the feed-forward network?
 
 # %%
 guess = None  # percent
@@ -771,7 +773,8 @@ claim(
 )
 
 # %% [markdown]
-# Two thirds of a block's weights are here, not in attention. Whether the gate pays at equal size is measured in lecture 03b.
+# Two thirds of a block's weights are here, not in attention. Whether the gate pays at equal size is measured in lecture
+# 03b.
 
 # %% [markdown]
 # ## 5 · The machine
@@ -830,7 +833,7 @@ def loss_of(model, batch, mask=None):  # batch (batch, seq + 1): position t is j
     return F.cross_entropy(model(batch[:, :-1], mask).flatten(0, 1), batch[:, 1:].flatten())
 
 
-def train(model, text, steps, seq=128, batch=16, lr=1e-2, mask=None, watch=lambda step: None):
+def train(model, text, steps, seq=96, batch=16, lr=6e-3, mask=None, watch=lambda step: None):
     """Train on random pieces of a text, a row of ids; the losses in nats a token, one a step."""
     draw = torch.Generator().manual_seed(0)
     optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.95), weight_decay=0.1, fused=True)
@@ -864,9 +867,9 @@ def write(model, prompt: str, length: int, temperature=0.7, cache=None, seed=0) 
 
 
 # %% [markdown]
-# The parameters by hand, with $V = 256$, $d = 96$, three blocks, $d_\text{ff} = 256$: embedding and output $2 \cdot 256 \cdot 96 =
-# 49{,}152$; in each block attention $4 \cdot 96^2 = 36{,}864$, feed-forward $3 \cdot 96 \cdot 256 = 73{,}728$ and two gains of 96; one
-# more gain at the end. Together 381,600.
+# The parameters by hand, with $V = 256$, $d = 96$, three blocks, $d_\text{ff} = 256$: embedding and output $2 \cdot 256
+# \cdot 96 = 49{,}152$; in each block attention $4 \cdot 96^2 = 36{,}864$, feed-forward $3 \cdot 96 \cdot 256 = 73{,}728$
+# and two gains of 96; one more gain at the end. Together 381,600.
 
 # %%
 if READY.or_show("parameters"):
@@ -913,8 +916,8 @@ claim(
 # %% [markdown]
 # ### It learns to write
 #
-# The text is the course's default corpus: little stories in English and Chinese, and PyTorch's documentation, as bytes. Every
-# second document is held out. The yardsticks are the tables of counts of lecture 02.
+# The text is the course's default corpus: little stories in English and Chinese, and PyTorch's documentation, as bytes.
+# Every second document is held out. The yardsticks are the tables of counts of lecture 02.
 
 # %%
 documents = default_corpus().read_text(encoding="utf-8").split(SEPARATOR)
@@ -924,24 +927,24 @@ learned, held = torch.from_numpy(learned), torch.from_numpy(held[:200_000])
 print(f"{len(learned):,} bytes to learn from. {tables}")
 
 # %% [markdown]
-# **Predict.** What is the loss before the first step, in nats a byte? And after how many steps of 16 × 128 bytes does it fall
-# below the bigram table's?
+# **Predict.** What is the loss before the first step, in nats a byte? And after how many steps of 16 × 96 bytes does it
+# fall below the bigram table's?
 
 # %% tags=["timing"]
 guess_first = guess_steps = None
 
-STEPS, SAMPLES = 600, {}
+STEPS, SAMPLES = 800, {}
 
 
 @torch.no_grad()
-def held_out(model, mask=None, seq=128) -> float:
+def held_out(model, mask=None, seq=96) -> float:
     """The mean loss on 150 pieces of held-out text."""
     starts = torch.arange(150)[:, None] * 1_300
     return loss_of(model.eval(), held[starts + torch.arange(seq + 1)], mask).item()
 
 
 def watch(step: int) -> None:
-    if step in (0, 150, STEPS):
+    if step in (0, 200, STEPS):
         SAMPLES[step] = held_out(model), write(model, "Once upon a time", 160)
         model.train()
 
@@ -970,7 +973,7 @@ if READY.or_show("training, compared"):
 # %% folded=true tags=["timing"]
 if READY.or_show("loss curve"):
     fig, ax = axes(xlabel="step", ylabel="loss (nats a byte)", size=(6.8, 3.3))
-    ax.plot(losses, color=COLORS["sky_blue"], linewidth=0.8, label="training, one batch of 2,048 bytes")
+    ax.plot(losses, color=COLORS["sky_blue"], linewidth=0.8, label="training, one batch of 1,536 bytes")
     ax.plot(list(SAMPLES), [loss for loss, _ in SAMPLES.values()], "o", color=COLORS["blue"], label="held out")
     for name, value, style in (("unigram", tables.unigram, "--"), ("bigram", tables.bigram, "-.")):
         ax.axhline(value, color=COLORS["vermillion"], linestyle=style, label=f"{name} counts, held out")
@@ -1006,7 +1009,7 @@ if READY.or_show("size of the stream"):
         block.register_forward_hook(lambda module, args, out: caught.append((args[0], out))) for block in model.blocks
     ]
     with torch.no_grad():
-        model(held[None, :128])
+        model(held[None, :96])
     for hook in hooks:
         hook.remove()
     sizes = [caught[0][0], *(out for _, out in caught)]
@@ -1019,8 +1022,9 @@ if READY.or_show("size of the stream"):
 # %% [markdown]
 # ## 6 · Who may see whom? Masks
 #
-# **What if the mask is wrong by one?** This is the most expensive typo of the field, because training looks wonderful. Below, a
-# small machine is trained with a mask that lets each token see one more: the next one, the very token that it has to predict.
+# **What if the mask is wrong by one?** This is the most expensive typo of the field, because training looks wonderful.
+# Below, a small machine is trained with a mask that lets each token see one more: the next one, the very token that it
+# has to predict.
 #
 # **Predict.** What is its loss with the mask that it was trained with, in nats a byte? And with the right mask?
 
@@ -1029,8 +1033,8 @@ guess_wrong = guess_right = None
 
 SMALL = Sizes(d_model=48, num_layers=2, num_heads=2, d_ff=128, causal=False)
 if READY.or_show("mask off by one"):
-    right = causal_mask(128)
-    off_by_one = torch.ones(128, 128, dtype=torch.bool).tril(1)
+    right = causal_mask(96)
+    off_by_one = torch.ones(96, 96, dtype=torch.bool).tril(1)
     cheat = Machine(SMALL)
     cheat_losses = train(cheat, learned, 250, mask=off_by_one)
     with_it, without = held_out(cheat, off_by_one), held_out(cheat, right)
@@ -1061,18 +1065,18 @@ if READY.or_show("mask off by one, compared"):
 #
 # <details><summary>An answer</summary>
 #
-# The first token may see nobody; its row of scores is all $-\infty$, and a2's softmax gives zeros, not NaN. The others still
-# have their own vector: it is in the residual stream, whatever attention adds. So the model can train. Whether it is worse, one
-# seed does not tell: take several.
+# The first token may see nobody; its row of scores is all $-\infty$, and a2's softmax gives zeros, not NaN. The others
+# still have their own vector: it is in the residual stream, whatever attention adds. So the model can train. Whether it
+# is worse, one seed does not tell: take several.
 #
 # </details>
 #
-# Four masks are in use. **Padding** (填充): sequences of different lengths in one batch; nobody attends to what only fills up. **Causal**
-# (因果): GPT, Llama, and nearly all since. **Prefix** (前缀): a first part sees all of itself, the rest is causal (prefix LM in T5's
-# paper, arXiv 1910.10683). **GLM's blanks** (自回归填空, 2103.10360): spans are cut out of the text. Part A is the text with
-# a mask token for each span, part B the spans in random order. A sees all of A and nothing of B; each token of B sees A and what
-# is before it in B. As a mask this is a prefix mask. What is special are the positions: a token of B has two, that of its
-# blank and its place inside the span.
+# Four masks are in use. **Padding** (填充): sequences of different lengths in one batch; nobody attends to what only fills
+# up. **Causal** (因果): GPT, Llama, and nearly all since. **Prefix** (前缀): a first part sees all of itself, the rest is
+# causal (prefix LM in T5's paper, arXiv 1910.10683). **GLM's blanks** (自回归填空, 2103.10360): spans are cut out of the text.
+# Part A is the text with a mask token for each span, part B the spans in random order. A sees all of A and nothing of B;
+# each token of B sees A and what is before it in B. As a mask this is a prefix mask. What is special are the positions: a
+# token of B has two, that of its blank and its place inside the span.
 
 
 # %% folded=true
@@ -1110,12 +1114,12 @@ d.text(44, 8.4, "part B: S on it, then S cat")
 d.show()
 
 # %% [markdown]
-# Here rows look and columns are looked at; `·` is padding. In GLM's example, *on it* and *cat* are cut out of *the cat sat on
-# it*, and the second span stands first.
+# Here rows look and columns are looked at; `·` is padding. In GLM's example, *on it* and *cat* are cut out of *the cat
+# sat on it*, and the second span stands first.
 #
-# **Whose queries, whose keys?** The model of 2017 has two stacks. An *encoder* reads a source, such as a German sentence; each of its
-# tokens sees all others. A *decoder* writes the English one. It has one more attention in each block: *cross-attention*
-# (交叉注意力). Its queries come from the decoder's stream, its keys and values from the encoder's result.
+# **Whose queries, whose keys?** The model of 2017 has two stacks. An *encoder* reads a source, such as a German sentence;
+# each of its tokens sees all others. A *decoder* writes the English one. It has one more attention in each block:
+# *cross-attention* (交叉注意力). Its queries come from the decoder's stream, its keys and values from the encoder's result.
 
 # %% folded=true
 d = Diagram(88, 9)
@@ -1136,14 +1140,15 @@ d.text(52, 8.5, "written so far")
 d.show()
 
 # %% [markdown]
-# No causal mask is needed there: all of the source may be seen. And no RoPE: the distance between a German and an English word
-# means nothing.
+# No causal mask is needed there: all of the source may be seen. And no RoPE: the distance between a German and an English
+# word means nothing.
 
 # %% [markdown]
 # ## 7 · Writing, and what is kept
 #
-# **Why is writing slow?** Each new token needs the keys and values of all tokens before it. They do not change any more: the
-# causal mask sees to that. So keep them. This is the *KV cache* (KV 缓存): each new token then costs the work of one token.
+# **Why is writing slow?** Each new token needs the keys and values of all tokens before it. They do not change any more:
+# the causal mask sees to that. So keep them. This is the *KV cache* (KV 缓存): each new token then costs the work of one
+# token.
 
 # %% folded=true
 d = Diagram(88, 8.4)
@@ -1213,10 +1218,10 @@ if READY.or_show("cache, compared"):
     )
 
 # %% [markdown]
-# The price is memory: two vectors of $d_\text{head}$ numbers for each layer, each head of keys and values, and each token. Llama
-# 2 7B has 32 layers and 32 heads of 128 numbers. In bfloat16 that is $2 \cdot 32 \cdot 32 \cdot 128 \cdot 2 = 524{,}288$ bytes for one
-# token. To save memory, query heads share keys and values: all of them (*multi-query attention*, MQA, arXiv 1911.02150) or
-# groups (*grouped-query attention*, GQA, 分组查询注意力, 2305.13245).
+# The price is memory: two vectors of $d_\text{head}$ numbers for each layer, each head of keys and values, and each
+# token. Llama 2 7B has 32 layers and 32 heads of 128 numbers. In bfloat16 that is $2 \cdot 32 \cdot 32 \cdot 128 \cdot 2
+# = 524{,}288$ bytes for one token. To save memory, query heads share keys and values: all of them (*multi-query
+# attention*, MQA, arXiv 1911.02150) or groups (*grouped-query attention*, GQA, 分组查询注意力, 2305.13245).
 
 # %% folded=true
 d = Diagram(88, 7)
@@ -1233,8 +1238,8 @@ for x, name, groups in ((2, "MHA: a pair for each", 4), (32, "GQA: two share", 2
 d.show()
 
 # %% [markdown]
-# **Predict.** Llama 2 70B has 80 layers, 64 query heads of 128 numbers, and 8 heads of keys and values. One sequence of 4,096 tokens in
-# bfloat16: how many GB does its cache take?
+# **Predict.** Llama 2 70B has 80 layers, 64 query heads of 128 numbers, and 8 heads of keys and values. One sequence of
+# 4,096 tokens in bfloat16: how many GB does its cache take?
 
 # %%
 guess = None  # GB
@@ -1314,9 +1319,9 @@ claims()
 #
 # ## Sources
 #
-# Vaswani et al. 2017 (arXiv 1706.03762) · residual connections (1512.03385) · LayerNorm (1607.06450) · RMSNorm (1910.07467) ·
-# RoPE (2104.09864) · GLU (1612.08083, 2002.05202) · GELU (1606.08415) · Llama (2302.13971) · Llama 2 (2307.09288) · T5
-# (1910.10683) · GLM (2103.10360) · MQA (1911.02150) · GQA (2305.13245).
+# Vaswani et al. 2017 (arXiv 1706.03762) · residual connections (1512.03385) · LayerNorm (1607.06450) · RMSNorm
+# (1910.07467) · RoPE (2104.09864) · GLU (1612.08083, 2002.05202) · GELU (1606.08415) · Llama (2302.13971) · Llama 2
+# (2307.09288) · T5 (1910.10683) · GLM (2103.10360) · MQA (1911.02150) · GQA (2305.13245).
 #
 # ## Next
 #

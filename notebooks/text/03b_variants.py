@@ -276,36 +276,39 @@ def check_shape(name: str, given: Tensor | None, *shape: int) -> None:
 # \textbf{branch: } x + N(f(x))$$
 #
 # 2017 is post-norm (后归一化). Most large language models since GPT-2 are pre-norm (前归一化). Exceptions have names: GLM-130B is
-# post-norm with DeepNorm (arXiv 2210.02414), OPT-350M is post-norm; Gemma 2 has a norm before and one after (double, sandwich),
-# OLMo 2 one at the end of the branch (2501.00656). A **parallel block** (并行块) adds attention and feed-forward network of the *same* normalised
-# input, $x + f(N(x)) + g(N(x))$ (GPT-J, PaLM).
+# post-norm with DeepNorm (arXiv 2210.02414), OPT-350M is post-norm; Gemma 2 has a norm before and one after (double,
+# sandwich), OLMo 2 one at the end of the branch (2501.00656). A **parallel block** (并行块) adds attention and feed-forward
+# network of the *same* normalised input, $x + f(N(x)) + g(N(x))$ (GPT-J, PaLM).
 
 # %% folded=true
-d = Diagram(88, 9.6)
+d = Diagram(88, 10.6)
 for k, (name, before, after) in enumerate((("post", 0, 0), ("pre", 1, 0), ("double", 1, 1), ("branch", 0, 1))):
     x = 4 + 22 * k
-    d.text(x - 2, 0.7, f"{name}-norm" if name != "branch" else "norm in the branch")
-    plus = d.box(x - 1.5, 3.2, "+", width=3)
-    d.arrow((x, 9.2), plus.bottom, color="blue")
-    d.arrow(plus.top, (x, 1.3), color="blue")
+    d.text(x - 2, 0.7, {"double": "double norm", "branch": "norm in the branch"}.get(name, f"{name}-norm"))
+    plus = d.box(x - 1.5, 4.2, "+", width=3)
+    d.arrow((x, 10.2), plus.bottom, color="blue")
+    if name == "post":
+        norm = d.box(x - 3.5, 2.1, "norm", width=7, color="green")
+        d.arrow(plus.top, norm.bottom, color="blue")
+        d.line(norm.top, (x, 1.3), color="blue")
+    else:
+        d.line(plus.top, (x, 1.3), color="blue")
     parts = ["norm"] * before + ["f"] + ["norm"] * after
     boxes = [
-        d.box(x + 5, 7.2 - 2 * i, part, width=7, color="green" if part == "norm" else "vermillion")
+        d.box(x + 5, 8.2 - 2 * i, part, width=7, color="green" if part == "norm" else "vermillion")
         for i, part in enumerate(parts)
     ]
     across = boxes[0].bottom[0]
-    d.line((x, 8.9), (across, 8.9), color="grey")
-    d.arrow((across, 8.9), boxes[0].bottom, color="grey")
+    d.line((x, 10), (across, 10), color="grey")
+    d.arrow((across, 10), boxes[0].bottom, color="grey")
     for low, high in pairwise(boxes):
         d.arrow(low.top, high.bottom, color="grey")
     last = boxes[-1]
-    if last.y > 4.6:
-        d.line(last.top, (across, 3.85), color="grey")
-        d.arrow((across, 3.85), plus.right, color="grey")
+    if last.y > 5:
+        d.line(last.top, (across, 4.85), color="grey")
+        d.arrow((across, 4.85), plus.right, color="grey")
     else:
         d.arrow(last.left, plus.right, color="grey")
-    if name == "post":
-        d.box(x - 3.5, 1.5, "norm", width=7, color="green")
 d.show()
 
 
@@ -981,8 +984,9 @@ if READY.or_show("presets"):
         print(f"{name:<24}{parameters(model):>18,}{share:>10.1f} %{ratio:>10.1f}{aspect:>12.0f}")
 
 # %% [markdown]
-# The 2017 paper prints 65 million for its base model and "about 37,000" tokens, which give 63. T5's `d_ff = 64 d_model` is the 11B model alone. *Aspect ratio* (宽深比) is `d_model / n_layers`, not parameters per layer;
-# it is 100 to 200 for most, and T5 11B is the exception again.
+# The 2017 paper prints 65 million for its base model and "about 37,000" tokens, which give 63. T5's `d_ff = 64 d_model`
+# is the 11B model alone. *Aspect ratio* (宽深比) is `d_model / n_layers`, not parameters per layer; it is 100 to 200 for
+# most, and T5 11B is the exception again.
 
 # %% [markdown]
 # ### Two stacks (编码器–解码器)
@@ -1034,18 +1038,18 @@ if READY.or_show("serial and parallel"):
 #
 # ### Real weights
 #
-# `cs336lite.course.hugging_face.load_hugging_face("folder")` reads a folder with `config.json` and safetensors, of GPT-2, Llama, T5, BLOOM, StarCoder or
-# GLM, into this model: nothing is loaded unless every tensor is there and has its shape. The tests compare the logits with
-# those of Hugging Face's own classes. Llama's files are in the layout "half" (`rope_half`): **RoPE has two layouts**, and
-# weights do not move between them without a permutation (a3).
+# `cs336lite.course.hugging_face.load_hugging_face("folder")` reads a folder with `config.json` and safetensors, of GPT-2,
+# Llama, T5, BLOOM, StarCoder or GLM, into this model: nothing is loaded unless every tensor is there and has its shape.
+# The tests compare the logits with those of Hugging Face's own classes. Llama's files are in the layout "half"
+# (`rope_half`): **RoPE has two layouts**, and weights do not move between them without a permutation (a3).
 
 # %% [markdown]
 # ## 3 · What each change buys
 #
-# **Is SwiGLU better than GELU, pre-norm better than post-norm?** Papers say so of models that we cannot train. A fair answer at our size
-# needs care. Every arm is the same small model with one switch in another place, at equal parameters where the switch changes their
-# number. Each arm has its learning rate chosen on the same grid, with seeds that report nothing. Then all arms train with the
-# same eight seeds, and are compared seed by seed.
+# **Is SwiGLU better than GELU, pre-norm better than post-norm?** Papers say so of models that we cannot train. A fair
+# answer at our size needs care. Every arm is the same small model with one switch in another place, at equal parameters
+# where the switch changes their number. Each arm has its learning rate chosen on the same grid, with seeds that report
+# nothing. Then all arms train with the same eight seeds, and are compared seed by seed.
 
 
 # %%
@@ -1242,16 +1246,17 @@ def reported(found: Mapping[str, Any], reporting: tuple[int, ...] = REPORTING) -
 # %% [markdown]
 # ## 4 · Norms and the gradient
 #
-# **Why did the norm move?** Write one part as $x' = x + f(N(x))$ (pre-norm) or $x' = N(x + f(x))$ (post-norm). The gradient of $x'$
-# with respect to $x$ is
+# **Why did the norm move?** Write one part as $x' = x + f(N(x))$ (pre-norm) or $x' = N(x + f(x))$ (post-norm). The
+# gradient of $x'$ with respect to $x$ is
 #
 # $$\textbf{pre: } I + J_f J_N \qquad\qquad \textbf{post: } J_N\,(I + J_f)$$
 #
-# With pre-norm the $I$ stands free: along the additions alone, a gradient arrives whole. With post-norm every part multiplies it
-# with $J_N$, which divides by the size that the addition has just given the stream, about $\sqrt 2$.
+# With pre-norm the $I$ stands free: along the additions alone, a gradient arrives whole. With post-norm every part
+# multiplies it with $J_N$, which divides by the size that the addition has just given the stream, about $\sqrt 2$.
 #
-# **Predict.** In a fresh stack of 24 post-norm blocks, by which factor is the gradient smaller at the first block's input than at the last's, if it
-# can only travel along the additions? And by which factor with the true gradient, which may take all ways?
+# **Predict.** In a fresh stack of 24 post-norm blocks, by which factor is the gradient smaller at the first block's input
+# than at the last's, if it can only travel along the additions? And by which factor with the true gradient, which may
+# take all ways?
 
 
 # %%
@@ -1327,12 +1332,13 @@ if READY.or_show("gradients by depth"):
     display(finish(fig))
 
 # %% [markdown]
-# Lines are geometric means of five seeds, bands their range. On the left is the famous picture, and nobody trains that graph. In the
-# middle is the gradient that trains: post-norm's does not vanish, it is nearly flat. What the additions lose, the ways through attention
-# and feed-forward network bring. Pre-norm, double norm and the norm in the branch have *larger* gradients at the first blocks than at the last.
+# Lines are geometric means of five seeds, bands their range. On the left is the famous picture, and nobody trains that
+# graph. In the middle is the gradient that trains: post-norm's does not vanish, it is nearly flat. What the additions
+# lose, the ways through attention and feed-forward network bring. Pre-norm, double norm and the norm in the branch have
+# *larger* gradients at the first blocks than at the last.
 #
-# So what is post-norm's trouble? Look at the last blocks on the right. Xiong et al. (arXiv 2002.04745) derive it: near the output, pre-norm's
-# gradients shrink with depth like $1/\sqrt L$, post-norm's do not.
+# So what is post-norm's trouble? Look at the last blocks on the right. Xiong et al. (arXiv 2002.04745) derive it: near
+# the output, pre-norm's gradients shrink with depth like $1/\sqrt L$, post-norm's do not.
 
 # %%
 if READY.or_show("last block"):
@@ -1344,9 +1350,9 @@ if READY.or_show("last block"):
     assert 0.75 < last["post", 6] / last["post", 24] < 1.3, YOURS  # and 1
 
 # %% [markdown]
-# A deep post-norm model begins with large steps near its output, before the rest has learned anything. Its remedy is a rate that begins small: *warmup*
-# (预热). Pre-norm tolerates training without. "Large models prefer post-norm" is the reverse of what happened; but pre-norm buys tolerance,
-# not always a lower loss.
+# A deep post-norm model begins with large steps near its output, before the rest has learned anything. Its remedy is a
+# rate that begins small: *warmup* (预热). Pre-norm tolerates training without. "Large models prefer post-norm" is the
+# reverse of what happened; but pre-norm buys tolerance, not always a lower loss.
 #
 # ## 5 · Beyond the training length (外推)
 #
@@ -1417,8 +1423,9 @@ finish(fig) if READY else None
 # %% [markdown]
 # Learned rows end. Sinusoids and RoPE have values for every position, and get worse where training never was: RoPE's
 # turns are exact, but the model has only seen small distances (2108.12409; positions are therefore interpolated,
-# 2306.15595). The authors of 2017 supposed that sinusoids would extrapolate. ALiBi's loss does not rise; but its penalty for distance lets it
-# ignore far tokens, so a flat loss does not show that they are used. One seed each: an order of schemes needs more.
+# 2306.15595). The authors of 2017 supposed that sinusoids would extrapolate. ALiBi's loss does not rise; but its penalty
+# for distance lets it ignore far tokens, so a flat loss does not show that they are used. One seed each: an order of
+# schemes needs more.
 #
 # ## 6 · Heads that share, and the cache (KV 缓存)
 #
@@ -1685,7 +1692,8 @@ assert biases / parameters(xl) < 0.001
 #
 # ## Next
 #
-# Assignment **a4_lion**: an optimizer in a few lines. Then lecture **04 · hyperparameters**: the numbers in the configuration, and the training engine that finds them.
+# Assignment **a4_lion**: an optimizer in a few lines. Then lecture **04 · hyperparameters**: the numbers in the
+# configuration, and the training engine that finds them.
 
 # %%
 finished("03b_variants")

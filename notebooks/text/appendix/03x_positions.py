@@ -16,12 +16,13 @@
 
 # %%
 import numpy as np
+from IPython.display import display
 
-from cs336lite.course import have
+from cs336lite.course import whose
 from cs336lite.course.measure import reveal
 from cs336lite.course.plot import axes, finish
 
-READY = have("a2_attention") and have("a3_rope")
+READY = whose("attention", "rope", lecture="03x_positions")
 YOURS = "this runs on your attention and your RoPE: do check('a2_attention') and check('a3_rope') pass?"
 
 # %% [markdown]
@@ -274,7 +275,7 @@ if READY.or_show("score patterns"):
     rows = sinusoids(torch.arange(48), 32) @ torch.randn(32, 32, generator=torch.Generator().manual_seed(0))
     mixed = (rows @ rows.T).numpy()
     assert np.abs(mixed[1:, 1:] - mixed[:-1, :-1]).max() > 0.1, YOURS  # with a projection they no longer do
-finish(fig) if READY else None
+    display(finish(fig))
 
 # %% [markdown]
 # All four do, yet for sinusoids it holds only until the query and key matrices mix their dimensions. RoPE turns *after*

@@ -11,8 +11,8 @@
 #     CS336LITE_JOBS=2 CS336LITE_RECOMPUTE=03b_variants.json,03b_length.json cs336lite build 03b
 
 # %% [markdown]
-# One training of the base arm takes about 40 seconds, all of them some hours, so they are recorded. `BOUND` was set before the runs: two
-# arms whose losses differ by less than 0.02 nats a byte count as the same.
+# One training of the base arm takes about 40 seconds, all of them some hours, so they are recorded. `BOUND` was set
+# before the runs: two arms whose losses differ by less than 0.02 nats a byte count as the same.
 
 # %%
 import os
@@ -89,7 +89,8 @@ for one in differences:
 # %% [markdown]
 # ### What it costs
 #
-# Quality is one half. Here are FLOPs of a forward pass, bytes that a cache holds for each token, and seconds of a training step.
+# Quality is one half. Here are FLOPs of a forward pass, bytes that a cache holds for each token, and seconds of a
+# training step.
 
 # %%
 print(f"{'':<22}{'MFLOP/token':>12}{'cache B/token':>15}{'seconds':>9}")
@@ -101,7 +102,8 @@ for arm, changes in ARMS.items():
         print(f"{arm:<22}{flops:>12.2f}{kv_cache_bytes(shape, 1, 1):>15,}{sorted(seconds)[len(seconds) // 2]:>9.1f}")
 
 # %% [markdown]
-# A piece of the record, trained again here: the base arm with its first seed. What another machine gets lies within the spread over seeds.
+# A piece of the record, trained again here: the base arm with its first seed. What another machine gets lies within the
+# spread over seeds.
 
 # %%
 if READY.or_show("trained again"):
@@ -113,9 +115,10 @@ if READY.or_show("trained again"):
 # %% [markdown]
 # ## Section 5: beyond the training length
 #
-# Five ways to tell positions, eight seeds each, trained on 64 bytes at the rates chosen above, read 512. For RoPE a remedy that needs no
-# training: *NTK-aware scaling* slows the slow pairs down, the slowest 8 times, so that 512 positions turn it no further than 64 did. Others are
-# *position interpolation* (all pairs slowed alike, and a little training; arXiv 2306.15595) and *YaRN* (each pair by its speed, 2309.00071).
+# Five ways to tell positions, eight seeds each, trained on 64 bytes at the rates chosen above, read 512. For RoPE a
+# remedy that needs no training: *NTK-aware scaling* slows the slow pairs down, the slowest 8 times, so that 512 positions
+# turn it no further than 64 did. Others are *position interpolation* (all pairs slowed alike, and a little training;
+# arXiv 2306.15595) and *YaRN* (each pair by its speed, 2309.00071).
 
 
 # %%
