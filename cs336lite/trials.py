@@ -118,7 +118,7 @@ FURTHER = ("base", "sinusoids", "learned positions", "ALiBi", "no positions")
 
 
 @torch.no_grad()
-def losses_by_position(model: Transformer, pieces: int = 100) -> list[float] | None:
+def losses_by_position(model: Transformer, pieces: int = 60) -> list[float] | None:
     """Nats a byte in each of `BINS`, on held-out text; None when the model knows no such position."""
     held, seq = texts()[1], BINS[-1][1]
     starts = torch.linspace(0, len(held) - seq - 1, pieces).long()[:, None]
