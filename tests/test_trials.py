@@ -7,7 +7,7 @@ import torch
 
 from cs336lite import trials
 from cs336lite.accounting import parameters
-from cs336lite.model import TransformerConfig
+from cs336lite.model import Transformer, TransformerConfig
 
 SHORT = trials.TRAINING | {"steps": 2, "warmup": 1}
 OWN = {
@@ -84,21 +84,19 @@ def test_reading_further_is_refused_to_learned_positions_and_slowed_rope_keeps_i
 
 
 def test_losses_by_position_are_those_of_the_positions(monkeypatch):
-    class Knows(torch.nn.Module):
-        """Is sure of a byte that comes next only from position 64 on."""
+    held = trials.texts()[1]
+    windows = held.unfold(0, 128, 1)
 
-        def forward(self, ids):
-            held = trials.texts()[1]
-            logits = torch.zeros(*ids.shape, 256)
-            for row, start in enumerate(self.starts(ids, held)):
-                logits[row].scatter_(-1, held[start + 1 : start + 1 + ids.shape[1], None], 20.0)
-            logits[:, :64] = 0
-            return logits
+    def knows_from_64_on(ids):
+        """Is sure of the byte that comes next, from position 64 on."""
+        logits = torch.zeros(*ids.shape, 256)
+        for row, text in zip(logits, ids):
+            start = int((windows == text).all(1).nonzero()[0, 0])
+            row[64:].scatter_(-1, held[start + 65 : start + 129, None], 20.0)
+        return logits
 
-        def starts(self, ids, held):
-            windows = held.unfold(0, ids.shape[1], 1)
-            return [(windows == row).all(1).nonzero()[0, 0] for row in ids]
-
+    model = Transformer(config("base"))
+    model.forward = knows_from_64_on
     monkeypatch.setattr(trials, "BINS", ((0, 64), (64, 128)))
-    before, after = trials.losses_by_position(Knows(), pieces=3)
+    before, after = trials.losses_by_position(model, pieces=3)
     assert before == pytest.approx(math.log(256), abs=1e-4) and after < 1e-3
