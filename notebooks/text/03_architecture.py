@@ -53,7 +53,6 @@ from cs336lite.rope import RotaryPositionalEmbedding
 # your attention and your RoPE are in the machine below; until you have them, cells show what our own run has shown
 READY = whose("attention", "rope", lecture="03_architecture")
 torch.set_num_threads(1)  # threads wait for each other when other programs run
-
 YOURS = "this runs on your attention and your RoPE: do check('a2_attention') and check('a3_rope') pass?"
 
 # %% folded=true
@@ -779,7 +778,7 @@ claim(
 # %% [markdown]
 # ## 5 · The machine
 #
-# **Does it learn?** Here is all of it: the sizes, a block, the model, training and writing. It is a Llama in small. Read it
+# **Does it learn?** Here is all of it. It is a Llama in small: the sizes, a block, the model; below it, training and writing. Read it
 # with the picture at the top.
 
 
@@ -829,6 +828,7 @@ class Machine(nn.Module):
         return self.output(self.norm(x))
 
 
+# %%
 def loss_of(model, batch, mask=None):  # batch (batch, seq + 1): position t is judged by token t + 1
     return F.cross_entropy(model(batch[:, :-1], mask).flatten(0, 1), batch[:, 1:].flatten())
 
@@ -852,6 +852,7 @@ def train(model, text, steps, seq=96, batch=16, lr=6e-3, mask=None, watch=lambda
     return losses
 
 
+# %%
 @torch.no_grad()
 def write(model, prompt: str, length: int, temperature=0.5, cache=None, seed=0) -> str:
     """The prompt and so many more bytes, each drawn from softmax(logits / temperature)."""
@@ -1081,7 +1082,7 @@ if READY.or_show("mask off by one, compared"):
 
 
 # %% folded=true
-def draw_mask(d: Diagram, x: float, y: float, names: list[str], allowed, title: str, numbers: list[str] = ()) -> None:
+def mask_grid(d: Diagram, x: float, y: float, names: list[str], allowed, title: str, numbers: list[str] = ()) -> None:
     """Rows are queries, columns keys; blue where the query may attend to the key; numbers over the columns."""
     d.text(x + 4.8, y - 1.9, title)
     for j, name in enumerate(names):
@@ -1097,15 +1098,15 @@ def draw_mask(d: Diagram, x: float, y: float, names: list[str], allowed, title: 
 
 short = ["the", "cat", "sat", "on", "it"]
 d = Diagram(88, 8.4)
-draw_mask(d, 1, 2.6, [*short[:3], "·", "·"], lambda i, j: j < 3, "padding")
-draw_mask(d, 31, 2.6, short, lambda i, j: j <= i, "causal")
-draw_mask(d, 61, 2.6, short, lambda i, j: j <= i or j < 3, "prefix of three")
+mask_grid(d, 1, 2.6, [*short[:3], "·", "·"], lambda i, j: j < 3, "padding")
+mask_grid(d, 31, 2.6, short, lambda i, j: j <= i, "causal")
+mask_grid(d, 61, 2.6, short, lambda i, j: j <= i or j < 3, "prefix of three")
 d.show()
 
 # %% folded=true
 names = ["the", "M", "sat", "M", "S", "on", "it", "S", "cat"]
 d = Diagram(88, 14.2)
-draw_mask(d, 1, 4, names, lambda i, j: j <= i or j < 4, "", ["000012312", "012333311"])
+mask_grid(d, 1, 4, names, lambda i, j: j <= i or j < 4, "", ["000012312", "012333311"])
 d.text(40, 1.4, "upper line: where in A (the place of its blank)", color="vermillion")
 d.text(40, 2.4, "lower line: where in its span, 0 outside", color="vermillion")
 d.text(44, 5, "M stands for a span that was cut out")
