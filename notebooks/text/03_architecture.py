@@ -12,7 +12,7 @@
 # Lecture 02 counted what a Transformer costs and treated it as a chain of matrix products. Here we open it. Every large
 # language model of today is this machine, and all its parts fit on one screen. You will work each part by hand on a few
 # numbers, then put them together, on your own attention and your own RoPE, and train the machine for about a minute until
-# it writes little stories.
+# it writes in the words of little stories.
 #
 # ## Questions
 #

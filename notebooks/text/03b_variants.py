@@ -1273,6 +1273,7 @@ def deep(placement: str, num_layers: int, seed: int = 0) -> tuple[Transformer, t
     return model, torch.randint(512, (8, 65), generator=draw)
 
 
+# %%
 def stream_gradients(placement: str, seed: int, num_layers: int = 24, *, detached: bool = False) -> list[float]:
     """The norm of the loss's gradient at each block's input; ``detached``: along the additions alone."""
     model, text = deep(placement, num_layers, seed)
@@ -1316,7 +1317,7 @@ if READY.or_show("gradients"):
 
 # %% folded=true
 if READY.or_show("gradients by depth"):
-    fig, panels = axes(1, 3, xlabel="block", size=(11, 3.6))
+    fig, panels = axes(1, 3, xlabel="block", size=(9.6, 3.4))
     shown = (("along the additions alone", additions), ("true gradient", true), ("of the matrices", None))
     for ax, (title, found) in zip(panels, shown):
         for placement, line, color in zip(PLACEMENTS, ("--", "-", "-.", ":"), COLORS.values()):
