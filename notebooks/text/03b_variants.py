@@ -11,6 +11,13 @@
 #
 # The Transformer of 2017 and the models of today are the same machine with a dozen switches in other places. Lecture 03
 # built the machine with the switches of today. Here is one model with all of them.
+#
+# ## By the end you will have shown
+#
+# 1. **Post-norm's gradient does not vanish.** Along the additions alone it does; the true gradient is nearly flat.
+# 2. **Pre-norm's gradients shrink with depth near the output, post-norm's do not**, which is why post-norm needs warmup.
+# 3. **RoPE gets worse beyond the length it was trained on**; a bias by distance (ALiBi) does not.
+# 4. **Fewer key-value heads shrink the cache by exactly their ratio**, predicted to the byte.
 
 # %% [markdown]
 # ## Setup
