@@ -111,9 +111,7 @@ class Tokenizer:
     def word(self, piece):
         if piece not in self.remembered:
             word = written(piece.encode())
-            while rules := [
-                (self.rules[pair], pair) for pair in map("".join, zip(word, word[1:])) if pair in self.rules
-            ]:
+            while rules := [(self.rules[pair], pair) for pair in map("".join, zip(word, word[1:])) if pair in self.rules]:
                 (_, new), pair = min(rules)
                 word = word.replace(pair, new)
             self.remembered[piece] = [self.letter_ids[c] for c in word]

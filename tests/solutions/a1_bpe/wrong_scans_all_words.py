@@ -100,11 +100,7 @@ class Tokenizer:
 
     @classmethod
     def from_files(cls, vocab_path, merges_path, special_tokens=None):
-        bs = (
-            list(range(ord("!"), ord("~") + 1))
-            + list(range(ord("¡"), ord("¬") + 1))
-            + list(range(ord("®"), ord("ÿ") + 1))
-        )
+        bs = list(range(ord("!"), ord("~") + 1)) + list(range(ord("¡"), ord("¬") + 1)) + list(range(ord("®"), ord("ÿ") + 1))
         to_byte = {chr(b): b for b in bs}
         n = 0
         for b in range(256):
@@ -154,10 +150,7 @@ class Tokenizer:
             buffer += text
             limit = len(buffer) - reach
             cut = 0
-            inside = [
-                (m.start(), m.end())
-                for m in re.finditer("|".join(map(re.escape, names)) or "(?!)", buffer, overlapped=True)
-            ]
+            inside = [(m.start(), m.end()) for m in re.finditer("|".join(map(re.escape, names)) or "(?!)", buffer, overlapped=True)]
             for m in re.finditer(r"(?<=\S)(?=\s)", buffer):
                 if m.start() <= limit and not any(a < m.start() < b for a, b in inside):
                     cut = m.start()

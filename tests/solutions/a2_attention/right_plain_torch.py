@@ -41,20 +41,8 @@ class Linear(nn.Module):
 
 
 class MultiHeadAttention(nn.Module):
-    def __init__(
-        self,
-        d_model,
-        num_heads,
-        num_kv_heads=None,
-        *,
-        d_head=None,
-        rope=None,
-        qk_norm=None,
-        attend=None,
-        causal=True,
-        bias=False,
-        longest=64,
-    ):
+    def __init__(self, d_model, num_heads, num_kv_heads=None, *, d_head=None, rope=None, qk_norm=None, attend=None,
+                 causal=True, bias=False, longest=64):
         super().__init__()
         num_kv_heads = num_kv_heads or num_heads
         if num_heads % num_kv_heads != 0:
@@ -85,7 +73,7 @@ class MultiHeadAttention(nn.Module):
             start = cache.length if cache is not None else 0
             if token_positions is None:
                 token_positions = torch.arange(start, start + seq).expand(batch, seq)
-                seen = self.lower[: start + seq, : start + seq][start:]
+                seen = self.lower[:start + seq, :start + seq][start:]
             else:
                 token_positions = token_positions.expand(batch, seq)
                 older = torch.ones(batch, 1, seq, start, dtype=torch.bool)

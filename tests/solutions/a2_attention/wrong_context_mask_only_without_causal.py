@@ -21,8 +21,4 @@ class MultiHeadAttention(MultiHeadAttention):
         if self.causal and context is None:
             causal = self.causal_mask(x.shape[1], k.shape[2], x.device)
             mask = self.combine(mask, self.in_order(causal, token_positions))
-        return self.o_proj(
-            self.join(
-                self.attend(q, self.repeat(k), self.repeat(v), None if self.causal and context is not None else mask)
-            )
-        )
+        return self.o_proj(self.join(self.attend(q, self.repeat(k), self.repeat(v), None if self.causal and context is not None else mask)))
