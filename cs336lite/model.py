@@ -11,7 +11,7 @@ Built in notebooks/03b_variants.ipynb.
 """
 
 import math
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from numbers import Integral, Real
@@ -25,7 +25,11 @@ from torch import Tensor, nn
 
 from cs336lite.accounting import ModelShape
 from cs336lite.attention import MultiHeadAttention, scaled_dot_product_attention
+from cs336lite.generation import KVCache, check_ids, check_vocabulary
+from cs336lite.generation import generate as generate
+from cs336lite.generation import next_tokens as next_tokens
 from cs336lite.layers import GATES, FeedForward, LayerNorm, RMSNorm
+from cs336lite.positions import BOUNDED as BOUNDED
 from cs336lite.positions import (
     AlibiAttention,
     LearnedPositions,
@@ -51,9 +55,6 @@ IN_ATTENTION = ("alibi", "shaw", "t5", "transformer_xl")
 
 POSITIONS = (*AT_INPUT, "rope", "rope_half", *IN_ATTENTION, "none")
 """All position schemes; ``rope_half`` is RoPE in Hugging Face's layout."""
-
-BOUNDED = ("learned", "glm", "rope", "rope_half")
-"""Position schemes that know no position beyond ``context_length``."""
 
 MASKS = ("causal", "prefix", "full")
 """Who sees whom in the decoder: what came before; a prefix too (GLM's blanks are that); everybody."""
@@ -188,21 +189,6 @@ def check_config(c: TransformerConfig) -> None:
     _ = c.shape  # raises for sizes that do not fit together
 
 
-def check_ids(name: str, ids: Tensor) -> None:
-    """TypeError for other numbers than integers, ValueError for another shape than (batch, seq)."""
-    if ids.dtype not in (torch.int64, torch.int32):
-        raise TypeError(f"{name} are {ids.dtype}, and ids are torch.int64 or torch.int32")
-    if ids.ndim != 2:
-        raise ValueError(f"{name} have the shape {tuple(ids.shape)}: give (batch, seq), a single text as {name}[None]")
-
-
-def check_vocabulary(ids: Tensor, vocab_size: int) -> None:
-    """ValueError that names the first id outside the vocabulary."""
-    unknown = ids[(ids < 0) | (ids >= vocab_size)]
-    if unknown.numel():
-        raise ValueError(f"token {int(unknown[0])} is not in the vocabulary, whose ids are 0 to {vocab_size - 1}")
-
-
 def check_shape(name: str, given: Tensor | None, *shape: int) -> None:
     """ValueError for what does not broadcast to this shape: it would make several rows out of one."""
     if given is not None:
@@ -216,10 +202,11 @@ class FusedAttention:
     """Causal attention by PyTorch's fused kernel, which never stores the scores; the slot ``attend="sdpa"``.
 
     The queries are the last q of the k tokens. ``mask`` is what must hold beside the causal mask. Heads of keys and values
-    may be fewer than those of queries.
+    may be fewer than those of queries (GQA).
     """
 
     masks_causally = True  # it is not given the causal mask: to know that there is no other is what makes it fast
+    shares_heads = True  # keys and values come as they are cached, not repeated for every query head
 
     def __call__(self, Q: Tensor, K: Tensor, V: Tensor, mask: Bool[Tensor, "..."] | None = None) -> Tensor:
         (q, k), shared = (Q.shape[-2], K.shape[-2]), Q.shape[1] != K.shape[1]
@@ -395,7 +382,7 @@ class Stack(nn.Module):
     def forward(
         self, x: Float[Tensor, "batch seq d_model"], *, mask: Tensor | None = None, prefix: Tensor | None = None,
         token_positions: Tensor | None = None, context: Tensor | None = None, context_mask: Tensor | None = None,
-        padding: Tensor | None = None, cache: "KVCache | None" = None,
+        padding: Tensor | None = None, cache: KVCache | None = None,
     ) -> Float[Tensor, "batch seq d_model"]:  # fmt: skip
         batch, seq, past = *x.shape[:2], 0 if cache is None else cache.length
         check_reading(self, x, past, mask, prefix, token_positions, context, cache)
@@ -418,7 +405,7 @@ class Stack(nn.Module):
 
 def check_reading(
     stack: Stack, x: Tensor, past: int, mask: Tensor | None, prefix: Tensor | None, positions: Tensor | None,
-    context: Tensor | None, cache: "KVCache | None",
+    context: Tensor | None, cache: KVCache | None,
 ) -> None:  # fmt: skip
     """TypeError or ValueError for what does not fit ``x`` and so many ``past`` tokens."""
     batch, seq = x.shape[:2]
@@ -435,57 +422,6 @@ def check_reading(
         raise ValueError(f"a prefix is given, and the configuration's mask is {stack.mask_kind!r}")
     if cache is not None and len(cache.layers) != len(stack.blocks):
         raise ValueError(f"the cache has {len(cache.layers)} layers, and the model {len(stack.blocks)}")
-
-
-class LayerCache:
-    """Keys and values of one layer, in memory for ``max_length`` tokens that is taken once. A `cs336lite.attention.Cache`.
-
-    ``update`` raises ValueError when there is no room, and for keys and values of another kind than those that it holds.
-    """
-
-    def __init__(self, max_length: int) -> None:
-        if max_length < 0:
-            raise ValueError(f"a cache cannot have room for {max_length} tokens")
-        self.max_length, self.length = max_length, 0
-        self.kept: tuple[Tensor, Tensor] | None = None
-
-    def update(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Append (batch, num_kv_heads, seq, d_head) each; returns those of all tokens so far."""
-        stop = self.length + k.shape[2]
-        if stop > self.max_length:
-            raise ValueError(f"the cache has room for {self.max_length} tokens, and these would be {stop}")
-        if self.kept is None:
-            self.kept = tuple(x.new_empty(*x.shape[:2], self.max_length, x.shape[3]) for x in (k, v))
-        for memory, new in zip(self.kept, (k, v)):
-            held, given = ((*x.shape[:2], x.shape[3], x.dtype, x.device) for x in (memory, new))
-            if held != given:
-                kind = "(batch, num_kv_heads, d_head, dtype, device)"
-                raise ValueError(f"the cache holds {held}, and these are {given}, as {kind}: make a new cache")
-        for memory, new in zip(self.kept, (k, v)):
-            memory[:, :, self.length : stop] = new
-        self.length = stop
-        return self.kept[0][:, :, :stop], self.kept[1][:, :, :stop]
-
-
-class KVCache:
-    """Keys and values (KV 缓存) of all layers of a decoder, so that a new token costs one token's work.
-
-    >>> cache = KVCache(num_layers=2, max_length=8)
-    >>> k, v = cache.layers[0].update(torch.zeros(1, 2, 3, 4), torch.zeros(1, 2, 3, 4))
-    >>> tuple(k.shape), cache.length, cache.bytes
-    ((1, 2, 3, 4), 3, 512)
-    """
-
-    def __init__(self, num_layers: int, max_length: int) -> None:
-        self.layers = [LayerCache(max_length) for _ in range(num_layers)]
-
-    @property
-    def length(self) -> int:
-        return self.layers[0].length
-
-    @property
-    def bytes(self) -> int:
-        return sum(x.nbytes for layer in self.layers for x in layer.kept or ())
 
 
 def cross_entropy(
@@ -589,115 +525,3 @@ class Transformer(nn.Module):
 
     def _with_context(self, source: Tensor | None, given: dict[str, Any]) -> dict[str, Any]:
         return given if source is None else given | {"context": self.encode(source, given.get("source_padding"))}
-
-
-def next_tokens(
-    logits: Float[Tensor, "batch vocab"], *, temperature: int | float = 1.0, top_k: int | None = None,
-    top_p: int | float | None = None, generator: torch.Generator | None = None,
-) -> Int[Tensor, " batch"]:  # fmt: skip
-    """One token for each row: the likeliest at temperature 0, else drawn from softmax(logits / temperature).
-
-    ``top_k`` keeps the k likeliest; ``top_p`` the fewest whose probabilities reach p (Holtzman et al. 2019, arXiv
-    1904.09751). ValueError for a temperature below 0 or infinite, a top_k that is no integer from 1, a top_p outside
-    (0, 1], and logits whose greatest is no number.
-    """
-    whole = top_k is None or (isinstance(top_k, int) and top_k >= 1)
-    if not 0 <= temperature < math.inf or not whole or (top_p is not None and not 0 < top_p <= 1):
-        raise ValueError(
-            f"0 <= temperature {temperature} < inf, whole top_k {top_k} >= 1, 0 < top_p {top_p} <= 1 must hold"
-        )
-    broken = ~logits.amax(dim=-1).isfinite()
-    if broken.any():
-        raise ValueError(
-            f"the greatest logit of row {int(broken.nonzero()[0])} is NaN or infinite: nothing can be drawn"
-        )
-    if temperature == 0:
-        return logits.argmax(dim=-1)
-    ordered, order = (logits.float() / temperature).sort(dim=-1, descending=True, stable=True)
-    probabilities = ordered.softmax(dim=-1)
-    if top_k is not None:
-        probabilities[:, top_k:] = 0
-    if top_p is not None:  # a token stays when those before it do not reach p
-        probabilities[probabilities.cumsum(dim=-1) - probabilities >= top_p * probabilities.sum(-1, keepdim=True)] = 0
-    return order.gather(-1, torch.multinomial(probabilities, 1, generator=generator)).squeeze(-1)
-
-
-def _prompt(model: Transformer, tokens: Tensor, padding: Tensor | None) -> Tensor | None:
-    """The padding as booleans; ValueError for prompts after which nobody can go on."""
-    check_ids("tokens", tokens)
-    check_vocabulary(tokens, model.config.vocab_size)
-    if not tokens.shape[1]:
-        raise ValueError("the prompt is empty: give at least one token, such as the one that begins a text")
-    if padding is None:
-        return None
-    real = as_padding(padding, *tokens.shape)
-    wrong = (real.long().cummax(dim=1).values != real).any(dim=1) | ~real[:, -1]
-    if wrong.any():
-        raise ValueError(f"row {int(wrong.nonzero()[0])} has padding after a token, or nothing else: pad on the left")
-    return real
-
-
-def _ids(stop: int | Sequence[int] | Set[int] | Tensor | None, model: Transformer) -> Tensor:
-    """The tokens that end a text, one or several or none."""
-    several = [] if stop is None else list(stop) if isinstance(stop, Set) else stop
-    found = torch.as_tensor(several, device=model.embedding.weight.device).flatten()
-    if found.numel() and found.dtype not in (torch.int64, torch.int32):
-        raise TypeError(f"stop is {stop!r}: give one id, or several")
-    check_vocabulary(found, model.config.vocab_size)
-    return found
-
-
-def _places(model: Transformer, tokens: Tensor, padding: Tensor | None, past: int) -> dict[str, Tensor]:
-    """The padding of prompts continued over all tokens so far, and where those after the first ``past`` stand."""
-    if padding is None:
-        return {}
-    real = F.pad(padding, (0, tokens.shape[1] - padding.shape[1]), value=True)
-    positions = (real.cumsum(dim=-1) - 1).clamp(min=0)[:, past:]
-    if model.config.positions == "glm":
-        positions = torch.stack((positions, torch.zeros_like(positions)), dim=1)
-    return {"padding": real, "token_positions": positions}
-
-
-def _write(
-    model: Transformer, tokens: Tensor, number: int, stop: Tensor, padding: Tensor | None, cache: KVCache | None,
-    given: dict[str, Any], choice: dict[str, Any],
-) -> Tensor:  # fmt: skip
-    ended = torch.zeros(len(tokens), dtype=torch.bool, device=tokens.device)
-    for _ in range(number):
-        past = 0 if cache is None else cache.length
-        seen = given | _places(model, tokens, padding, past)
-        logits = model(tokens[:, past:], cache=cache, **seen)[:, -1]
-        new = next_tokens(logits, **choice)
-        if stop.numel():
-            new = torch.where(ended, tokens[:, -1], new)
-            ended |= torch.isin(new, stop)
-        tokens = torch.cat((tokens, new[:, None]), dim=1)
-        if stop.numel() and ended.all():
-            break
-    return tokens
-
-
-@torch.no_grad()
-def generate(
-    model: Transformer, tokens: Int[Tensor, "batch seq"], max_new_tokens: int, *,
-    stop: int | Sequence[int] | Set[int] | Tensor | None = None, padding: Tensor | None = None, use_cache: bool = True,
-    given: dict[str, Any] | None = None, **choice: Any,
-) -> Int[Tensor, "batch longer"]:  # fmt: skip
-    """``tokens`` and what the model adds to them, token by token until ``max_new_tokens`` or all rows have met ``stop``.
-
-    ``choice`` goes to `next_tokens`, ``given`` to the model (context, prefix). Prompts of different lengths are padded
-    on the left, ``padding`` False or 0 there. ``stop`` is an id or several; after one a row goes on with it. ValueError
-    beyond the context length, for an empty prompt, padding elsewhere, ids that do not exist.
-    """
-    padding, stop = _prompt(model, tokens, padding), _ids(stop, model)
-    if max_new_tokens < 0:
-        raise ValueError(f"max_new_tokens is {max_new_tokens}, and must be at least 0")
-    length, training = tokens.shape[1] + max_new_tokens, model.training
-    if length > model.config.context_length and model.config.positions in BOUNDED:
-        raise ValueError(f"{length} tokens, and the model's context_length is {model.config.context_length}")
-    model.eval()
-    try:
-        cache = model.new_cache(length) if use_cache else None
-        return _write(model, tokens, max_new_tokens, stop, padding, cache, given or {}, choice)
-    finally:
-        model.train(training)

@@ -21,6 +21,9 @@ from torch import Tensor, nn
 
 from cs336lite.attention import softmax
 
+BOUNDED = ("learned", "glm", "rope", "rope_half")
+"""Position schemes of `cs336lite.model` that know no position beyond ``context_length``: rows and tables of angles end."""
+
 
 def sinusoids(positions: Int[Tensor, "..."], d_model: int) -> Float[Tensor, "... d_model"]:
     """sin(p / 10000 ** (2i / d_model)) at dimension 2i, the cosine at 2i + 1 (arXiv 1706.03762, section 3.5).

@@ -1,19 +1,17 @@
-# Built from notebooks/text/03b_variants.py by `cs336lite build`: edit that file, not this one.
+# Built from notebooks/text/appendix/03bx_presets.py by `cs336lite build`: edit that file, not this one.
 """Models that have names (预设), as configurations of `cs336lite.model.Transformer`.
 
 `PRESETS` holds the configurations and `SOURCES` where they are published; `tiny` makes one small. Their weights are read
 by `cs336lite.course.hugging_face`.
 
-Built in notebooks/03b_variants.ipynb.
+Built in notebooks/appendix/03bx_presets.ipynb.
 """
 
 import difflib
 import math
 from typing import Any
 
-from cs336lite.model import (
-    TransformerConfig,
-)
+from cs336lite.model import TransformerConfig
 
 _GPT2 = TransformerConfig(
     vocab_size=50_257, context_length=1_024, d_model=768, num_layers=12, num_heads=12, d_ff=3_072,

@@ -22,10 +22,10 @@ from torch import Tensor, nn
 from cs336lite.course.data import SEPARATOR, default_corpus
 from cs336lite.course.kept import kept
 from cs336lite.course.sweeps import best, by_seed, interior
-from cs336lite.model import (
-    Transformer,
-    TransformerConfig,
-)
+from cs336lite.generation import generate as generate
+from cs336lite.generation import next_tokens as next_tokens
+from cs336lite.model import Transformer, TransformerConfig
+from cs336lite.positions import BOUNDED as BOUNDED
 
 BASE = {
     "vocab_size": 256, "context_length": 128, "d_model": 48, "num_layers": 6, "num_heads": 4, "d_ff": 128,

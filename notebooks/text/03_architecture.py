@@ -1280,6 +1280,9 @@ if READY.or_show("shared heads"):
     )
 
 # %% [markdown]
+# The package's cache takes its memory once, and its loop knows top-k, top-p, an end, and prompts of different lengths:
+# [appendix 03x](appendix/03x_writing.ipynb).
+#
 # ## Answers
 #
 # Every sentence below was tested on the numbers in it while this notebook ran; a false one would have stopped its cell.

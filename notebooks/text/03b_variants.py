@@ -65,10 +65,9 @@ boolean, True = may attend; ``padding`` is (batch, seq), True where a token is r
 Built in notebooks/03b_variants.ipynb.
 """
 
-import difflib
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cache, partial
 from itertools import pairwise
@@ -87,7 +86,11 @@ from cs336lite.attention import MultiHeadAttention, scaled_dot_product_attention
 from cs336lite.course.data import SEPARATOR, default_corpus
 from cs336lite.course.kept import kept
 from cs336lite.course.sweeps import best, by_seed, interior
+from cs336lite.generation import KVCache, check_ids, check_vocabulary
+from cs336lite.generation import generate as generate
+from cs336lite.generation import next_tokens as next_tokens
 from cs336lite.layers import GATES, FeedForward, LayerNorm, RMSNorm
+from cs336lite.positions import BOUNDED as BOUNDED
 from cs336lite.positions import (
     AlibiAttention,
     LearnedPositions,
@@ -251,9 +254,6 @@ IN_ATTENTION = ("alibi", "shaw", "t5", "transformer_xl")
 POSITIONS = (*AT_INPUT, "rope", "rope_half", *IN_ATTENTION, "none")
 """All position schemes; ``rope_half`` is RoPE in Hugging Face's layout."""
 
-BOUNDED = ("learned", "glm", "rope", "rope_half")
-"""Position schemes that know no position beyond ``context_length``."""
-
 MASKS = ("causal", "prefix", "full")
 """Who sees whom in the decoder: what came before; a prefix too (GLM's blanks are that); everybody."""
 
@@ -391,31 +391,6 @@ def check_config(c: TransformerConfig) -> None:
     _ = c.shape  # raises for sizes that do not fit together
 
 
-# %% folded=true
-#| export model
-def check_ids(name: str, ids: Tensor) -> None:
-    """TypeError for other numbers than integers, ValueError for another shape than (batch, seq)."""
-    if ids.dtype not in (torch.int64, torch.int32):
-        raise TypeError(f"{name} are {ids.dtype}, and ids are torch.int64 or torch.int32")
-    if ids.ndim != 2:
-        raise ValueError(f"{name} have the shape {tuple(ids.shape)}: give (batch, seq), a single text as {name}[None]")
-
-
-def check_vocabulary(ids: Tensor, vocab_size: int) -> None:
-    """ValueError that names the first id outside the vocabulary."""
-    unknown = ids[(ids < 0) | (ids >= vocab_size)]
-    if unknown.numel():
-        raise ValueError(f"token {int(unknown[0])} is not in the vocabulary, whose ids are 0 to {vocab_size - 1}")
-
-
-def check_shape(name: str, given: Tensor | None, *shape: int) -> None:
-    """ValueError for what does not broadcast to this shape: it would make several rows out of one."""
-    if given is not None:
-        sizes = zip(reversed(given.shape), reversed(shape))
-        if given.ndim > len(shape) or any(size not in (1, wanted) for size, wanted in sizes):
-            raise ValueError(f"{name} has the shape {tuple(given.shape)}, which does not broadcast to {shape}")
-
-
 # %% [markdown]
 # GPT-2 in these words, from its [paper and code](https://github.com/openai/gpt-2):
 
@@ -541,8 +516,8 @@ claim(
 
 # %% [markdown]
 # The story of eight years fits into a table. GPT-2 moved the norm, Llama took RMSNorm, SwiGLU and RoPE and left out the
-# biases, and the newest column is QK-norm (lecture 05). Of Llama 2 only the 34B and the 70B share heads. All 31 models
-# of this course, with their sources, are in the module `cs336lite.presets`.
+# biases, and the newest column is QK-norm (lecture 05). Of Llama 2 only the 34B and the 70B share heads. All models
+# of this course, with their sources, are in [appendix 03bx](appendix/03bx_presets.ipynb).
 #
 # ### The block
 #
@@ -557,10 +532,11 @@ class FusedAttention:
     """Causal attention by PyTorch's fused kernel, which never stores the scores; the slot ``attend="sdpa"``.
 
     The queries are the last q of the k tokens. ``mask`` is what must hold beside the causal mask. Heads of keys and values
-    may be fewer than those of queries.
+    may be fewer than those of queries (GQA).
     """
 
     masks_causally = True  # it is not given the causal mask: to know that there is no other is what makes it fast
+    shares_heads = True  # keys and values come as they are cached, not repeated for every query head
 
     def __call__(self, Q: Tensor, K: Tensor, V: Tensor, mask: Bool[Tensor, "..."] | None = None) -> Tensor:
         (q, k), shared = (Q.shape[-2], K.shape[-2]), Q.shape[1] != K.shape[1]
@@ -750,7 +726,7 @@ class Stack(nn.Module):
     def forward(
         self, x: Float[Tensor, "batch seq d_model"], *, mask: Tensor | None = None, prefix: Tensor | None = None,
         token_positions: Tensor | None = None, context: Tensor | None = None, context_mask: Tensor | None = None,
-        padding: Tensor | None = None, cache: "KVCache | None" = None,
+        padding: Tensor | None = None, cache: KVCache | None = None,
     ) -> Float[Tensor, "batch seq d_model"]:  # fmt: skip
         batch, seq, past = *x.shape[:2], 0 if cache is None else cache.length
         check_reading(self, x, past, mask, prefix, token_positions, context, cache)
@@ -773,9 +749,19 @@ class Stack(nn.Module):
 
 # %% folded=true
 #| export model
+def check_shape(name: str, given: Tensor | None, *shape: int) -> None:
+    """ValueError for what does not broadcast to this shape: it would make several rows out of one."""
+    if given is not None:
+        sizes = zip(reversed(given.shape), reversed(shape))
+        if given.ndim > len(shape) or any(size not in (1, wanted) for size, wanted in sizes):
+            raise ValueError(f"{name} has the shape {tuple(given.shape)}, which does not broadcast to {shape}")
+
+
+# %% folded=true
+#| export model
 def check_reading(
     stack: Stack, x: Tensor, past: int, mask: Tensor | None, prefix: Tensor | None, positions: Tensor | None,
-    context: Tensor | None, cache: "KVCache | None",
+    context: Tensor | None, cache: KVCache | None,
 ) -> None:  # fmt: skip
     """TypeError or ValueError for what does not fit ``x`` and so many ``past`` tokens."""
     batch, seq = x.shape[:2]
@@ -792,61 +778,6 @@ def check_reading(
         raise ValueError(f"a prefix is given, and the configuration's mask is {stack.mask_kind!r}")
     if cache is not None and len(cache.layers) != len(stack.blocks):
         raise ValueError(f"the cache has {len(cache.layers)} layers, and the model {len(stack.blocks)}")
-
-
-# %% folded=true
-#| export model
-class LayerCache:
-    """Keys and values of one layer, in memory for ``max_length`` tokens that is taken once. A `cs336lite.attention.Cache`.
-
-    ``update`` raises ValueError when there is no room, and for keys and values of another kind than those that it holds.
-    """
-
-    def __init__(self, max_length: int) -> None:
-        if max_length < 0:
-            raise ValueError(f"a cache cannot have room for {max_length} tokens")
-        self.max_length, self.length = max_length, 0
-        self.kept: tuple[Tensor, Tensor] | None = None
-
-    def update(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Append (batch, num_kv_heads, seq, d_head) each; returns those of all tokens so far."""
-        stop = self.length + k.shape[2]
-        if stop > self.max_length:
-            raise ValueError(f"the cache has room for {self.max_length} tokens, and these would be {stop}")
-        if self.kept is None:
-            self.kept = tuple(x.new_empty(*x.shape[:2], self.max_length, x.shape[3]) for x in (k, v))
-        for memory, new in zip(self.kept, (k, v)):
-            held, given = ((*x.shape[:2], x.shape[3], x.dtype, x.device) for x in (memory, new))
-            if held != given:
-                kind = "(batch, num_kv_heads, d_head, dtype, device)"
-                raise ValueError(f"the cache holds {held}, and these are {given}, as {kind}: make a new cache")
-        for memory, new in zip(self.kept, (k, v)):
-            memory[:, :, self.length : stop] = new
-        self.length = stop
-        return self.kept[0][:, :, :stop], self.kept[1][:, :, :stop]
-
-
-# %% folded=true
-#| export model
-class KVCache:
-    """Keys and values (KV 缓存) of all layers of a decoder, so that a new token costs one token's work.
-
-    >>> cache = KVCache(num_layers=2, max_length=8)
-    >>> k, v = cache.layers[0].update(torch.zeros(1, 2, 3, 4), torch.zeros(1, 2, 3, 4))
-    >>> tuple(k.shape), cache.length, cache.bytes
-    ((1, 2, 3, 4), 3, 512)
-    """
-
-    def __init__(self, num_layers: int, max_length: int) -> None:
-        self.layers = [LayerCache(max_length) for _ in range(num_layers)]
-
-    @property
-    def length(self) -> int:
-        return self.layers[0].length
-
-    @property
-    def bytes(self) -> int:
-        return sum(x.nbytes for layer in self.layers for x in layer.kept or ())
 
 
 # %% folded=true
@@ -1095,311 +1026,6 @@ if apart:
 #
 # **Try it.** Give `LlamaConfig` a `rope_theta` of 500,000. What must change in our configuration, and by how much do the
 # logits differ if it does not?
-
-# %% folded=true
-#| export presets
-"""Models that have names (预设), as configurations of `cs336lite.model.Transformer`.
-
-`PRESETS` holds the configurations and `SOURCES` where they are published; `tiny` makes one small. Their weights are read
-by `cs336lite.course.hugging_face`.
-
-Built in notebooks/03b_variants.ipynb.
-"""
-
-# %% folded=true
-#| export presets
-_GPT2 = TransformerConfig(
-    vocab_size=50_257, context_length=1_024, d_model=768, num_layers=12, num_heads=12, d_ff=3_072,
-    norm="layernorm", bias=True, activation="gelu_tanh", positions="learned", tied_embeddings=True,
-)  # fmt: skip
-_LLAMA = TransformerConfig(
-    vocab_size=32_000, context_length=2_048, d_model=4_096, num_layers=32, num_heads=32, d_ff=11_008,
-    norm_eps=1e-6, positions="rope_half",  # Meta's own files hold the interleaved layout
-)  # fmt: skip
-_LLAMA2 = _LLAMA.replace(context_length=4_096, norm_eps=1e-5)
-_PALM = TransformerConfig(
-    vocab_size=256_000, context_length=2_048, d_model=4_096, num_layers=32, num_heads=16, num_kv_heads=1, d_ff=16_384,
-    norm="layernorm", parallel=True, tied_embeddings=True,
-)  # fmt: skip
-_T5 = TransformerConfig(
-    vocab_size=32_128, context_length=512, d_model=512, num_layers=6, num_encoder_layers=6, num_heads=8, d_head=64,
-    d_ff=2_048, norm_eps=1e-6, activation="relu", positions="t5", tied_embeddings=True, output_scale=512**-0.5,
-)  # fmt: skip
-_T5_V1_1 = _T5.replace(activation="geglu_tanh", tied_embeddings=False, output_scale=1.0)
-_TRANSFORMER_XL = TransformerConfig(
-    vocab_size=204, context_length=512, d_model=512, num_layers=12, num_heads=8, d_head=64, d_ff=2_048,
-    norm="layernorm", norm_placement="post", bias=True, activation="relu", positions="transformer_xl",
-    tied_embeddings=True,
-)  # fmt: skip
-
-# %% folded=true
-#| export presets
-_WITHOUT_SISTERS = {
-    "transformer-base": TransformerConfig(
-        vocab_size=37_000, context_length=512, d_model=512, num_layers=6, num_encoder_layers=6, num_heads=8, d_ff=2_048,
-        norm="layernorm", norm_placement="post", bias=True, activation="relu", positions="sinusoidal",
-        tied_embeddings=True, embedding_scale=512**0.5,
-    ),
-    "chatglm2-6b": _LLAMA.replace(
-        vocab_size=65_024, context_length=32_768, num_layers=28, num_kv_heads=2, d_ff=13_696, qkv_bias=True,
-        norm_eps=1e-5, positions="rope", rotary_dim=64,
-    ),
-    "glm-10b": _GPT2.replace(
-        vocab_size=50_304, d_model=4_096, num_layers=48, num_heads=64, d_ff=16_384, positions="glm", mask="prefix",
-    ),
-    "bloom-176b": _GPT2.replace(
-        vocab_size=250_880, context_length=2_048, d_model=14_336, num_layers=70, num_heads=112, d_ff=57_344,
-        positions="alibi", embedding_norm=True,
-    ),
-    "starcoder": _GPT2.replace(
-        vocab_size=49_152, context_length=8_192, d_model=6_144, num_layers=40, num_heads=48, num_kv_heads=1, d_ff=24_576,
-        activation="gelu",
-    ),
-}  # fmt: skip
-
-
-# %% folded=true
-#| export presets
-def _sisters(base: TransformerConfig, fields: str, /, **sizes: tuple[int | float, ...]) -> dict[str, TransformerConfig]:
-    """Models that differ from ``base`` in these fields; the underscores of a name stand for hyphens."""
-    return {name.replace("_", "-"): base.replace(**dict(zip(fields.split(), given))) for name, given in sizes.items()}
-
-
-_DECODERS = {
-    **_sisters(
-        _GPT2, "d_model num_layers num_heads d_ff", gpt2=(768, 12, 12, 3_072), gpt2_medium=(1_024, 24, 16, 4_096),
-        gpt2_large=(1_280, 36, 20, 5_120), gpt2_xl=(1_600, 48, 25, 6_400),
-    ),
-    **_sisters(
-        _LLAMA, "d_model num_layers num_heads d_ff", llama_7b=(4_096, 32, 32, 11_008),
-        llama_13b=(5_120, 40, 40, 13_824), llama_33b=(6_656, 60, 52, 17_920), llama_65b=(8_192, 80, 64, 22_016),
-    ),
-    **_sisters(
-        _LLAMA2, "d_model num_layers num_heads d_ff num_kv_heads", llama2_7b=(4_096, 32, 32, 11_008),
-        llama2_13b=(5_120, 40, 40, 13_824), llama2_70b=(8_192, 80, 64, 28_672, 8),
-    ),
-    **_sisters(
-        _PALM, "d_model num_layers num_heads d_ff d_head", palm_8b=(4_096, 32, 16, 16_384, 256),
-        palm_62b=(8_192, 64, 32, 32_768, 256), palm_540b=(18_432, 118, 48, 73_728, 256),
-    ),
-}  # fmt: skip
-
-
-# %% folded=true
-#| export presets
-def _t5(base: TransformerConfig, prefix: str, /, **sizes: tuple[int | float, ...]) -> dict[str, TransformerConfig]:
-    """T5 in sizes (d_model, layers, heads, d_ff, d_head): as many layers that read as that write."""
-    made = _sisters(base, "d_model num_layers num_heads d_ff d_head", **sizes)
-    return {
-        prefix + name: c.replace(
-            num_encoder_layers=c.num_layers, output_scale=c.d_model**-0.5 if c.tied_embeddings else 1.0
-        )
-        for name, c in made.items()
-    }
-
-
-_T5_ALL = {
-    **_t5(
-        _T5, "t5-", small=(512, 6, 8, 2_048, 64), base=(768, 12, 12, 3_072, 64), large=(1_024, 24, 16, 4_096, 64),
-    ),
-    **_t5(_T5, "t5-", **{"3b": (1_024, 24, 32, 16_384, 128), "11b": (1_024, 24, 128, 65_536, 128)}),
-    **_t5(
-        _T5_V1_1, "t5-v1.1-", small=(512, 8, 6, 1_024, 64), base=(768, 12, 12, 2_048, 64),
-        large=(1_024, 24, 16, 2_816, 64), xl=(2_048, 24, 32, 5_120, 64), xxl=(4_096, 24, 64, 10_240, 64),
-    ),
-}  # fmt: skip
-
-# %% folded=true
-#| export presets
-PRESETS: dict[str, TransformerConfig] = {
-    **_WITHOUT_SISTERS, **_DECODERS, **_T5_ALL,
-    **_sisters(
-        _TRANSFORMER_XL, "d_model num_layers d_head d_ff embedding_scale",
-        transformer_xl_enwik8_12l=(512, 12, 64, 2_048, 512**0.5),
-        transformer_xl_enwik8_24l=(1_024, 24, 128, 3_072, 32.0),
-    ),
-}  # fmt: skip
-"""Configurations by name, without dropout: that is a matter of training."""
-
-
-# %% folded=true
-#| export presets
-_SOURCES = {
-    "transformer-base": "arXiv 1706.03762, table 3", "gpt2": "OpenAI 2019, Language Models are Unsupervised Multitask "
-    "Learners, table 2, and github.com/openai/gpt-2", "llama-": "arXiv 2302.13971, table 2",
-    "llama2-": "arXiv 2307.09288, table 1, and the released params.json", "palm-": "arXiv 2204.02311, table 1",
-    "bloom-": "arXiv 2211.05100, table 3", "starcoder": "arXiv 2305.06161, table 6",
-    "glm-10b": "arXiv 2103.10360 and github.com/THUDM/GLM", "chatglm2-": "config.json of huggingface.co/THUDM/chatglm2-6b",
-    "t5-": "arXiv 1910.10683, section 3.7", "t5-v1.1-": "released_checkpoints.md of "
-    "github.com/google-research/text-to-text-transfer-transformer",
-    "transformer-xl-": "arXiv 1901.02860, table 2, and the scripts of github.com/kimiyoung/transformer-xl",
-}  # fmt: skip
-
-SOURCES: dict[str, str] = {
-    name: _SOURCES[max((known for known in _SOURCES if name.startswith(known)), key=len)] for name in PRESETS
-}
-"""Where each configuration is published."""
-
-
-# %% folded=true
-#| export presets
-def preset(name: str) -> TransformerConfig:
-    """The configuration of this name. ValueError for an unknown one, which names those that are close.
-
-    >>> preset("llama2-70b").num_kv_heads
-    8
-    """
-    if name not in PRESETS:
-        close = difflib.get_close_matches(name.lower(), PRESETS, n=4) or list(PRESETS)
-        raise ValueError(f"there is no preset {name!r}; there is {', '.join(close)}")
-    return PRESETS[name]
-
-
-# %% folded=true
-#| export presets
-def tiny(config: TransformerConfig | str, **changes: Any) -> TransformerConfig:
-    """The same switches at a size that runs in milliseconds: two layers, four heads, d_model 32, context 32.
-
-    Kept are what the heads share, the part of a head that turns, whether heads fill d_model, and d_ff / d_model.
-
-    >>> tiny("llama2-70b").num_kv_heads, tiny("palm-540b").num_kv_heads, tiny("chatglm2-6b").rotary_dim
-    (2, 1, 4)
-    """
-    c = preset(config) if isinstance(config, str) else config
-    shrunk = math.sqrt(32 / c.d_model)
-    d_head = None if c.num_heads * c.head_size == c.d_model else 12
-    shared = c.num_kv_heads if c.num_kv_heads in (None, 1) else 4 if c.num_kv_heads == c.num_heads else 2
-    small = dict(
-        vocab_size=64, context_length=32, d_model=32, num_layers=2, num_heads=4, d_ff=round(32 * c.d_ff / c.d_model),
-        num_kv_heads=shared, d_head=d_head, num_encoder_layers=2 if c.num_encoder_layers else 0,
-        rotary_dim=c.rotary_dim and 2 * max(1, round((d_head or 8) * c.rotary_dim / c.head_size / 2)),
-        embedding_scale=1.0 if c.embedding_scale == 1 else c.embedding_scale * shrunk,
-        output_scale=1.0 if c.output_scale == 1 else c.output_scale / shrunk,
-    )  # fmt: skip
-    return c.replace(**small | changes)
-
-
-# %% folded=true
-#| export model
-def next_tokens(
-    logits: Float[Tensor, "batch vocab"], *, temperature: int | float = 1.0, top_k: int | None = None,
-    top_p: int | float | None = None, generator: torch.Generator | None = None,
-) -> Int[Tensor, " batch"]:  # fmt: skip
-    """One token for each row: the likeliest at temperature 0, else drawn from softmax(logits / temperature).
-
-    ``top_k`` keeps the k likeliest; ``top_p`` the fewest whose probabilities reach p (Holtzman et al. 2019, arXiv
-    1904.09751). ValueError for a temperature below 0 or infinite, a top_k that is no integer from 1, a top_p outside
-    (0, 1], and logits whose greatest is no number.
-    """
-    whole = top_k is None or (isinstance(top_k, int) and top_k >= 1)
-    if not 0 <= temperature < math.inf or not whole or (top_p is not None and not 0 < top_p <= 1):
-        raise ValueError(
-            f"0 <= temperature {temperature} < inf, whole top_k {top_k} >= 1, 0 < top_p {top_p} <= 1 must hold"
-        )
-    broken = ~logits.amax(dim=-1).isfinite()
-    if broken.any():
-        raise ValueError(
-            f"the greatest logit of row {int(broken.nonzero()[0])} is NaN or infinite: nothing can be drawn"
-        )
-    if temperature == 0:
-        return logits.argmax(dim=-1)
-    ordered, order = (logits.float() / temperature).sort(dim=-1, descending=True, stable=True)
-    probabilities = ordered.softmax(dim=-1)
-    if top_k is not None:
-        probabilities[:, top_k:] = 0
-    if top_p is not None:  # a token stays when those before it do not reach p
-        probabilities[probabilities.cumsum(dim=-1) - probabilities >= top_p * probabilities.sum(-1, keepdim=True)] = 0
-    return order.gather(-1, torch.multinomial(probabilities, 1, generator=generator)).squeeze(-1)
-
-
-# %% folded=true
-#| export model
-def _prompt(model: Transformer, tokens: Tensor, padding: Tensor | None) -> Tensor | None:
-    """The padding as booleans; ValueError for prompts after which nobody can go on."""
-    check_ids("tokens", tokens)
-    check_vocabulary(tokens, model.config.vocab_size)
-    if not tokens.shape[1]:
-        raise ValueError("the prompt is empty: give at least one token, such as the one that begins a text")
-    if padding is None:
-        return None
-    real = as_padding(padding, *tokens.shape)
-    wrong = (real.long().cummax(dim=1).values != real).any(dim=1) | ~real[:, -1]
-    if wrong.any():
-        raise ValueError(f"row {int(wrong.nonzero()[0])} has padding after a token, or nothing else: pad on the left")
-    return real
-
-
-def _ids(stop: int | Sequence[int] | Set[int] | Tensor | None, model: Transformer) -> Tensor:
-    """The tokens that end a text, one or several or none."""
-    several = [] if stop is None else list(stop) if isinstance(stop, Set) else stop
-    found = torch.as_tensor(several, device=model.embedding.weight.device).flatten()
-    if found.numel() and found.dtype not in (torch.int64, torch.int32):
-        raise TypeError(f"stop is {stop!r}: give one id, or several")
-    check_vocabulary(found, model.config.vocab_size)
-    return found
-
-
-# %% folded=true
-#| export model
-def _places(model: Transformer, tokens: Tensor, padding: Tensor | None, past: int) -> dict[str, Tensor]:
-    """The padding of prompts continued over all tokens so far, and where those after the first ``past`` stand."""
-    if padding is None:
-        return {}
-    real = F.pad(padding, (0, tokens.shape[1] - padding.shape[1]), value=True)
-    positions = (real.cumsum(dim=-1) - 1).clamp(min=0)[:, past:]
-    if model.config.positions == "glm":
-        positions = torch.stack((positions, torch.zeros_like(positions)), dim=1)
-    return {"padding": real, "token_positions": positions}
-
-
-# %% folded=true
-#| export model
-def _write(
-    model: Transformer, tokens: Tensor, number: int, stop: Tensor, padding: Tensor | None, cache: KVCache | None,
-    given: dict[str, Any], choice: dict[str, Any],
-) -> Tensor:  # fmt: skip
-    ended = torch.zeros(len(tokens), dtype=torch.bool, device=tokens.device)
-    for _ in range(number):
-        past = 0 if cache is None else cache.length
-        seen = given | _places(model, tokens, padding, past)
-        logits = model(tokens[:, past:], cache=cache, **seen)[:, -1]
-        new = next_tokens(logits, **choice)
-        if stop.numel():
-            new = torch.where(ended, tokens[:, -1], new)
-            ended |= torch.isin(new, stop)
-        tokens = torch.cat((tokens, new[:, None]), dim=1)
-        if stop.numel() and ended.all():
-            break
-    return tokens
-
-
-# %% folded=true
-#| export model
-@torch.no_grad()
-def generate(
-    model: Transformer, tokens: Int[Tensor, "batch seq"], max_new_tokens: int, *,
-    stop: int | Sequence[int] | Set[int] | Tensor | None = None, padding: Tensor | None = None, use_cache: bool = True,
-    given: dict[str, Any] | None = None, **choice: Any,
-) -> Int[Tensor, "batch longer"]:  # fmt: skip
-    """``tokens`` and what the model adds to them, token by token until ``max_new_tokens`` or all rows have met ``stop``.
-
-    ``choice`` goes to `next_tokens`, ``given`` to the model (context, prefix). Prompts of different lengths are padded
-    on the left, ``padding`` False or 0 there. ``stop`` is an id or several; after one a row goes on with it. ValueError
-    beyond the context length, for an empty prompt, padding elsewhere, ids that do not exist.
-    """
-    padding, stop = _prompt(model, tokens, padding), _ids(stop, model)
-    if max_new_tokens < 0:
-        raise ValueError(f"max_new_tokens is {max_new_tokens}, and must be at least 0")
-    length, training = tokens.shape[1] + max_new_tokens, model.training
-    if length > model.config.context_length and model.config.positions in BOUNDED:
-        raise ValueError(f"{length} tokens, and the model's context_length is {model.config.context_length}")
-    model.eval()
-    try:
-        cache = model.new_cache(length) if use_cache else None
-        return _write(model, tokens, max_new_tokens, stop, padding, cache, given or {}, choice)
-    finally:
-        model.train(training)
-
 
 # %% [markdown]
 # ## 3 · What does each change buy?
@@ -2299,7 +1925,7 @@ if READY.or_show("writing, drawn"):
 # see in the writing.
 #
 # Models write in other ways, too: always the likeliest byte, or from the few likeliest (*top-k*, *top-p*), with a cache,
-# many prompts at once. `cs336lite.model.generate` does all of it.
+# many prompts at once. [Appendix 03x](appendix/03x_writing.ipynb) builds `generate`, which does all of it.
 #
 # ## Answers
 #

@@ -66,6 +66,11 @@ from torch import Tensor, nn
 from cs336lite.attention import softmax
 from cs336lite.rope import RotaryPositionalEmbedding
 
+# %%
+#| export positions
+BOUNDED = ("learned", "glm", "rope", "rope_half")
+"""Position schemes of `cs336lite.model` that know no position beyond ``context_length``: rows and tables of angles end."""
+
 
 # %%
 #| export positions
