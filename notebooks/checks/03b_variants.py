@@ -53,28 +53,36 @@ def added(student, x, placement):
     return ask(student, like(x), run_add, x, placement, what=f"the stream with placement {placement!r}")
 
 
-def placement_check(placement):
-    def judge(student, rng):
-        x = torch.tensor([[float(rng.randrange(2, 9)), -1.5], [0.5, float(rng.randrange(10, 20))]])
-        found = added(student, x, placement)
-        for other, formula in PLACED.items():
-            expect(
-                other == placement or not torch.allclose(found, formula(x)),
-                f"that is the formula of {other!r}: {SAID[placement]}",
-            )
-        lost = PLACED[placement](x) - x
-        expect(
-            placement == "post" or not torch.allclose(found, lost),
-            "x itself is missing: what the part gives is added to the stream",
-        )
-        expect_close(found, PLACED[placement](x), SAID[placement])
-
-    judge.__name__ = f"{placement}_norm"
-    return judge
+def judge(student, rng, placement):
+    x = torch.tensor([[float(rng.randrange(2, 9)), -1.5], [0.5, float(rng.randrange(10, 20))]])
+    found = added(student, x, placement)
+    wanted = PLACED[placement](x)
+    for other, formula in PLACED.items():
+        same = torch.allclose(found, formula(x))
+        expect(other == placement or not same, f"that is the formula of {other!r}: {SAID[placement]}")
+    lost = placement != "post" and torch.allclose(found, wanted - x)
+    expect(not lost, "x itself is missing: what the part gives is added to the stream")
+    expect_close(found, wanted, SAID[placement])
 
 
-for name in PLACED:
-    check("add_part", title=f"placement {name!r}")(placement_check(name))
+@check("add_part", title="post-norm")
+def post(student, rng):
+    judge(student, rng, "post")
+
+
+@check("add_part", title="pre-norm")
+def pre(student, rng):
+    judge(student, rng, "pre")
+
+
+@check("add_part", title="double norm")
+def double(student, rng):
+    judge(student, rng, "double")
+
+
+@check("add_part", title="the norm in the branch")
+def branch(student, rng):
+    judge(student, rng, "branch")
 
 
 LLAMA = {

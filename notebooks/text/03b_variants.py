@@ -126,7 +126,7 @@ norm = d.box(70, stream - 0.65, "norm", color="green")
 output = d.box(79, stream - 0.65, "output", color="orange")
 d.arrow(last, norm.left, color="blue")
 d.arrow(norm.right, output.left)
-d.text(21.5, 4.65, "which norm, and where?", align="end")
+d.text(22, 4.65, "which norm, where?", align="end")
 d.text(0.5, 8, "which positions: added")
 d.text(0.5, 8.9, "here, or in attention?")
 d.text(45, 8, "one after the other, or both at once?", align="middle")
@@ -969,7 +969,7 @@ if READY.or_show("parameters, compared"):
 # The same count does not mean the same computation. So take a small Llama of Hugging Face with random weights, put these
 # weights into our model, and compare the logits.
 #
-# **Predict.** Do the logits agree if RoPE has the interleaved layout (`"rope"`) instead of the two halves? Yes or no?
+# **Predict.** Do the logits agree if RoPE has the interleaved layout (`"rope"`) instead of the two halves, yes or no?
 
 # %%
 guess = None
@@ -1225,7 +1225,7 @@ def sweep(
                 grids[arm].append(float(f"{lr / 1.5 if lr == ends[0] else lr * 1.5:.3g}"))
     runs = [run_of(arm, chosen[arm]["lr"], seed, arms[arm], training) for arm in arms for seed in reporting]
     rows |= {(row["arm"], row["lr"], row["seed"]): row for row in kept(name, runs, train_variant, jobs=jobs)}
-    return {"chosen": chosen, "rows": [told(row) for row in rows.values()]}
+    return {"chosen": {arm: chosen[arm] for arm in arms}, "rows": [told(row) for row in rows.values()]}
 
 
 def told(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -1265,13 +1265,18 @@ for arm, chosen in found["chosen"].items():
     )
 
 # %% [markdown]
-# **Predict.** Of the arms beside the base, how many are worse than it by more than 0.02 nats, and surely so? How many are
-# better by more than 0.02?
+# **Predict.** One switch at a time: how many of the arms beside the base are worse by more than 0.02 nats, and surely so?
+# How many are better by more than 0.02?
 
 # %%
 guess_worse = guess_better = None
 
-everything = comparisons(arms, within=BOUND)  # each arm against the base, seed by seed, Holm's correction for all
+PARTNERS = {  # arms that differ from another arm than the base in one switch
+    "sinusoids": "scaled embedding", "double norm, scaled embedding": "double norm",
+    "branch, scaled embedding": "norm in the branch", "post-norm, no warmup": "post-norm",
+}  # fmt: skip
+pairs = [(arm, PARTNERS.get(arm, "base")) for arm in arms if arm != "base"]
+everything = comparisons(arms, pairs, within=BOUND)  # seed by seed, with Holm's correction for all of them
 by_arm = {one.a: one for one in everything}
 worse = [one.a for one in everything if one.differs and one.mean > BOUND]
 better = [one.a for one in everything if one.differs and one.mean < -BOUND]
@@ -1363,16 +1368,7 @@ if READY.or_show("what is left, compared"):
     display(finish(fig))
 
 # %% folded=true
-scaled = comparisons(
-    arms,
-    [
-        ("scaled embedding", "base"),
-        ("double norm, scaled embedding", "double norm"),
-        ("branch, scaled embedding", "norm in the branch"),
-        ("sinusoids", "scaled embedding"),
-    ],
-    within=BOUND,
-)
+scaled = [by_arm[arm] for arm in ("scaled embedding", "double norm, scaled embedding", "branch, scaled embedding")]
 difference_figure(scaled, title="The embedding × √48, placement by placement", quantity="held-out loss a byte")
 
 # %% [markdown]
@@ -1386,7 +1382,7 @@ difference_figure(scaled, title="The embedding × √48, placement by placement"
 placements = {"pre": "base", "post": "post-norm", "double": "double norm", "branch": "norm in the branch"}
 means = {name: mean_interval(arms[arm].values()).mean for name, arm in placements.items()}
 low, high = min(means, key=means.get), max(means, key=means.get)
-gain = {one.b: -one.mean for one in scaled[:3]}
+gain = {one.b: -one.mean for one in scaled}
 claim(
     3,
     "Where the norm stands matters more than any other switch: from {low} to {high} the four placements span {span:.2f} nats; GELU in place of SwiGLU changes {gelu:+.3f}.",
@@ -1410,8 +1406,8 @@ claim(
 # %% folded=true
 claim(
     3,
-    "Against the base {worse} of {n} arms are worse and {better} better by more than 0.02 nats, {same} are shown to be the same within it. No positions at all cost {none:.2f} nats.",
-    lambda worse, n, better, same, none: worse + better + same <= n and none > BOUND and by_arm["no positions"].differs,
+    "Of {n} single changes {worse} raise the loss and {better} lower it by more than 0.02 nats, and {same} are shown to be the same within it. No positions at all cost {none:.2f} nats.",
+    lambda n, worse, better, same, none: worse + better < n and none > BOUND and by_arm["no positions"].differs,
     worse=len(worse),
     n=len(everything),
     better=len(better),
@@ -1483,7 +1479,7 @@ if READY.or_show("costs"):
         with torch.no_grad():
             model(batch[:1, :64], cache=cache)
         costs["FLOPs"][arm], costs["cache"][arm] = counter.get_total_flops(), cache.bytes / 64
-    costs["time"] = dict(zip(models, best_seconds(*(step_of(model, batch) for model in models.values()), least=0.5)))
+    costs["time"] = dict(zip(models, best_seconds(*(step_of(model, batch) for model in models.values()), least=0.2)))
 
 # %% folded=true tags=["timing"]
 # run this cell to compare your guess
@@ -1567,8 +1563,10 @@ def deep(placement: str, num_layers: int, seed: int = 0) -> tuple[Transformer, t
 
 
 # %%
-def stream_gradients(placement: str, seed: int, num_layers: int = 24, *, detached: bool = False) -> list[float]:
-    """The norm of the loss's gradient at each block's input; ``detached``: along the additions alone."""
+def gradients(
+    placement: str, seed: int, num_layers: int = 24, *, detached: bool = False
+) -> tuple[list[float], list[float]]:
+    """Norms of the loss's gradients by block: at its input, and of its last matrix; ``detached``: along the additions alone."""
     model, text = deep(placement, num_layers, seed)
     streams = []
     for block in model.decoder.blocks:
@@ -1576,14 +1574,9 @@ def stream_gradients(placement: str, seed: int, num_layers: int = 24, *, detache
             part.register_forward_hook(lambda module, inputs, output: output.detach())
         block.register_forward_pre_hook(lambda module, inputs: streams.append(inputs[0]))
     loss = model.loss(text[:, :-1], text[:, 1:])
-    return [gradient.norm().item() for gradient in torch.autograd.grad(loss, streams)]
-
-
-def matrix_gradients(placement: str, seed: int, num_layers: int = 24) -> list[float]:
-    """The norm of the gradient of each block's last feed-forward matrix."""
-    model, text = deep(placement, num_layers, seed)
-    model.loss(text[:, :-1], text[:, 1:]).backward()
-    return [block.feed_forward.down.weight.grad.norm().item() for block in model.decoder.blocks]
+    wanted = streams if detached else [*streams, *(block.feed_forward.down.weight for block in model.decoder.blocks)]
+    norms = [gradient.norm().item() for gradient in torch.autograd.grad(loss, wanted)]
+    return norms[:num_layers], norms[num_layers:]
 
 
 # %%
@@ -1592,9 +1585,10 @@ guess_additions = guess_true = None
 DEPTHS = (6, 12, 24)
 if READY.or_show("gradients"):
     seeds = range(5)
-    additions = {p: np.array([stream_gradients(p, s, detached=True) for s in seeds]) for p in PLACEMENTS}
-    true = {p: np.array([stream_gradients(p, s) for s in seeds]) for p in PLACEMENTS}
-    of_matrices = {(p, n): np.array([matrix_gradients(p, s, n) for s in seeds]) for p in PLACEMENTS for n in DEPTHS}
+    additions = {p: np.array([gradients(p, s, detached=True)[0] for s in seeds]) for p in PLACEMENTS}
+    both = {(p, n): [gradients(p, s, n) for s in seeds] for p in PLACEMENTS for n in DEPTHS}
+    true = {p: np.array([streams for streams, _ in both[p, 24]]) for p in PLACEMENTS}
+    of_matrices = {key: np.array([matrices for _, matrices in runs]) for key, runs in both.items()}
     lost = {
         name: np.exp(np.log(x["post"][:, -1] / x["post"][:, 0]).mean())
         for name, x in (("additions", additions), ("true", true))
@@ -1703,7 +1697,7 @@ if READY.or_show("last block, compared"):
 # learning rate that begins small: *warmup* (预热). The record has both placements without it.
 
 # %% folded=true
-warm = comparisons(arms, [("no warmup", "base"), ("post-norm, no warmup", "post-norm")], within=BOUND)
+warm = [by_arm["no warmup"], by_arm["post-norm, no warmup"]]
 difference_figure(warm, title="What leaving out the warmup costs", quantity="held-out loss a byte")
 
 # %% folded=true
