@@ -16,6 +16,7 @@ OWN = {
     "post-norm",
     "post-norm, no warmup",
     "double norm",
+    "double norm, × √48",
     "parallel",
 }  # a percent or less
 
@@ -50,9 +51,19 @@ def test_a_grid_is_widened_until_the_best_rate_lies_inside(monkeypatch, optimum,
     monkeypatch.setattr(trials, "train_variant", train)
     result = trials.sweep({"base": {}, "ReLU": {"activation": "relu"}})
     for arm in ("base", "ReLU"):
-        assert result["chosen"][arm]["inside"] and result["chosen"][arm]["lr"] == pytest.approx(found)
+        chosen = result["chosen"][arm]
+        assert chosen["inside"] and chosen["lr"] == pytest.approx(found)
+        assert chosen["grid"] == sorted(chosen["grid"]) and set(trials.GRID) <= set(chosen["grid"])
         assert tuple(trials.reported(result)[arm]) == trials.REPORTING
     assert not set(trials.TUNING) & set(trials.REPORTING)
+
+
+def test_the_first_arm_stays_the_first_when_its_grid_is_widened_longest(monkeypatch):
+    optima = {"base": 6e-2, "ReLU": 6.8e-3}
+    monkeypatch.setattr(trials, "train_variant", lambda run: {
+        "final": abs(math.log(run["lr"] / optima[run["arm"]])) + run["seed"] / 1000, "curve": [], "seconds": 1.0,
+    })  # fmt: skip
+    assert list(trials.sweep({"base": {}, "ReLU": {"activation": "relu"}})["chosen"]) == ["base", "ReLU"]
 
 
 def test_a_sweep_that_may_not_be_widened_says_where_the_optimum_may_lie(monkeypatch):

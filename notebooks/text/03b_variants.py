@@ -1203,7 +1203,7 @@ def sweep(
     tuning: tuple[int, ...] = TUNING, reporting: tuple[int, ...] = REPORTING, training: Mapping[str, Any] = TRAINING, name: str = "03b_variants",
     jobs: int = 1, widen: int = 6,
 ) -> dict[str, Any]:  # fmt: skip
-    """Choose each arm's rate and report it: {"chosen": {arm: {lr, inside, grid}}, "rows": [...]}, one row a training.
+    """Choose each arm's rate and report it: {"chosen": {arm: {lr, inside, why, grid}}, "rows": [...]}, one row a training.
 
     A grid whose best rate is at an end is widened for that arm, up to ``widen`` times. Runs are kept in the data folder, so
     that the sweep can be stopped and goes on where it was. With ``jobs`` it takes so many processes.
@@ -1220,7 +1220,7 @@ def sweep(
             )
             if lr not in ends or not left:
                 inside = interior(lr, grids[arm])
-                chosen[arm] = {"lr": lr, "inside": bool(inside), "grid": sorted(grids[arm])}
+                chosen[arm] = {"lr": lr, "inside": bool(inside), "why": str(inside), "grid": sorted(grids[arm])}
             else:
                 grids[arm].append(float(f"{lr / 1.5 if lr == ends[0] else lr * 1.5:.3g}"))
     runs = [run_of(arm, chosen[arm]["lr"], seed, arms[arm], training) for arm in arms for seed in reporting]
@@ -1859,13 +1859,14 @@ WORDS = set(re.findall(r"[A-Za-z]{2,}", bytes(texts()[0].tolist()).decode(errors
 
 
 @torch.no_grad()
-def write(model: Transformer, prompt: str, length: int, rows: int = 24, temperature: float = 0.7) -> list[str]:
+def write(model: Transformer, prompt: str, length: int, rows: int = 16, temperature: float = 0.7) -> list[str]:
     """So many texts that begin with the prompt, each byte drawn from softmax(logits / temperature)."""
     draw, ids = torch.Generator().manual_seed(0), torch.tensor([list(prompt.encode())]).repeat(rows, 1)
     for _ in range(length):
         logits = model(ids[:, -64:])[:, -1]  # no further back than it was trained on
         ids = torch.cat((ids, torch.multinomial((logits / temperature).softmax(-1), 1, generator=draw)), dim=1)
-    return [bytes(row.tolist()).decode(errors="replace") for row in ids]
+    texts_written = (bytes(row.tolist()).decode(errors="replace") for row in ids)
+    return ["".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in text) for text in texts_written]
 
 
 def share_of_words(writings: list[str]) -> float:
@@ -1919,7 +1920,7 @@ if READY.or_show("writing, drawn"):
     fig, ax = axes(xlabel="held-out loss (nats a byte)", ylabel="known words (percent)", size=(5.6, 2.9))
     ax.plot(list(losses.values()), list(known.values()), "-o", color=COLORS["blue"])
     for name in losses:
-        ax.annotate(f"  {name} of the steps", (losses[name], known[name]), va="center")
+        ax.annotate(f" {name} of the steps", (losses[name], known[name] + 4), va="bottom")
     low, high = min(losses.values()), max(losses.values())
     ax.set(xlim=(low - 0.1, high + 0.8 * (high - low)), ylim=(0, 105), title="From letters to words")
     display(finish(fig))
