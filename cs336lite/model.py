@@ -189,14 +189,6 @@ def check_config(c: TransformerConfig) -> None:
     _ = c.shape  # raises for sizes that do not fit together
 
 
-def check_shape(name: str, given: Tensor | None, *shape: int) -> None:
-    """ValueError for what does not broadcast to this shape: it would make several rows out of one."""
-    if given is not None:
-        sizes = zip(reversed(given.shape), reversed(shape))
-        if given.ndim > len(shape) or any(size not in (1, wanted) for size, wanted in sizes):
-            raise ValueError(f"{name} has the shape {tuple(given.shape)}, which does not broadcast to {shape}")
-
-
 @dataclass(frozen=True)
 class FusedAttention:
     """Causal attention by PyTorch's fused kernel, which never stores the scores; the slot ``attend="sdpa"``.
@@ -401,6 +393,14 @@ class Stack(nn.Module):
         for block, memory in zip(self.blocks, layers):
             x = block(x, context, context_mask, padding, mask=mask, token_positions=along, cache=memory)
         return self.norm(x)
+
+
+def check_shape(name: str, given: Tensor | None, *shape: int) -> None:
+    """ValueError for what does not broadcast to this shape: it would make several rows out of one."""
+    if given is not None:
+        sizes = zip(reversed(given.shape), reversed(shape))
+        if given.ndim > len(shape) or any(size not in (1, wanted) for size, wanted in sizes):
+            raise ValueError(f"{name} has the shape {tuple(given.shape)}, which does not broadcast to {shape}")
 
 
 def check_reading(

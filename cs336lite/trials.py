@@ -52,6 +52,9 @@ ARMS: dict[str, dict[str, Any]] = {
     "learned positions": {"positions": "learned"},
     "ALiBi": {"positions": "alibi"},
     "no positions": {"positions": "none"},
+    "embedding × √48": {"embedding_scale": 48**0.5},
+    "double norm, × √48": {"norm_placement": "double", "embedding_scale": 48**0.5},
+    "branch, × √48": {"norm_placement": "branch", "embedding_scale": 48**0.5},
     "no warmup": {"warmup": 1},
     "post-norm, no warmup": {"norm_placement": "post", "warmup": 1},
 }
@@ -164,7 +167,7 @@ def sweep(
     tuning: tuple[int, ...] = TUNING, reporting: tuple[int, ...] = REPORTING, training: Mapping[str, Any] = TRAINING, name: str = "03b_variants",
     jobs: int = 1, widen: int = 6,
 ) -> dict[str, Any]:  # fmt: skip
-    """Choose each arm's rate and report it: {"chosen": {arm: {lr, inside, why}}, "rows": [...]}, one row a training.
+    """Choose each arm's rate and report it: {"chosen": {arm: {lr, inside, why, grid}}, "rows": [...]}, one row a training.
 
     A grid whose best rate is at an end is widened for that arm, up to ``widen`` times. Runs are kept in the data folder, so
     that the sweep can be stopped and goes on where it was. With ``jobs`` it takes so many processes.
@@ -181,17 +184,17 @@ def sweep(
             )
             if lr not in ends or not left:
                 inside = interior(lr, grids[arm])
-                chosen[arm] = {"lr": lr, "inside": bool(inside), "why": str(inside)}
+                chosen[arm] = {"lr": lr, "inside": bool(inside), "why": str(inside), "grid": sorted(grids[arm])}
             else:
                 grids[arm].append(float(f"{lr / 1.5 if lr == ends[0] else lr * 1.5:.3g}"))
     runs = [run_of(arm, chosen[arm]["lr"], seed, arms[arm], training) for arm in arms for seed in reporting]
     rows |= {(row["arm"], row["lr"], row["seed"]): row for row in kept(name, runs, train_variant, jobs=jobs)}
-    return {"chosen": chosen, "rows": [told(row) for row in rows.values()]}
+    return {"chosen": {arm: chosen[arm] for arm in arms}, "rows": [told(row) for row in rows.values()]}
 
 
 def told(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row without what the configuration of the record says already."""
-    return {name: row[name] for name in ("arm", "lr", "seed", "final", "curve", "seconds")}
+    """A row without what the configuration of the record says already, and without its seconds, which say how busy the machine was."""
+    return {name: row[name] for name in ("arm", "lr", "seed", "final", "curve")}
 
 
 def reported(found: Mapping[str, Any], reporting: tuple[int, ...] = REPORTING) -> dict[str, dict[int, float]]:
