@@ -137,13 +137,12 @@ left = [int((shares[name] > 0).sum()) for name in ("top-p 0.8", "top-p 0.8, temp
 # run this cell to compare your guess
 because = {2: "0.4 + 0.3 = 0.7 has not reached 0.8: the third word is kept, too"}
 reveal("words left", tuple(left), guess, because=because, within=1)
-fig, panels = axes(1, 6, xlabel="word", size=(11, 2.6))
-for ax, (name, share) in zip(panels, shares.items()):
+fig, panels = axes(2, 3, xlabel="word", ylabel="share of 20,000 draws", size=(9, 4.8))
+for ax, (name, share) in zip(panels.flat, shares.items()):
     ax.bar(range(1, 6), share, color=COLORS["sky_blue"])
     ax.plot(range(1, 6), WORDS, "_", markersize=11, color=COLORS["vermillion"])
-    ax.set(title=name.replace(", ", "\n"), ylim=(0, 0.75), xticks=range(1, 6))
+    ax.set(title=name, ylim=(0, 0.75), xticks=range(1, 6))
     ax.grid(axis="x", visible=False)
-panels[0].set_ylabel("share of 20,000 draws")
 assert abs(shares["temperature ½"][0] - 0.16 / 0.285) < 0.01  # by hand, above
 finish(fig)
 
@@ -288,7 +287,7 @@ print(f"1,000 tokens: {1e3 * seconds[0]:.0f} ms joined, {1e3 * seconds[1]:.0f} m
 # prompt's own first token.
 
 # %% folded=true
-d = Diagram(76, 8)
+d = Diagram(88, 8)
 rows = (("Once", "upon", "a", "time"), ("", "", "The", "cat"))
 for i, words in enumerate(rows):
     y = 1.6 + 2.9 * i
