@@ -9,9 +9,9 @@
 #
 # {badge} · prerequisites: [03b · one model with every switch](../03b_variants.ipynb) · device: CPU
 #
-# Lecture 03b has one model with a switch for everything that changed since 2017. Here the models that have names (预设) are
-# written down as settings of these switches, so that you can hold each line against its paper. Their parameters are
-# counted beside the published numbers, and what a model has that ours cannot express is said. This appendix builds
+# Lecture 03b has one model with a switch for everything that changed since 2017. Here the models that have names (预设)
+# are written down as settings of these switches, so that you can hold each line against its paper. Their parameters
+# are counted beside the published numbers, and what a model has that ours cannot express is said. This appendix builds
 # `cs336lite.presets`, from which later lectures and the tests take their models.
 
 # %%
@@ -34,8 +34,8 @@ YOURS = "this runs on your attention and your RoPE: do check('a2_attention') and
 # %% [markdown]
 # ## 1 · From a paper to a configuration
 #
-# **How do you read a model off its paper?** Take Llama 2 7B (arXiv 2307.09288). Table 1 and the released `params.json` give
-# sizes; the rest stands in sentences.
+# **How do you read a model off its paper?** Take Llama 2 7B (arXiv 2307.09288). Table 1 and the released `params.json`
+# give sizes; the rest stands in sentences.
 #
 # | the paper says | the configuration says |
 # |---|---|
@@ -46,14 +46,15 @@ YOURS = "this runs on your attention and your RoPE: do check('a2_attention') and
 # | rotary embeddings | `positions="rope_half"`, the layout of the files on the Hugging Face Hub |
 # | grouped-query attention in the 34B and the 70B | nothing: a pair of key and value heads for each query head is plain |
 #
-# Does that make 6.7 billion? By hand: a block has $4d^2$ for attention, $3d \cdot 11{,}008$ for gate, up and down, and two norms of
-# $d$: $67{,}108{,}864 + 135{,}266{,}304 + 8{,}192 = 202{,}383{,}360$. Times 32, with two tables of $32{,}000 \cdot d$ and the last
-# norm: 6,738,415,616. The files on the Hub hold exactly as many numbers.
+# Does that make 6.7 billion? By hand: a block has $4d^2$ for attention, $3d \cdot 11{,}008$ for gate, up and down, and
+# two norms of $d$: $67{,}108{,}864 + 135{,}266{,}304 + 8{,}192 = 202{,}383{,}360$. Times 32, with two tables of
+# $32{,}000 \cdot d$ and the last norm: 6,738,415,616. The files on the Hub hold exactly as many numbers.
 #
 # ## 2 · The table
 #
-# What a family has in common is written once; each row adds the sizes of one model. Whatever is not named is plain: pre-norm,
-# RMSNorm, SwiGLU, RoPE, no biases, serial blocks, as many heads of keys and values as of queries, an output matrix of its own.
+# What a family has in common is written once; each row adds the sizes of one model. Whatever is not named is plain:
+# pre-norm, RMSNorm, SwiGLU, RoPE, no biases, serial blocks, as many heads of keys and values as of queries, an output
+# matrix of its own.
 
 
 # %%
@@ -123,8 +124,8 @@ SOURCES |= dict.fromkeys(
 )
 
 # %% [markdown]
-# T5 has as many blocks that read as blocks that write. Its queries are not divided by $\sqrt{d}$, and the tied output layer reads
-# vectors divided by $\sqrt{d_\text{model}}$. Version 1.1 has a gate, and an output matrix of its own.
+# T5 has as many blocks that read as blocks that write. Its queries are not divided by $\sqrt{d}$, and the tied output
+# layer reads vectors divided by $\sqrt{d_\text{model}}$. Version 1.1 has a gate, and an output matrix of its own.
 
 # %%
 #| export
@@ -176,8 +177,8 @@ SOURCES |= dict.fromkeys(
 # ### 2021 to 2023: GLM, PaLM, BLOOM, StarCoder
 #
 # Each of them moves another switch. GLM reads a prefix from both sides and has two positions for each token
-# ([03x](03x_positions.ipynb)); GLM-130B is the largest model that stayed post-norm. PaLM's blocks are parallel and share one
-# head of keys and values. BLOOM has ALiBi, and one more norm on its embeddings.
+# ([03x](03x_positions.ipynb)); GLM-130B stayed post-norm. PaLM's blocks are parallel and
+# share one head of keys and values. BLOOM has ALiBi, and one more norm on its embeddings.
 
 # %%
 #| export
@@ -228,8 +229,8 @@ SOURCES |= {"bloom-176b": "arXiv 2211.05100, table 3", "starcoder": "arXiv 2305.
 # %% [markdown]
 # ### Llama and after
 #
-# From Llama on models are plain but for a switch or two. The layout of RoPE is that of the Hugging Face Hub, `rope_half`; Meta's
-# own files hold the interleaved one.
+# From Llama on models are plain but for a switch or two. The layout of RoPE is that of the Hugging Face Hub,
+# `rope_half`; Meta's own files hold the interleaved one.
 
 # %%
 #| export
@@ -380,12 +381,13 @@ def preset(name: str) -> TransformerConfig:
 # %% [markdown]
 # ## 3 · Are these the models?
 #
-# **How would you notice a wrong line?** Count. A model that has the published number of parameters to the last digit has the right
-# sizes in the right places; almost every slip, such as a bias too many, shows. On PyTorch's *meta* device tensors have shapes
-# and no memory, so even 540 billion parameters can be built and counted.
+# **How would you notice a wrong line?** Count. A model that has the published number of parameters to the last digit
+# has the right sizes in the right places; almost every slip, such as a bias too many, shows. On PyTorch's *meta*
+# device tensors have shapes and no memory, so even 540 billion parameters can be built and counted.
 #
-# What a count does not see: the order of the parts, the activation, RoPE's layout, where norms stand. The tests therefore
-# load random weights of Hugging Face's own classes into small models of these families, and compare the logits.
+# What a count does not see: the order of the parts, the activation, RoPE's layout, where norms stand. The tests
+# therefore load random weights of Hugging Face's own classes into small models of most of these families, and compare
+# the logits.
 #
 # **Predict.** Of the 40 models, how many have the published number, as far as it is printed?
 
@@ -423,9 +425,9 @@ if READY.or_show("published, compared"):
     display(Markdown("\n".join(head + rows)))
 
 # %% [markdown]
-# Two do not agree (and "10 billion" and "130 billion" are names as much as counts). The paper of 2017 prints 65 million and "about 37,000" tokens, which give 63; 65 million would take 40,700 tokens,
-# and the paper's larger model 36,000, so no vocabulary makes both. OLMo 2 normalises queries and keys over all heads
-# together, with a gain for each of 4,096 numbers; our slot does so head by head, with 128.
+# Two do not agree. The paper of 2017 prints 65 million and "about 37,000" tokens, which give 63; 65 million would take
+# 40,700 tokens, and the paper's larger model 36,000, so no vocabulary makes both. OLMo 2 normalises queries and keys
+# over all heads together, with a gain for each of 4,096 numbers; our slot does so head by head, with 128.
 #
 # That the numbers agree does not say that the model is all there:
 
@@ -442,10 +444,11 @@ display(
 # %% [markdown]
 # ### Where the parameters are
 #
-# **Predict.** In which of these models are embeddings, with the output matrix, the largest share of all parameters? About how large?
+# **Predict.** In which of these models are embeddings, with the output matrix, the largest share of all parameters?
+# About how large?
 #
-# And a habit of size: the *aspect ratio* (宽深比) is $d_\text{model}$ over the number of layers. How many of the 40 lie between 100
-# and 200, where GPT-3 and Llama are?
+# And a habit of size: the *aspect ratio* (宽深比) is $d_\text{model}$ over the number of layers. How many of the 40 lie
+# between 100 and 200, where GPT-3 and Llama are?
 
 # %%
 guess_share = guess_aspect = None  # (a name of the table, percent); a number of models
@@ -494,15 +497,15 @@ if READY.or_show("shares, compared"):
     display(finish(fig))
 
 # %% [markdown]
-# Tables grow with $d$ and blocks with $d^2$, so the share of embeddings falls with size; Gemma's 256,000 tokens are still a fifth of
-# its 2B model, where one table serves for both ends. The grey band on the right is 100 to 200. All of GPT-2 and most of T5 lie
-# below it, and BLOOM, just above, is the widest for its depth. The two models with next to no embeddings are the Transformer-XLs,
-# which read characters.
+# Tables grow with $d$ and blocks with $d^2$, so the share of embeddings falls with size; Gemma's 256,000 tokens are
+# still a fifth of its 2B model, where one table serves for both ends. The grey band on the right is 100 to 200. All of
+# GPT-2 and most of T5 lie below it, and BLOOM, just above, is the widest for its depth. The two models with next to no
+# embeddings are the Transformer-XLs, which read characters.
 #
 # ## 4 · A family tree, computed
 #
-# **What did each model change?** Compare its configuration with the plain one, and leave out the sizes: what remains is what the
-# model is known for.
+# **What did each model change?** Compare its configuration with the plain one, and leave out the sizes: what remains
+# is what the model is known for.
 
 
 # %%
@@ -523,6 +526,7 @@ def switches(before: TransformerConfig, after: TransformerConfig) -> dict[str, t
     return {field: (said(a), said(b)) for field, (a, b) in pairs.items() if a != b}
 
 
+# %%
 ONE_OF_EACH = (
     "transformer-base", "gpt2", "t5-small", "t5-v1.1-small", "transformer-xl-enwik8-12l", "palm-540b", "bloom-176b",
     "starcoder", "glm-10b", "glm-130b", "llama-7b", "llama2-70b", "chatglm2-6b", "llama3-8b", "mistral-7b", "qwen2-7b",
@@ -541,11 +545,12 @@ display(
 )
 
 # %% [markdown]
-# Before Llama, models stand up to eight switches away from it, and no two are alike. From Llama 2 on it is one to five, most
-# often shared heads, the base of RoPE (larger for a longer context), biases on queries and keys, or QK-norm. Gemma 2 is the
-# exception that keeps GELU, tied embeddings and the scale of 2017.
+# Before Llama, models stand up to eight switches away from it, and no two are alike. From Llama 2 on it is one to
+# five, most often shared heads, the base of RoPE (larger for a longer context), biases on queries and keys, or
+# QK-norm. Gemma 2 is the exception that keeps GELU, tied embeddings and the scale of 2017.
 #
-# **Predict.** From the Transformer of 2017 to Llama 2 70B: how many switches are in another place? And from GPT-2 to Llama 7B?
+# **Predict.** From the Transformer of 2017 to Llama 2 70B: how many switches are in another place? And from GPT-2 to
+# Llama 7B?
 
 # %%
 guess = None  # (2017 to Llama 2 70B, GPT-2 to Llama 7B)
@@ -566,9 +571,9 @@ for (before, after), found in zip(walks, moved):
 #
 # ### Two stacks (编码器–解码器)
 #
-# The model of 2017 reads a source with an *encoder* that sees all of it, and writes with a *decoder*: causal attention to
-# what has been written, then *cross-attention* (交叉注意力), whose queries come from the decoder and whose keys and values
-# come from the encoder.
+# The model of 2017 reads a source with an *encoder* that sees all of it, and writes with a *decoder*: causal attention
+# to what has been written, then *cross-attention* (交叉注意力), whose queries come from the decoder and whose keys and
+# values come from the encoder.
 
 # %% folded=true
 d = Diagram(80, 9.4)
@@ -584,8 +589,8 @@ d.text(2, 3.4, "read once")
 d.show()
 
 # %% [markdown]
-# **Predict.** Eight tokens have been written. Change the last token of the source, or the fifth that was written: in how
-# many of the eight places do the logits change?
+# **Predict.** Eight tokens have been written. Change the last token of the source, or the fifth that was written: in
+# how many of the eight places do the logits change?
 
 # %%
 guess = None  # (source, written)
@@ -640,12 +645,13 @@ if READY.or_show("encoder and decoder, compared"):
     assert places == [8, 4], YOURS
 
 # %% [markdown]
-# All places read all of the source; of what was written, a place reads what is not after it: the fifth to the eighth are four.
+# All places read all of the source; of what was written, a place reads what is not after it: the fifth to the eighth
+# are four.
 #
 # ### Parallel blocks (并行块)
 #
-# **Predict.** The same PaLM with serial and with parallel blocks: how many norms has a model of two blocks, and which of the two
-# takes more FLOPs?
+# **Predict.** The same PaLM with serial and with parallel blocks: how many norms has a model of two blocks, and which
+# of the two takes more FLOPs?
 
 # %%
 guess = None  # (norms if parallel, norms if serial)
@@ -672,10 +678,10 @@ if READY.or_show("serial and parallel, compared"):
     assert parameters(built["serial"]) - parameters(built["parallel"]) == 2 * 32, YOURS  # the gains of two norms
 
 # %% [markdown]
-# A parallel block has one norm, and the FLOPs of matrices stay the same. What it saves is waiting: attention and feed-forward
-# network read the same input, so their first matrices can be one product. PaLM's authors report about 15 % faster training at
-# large scale, a small loss of quality at 8B and none at 62B (2204.02311, section 2). On two cores there is nothing to gain, so
-# we do not measure time.
+# A parallel block has one norm, and the FLOPs of matrices stay the same. What it saves is waiting: attention and
+# feed-forward network read the same input, so their first matrices can be one product. PaLM's authors report training
+# that is about 15 % faster at large scale, a small loss of quality at 8B and none at 62B (2204.02311, section 2). On
+# two cores there is nothing to gain, so we do not measure time.
 #
 # ## Limits
 #

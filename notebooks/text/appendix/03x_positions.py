@@ -75,11 +75,11 @@ BOUNDED = ("learned", "glm", "rope", "rope_half")
 #
 # $$P_{p,\,2i} = \sin\frac{p}{10000^{2i/d}} \qquad P_{p,\,2i+1} = \cos\frac{p}{10000^{2i/d}}$$
 #
-# By hand, with $d = 4$: the first pair turns by 1 radian a position, the second by $1/100$. Position 0 is (0, 1, 0, 1), position 1
-# is (0.84, 0.54, 0.01, 1.00), position 2 is (0.91, −0.42, 0.02, 1.00).
+# By hand, with $d = 4$: the first pair turns by 1 radian a position, the second by $1/100$. Position 0 is (0, 1, 0,
+# 1), position 1 is (0.84, 0.54, 0.01, 1.00), position 2 is (0.91, −0.42, 0.02, 1.00).
 #
-# GPT-2 *learns* a row for each position instead. The paper of 2017 found both about equal, and hoped that sinusoids would
-# go on beyond the length of training; rows end where the table ends.
+# GPT-2 *learns* a row for each position instead. The paper of 2017 found both about equal, and hoped that sinusoids
+# would go on beyond the length of training; rows end where the table ends.
 
 
 # %%
@@ -108,8 +108,9 @@ class LearnedPositions(nn.Embedding):
 
 
 # %% [markdown]
-# Why sines? Because $\cos a \cos b + \sin a \sin b = \cos(a - b)$: the product of two positions' vectors depends on their distance
-# alone. **Predict.** Is that still so for queries and keys, which are the vectors times matrices $W_Q$ and $W_K$?
+# Why sines? Because $\cos a \cos b + \sin a \sin b = \cos(a - b)$: the product of two positions' vectors depends on
+# their distance alone. **Predict.** Is that still so for queries and keys, which are the vectors times matrices $W_Q$
+# and $W_K$?
 
 # %%
 guess = None  # yes or no
@@ -141,19 +142,21 @@ left.legend(fontsize=9)
 finish(fig)
 
 # %% [markdown]
-# On the left the three queries draw one line. On the right each draws its own: where a text begins changes what a head looks
-# at. The schemes below act *after* these matrices, so that only distances count. They are called relative (相对位置).
+# On the left the three queries draw one line. On the right each draws its own: where a text begins changes what a head
+# looks at. The schemes below act *after* these matrices, so that only distances count. They are called relative
+# (相对位置).
 #
 # ## 2 · A number for each distance: ALiBi and T5
 #
-# **What is the least that a head must be told?** Perhaps one number for each distance, added to the score. Both schemes do that.
+# **What is the least that a head must be told?** Perhaps one number for each distance, added to the score. Both
+# schemes do that.
 #
-# **ALiBi** subtracts a fixed slope times the distance. Four heads have the slopes ¼, 1/16, 1/64, 1/256. By hand, in the first head:
-# three keys at the distances 0, 1 and 2 with equal scores get weights proportional to $e^0, e^{-1/4}, e^{-1/2}$, which are 0.42, 0.33
-# and 0.25. Nothing is learned.
+# **ALiBi** subtracts a fixed slope times the distance. Four heads have the slopes ¼, 1/16, 1/64, 1/256. By hand, in
+# the first head: three keys at the distances 0, 1 and 2 with equal scores get weights proportional to $e^0, e^{-1/4},
+# e^{-1/2}$, which are 0.42, 0.33 and 0.25. Nothing is learned.
 #
-# **T5** learns the number, for each head and each of 32 *buckets* (桶) of distances. In a decoder the distances 0 to 15 have a bucket
-# each; from 16 on they share buckets that widen like a logarithm, and all beyond 128 are in the last:
+# **T5** learns the number, for each head and each of 32 *buckets* (桶) of distances. In a decoder the distances 0 to 15
+# have a bucket each; from 16 on they share buckets that widen like a logarithm, and all beyond 128 are in the last:
 #
 # $$\text{bucket}(n) = 16 + \left\lfloor 16 \cdot \frac{\ln(n / 16)}{\ln(128 / 16)} \right\rfloor \quad\text{for } n \ge 16$$
 #
@@ -281,16 +284,17 @@ right.legend(fontsize=9)
 finish(fig)
 
 # %% [markdown]
-# At the slope ¼ a token 40 back has lost 10, a factor of $e^{10} \approx 22{,}000$ in its weight; at 1/256 that takes 2,560 tokens. So the
-# heads divide the work by reach. T5's heads learn their reach, up to 128, beyond which they cannot tell distances apart. Both are
-# defined for every distance; lecture 03b measures what that is worth beyond the length of training.
+# At the slope ¼ a token 40 back has lost 10, a factor of $e^{10} \approx 22{,}000$ in its weight; at 1/256 that takes
+# 2,560 tokens. So the heads divide the work by reach. T5's heads learn their reach, up to 128, beyond which they
+# cannot tell distances apart. Both are defined for every distance; lecture 03b measures what that is worth beyond the
+# length of training.
 #
 # T5 does not divide scores by $\sqrt d$: the factor is in the initialisation of its query matrices.
 #
 # ## 3 · A vector for each distance: Shaw and Transformer-XL
 #
-# **Can the distance depend on what is asked?** A query may look for *the verb, two tokens back*. Then a distance needs a vector,
-# which the query is multiplied with, like a key.
+# **Can the distance depend on what is asked?** A query may look for *the verb, two tokens back*. Then a distance needs
+# a vector, which the query is multiplied with, like a key.
 #
 # **Shaw et al. 2018** add a learned vector $a_{j-i}$ to the key, and another one to the value:
 # $s_{ij} = q_i \cdot (k_j + a_{j-i}) / \sqrt d$. Distances beyond `max_distance` share a vector.
@@ -337,8 +341,8 @@ class ShawAttention(nn.Module):
 
 
 # %% [markdown]
-# **Transformer-XL** (2019) takes the product of a query and a key that both carry positions apart, and replaces each part that holds an
-# absolute position:
+# **Transformer-XL** (2019) takes the product of a query and a key that both carry positions apart, and replaces each
+# part that holds an absolute position:
 #
 # | part of $(x_i + p_i) W_Q^\top W_K (x_j + p_j)$ | what it asks | Transformer-XL puts |
 # |---|---|---|
@@ -347,8 +351,8 @@ class ShawAttention(nn.Module):
 # | $p_i \dots x_j$ | a place for content | $u \cdot k_j$: the query's place is gone, a learned $u$ is left |
 # | $p_i \dots p_j$ | a place for a place | $v \cdot W r_{i-j}$, with a learned $v$ |
 #
-# Together: $(q_i + u) \cdot k_j + (q_i + v) \cdot W r_{i-j}$. Because only distances appear, keys and values of the last segment of a
-# text can be kept and read as a memory, which was the aim.
+# Together: $(q_i + u) \cdot k_j + (q_i + v) \cdot W r_{i-j}$. Because only distances appear, keys and values of the
+# last segment of a text can be kept and read as a memory, which was the aim.
 
 
 # %%
@@ -382,9 +386,11 @@ class TransformerXLAttention(nn.Module):
 Q, K, V = (torch.randn(1, 2, 6, 8, generator=draw) for _ in range(3))
 causal = distances(6, 6) <= 0
 shaw, xl = ShawAttention(8, max_distance=2), TransformerXLAttention(16, 2, 8)
-nn.init.normal_(xl.u), nn.init.normal_(xl.v)
+nn.init.normal_(xl.u)
+nn.init.normal_(xl.v)
 
 
+# %%
 def by_loops(kind: str, head: int, i: int) -> Tensor:
     """The output of one query, written as the papers write it."""
     q, scores, values = Q[0, head, i], [], []
@@ -411,8 +417,8 @@ if READY.or_show("by loops"):
 # %% [markdown]
 # ## 4 · What each scheme adds to a score
 #
-# Take vectors of ones as queries and keys, so that positions alone count. **Predict.** Which of the four pictures have straight
-# diagonals, that is, depend on the distance alone?
+# Take vectors of ones as queries and keys, so that positions alone count. **Predict.** Which of the four pictures have
+# straight diagonals, that is, depend on the distance alone?
 
 # %%
 guess = None  # names out of sinusoidal, rope, alibi, t5
@@ -451,9 +457,10 @@ if READY.or_show("score patterns, compared"):
     display(finish(fig))
 
 # %% [markdown]
-# All four do. For sinusoids it holds only until the query and key matrices mix their dimensions (section 1); RoPE turns *after* those
-# matrices, so for RoPE it always holds. Sinusoids and RoPE look alike here because both are the sum of $\cos((i - j)\,\theta)$ over
-# the same speeds: with vectors of ones that is all that is left. T5's stripes are wide where a bucket holds many distances.
+# All four do. For sinusoids it holds only until the query and key matrices mix their dimensions (section 1); RoPE
+# turns *after* those matrices, so for RoPE it always holds. Sinusoids and RoPE look alike here because both are the
+# sum of $\cos((i - j)\,\theta)$ over the same speeds: with vectors of ones that is all that is left. T5's stripes are
+# wide where a bucket holds many distances.
 #
 # ## 5 · Who may see whom? Masks, and GLM's blanks (注意力掩码)
 #
@@ -497,12 +504,14 @@ def prefix_mask(prefix: Int[Tensor, " batch"], q: int, k: int) -> Bool[Tensor, "
 
 
 # %% [markdown]
-# **How can one model both understand and write?** GLM's answer (自回归填空): cut spans out of a text. **Part A** is what is left, with one
-# mask token for each span. **Part B** is the spans, in any order. All of A sees all of A, *and nothing of B*; a token of B sees A, and
-# what stands before it in B. It is often said that A and B never see each other; half of that is wrong.
+# **How can one model both understand and write?** GLM's answer (自回归填空): cut spans out of a text. **Part A** is what is
+# left, with one mask token for each span. **Part B** is the spans, in any order. All of A sees all of A, *and nothing
+# of B*; a token of B sees A, and what stands before it in B. It is often said that A and B never see each other; half
+# of that is wrong.
 #
-# The mask is a prefix mask, and nothing new. What is new is where the tokens of B say they are. Each has **two positions**: the first
-# is the place of its blank in A, the second counts inside the span. So a span has no length that A could betray.
+# The mask is a prefix mask, and nothing new. What is new is where the tokens of B say they are. Each has **two
+# positions**: the first is the place of its blank in A, the second counts inside the span. So a span has no length
+# that A could betray.
 #
 # By hand: of *the cat sat on the mat* cut out *the mat* (first span) and *sat* (second).
 
@@ -567,7 +576,8 @@ def _joined(
 
 
 # %% [markdown]
-# **Predict.** Ten tokens, of which the second to fourth and the eighth are cut out. How long is part A? How many rows has part B?
+# **Predict.** Ten tokens, of which the second to fourth and the eighth are cut out. How long is part A? How many rows
+# has part B?
 
 # %%
 guess = None  # (length of A, rows of B)
@@ -596,12 +606,13 @@ for at in (4.5, 7.5):
 finish(fig)
 
 # %% [markdown]
-# The lower left part is dark: B sees A. The upper right part is light: A does not see B. The second span sees the first, since it
-# is written after it. With one span at the end of a text this is a prefix language model; with short spans it is close to
-# BERT's task.
+# The lower left part is dark: B sees A. The upper right part is light: A does not see B. The second span sees the
+# first, since it is written after it. With one span at the end of a text this is a prefix language model; with short
+# spans it is close to BERT's task.
 #
 # ## Limits
 #
-# - Transformer-XL's scheme here is for causal attention. The original shares $u$ and $v$ in all layers; ours has them in each.
+# - Transformer-XL's scheme here is for causal attention. The original shares $u$ and $v$ in all layers; ours has them
+#   in each.
 # - Shaw's table is shared by the heads of a layer, as in the paper's implementation; others give each head its own.
 # - These schemes put their numbers into the scores, so they cannot use PyTorch's fused kernel as `attend="sdpa"` does.
