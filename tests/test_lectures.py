@@ -105,6 +105,8 @@ MISSING = {  # what a lecture or an appendix asks for when nothing has been solv
     "08_scaling": ("a2_attention", "a3_rope"),
     **{path.stem: () for path in APPENDICES},
     "03x_positions": ("a2_attention", "a3_rope"),
+    "03x_writing": ("a2_attention", "a3_rope"),
+    "03bx_presets": ("a2_attention", "a3_rope"),
 }
 VARIANTS = {  # right answers in other styles than the reference's
     "bpe": "a1_bpe/right_words_as_strings",

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 
 import pytest
 import torch
+import torch.nn.functional as F
 from conftest import spoken
 from torch import nn
 
 from cs336lite.accounting import backward_flops, counted_flops, forward_flops, kv_cache_bytes, parameters
 from cs336lite.attention import scaled_dot_product_attention
 from cs336lite.layers import ACTIVATIONS, GATES, LayerNorm, RMSNorm
-from cs336lite.model import PLACEMENTS, POSITIONS, KVCache, Transformer, TransformerConfig, generate, next_tokens
+from cs336lite.model import PLACEMENTS, POSITIONS, KVCache, Transformer, TransformerConfig, generate, next_tokens, sdpa
 
 TINY = TransformerConfig(vocab_size=40, context_length=24, d_model=32, num_layers=3, num_heads=4, d_ff=48)
 
@@ -221,6 +222,26 @@ def test_sdpa_gives_what_the_plain_formula_gives():
     x, real = tokens(), torch.arange(10) < torch.tensor([[10], [7]])
     torch.testing.assert_close(fast(x), plain(x), atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(fast(x, padding=real), plain(x, padding=real), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("num_kv_heads", [1, 2, 4])
+def test_shared_heads_reach_the_fused_kernel_without_copies(monkeypatch, num_kv_heads):
+    config, seen, kernel = TINY.replace(num_kv_heads=num_kv_heads), [], F.scaled_dot_product_attention
+
+    def counted(Q, K, V, *rest, **options):
+        seen.append((Q.shape[1], K.shape[1], V.shape[1]))
+        return kernel(Q, K, V, *rest, **options)
+
+    monkeypatch.setattr(F, "scaled_dot_product_attention", counted)
+    plain, fast, x = make(config).eval(), make(config.replace(attend="sdpa")).eval(), tokens()
+    cache = fast.new_cache()
+    cached = torch.cat([fast(part, cache=cache) for part in x.split([7, 1, 2], dim=1)], dim=1)
+    for logits in (fast(x), cached):
+        torch.testing.assert_close(logits, plain(x), atol=1e-5, rtol=1e-4)
+    assert set(seen) == {(4, num_kv_heads, num_kv_heads)} and len(seen) == 4 * config.num_layers
+    Q, K = torch.randn(2, 4, 6, 8), torch.randn(2, num_kv_heads, 6, 8)
+    repeated = K.repeat_interleave(4 // num_kv_heads, dim=1)  # what a module that copies heads hands over
+    torch.testing.assert_close(sdpa(Q, repeated, repeated), sdpa(Q, K, K))
 
 
 def test_a_block_has_its_norms_where_the_placement_says():

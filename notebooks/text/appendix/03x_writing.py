@@ -9,12 +9,13 @@
 #
 # {badge} · prerequisites: [03 · the Transformer](../03_architecture.ipynb), a2, a3 · device: CPU
 #
-# Lecture 03 wrote with a loop of eight lines. A program that people use needs more: ways to choose a token (采样), a cache
-# that does not copy itself at every step (KV 缓存), an end, prompts of different lengths in one batch, and a clear word where
-# something does not fit. This appendix builds `cs336lite.generation`. The model of lecture 03b hands it on, so
-# `from cs336lite.model import generate` works, too.
+# Lecture 03 wrote with a loop of eight lines. A program that people use needs more: ways to choose a token (采样), a
+# cache that does not copy itself at every step (KV 缓存), an end, prompts of different lengths in one batch, and a clear
+# word where something does not fit. This appendix builds `cs336lite.generation`. The model of lecture 03b hands it on,
+# so `from cs336lite.model import generate` works, too.
 
 # %%
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -38,9 +39,9 @@ YOURS = "this runs on your attention and your RoPE: do check('a2_attention') and
 # ## 1 · Which token? (采样)
 #
 # **Why not always take the likeliest?** A model gives each token of its vocabulary a probability. What to write is a
-# choice of its own. *Greedy* decoding (贪心) takes the likeliest, and often repeats itself. Drawing from all probabilities
-# also takes tokens of the long tail: where 40,000 unlikely tokens have 2 % together, every fiftieth token is one of them, and
-# the text goes on from there. Three numbers stand between:
+# choice of its own. *Greedy* decoding (贪心) takes the likeliest, and often repeats itself. Drawing from all
+# probabilities also takes tokens of the long tail: where 40,000 unlikely tokens have 2 % together, every fiftieth
+# token is one of them, and the text goes on from there. Three numbers stand between:
 #
 # - **temperature** (温度) $\tau$ divides the logits: $p_i \propto e^{z_i/\tau}$. Below 1 the likely become likelier.
 # - **top-k** keeps the $k$ likeliest tokens, however good they are.
@@ -111,7 +112,8 @@ def next_tokens(
 
 
 # %% [markdown]
-# **Predict.** Of the five words, how many can still be drawn with top-p at 0.8? And how many when the temperature is ½, too?
+# **Predict.** Of the five words, how many can still be drawn with top-p at 0.8? And how many when the temperature is
+# ½, too?
 
 # %%
 guess = None  # (top-p 0.8, top-p 0.8 at temperature ½)
@@ -137,25 +139,24 @@ left = [int((shares[name] > 0).sum()) for name in ("top-p 0.8", "top-p 0.8, temp
 # run this cell to compare your guess
 because = {2: "0.4 + 0.3 = 0.7 has not reached 0.8: the third word is kept, too"}
 reveal("words left", tuple(left), guess, because=because, within=1)
-fig, panels = axes(1, 6, xlabel="word", size=(11, 2.6))
-for ax, (name, share) in zip(panels, shares.items()):
+fig, panels = axes(2, 3, xlabel="word", ylabel="share of 20,000 draws", size=(9, 4.8))
+for ax, (name, share) in zip(panels.flat, shares.items()):
     ax.bar(range(1, 6), share, color=COLORS["sky_blue"])
     ax.plot(range(1, 6), WORDS, "_", markersize=11, color=COLORS["vermillion"])
-    ax.set(title=name.replace(", ", "\n"), ylim=(0, 0.75), xticks=range(1, 6))
+    ax.set(title=name, ylim=(0, 0.75), xticks=range(1, 6))
     ax.grid(axis="x", visible=False)
-panels[0].set_ylabel("share of 20,000 draws")
 assert abs(shares["temperature ½"][0] - 0.16 / 0.285) < 0.01  # by hand, above
 finish(fig)
 
 # %% [markdown]
-# Bars are what was drawn, red marks the model's probabilities. Top-p looks at the distribution after the temperature: at ½
-# the first two words have 0.88 together, so the third goes. Top-k would keep three words in either case.
+# Bars are what was drawn, red marks the model's probabilities. Top-p looks at the distribution after the temperature:
+# at ½ the first two words have 0.88 together, so the third goes. Top-k would keep three words in either case.
 #
 # ## 2 · A cache in one piece of memory
 #
-# Lecture 03's cache joined old keys and new ones with `torch.cat`. That allocates new memory and copies everything that is
-# kept, at every step, in every layer. Writing $n$ tokens copies $1 + 2 + \dots + n = n(n+1)/2$ of them. Here memory for
-# all tokens is taken once, and a step writes its own token into it.
+# Lecture 03's cache joined old keys and new ones with `torch.cat`. That allocates new memory and copies everything
+# that is kept, at every step, in every layer. Writing $n$ tokens copies $1 + 2 + \dots + n = n(n+1)/2$ of them. Here
+# memory for all tokens is taken once, and a step writes its own token into it.
 
 # %% folded=true
 d = Diagram(80, 9.6)
@@ -229,8 +230,8 @@ class KVCache:
 
 
 # %% [markdown]
-# **Predict.** One layer with 8 heads of 64 numbers keeps 1,000 tokens, one after the other. How many GB of keys and values
-# does each of the two ways write, in float32?
+# **Predict.** One layer with 8 heads of 64 numbers keeps 1,000 tokens, one after the other. How many GB of keys and
+# values does each of the two ways write, in float32?
 
 
 # %%
@@ -260,7 +261,7 @@ def fill(cache, n: int = 1_000):
 
 joined, whole = fill(Joined()), fill(KVCache(num_layers=1, max_length=1_000).layers[0])
 gigabytes = joined.written / 1e9, sum(x.nbytes for x in whole.kept) / 1e9  # in one piece each byte is written once
-assert round(joined.written / sum(x.nbytes for x in whole.kept)) == 1_001 / 2 // 1
+assert 2 * joined.written == 1_001 * sum(x.nbytes for x in whole.kept)  # n (n + 1) / 2 tokens against n
 
 # %% folded=true
 # run this cell to compare your guess
@@ -277,21 +278,21 @@ print(f"1,000 tokens: {1e3 * seconds[0]:.0f} ms joined, {1e3 * seconds[1]:.0f} m
 
 
 # %% [markdown]
-# The memory for `max_length` tokens is taken even where a text ends early. Servers with many texts therefore cut the memory
-# into pages (PagedAttention, arXiv 2309.06180).
+# The memory for `max_length` tokens is taken even where a text ends early. Servers with many texts therefore cut the
+# memory into pages (PagedAttention, arXiv 2309.06180).
 #
 # ## 3 · The loop
 #
-# A prompt is read at once (*prefill*), then come tokens one by one (*decode*). Texts that end early wait for the others: a
-# row that has met its `stop` repeats it. Prompts of different lengths are padded on the **left**, so that all of them end
-# at the same place and the new tokens follow directly. The padding is masked, and positions are counted from each
-# prompt's own first token.
+# A prompt is read at once (*prefill*), then come tokens one by one (*decode*). Texts that end early wait for the
+# others: a row that has met its `stop` repeats it. Prompts of different lengths are padded on the **left**, so that
+# all of them end at the same place and the new tokens follow directly. The padding is masked, and positions are
+# counted from each prompt's own first token.
 
 # %% folded=true
-d = Diagram(76, 8)
+d = Diagram(88, 7.8)
 rows = (("Once", "upon", "a", "time"), ("", "", "The", "cat"))
 for i, words in enumerate(rows):
-    y = 1.6 + 2.9 * i
+    y = 0.6 + 3.1 * i
     d.row(
         12,
         y,
@@ -304,7 +305,7 @@ for i, words in enumerate(rows):
     first = words.count("")
     for k in range(5):
         d.text(15.8 + 8 * k, y + 1.95, str(max(0, k - first)) if k >= first else "masked", align="middle")
-d.text(12, 7.2, "blue: prompt · orange: the first new token, in the same column for all rows")
+d.text(12, 7.1, "blue: prompt · orange: the first new token, in the same column for all rows")
 d.show()
 
 
@@ -402,8 +403,8 @@ def generate(
 # %% [markdown]
 # ### A machine that writes
 #
-# `generate` asks little of a model: to be called with tokens and a cache, `new_cache`, and a `config`. Here is lecture 03's
-# machine once more, smaller, with that; it learns for some seconds.
+# `generate` asks little of a model: to be called with tokens and a cache, `new_cache`, and a `config`. Here is lecture
+# 03's machine once more, smaller, with that; it learns for some seconds.
 
 
 # %%
@@ -460,11 +461,11 @@ if READY.or_show("training"):
     print(f"loss after 500 steps: {learn(machine, torch.tensor(list(stories.encode()))):.2f} nats a byte")
 
 # %% [markdown]
-# **Predict.** The machine writes 120 bytes after a prompt of 16, with temperature 0, 0.6 and 2. Which of the three repeats
-# itself, and which makes up words?
+# **Predict.** The machine writes 200 bytes after a prompt of 16, with the temperatures 0, 0.6 and 2. With which does
+# it repeat its own words most, and with which does it make up most words that no story has?
 
 # %% tags=["timing"]
-guess = None  # (repeats itself, makes up words)
+guess = None  # (temperature that repeats most, temperature that makes up most)
 
 
 def said(tokens: Tensor) -> str:
@@ -473,18 +474,33 @@ def said(tokens: Tensor) -> str:
 
 
 if READY.or_show("texts"):
-    prompt = torch.tensor([list(b"Once upon a time")])
+    prompt, known, found = torch.tensor([list(b"Once upon a time")]), set(re.findall("[a-z]+", stories.lower())), {}
     for temperature in (0, 0.6, 2):
         draw = torch.Generator().manual_seed(0)
-        print(
-            f"temperature {temperature}: {said(generate(machine, prompt, 120, temperature=temperature, generator=draw)[0])}\n"
-        )
+        text = said(generate(machine, prompt, 200, temperature=temperature, generator=draw)[0])
+        words = re.findall("[a-z]+", text.lower())
+        found[temperature] = 1 - len(set(words)) / len(words), sum(word not in known for word in words) / len(words)
+        print(f"temperature {temperature}: {text}\n")
+    for temperature, (again, new) in found.items():
+        print(f"temperature {temperature}: {100 * again:.0f} % of its words again, {100 * new:.0f} % in no story")
+
+# %% folded=true tags=["timing"]
+# run this cell to compare your guess
+if READY.or_show("texts, compared"):
+    most = tuple(max(found, key=lambda temperature: found[temperature][k]) for k in (0, 1))
+    because = {(0, 0): "at temperature 0 it writes what it has seen most, and the same again"}
+    reveal("repeats most, makes up most", most, guess, because=because, within=1)
+    assert most == (0, 2), YOURS
 
 # %% [markdown]
+# The likeliest byte leads back to where the text has been: a loop of frequent words. At 2 all bytes come nearer to
+# each other, and one unlikely byte spoils the word for those that follow. Something between is usual: 0.6 to 1, often
+# with top-p at 0.9 to 0.95.
+#
 # ### The same with a cache, and in a batch
 #
-# A cache and a batch may change how fast a text is written, and nothing about the text. **Predict.** 100 bytes after 20: how
-# many times the FLOPs does it take without a cache?
+# A cache and a batch may change how fast a text is written, and nothing about the text. **Predict.** 100 bytes after
+# 20: how many times the FLOPs does it take without a cache?
 
 # %%
 guess = None  # times
@@ -515,7 +531,8 @@ if READY.or_show("batch"):
         assert torch.equal(row[width : width + len(alone)], alone), YOURS
 
 # %% [markdown]
-# Each row is what the prompt alone gives, and a row that has come to its full stop repeats it until the others are there.
+# Each row is what the prompt alone gives, and a row that has come to its full stop repeats it until the others are
+# there.
 #
 # ### What is refused
 #
@@ -546,5 +563,5 @@ if READY.or_show("refused"):
 #
 # ## Sources
 #
-# Nucleus sampling: Holtzman et al. 2019 (arXiv 1904.09751) · top-k: Fan et al. 2018 (1805.04833) · PagedAttention: Kwon et al.
-# 2023 (2309.06180).
+# Nucleus sampling: Holtzman et al. 2019 (arXiv 1904.09751) · top-k: Fan et al. 2018 (1805.04833) · PagedAttention:
+# Kwon et al. 2023 (2309.06180).
