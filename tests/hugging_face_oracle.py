@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+
+from cs336lite.course.hugging_face import FAMILIES
+from cs336lite.course.hugging_face.settings import INERT, ONLY, Settings
+
+WRITTEN_BY = "5.23.0"
+"""The transformers whose configurations the course reads; a newer one may write keys that this one did not."""
 
 
 @torch.no_grad()
@@ -34,3 +46,20 @@ def as_chatglm(state: dict[str, Tensor]) -> dict[str, Tensor]:
         if "k_proj" not in name and "v_proj" not in name:
             fused[name] = tensor
     return fused
+
+
+def without_newer_keys(path: Path, kind: str) -> dict[str, Any]:
+    """config.json as transformers has written it, without keys that only a newer one than `WRITTEN_BY` writes.
+
+    Those are refused by name, which is right, and would make every test here a test of the version that is installed.
+    """
+    import transformers
+
+    settings = json.loads(path.read_text(encoding="utf-8"))
+    if transformers.__version__ != WRITTEN_BY:
+        read = Settings(settings)
+        with contextlib.suppress(ValueError), warnings.catch_warnings(action="ignore"):
+            FAMILIES[kind].fields(read)
+        settings = {key: value for key, value in settings.items() if key in read.asked or key in ONLY or INERT.fullmatch(key)}
+        path.write_text(json.dumps(settings), encoding="utf-8")
+    return settings

@@ -5,15 +5,15 @@ import inspect
 import json
 import random
 import re
+import warnings
 
 import pytest
 import torch
-from hugging_face_oracle import as_chatglm, randomise
+from hugging_face_oracle import as_chatglm, randomise, without_newer_keys
 from safetensors.torch import save_file
 from torch import nn
 
-from cs336lite.course.families import config_from_hugging_face
-from cs336lite.course.hugging_face import load_hugging_face
+from cs336lite.course.hugging_face import FAMILIES, config_from_hugging_face, load_hugging_face
 
 transformers = pytest.importorskip("transformers")
 
@@ -42,11 +42,20 @@ BASE = {
     "llama": SIZES,
     "glm": SIZES | dict(head_dim=8),
     "glm4": SIZES | dict(head_dim=8),
+    "mistral": SIZES,
+    "qwen2": SIZES,
+    "qwen3": SIZES | dict(head_dim=8),
+    "gemma": SIZES | dict(head_dim=8),
+    "gemma2": SIZES | dict(head_dim=8),
+    "olmo2": SIZES,
+    "gpt_neox": {key: value for key, value in SIZES.items() if key != "num_key_value_heads"},
     "t5": dict(vocab_size=64, d_model=32, d_kv=12, d_ff=48, num_layers=2, num_heads=4),
 }
 MODELS = {
     "gpt2": "GPT2LMHeadModel", "gpt_bigcode": "GPTBigCodeForCausalLM", "bloom": "BloomForCausalLM", "glm": "GlmForCausalLM",
     "llama": "LlamaForCausalLM", "glm4": "Glm4ForCausalLM", "t5": "T5ForConditionalGeneration",
+    "mistral": "MistralForCausalLM", "qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM", "gemma": "GemmaForCausalLM",
+    "gemma2": "Gemma2ForCausalLM", "olmo2": "Olmo2ForCausalLM", "gpt_neox": "GPTNeoXForCausalLM",
 }  # fmt: skip
 FULL, SLIDING = ["full_attention"] * 2, ["full_attention", "sliding_attention"]
 
@@ -82,10 +91,15 @@ ROPE = {
         None, {}, {"type": "linear", "factor": 2.0}, {"rope_type": "dynamic", "factor": 2.0}, {"rope_type": "default"},
         {"factor": 4.0}, {"type": "default", "rope_theta": 40.0}, {"rope_type": "linear", "factor": 2, "type": "default"},
         {"rope_type": "yarn", "factor": 2.0, "original_max_position_embeddings": 16},
+        {"rope_type": "yarn", "factor": 4, "beta_fast": 2, "beta_slow": 0.1, "attention_factor": 0.7, "rope_theta": 80.0},
+        {"rope_type": "yarn", "factor": 4, "mscale": 0.7, "mscale_all_dim": 0.3, "truncate": False, "beta_fast": 3},
+        {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0},
         {
-            "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+            "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 0.1, "high_freq_factor": 2.0,
             "original_max_position_embeddings": 16,
         },
+        {"rope_type": "longrope", "factor": 2.0, "short_factor": [1.0] * 4, "long_factor": [1.0] * 4},
+        {"rope_type": "linear", "factor": 2.0, "another": 3},
     ],
     "partial_rotary_factor": [1.0, 0.5, 0.25, 0.75, 0.3],
 }  # fmt: skip
@@ -94,6 +108,7 @@ LLAMA = ROPE | {
     "attention_bias": [False, True], "mlp_bias": [False, True], "hidden_act": ACTIVATIONS, "rms_norm_eps": EPSILON,
     "intermediate_size": [40], "num_hidden_layers": [1, 3], "hidden_size": [48], "max_position_embeddings": [64],
 }  # fmt: skip
+WINDOWS = {"use_sliding_window": [False, True], "sliding_window": [None, 4, 40], "max_window_layers": [0, 1, 28]}
 GPT = {
     "hidden_size": [32, 48], "num_attention_heads": [4, 8], "num_hidden_layers": [2, 3], "max_position_embeddings": [32, 40],
     "n_embd": [48], "n_head": [2], "n_layer": [1], "n_positions": [64], "n_inner": [None, 40], "layer_norm_epsilon": EPSILON,
@@ -110,6 +125,19 @@ DRAWN = {
     "llama": LLAMA,
     "glm": LLAMA,
     "glm4": LLAMA,
+    "mistral": LLAMA | {"sliding_window": [None, 4, 40]},
+    "qwen2": LLAMA | WINDOWS,
+    "qwen3": LLAMA | WINDOWS,
+    "gemma": LLAMA | {"hidden_activation": [None, "gelu"], "use_bidirectional_attention": [None, True]},
+    "gemma2": LLAMA | {
+        "hidden_activation": ACTIVATIONS, "query_pre_attn_scalar": [16, 8, 2.5], "attn_logit_softcapping": [None, 0.5, 50.0],
+        "final_logit_softcapping": [None, 1.5, 30], "sliding_window": [4, 40, None], "use_bidirectional_attention": [True],
+    },
+    "olmo2": LLAMA,
+    "gpt_neox": LLAMA | {
+        "use_parallel_residual": [True, False], "rotary_pct": [0.25, 0.5, 1.0, 0.3], "rotary_emb_base": [10_000, 500.0],
+        "layer_norm_eps": EPSILON,
+    },
     "t5": {
         "feed_forward_proj": ["relu", "gelu", "gated-gelu", "gated-silu", "gated-relu", "gated-gelu_new", "tanh", "gated-tanh"],
         "dense_act_fn": ["relu", "gelu_new", "silu"], "is_gated_act": [True, False], "scale_decoder_outputs": [True, False],
@@ -172,15 +200,17 @@ def make(family: str, settings: dict, own_head: bool) -> nn.Module | None:
 
 
 @torch.no_grad()
-def theirs(model: nn.Module, family: str) -> torch.Tensor:
-    tokens = torch.arange(40).view(2, 20) * 7 % 64
+def theirs(model: nn.Module, family: str, seq: int = 20) -> torch.Tensor:
+    tokens = torch.arange(40).view(2, 20)[:, :seq] * 7 % 64
     return model(tokens, decoder_input_ids=tokens.flip(1)).logits if family == "t5" else model(tokens).logits
 
 
 @torch.no_grad()
 def ours(folder, family: str) -> torch.Tensor:
-    tokens = torch.arange(40).view(2, 20) * 7 % 64
-    model = load_hugging_face(folder, dtype=torch.float32)
+    """Logits of as many of the 20 tokens as the context has, which a sliding window makes shorter, with a warning."""
+    with warnings.catch_warnings(action="ignore"):
+        model = load_hugging_face(folder, dtype=torch.float32)
+    tokens = torch.arange(40).view(2, 20)[:, : model.config.context_length] * 7 % 64
     return model(tokens.flip(1), source=tokens) if family == "t5" else model(tokens)
 
 
@@ -189,16 +219,15 @@ def outcome(folder, family: str, change: dict, as_given: bool, own_head: bool = 
     settings = BASE[family] | change
     made = make(family, settings, own_head)
     if made is None:
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(ValueError), warnings.catch_warnings(action="ignore"):
             config_from_hugging_face(settings | {"model_type": family})
         return "invalid"
     made.save_pretrained(folder)
-    plain = json.loads((folder / "config.json").read_text())
+    plain = without_newer_keys(folder / "config.json", family)
     if as_given:
         plain = {**settings, "model_type": family}
         (folder / "config.json").write_text(json.dumps(plain))
     again = type(made).from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
-    wanted = theirs(again, family)
     try:
         found = ours(folder, family)
     except ValueError as error:
@@ -207,6 +236,7 @@ def outcome(folder, family: str, change: dict, as_given: bool, own_head: bool = 
         other |= {key for name in other if isinstance(plain.get(name), dict) for key in plain[name]}
         assert any(key in str(error) for key in other), f"{change} is refused without a name: {error}"
         return "refused"
+    wanted = theirs(again, family, found.shape[1])
     off = (found - wanted).abs().max() / wanted.abs().max()
     assert off < 1e-4, f"{family} with {change}, {as_given=}: the logits differ by {off:.1e} of the largest"
     return "same"
@@ -224,13 +254,13 @@ def check(tmp_path, family: str, seeds: range) -> None:
 
 @pytest.mark.parametrize("family", MODELS)
 def test_random_configurations_give_the_logits_or_are_refused_by_name(family, tmp_path):
-    check(tmp_path, family, range(24))
+    check(tmp_path, family, range(16))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("family", MODELS)
 def test_more_random_configurations_give_the_logits_or_are_refused_by_name(family, tmp_path):
-    check(tmp_path, family, range(24, 120))
+    check(tmp_path, family, range(16, 120))
 
 
 @pytest.mark.slow
