@@ -175,8 +175,9 @@ def rope_fields(
     turned = int(d_head * share)
     if theta == 0 or turned % 2 or not 2 <= turned <= d_head:
         raise ValueError(
-            f"rope_theta {theta}, head_dim {d_head} and partial_rotary_factor {share} (which may also be called {theta_key} and "
-            f"{part_key}) are no RoPE: theta is above 0, and an even number of dimensions turns, from 2 to all of a head"
+            f"rope_theta {theta}, head_dim {d_head} (hidden_size / num_attention_heads unless given) and "
+            f"partial_rotary_factor {share} are no RoPE, whose theta is above 0 and which turns an even number of dimensions, "
+            f"from 2 to all of a head. Other names of the two are {theta_key} and {part_key}"
         )
     slot = _scaling(kind, key, s, given, context)
     for name, value in given.values.items():
