@@ -44,6 +44,24 @@ GEMMA2 = dict(
 NEOX = {key: value for key, value in LLAMA.items() if key != "num_key_value_heads"} | dict(
     rope_parameters=dict(rope_type="default", rope_theta=300.0, partial_rotary_factor=0.5)
 )
+WIDE = LLAMA | dict(head_dim=8)
+BASE = {
+    "gpt2": GPT2, "gpt_bigcode": GPT2, "gpt_neox": {key: x for key, x in LLAMA.items() if key != "num_key_value_heads"},
+    "bloom": BLOOM, "llama": LLAMA, "mistral": LLAMA, "qwen2": LLAMA, "qwen3": WIDE, "gemma": WIDE, "gemma2": WIDE,
+    "olmo2": LLAMA, "glm": WIDE, "glm4": WIDE, "t5": T5,
+}  # fmt: skip
+MODELS = {
+    "gpt2": "GPT2LMHeadModel", "gpt_bigcode": "GPTBigCodeForCausalLM", "bloom": "BloomForCausalLM", "glm": "GlmForCausalLM",
+    "llama": "LlamaForCausalLM", "glm4": "Glm4ForCausalLM", "t5": "T5ForConditionalGeneration",
+    "mistral": "MistralForCausalLM", "qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM", "gemma": "GemmaForCausalLM",
+    "gemma2": "Gemma2ForCausalLM", "olmo2": "Olmo2ForCausalLM", "gpt_neox": "GPTNeoXForCausalLM",
+}  # fmt: skip
+CHATGLM = dict(
+    model_type="chatglm", padded_vocab_size=64, seq_length=32, hidden_size=32, num_layers=2, kv_channels=8,
+    num_attention_heads=4, ffn_hidden_size=48, multi_query_group_num=2, layernorm_epsilon=1.5625e-7, add_qkv_bias=True,
+    rmsnorm=True, post_layer_norm=True, multi_query_attention=True, add_bias_linear=False, interleaved_qkv=False,
+    apply_residual_connection_post_layernorm=False, tie_word_embeddings=False,
+)  # fmt: skip
 CASES = {
     "gpt2": ("GPT2LMHeadModel", "GPT2Config", GPT2),
     "gpt2, other sizes": (

@@ -208,10 +208,69 @@ def test_a_published_config_is_the_preset(name):
     assert found.replace(d_head=wanted.d_head) == wanted
 
 
+OF_ALL = dict(
+    attention_dropout=0.0, bos_token_id=1, eos_token_id=2, hidden_act="silu", initializer_range=0.02, torch_dtype="bfloat16",
+    transformers_version="4.44.0", use_cache=True,
+)  # fmt: skip
+RELEASED = {  # what else config.json says on the hub, and the number of parameters that the hub counts in the tensors
+    "Llama-3.1-8B": (8_030_261_248, dict(
+        model_type="llama", attention_bias=False, hidden_size=4096, intermediate_size=14336, max_position_embeddings=131072,
+        mlp_bias=False, num_attention_heads=32, num_hidden_layers=32, num_key_value_heads=8, pretraining_tp=1,
+        rms_norm_eps=1e-05, rope_theta=500000.0, tie_word_embeddings=False, vocab_size=128256, rope_scaling=dict(
+            factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=8192, rope_type="llama3",
+        ),
+    )),
+    "Mistral-7B-v0.1": (7_241_732_096, dict(
+        model_type="mistral", hidden_size=4096, intermediate_size=14336, max_position_embeddings=32768, rope_theta=10000.0,
+        num_attention_heads=32, num_hidden_layers=32, num_key_value_heads=8, rms_norm_eps=1e-05, sliding_window=4096,
+        tie_word_embeddings=False, vocab_size=32000,
+    )),
+    "Qwen2.5-7B": (7_615_616_512, dict(
+        model_type="qwen2", hidden_size=3584, intermediate_size=18944, max_position_embeddings=131072, max_window_layers=28,
+        num_attention_heads=28, num_hidden_layers=28, num_key_value_heads=4, rms_norm_eps=1e-06, rope_theta=1000000.0,
+        sliding_window=131072, tie_word_embeddings=False, use_mrope=False, use_sliding_window=False, vocab_size=152064,
+    )),
+    "Qwen3-8B": (8_190_735_360, dict(
+        model_type="qwen3", attention_bias=False, head_dim=128, hidden_size=4096, intermediate_size=12288,
+        max_position_embeddings=40960, max_window_layers=36, num_attention_heads=32, num_hidden_layers=36,
+        num_key_value_heads=8, rms_norm_eps=1e-06, rope_scaling=None, rope_theta=1000000, sliding_window=None,
+        tie_word_embeddings=False, use_sliding_window=False, vocab_size=151936,
+    )),
+    "gemma-2-9b": (9_241_705_984, dict(
+        model_type="gemma2", attention_bias=False, attn_logit_softcapping=50.0, cache_implementation="hybrid", head_dim=256,
+        final_logit_softcapping=30.0, hidden_activation="gelu_pytorch_tanh", hidden_size=3584, intermediate_size=14336,
+        max_position_embeddings=8192, num_attention_heads=16, num_hidden_layers=42, num_key_value_heads=8,
+        query_pre_attn_scalar=256, rms_norm_eps=1e-06, rope_theta=10000.0, sliding_window=4096, sliding_window_size=4096,
+        vocab_size=256000,
+    )),
+    "OLMo-2-1124-7B": (7_298_617_344, dict(
+        model_type="olmo2", attention_bias=False, hidden_size=4096, intermediate_size=11008, max_position_embeddings=4096,
+        num_attention_heads=32, num_hidden_layers=32, num_key_value_heads=32, rms_norm_eps=1e-06, rope_scaling=None,
+        rope_theta=500000, tie_word_embeddings=False, vocab_size=100352,
+    )),
+    "pythia-1b": (1_011_781_632, dict(
+        model_type="gpt_neox", hidden_act="gelu", hidden_size=2048, intermediate_size=8192, layer_norm_eps=1e-05,
+        max_position_embeddings=2048, num_attention_heads=8, num_hidden_layers=16, rotary_emb_base=10000, rotary_pct=0.25,
+        tie_word_embeddings=False, use_parallel_residual=True, vocab_size=50304, classifier_dropout=0.1,
+    )),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", RELEASED)
+def test_a_released_config_is_read_and_has_its_number_of_parameters(name):
+    number, settings = RELEASED[name]
+    with warnings.catch_warnings(record=True, action="always") as said:
+        config = config_from_hugging_face(OF_ALL | settings)
+    assert parameters(config.shape) == number
+    windows = {"Mistral-7B-v0.1": 4_096, "gemma-2-9b": 4_096}
+    assert len(said) == (name in windows)
+    assert config.context_length == windows.get(name, settings["max_position_embeddings"])
+
+
 def test_a_state_of_tensors_is_checked_too_and_stays_as_it_is():
     they = theirs("gpt2")
     state = they.state_dict()
-    config = config_from_hugging_face(they.config.to_dict())
+    config = config_from_hugging_face(without_newer_keys(they.config.to_dict()))
     before = {name: tensor.clone() for name, tensor in state.items()}
     found = from_hugging_face(state, config, "gpt2", dtype=torch.float64)
     assert found["output.weight"] is found["embedding.weight"] and found["embedding.weight"].dtype == torch.float64

@@ -49,7 +49,7 @@ FAMILIES: dict[str, Family] = {
         same={"embed_out.weight": "lm_head.weight"},
     ),
     "bloom": Family(
-        fields.bloom, names.BLOOM, by_head=("query_key_value",), passed_over=("unk_token_id", "attention_softmax_in_fp32")
+        fields.bloom, names.BLOOM, by_head=("query_key_value",)
     ),
     "llama": Family(fields.llama, names.LLAMA, "model.", constants=_INV_FREQ),
     "mistral": Family(fields.mistral, names.LLAMA, "model.", constants=_INV_FREQ),

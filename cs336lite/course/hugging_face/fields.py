@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import math
 import warnings
-from functools import partial
 from typing import Any
 
 from cs336lite.course.hugging_face.rope import rope_fields
 from cs336lite.course.hugging_face.settings import Settings, multiple
-from cs336lite.course.hugging_face.slots import OffsetRMSNorm, ScaledScores
+from cs336lite.course.hugging_face.slots import NormSlot, OffsetRMSNorm, ScaledScores
 from cs336lite.layers import RMSNorm
 
 _ACTIVATIONS = {
@@ -110,13 +109,13 @@ def qwen2(s: Settings) -> dict[str, Any]:
 
 def qwen3(s: Settings) -> dict[str, Any]:
     fields = _qwen(s, s.size("head_dim", default=128))
-    return fields | dict(qk_norm=partial(RMSNorm, eps=fields["norm_eps"]))
+    return fields | dict(qk_norm=NormSlot(RMSNorm, fields["norm_eps"]))
 
 
 def olmo2(s: Settings) -> dict[str, Any]:
     d_head = s.size("head_dim", default=None)
     fields = _gated_decoder(s, d_head, s.size("num_key_value_heads", default=None), norm_eps=1e-5, context=2_048)
-    norm = partial(RMSNorm, eps=fields["norm_eps"])
+    norm = NormSlot(RMSNorm, fields["norm_eps"])
     return fields | _whole_rope(s, fields) | dict(norm_placement="branch", qk_norm=norm, qk_norm_across_heads=True)
 
 
@@ -124,7 +123,7 @@ def _gemma(s: Settings, kv_heads: int, act: str) -> dict[str, Any]:
     d_head, kv_heads = s.size("head_dim", default=256), s.size("num_key_value_heads", default=kv_heads)
     default = (act, "gelu_pytorch_tanh")
     fields = _gated_decoder(s, d_head, kv_heads, norm_eps=1e-6, context=8_192, act=default, tied=True)
-    norm = partial(OffsetRMSNorm, eps=fields["norm_eps"])
+    norm = NormSlot(OffsetRMSNorm, fields["norm_eps"])
     return fields | _whole_rope(s, fields) | dict(norm=norm, embedding_scale=math.sqrt(fields["d_model"]))
 
 

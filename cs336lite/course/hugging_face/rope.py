@@ -165,7 +165,7 @@ def rope_fields(
     """
     key = "rope_scaling" if s.values.get("rope_scaling") else "rope_parameters"
     tables = {name: s.table(name) for name in ("rope_scaling", "rope_parameters")}
-    given = Settings(tables[key])
+    given = Settings(tables[key], key)
     given.asked.update(("type", "finetuned"))
     kind = given.values.get("rope_type", given.values.get("type", "default"))
     if nested := [name for name, value in given.values.items() if isinstance(value, dict)]:

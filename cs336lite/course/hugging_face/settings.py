@@ -51,11 +51,12 @@ NEEDED = object()
 class Settings:
     """What comes back has the kind that was asked for, or is refused by name; ``asked`` are the keys that were read.
 
-    Further names are second names of the same key. ``null`` is taken where the default is None.
+    Further names are second names of the same key. ``null`` is taken where the default is None. ``place`` is the key
+    under which these settings stand, if they are not the whole.
     """
 
-    def __init__(self, values: Mapping[str, Any]) -> None:
-        self.values, self.asked = values, set()
+    def __init__(self, values: Mapping[str, Any], place: str = "") -> None:
+        self.values, self.asked, self.place = values, set(), place
 
     def size(self, *names: str, default: Any = NEEDED) -> Any:
         return self.read(names, default, "a whole number above 0", lambda x: type(x) is int and x > 0)
@@ -90,12 +91,12 @@ class Settings:
         there = {name: self.values[name] for name in names if name in self.values}
         given = {name: value for name, value in there.items() if value is not None} or there
         if not there and default is NEEDED:
-            raise ValueError(f"config.json says nothing about {names[0]!r}")
+            raise ValueError(f"{self.place or 'config.json'} says nothing about {names[0]!r}")
         if not there or (default is None and None in given.values()):
             return default
         for name, value in given.items():
             if not fits(value):
-                raise ValueError(f"{name} is {value!r}, and must be {kind}")
+                raise ValueError(f"{self.place and f'{self.place}: '}{name} is {value!r}, and must be {kind}")
         first = next(iter(given.values()))
         if any(value != first for value in given.values()):
             raise ValueError(f"these are names of one thing, and differ: {given}")

@@ -1,5 +1,6 @@
-"""What Gemma puts into the slots ``norm`` and ``attend`` of the model (arXiv 2403.08295, 2408.00118)."""
+"""What families put into the slots ``norm``, ``qk_norm`` and ``attend`` of the model (Gemma: arXiv 2403.08295, 2408.00118)."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +12,7 @@ from cs336lite.positions import attend_with_scores
 
 
 class OffsetRMSNorm(nn.Module):
-    """RMSNorm with the gain 1 + weight, so that weight decay draws gains to 1: ``norm=partial(OffsetRMSNorm, eps=1e-6)``.
+    """RMSNorm with the gain 1 + weight, so that weight decay draws gains to 1: ``norm=NormSlot(OffsetRMSNorm, 1e-6)``.
 
     >>> OffsetRMSNorm(2, eps=0.0)(torch.tensor([3.0, 3.0])).tolist()
     [1.0, 1.0]
@@ -26,6 +27,17 @@ class OffsetRMSNorm(nn.Module):
         wide = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
         scaled = wide * torch.rsqrt(wide.square().mean(dim=-1, keepdim=True) + self.eps)
         return (scaled * (1 + self.weight.to(wide.dtype))).to(x.dtype)  # rounded once, at the end
+
+
+@dataclass(frozen=True)
+class NormSlot:
+    """The slots ``norm`` and ``qk_norm``: a norm of this kind with this ``eps``, over the ``d`` dimensions that it is given."""
+
+    kind: Callable[[int, float], nn.Module]
+    eps: float
+
+    def __call__(self, d: int) -> nn.Module:
+        return self.kind(d, self.eps)
 
 
 @dataclass(frozen=True)
