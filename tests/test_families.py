@@ -96,7 +96,7 @@ DRAWN = {
     "llama": LLAMA,
     "glm": LLAMA,
     "glm4": LLAMA,
-    "mistral": LLAMA | {"sliding_window": [None, 4, 40]},
+    "mistral": LLAMA | {"sliding_window": [None, 4, 40], "layer_types": [FULL, None]},
     "qwen2": LLAMA | WINDOWS,
     "qwen3": LLAMA | WINDOWS,
     "gemma": LLAMA | {"hidden_activation": [None, "gelu"], "use_bidirectional_attention": [None, True]},

@@ -1,4 +1,4 @@
-"""What config.json may not say: the wrong kind of value, what the model does not have, and what nobody knows, each by its key."""
+"""What config.json may not say: a value of another kind, what the model does not have, what nobody knows; by its key."""
 
 import pytest
 import torch
@@ -115,7 +115,12 @@ def test_a_value_of_another_type_or_range_is_refused_by_its_key(family, kind, ke
             "layer_types = .* only 'full_attention' is",
         ),
         ("mistral", {"attention_bias": True}, "attention_bias = True is not supported for mistral: only False is"),
-        ("mistral", {"layer_types": ["full_attention"]}, "layer_types = .* for each of the 2 layers"),
+        (
+            "mistral",
+            {"layer_types": ["full_attention", "sliding_attention"]},
+            "layer_types = .* only 'full_attention' is",
+        ),
+        ("gemma2", {"layer_types": ["full_attention"]}, "layer_types = .* for each of the 2 layers"),
         ("qwen2", {"layer_types": ["full_attention", "sliding_attention"]}, "and there is no sliding_window"),
         ("qwen2", {"use_mrope": True}, "use_mrope = True is not supported"),
         ("qwen3", {"attention_bias": True}, "attention_bias = True is not supported for qwen3"),
@@ -150,6 +155,12 @@ def test_a_key_that_nobody_knows_is_refused_and_one_that_changes_nothing_is_not(
         with pytest.raises(ValueError, match=r"something_new = .* is not known for") as caught:
             config_from_hugging_face(base | {"something_new": value})
         assert len(str(caught.value)) < 300
+
+
+def test_mistral_has_its_window_in_every_layer_whatever_layer_types_says():
+    settings = BASE["mistral"] | {"model_type": "mistral", "sliding_window": 8, "layer_types": ["full_attention"] * 2}
+    with pytest.warns(UserWarning, match="sliding_window is 8"):
+        assert config_from_hugging_face(settings).context_length == 8
 
 
 def test_what_is_missing_is_told():

@@ -31,7 +31,7 @@ def _gated_decoder(
     s: Settings, d_head: int | None, kv_heads: int | None, norm_eps: float, context: int,
     act: tuple[str, str] = ("hidden_act", "silu"), tied: bool = False,
 ) -> dict[str, Any]:  # fmt: skip
-    """What Llama and its relatives have in common; ``norm_eps``, ``context``, ``act`` (key, value) and ``tied`` are defaults."""
+    """What Llama and its relatives have in common; defaults are ``norm_eps``, ``context``, ``act`` (key, value), ``tied``."""
     d_model, heads = s.size("hidden_size"), s.size("num_attention_heads")
     if d_head is None:
         multiple(hidden_size=d_model, num_attention_heads=heads)
@@ -56,9 +56,14 @@ def _whole_rope(s: Settings, fields: dict[str, Any]) -> dict[str, Any]:
     return rope | {"positions": "rope_half"}
 
 
-def _within_window(s: Settings, fields: dict[str, Any], window: int | None, slides: list[str]) -> dict[str, Any]:
-    """The fields with a context in which a window of so many tokens sees all; ``slides``: the kind of each layer."""
-    kinds = s.texts("layer_types") or slides
+def _within_window(
+    s: Settings, fields: dict[str, Any], window: int | None, slides: list[str], by_layer: bool = True
+) -> dict[str, Any]:
+    """The fields with a context in which a window of so many tokens sees all.
+
+    ``slides`` is the kind of each layer, unless ``by_layer`` and ``layer_types`` says otherwise.
+    """
+    kinds = (s.texts("layer_types") if by_layer else None) or slides
     if len(kinds) != fields["num_layers"] or set(kinds) - {"full_attention", "sliding_attention"}:
         raise ValueError(
             f"layer_types = {kinds!r} is not supported: give 'full_attention' or 'sliding_attention' for each of the "
@@ -91,7 +96,7 @@ def mistral(s: Settings) -> dict[str, Any]:
     fields = _gated_decoder(s, d_head, kv_heads, norm_eps=1e-6, context=131_072)
     window = s.size_or_none("sliding_window", absent=4_096)
     kind = "full_attention" if window is None else "sliding_attention"
-    return _within_window(s, fields | _whole_rope(s, fields), window, [kind] * fields["num_layers"])
+    return _within_window(s, fields | _whole_rope(s, fields), window, [kind] * fields["num_layers"], by_layer=False)
 
 
 def _qwen(s: Settings, d_head: int | None) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """RoPE whose frequencies are scaled, for the slot ``rope``: linear, Llama 3.1, YaRN. And RoPE as config.json has it.
 
-Position interpolation: Chen et al. 2023, arXiv 2306.15595. YaRN: Peng et al. 2023, arXiv 2309.00071. Llama 3.1: Grattafiori
-et al. 2024, arXiv 2407.21783. The formulas are those of transformers 5.23, modeling_rope_utils.py, which the tests compare.
+Position interpolation: Chen et al. 2023, arXiv 2306.15595. YaRN: Peng et al. 2023, arXiv 2309.00071. Llama 3.1:
+Grattafiori et al. 2024, arXiv 2407.21783. The formulas are those of transformers 5.23, modeling_rope_utils.py, and the
+tests compare the logits.
 """
 
 import math
@@ -140,7 +141,7 @@ def _scaling(kind: str, key: str, s: Settings, given: Settings, context: int) ->
         return None
     if kind not in ("linear", "llama3", "yarn"):
         raise ValueError(
-            f"{key}: RoPE of the type {kind!r} is not supported, and those that are: default, linear, dynamic, llama3, yarn"
+            f"{key}: RoPE of the type {kind!r} is not supported; what is: default, linear, dynamic, llama3, yarn"
         )
     if kind == "linear":
         return LinearRope(given.positive("factor"))
@@ -156,7 +157,8 @@ def _scaling(kind: str, key: str, s: Settings, given: Settings, context: int) ->
 
 
 def rope_fields(
-    s: Settings, d_head: int, context: int, part: float = 1.0, theta_key: str = "rope_theta", part_key: str = "partial_rotary_factor",
+    s: Settings, d_head: int, context: int, part: float = 1.0, theta_key: str = "rope_theta",
+    part_key: str = "partial_rotary_factor",
 ) -> dict[str, Any]:  # fmt: skip
     """The fields of RoPE that turns ``part`` of a head unless the file says otherwise.
 

@@ -83,8 +83,7 @@ class Settings:
         return self.read([name], None, "an object or null", lambda x: isinstance(x, dict)) or {}
 
     def texts(self, name: str) -> list[str] | None:
-        fits = lambda x: isinstance(x, list) and all(type(one) is str for one in x)  # noqa: E731
-        return self.read([name], None, "a list of texts or null", fits)
+        return self.read([name], None, "a list of texts or null", _are_texts)
 
     def read(self, names: Sequence[str], default: Any, kind: str, fits: Callable[[Any], bool]) -> Any:
         self.asked.update(names)
@@ -123,6 +122,10 @@ class Settings:
                     f"{name} = {_short(value)} is not supported for {family}: only {ONLY[name][0]!r} is. Take a model "
                     "without it; to change the file alone would change the logits"
                 )
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(type(one) is str for one in value)
 
 
 def _short(value: Any) -> str:

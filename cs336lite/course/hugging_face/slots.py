@@ -1,4 +1,4 @@
-"""What families put into the slots ``norm``, ``qk_norm`` and ``attend`` of the model (Gemma: arXiv 2403.08295, 2408.00118)."""
+"""What families put into the slots ``norm``, ``qk_norm`` and ``attend`` (Gemma: arXiv 2403.08295, 2408.00118)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ class OffsetRMSNorm(nn.Module):
 
 @dataclass(frozen=True)
 class NormSlot:
-    """The slots ``norm`` and ``qk_norm``: a norm of this kind with this ``eps``, over the ``d`` dimensions that it is given."""
+    """The slots ``norm`` and ``qk_norm``: a norm of this kind with this ``eps``, over ``d`` dimensions."""
 
     kind: Callable[[int, float], nn.Module]
     eps: float
