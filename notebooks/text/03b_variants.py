@@ -955,7 +955,7 @@ guess = None  # billions
 
 by_hand = {heads: gqa_parameters(32_000, 8_192, 80, 28_672, 64, heads) / 1e9 for heads in (8, 64)}
 PRINTED = {  # millions, as their authors print them; the links stand below
-    "2017 base": 65, "GPT-2": 124, "PaLM 8B": 8_630, "Llama 2 7B": 6_700, "Llama 2 70B": 70_000, "OLMo 2 7B": 7_000,
+    "2017 base": 65, "GPT-2": 124, "PaLM 8B": 8_630, "Llama 2 7B": 6_700, "Llama 2 70B": 70_000, "OLMo 2 7B": 7_299,
 }  # fmt: skip
 if READY.or_show("parameters"):
     counted = {}
@@ -982,11 +982,12 @@ if READY.or_show("parameters, compared"):
     print(
         claim(
             2,
-            "It has their parameters: GPT-2 {gpt2:.1f} million for {gpt2_printed} printed, PaLM 8B {palm:.2f} billion for {palm_printed:.2f}, Llama 2 7B {llama:.2f} for {llama_printed:.1f}, and Llama 2 70B {hand:.2f} counted by hand and by machine.",
-            lambda gpt2, gpt2_printed, palm, palm_printed, llama, llama_printed, hand: (
+            "It has their parameters: GPT-2 {gpt2:.1f} million for {gpt2_printed} printed, PaLM 8B {palm:.2f} billion for {palm_printed:.2f}, Llama 2 7B {llama:.2f} for {llama_printed:.1f}, OLMo 2 7B {olmo:.3f} for {olmo_printed:.3f}, and Llama 2 70B {hand:.2f} counted by hand and by machine.",
+            lambda gpt2, gpt2_printed, palm, palm_printed, llama, llama_printed, olmo, olmo_printed, hand: (
                 round(gpt2) == gpt2_printed
                 and round(palm, 2) == palm_printed
                 and round(llama, 1) == llama_printed
+                and round(olmo, 3) == olmo_printed
                 and round(hand * 1e9) == counted["Llama 2 70B"]
             ),
             gpt2=counted["GPT-2"] / 1e6,
@@ -995,6 +996,8 @@ if READY.or_show("parameters, compared"):
             palm_printed=PRINTED["PaLM 8B"] / 1e3,
             llama=counted["Llama 2 7B"] / 1e9,
             llama_printed=PRINTED["Llama 2 7B"] / 1e3,
+            olmo=counted["OLMo 2 7B"] / 1e9,
+            olmo_printed=PRINTED["OLMo 2 7B"] / 1e3,
             hand=by_hand[8],
         )
     )
@@ -1003,9 +1006,9 @@ if READY.or_show("parameters, compared"):
 # Sources of the printed numbers: [1706.03762](https://arxiv.org/abs/1706.03762), table 3 (65 million; "about 37,000" tokens
 # give 63) · [GPT-2's repository](https://github.com/openai/gpt-2), which corrects the 117 million of the paper ·
 # [2204.02311](https://arxiv.org/abs/2204.02311), table 1 · [2302.13971](https://arxiv.org/abs/2302.13971), table 2 (6.7
-# billion, the same shape as Llama 2 7B) · [2307.09288](https://arxiv.org/abs/2307.09288) and
-# [2501.00656](https://arxiv.org/abs/2501.00656), which print no more digits than the
-# names have.
+# billion, the same shape as Llama 2 7B) · [2307.09288](https://arxiv.org/abs/2307.09288), which prints no more digits
+# than the name has · the [files of OLMo 2](https://huggingface.co/allenai/OLMo-2-1124-7B), which hold 7,298,617,344
+# numbers.
 #
 # The same count does not mean the same computation. So take a small Llama of Hugging Face with random weights, put these
 # weights into our model, and compare the logits.
