@@ -1,4 +1,4 @@
-# Built from notebooks/text/03_architecture.py by `cs336lite build`: edit that file, not this one.
+# Built from notebooks/text/03b_variants.py by `cs336lite build`: edit that file, not this one.
 """One Transformer with a switch for everything that changed since 2017: `TransformerConfig` says which, `Transformer` runs it.
 
 Vaswani et al. 2017, arXiv 1706.03762, with the variants that `cs336lite.layers` and `cs336lite.positions` name. The
@@ -7,11 +7,11 @@ attention is `cs336lite.attention`, rotary positions are `cs336lite.rope`.
 Shapes: tokens are (batch, seq) integers, hidden vectors (batch, seq, d_model), logits (batch, seq, vocab_size). Masks are
 boolean, True = may attend; ``padding`` is (batch, seq), True where a token is real.
 
-Built in notebooks/03_architecture.ipynb.
+Built in notebooks/03b_variants.ipynb.
 """
 
 import math
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from numbers import Integral, Real
@@ -19,12 +19,17 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from cs336lite.accounting import ModelShape
 from cs336lite.attention import MultiHeadAttention, scaled_dot_product_attention
+from cs336lite.generation import KVCache, check_ids, check_vocabulary
+from cs336lite.generation import generate as generate
+from cs336lite.generation import next_tokens as next_tokens
 from cs336lite.layers import GATES, FeedForward, LayerNorm, RMSNorm
+from cs336lite.positions import BOUNDED as BOUNDED
 from cs336lite.positions import (
     AlibiAttention,
     LearnedPositions,
@@ -38,8 +43,9 @@ from cs336lite.positions import (
 )
 from cs336lite.rope import RotaryPositionalEmbedding, rotate_part
 
-PLACEMENTS = ("pre", "post", "double")
-"""Where norms stand: before attention and feed-forward, after the addition of 2017, or before and after (sandwich)."""
+PLACEMENTS = ("pre", "post", "double", "branch")
+"""Where norms stand: before each part, x + f(N(x)); after the addition, N(x + f(x)), as in 2017; before and after (sandwich,
+Gemma 2), x + N'(f(N(x))); at the end of the branch alone, x + N(f(x)), as in OLMo 2 (arXiv 2501.00656)."""
 
 AT_INPUT = ("sinusoidal", "learned", "glm")
 """Position schemes that add to the embedding."""
@@ -50,21 +56,21 @@ IN_ATTENTION = ("alibi", "shaw", "t5", "transformer_xl")
 POSITIONS = (*AT_INPUT, "rope", "rope_half", *IN_ATTENTION, "none")
 """All position schemes; ``rope_half`` is RoPE in Hugging Face's layout."""
 
-BOUNDED = ("learned", "glm", "rope", "rope_half")
-"""Position schemes that know no position beyond ``context_length``."""
-
 MASKS = ("causal", "prefix", "full")
 """Who sees whom in the decoder: what came before; a prefix too (GLM's blanks are that); everybody."""
 
-LEAST = {
-    "num_layers": 1, "num_encoder_layers": 0, "d_head": 1, "rotary_dim": 2, "max_distance": 1, "norm_eps": 0,
-    "rope_theta": 0, "dropout": 0, "init_std": 0,
-}  # fmt: skip
-"""The least that a number of a configuration may be."""
-
 
 @dataclass(frozen=True, kw_only=True)
-class _Sizes:
+class TransformerConfig:
+    """Everything that tells one Transformer from another. ValueError for what does not exist or does not fit.
+
+    A slot takes a function, a class or a frozen dataclass that can be called, so that an experiment is a configuration.
+
+    >>> TransformerConfig(vocab_size=10, context_length=8, d_model=32, num_layers=2, num_heads=4, d_ff=64).head_size
+    8
+    """
+
+    # sizes
     vocab_size: int
     context_length: int
     d_model: int
@@ -74,6 +80,39 @@ class _Sizes:
     num_kv_heads: int | None = None  # None: num_heads; 1: MQA; between: GQA
     d_head: int | None = None  # None: d_model // num_heads
     num_encoder_layers: int = 0  # above 0: an encoder, and cross-attention in the decoder
+    # switches
+    norm: str | Callable[[int], nn.Module] = "rmsnorm"  # or "layernorm", or a slot: norm(d) -> module
+    norm_placement: str = "pre"  # one of PLACEMENTS
+    norm_eps: float = 1e-5
+    embedding_norm: bool = False  # one more norm, on the embeddings (BLOOM)
+    bias: bool = False  # in all linear layers of the blocks, and in LayerNorm
+    qkv_bias: bool = False  # in queries, keys and values only (ChatGLM2)
+    activation: str = "swiglu"  # a name in layers.ACTIVATIONS or layers.GATES
+    parallel: bool = False  # attention and feed-forward read the same norm and are added together (PaLM)
+    parallel_norms: int = 1  # of a parallel block; 2: attention and feed-forward have one each (GPT-NeoX)
+    positions: str = "rope"  # one of POSITIONS
+    rope_theta: float = 10_000.0
+    rotary_dim: int | None = None  # None: the whole head; ChatGLM2 turns half of it
+    max_distance: int = 128  # of relative positions: clipped there (shaw), in one bucket beyond (t5)
+    mask: str = "causal"  # one of MASKS
+    tied_embeddings: bool = False  # the output layer is the embedding
+    embedding_scale: float = 1.0  # embeddings are multiplied by this: sqrt(d_model) in 2017
+    output_scale: float = 1.0  # and what the output layer reads by this: 1 / sqrt(d_model) in T5
+    output_cap: float | None = None  # logits are cap * tanh(logits / cap), a soft cap (Gemma 2: 30)
+    dropout: float = 0.0  # of embeddings, of what a block adds, and inside the feed-forward network
+    init_std: float = 0.02
+    # slots
+    qk_norm: Callable[[int], nn.Module] | None = None  # qk_norm(d_head) -> module
+    qk_norm_across_heads: bool = False  # it normalises all heads of a token together: qk_norm(heads * d_head) (OLMo 2)
+    rope: Callable[["TransformerConfig"], nn.Module] | None = None  # makes RoPE with other frequencies (Llama 3.1)
+    attend: str | Callable[..., Tensor] = (
+        "plain"  # "plain", "sdpa", or attend(Q, K, V, mask) -> (batch, heads, q, d_head)
+    )
+    feed_forward: Callable[["TransformerConfig"], nn.Module] | None = None  # makes what stands in place of FeedForward
+    loss: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None  # loss(hidden, weight, targets) -> scalar
+
+    def __post_init__(self) -> None:
+        check_config(self)
 
     @property
     def head_size(self) -> int:
@@ -83,56 +122,42 @@ class _Sizes:
         """The same configuration with some fields changed."""
         return replace(self, **changes)
 
-
-@dataclass(frozen=True, kw_only=True)
-class _Switches(_Sizes):
-    norm: str | Callable[[int], nn.Module] = "rmsnorm"  # or "layernorm", or a slot: norm(d) -> module
-    norm_placement: str = "pre"  # one of PLACEMENTS
-    norm_eps: float = 1e-5
-    embedding_norm: bool = False  # one more norm, on the embeddings (BLOOM)
-    bias: bool = False  # in all linear layers of the blocks, and in LayerNorm
-    qkv_bias: bool = False  # in queries, keys and values only (ChatGLM2)
-    activation: str = "swiglu"  # a name in layers.ACTIVATIONS or layers.GATES
-    parallel: bool = False  # attention and feed-forward read the same norm and are added together (PaLM)
-    positions: str = "rope"  # one of POSITIONS
-    rope_theta: float = 10_000.0
-    rotary_dim: int | None = None  # None: the whole head; ChatGLM2 turns half of it
-    max_distance: int = 128  # of relative positions: clipped there (shaw), in one bucket beyond (t5)
-    mask: str = "causal"  # one of MASKS
-    tied_embeddings: bool = False  # the output layer is the embedding
-    embedding_scale: float = 1.0  # embeddings are multiplied by this: sqrt(d_model) in 2017
-    output_scale: float = 1.0  # and what the output layer reads by this: 1 / sqrt(d_model) in T5
-    dropout: float = 0.0  # of embeddings, of what a block adds, and inside the feed-forward network
-    init_std: float = 0.02
-
-
-@dataclass(frozen=True, kw_only=True)
-class TransformerConfig(_Switches):
-    """Everything that tells one Transformer from another. ValueError for what does not exist or does not fit.
-
-    A slot takes a function, a class or a frozen dataclass that can be called, so that an experiment is a configuration.
-
-    >>> TransformerConfig(vocab_size=10, context_length=8, d_model=32, num_layers=2, num_heads=4, d_ff=64).head_size
-    8
-    """
-
-    qk_norm: Callable[[int], nn.Module] | None = None  # qk_norm(d_head) -> module
-    attend: str | Callable[..., Tensor] = (
-        "plain"  # "plain", "sdpa", or attend(Q, K, V, mask) -> (batch, heads, q, d_head)
-    )
-    feed_forward: Callable[["TransformerConfig"], nn.Module] | None = None  # makes what stands in place of FeedForward
-    loss: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None  # loss(hidden, weight, targets) -> scalar
-
-    def __post_init__(self) -> None:
-        _refuse_misfits(self)
-
     @property
     def shape(self) -> ModelShape:
         """What `cs336lite.accounting` asks for; a slot is counted as the plain part in its place."""
-        return _shape(self)
+        d, heads = self.d_model, self.num_heads
+        in_a_stack = {
+            "learned": self.context_length * d,
+            "glm": 2 * (self.context_length + 1) * d,
+            "t5": 32 * heads,
+            "shaw": self.num_layers * 2 * (2 * self.max_distance + 1) * self.head_size,
+            "transformer_xl": self.num_layers
+            * 2
+            * heads
+            * self.head_size,  # u and v; the projection is a matrix of its own
+        }
+        return ModelShape(
+            vocab_size=self.vocab_size, context_length=self.context_length, d_model=d, num_layers=self.num_layers,
+            num_heads=heads, d_ff=self.d_ff, num_kv_heads=self.num_kv_heads, d_head=self.d_head,
+            glu=self.activation in GATES, bias=self.bias, qkv_bias=self.qkv_bias,
+            norm_bias=self.bias and self.norm == "layernorm", tied_embeddings=self.tied_embeddings,
+            position_parameters=in_a_stack.get(self.positions, 0),
+            relative_projection=self.positions == "transformer_xl", qk_norm=self.qk_norm is not None,
+            qk_norm_across_heads=self.qk_norm_across_heads,
+            norms_per_block=self.parallel_norms if self.parallel else 4 if self.norm_placement == "double" else 2,
+            outer_norms=(self.norm_placement != "post") + self.embedding_norm, num_encoder_layers=self.num_encoder_layers,
+        )  # fmt: skip
 
 
-def _refuse_misfits(c: TransformerConfig) -> None:
+LEAST = {
+    "num_layers": 1, "num_encoder_layers": 0, "d_head": 1, "rotary_dim": 2, "max_distance": 1, "norm_eps": 0,
+    "rope_theta": 0, "output_cap": 0, "dropout": 0, "init_std": 0,
+}  # fmt: skip
+"""The least that a number of a configuration may be."""
+
+
+def check_config(c: TransformerConfig) -> None:
+    """TypeError for a field of another kind, ValueError for what does not exist or does not fit together."""
     for name, known in {"norm_placement": PLACEMENTS, "positions": POSITIONS, "mask": MASKS}.items():
         if getattr(c, name) not in known:
             raise ValueError(f"{name} is {getattr(c, name)!r}, and what exists is {', '.join(known)}")
@@ -144,13 +169,9 @@ def _refuse_misfits(c: TransformerConfig) -> None:
         raise ValueError(f"positions {c.positions!r} work inside attention, so attend cannot be {c.attend!r} as well")
     if c.parallel and (c.norm_placement != "pre" or c.num_encoder_layers):
         raise ValueError("a parallel block has one norm, before it, and no cross-attention")
-    _refuse_numbers(c)
-    _shape(c)  # raises for sizes that do not fit together
-
-
-def _refuse_numbers(c: TransformerConfig) -> None:
     whole = (Integral, "an integer")
-    kinds = {int: whole, int | None: whole, float: (Real, "a number"), bool: (bool, "True or False")}
+    number = (Real, "a number")
+    kinds = {int: whole, int | None: whole, float: number, float | None: number, bool: (bool, "True or False")}
     for field in fields(c):
         value, (kind, words) = getattr(c, field.name), kinds.get(field.type, (object, ""))
         if value is None and field.default is None:
@@ -164,135 +185,57 @@ def _refuse_numbers(c: TransformerConfig) -> None:
             raise ValueError(f"{name} is {getattr(c, name)}, and must be at least {least}")
     if c.dropout >= 1:
         raise ValueError(f"dropout is {c.dropout}, and must be below 1")
-    if c.rope_theta == 0:
-        raise ValueError("rope_theta is 0, and must be above it")
+    for name in ("rope_theta", "output_cap"):
+        if getattr(c, name) == 0:
+            raise ValueError(f"{name} is 0, and must be above it")
+    if c.parallel_norms not in (1, 2) or (c.parallel_norms == 2 and not c.parallel):
+        raise ValueError(f"parallel_norms is {c.parallel_norms}: a parallel block has 1 or 2, and another block has 1")
+    if c.qk_norm_across_heads and c.qk_norm is None:
+        raise ValueError("qk_norm_across_heads is True, and there is no qk_norm")
+    if c.rope is not None and c.positions not in ("rope", "rope_half"):
+        raise ValueError(f"rope is given, and positions are {c.positions!r}: it needs 'rope' or 'rope_half'")
     if c.rotary_dim is not None and (c.rotary_dim % 2 or c.rotary_dim > c.head_size):
         raise ValueError(f"rotary_dim is {c.rotary_dim}, and must be even and at most the head size, {c.head_size}")
-    for name in ("qk_norm", "feed_forward", "loss"):
+    for name in ("qk_norm", "rope", "feed_forward", "loss"):
         if getattr(c, name) is not None and not callable(getattr(c, name)):
             raise TypeError(f"{name} is {getattr(c, name)!r}, and must be None or what can be called")
+    _ = c.shape  # raises for sizes that do not fit together
 
 
-def check_ids(name: str, ids: Tensor) -> None:
-    """TypeError for other numbers than integers, ValueError for another shape than (batch, seq)."""
-    if ids.dtype not in (torch.int64, torch.int32):
-        raise TypeError(f"{name} are {ids.dtype}, and ids are torch.int64 or torch.int32")
-    if ids.ndim != 2:
-        raise ValueError(f"{name} have the shape {tuple(ids.shape)}: give (batch, seq), a single text as {name}[None]")
-
-
-def check_vocabulary(ids: Tensor, vocab_size: int) -> None:
-    """ValueError that names the first id outside the vocabulary."""
-    unknown = ids[(ids < 0) | (ids >= vocab_size)]
-    if unknown.numel():
-        raise ValueError(f"token {int(unknown[0])} is not in the vocabulary, whose ids are 0 to {vocab_size - 1}")
-
-
-def check_shape(name: str, given: Tensor | None, *shape: int) -> None:
-    """ValueError for what does not broadcast to this shape: it would make several rows out of one."""
-    if given is not None:
-        sizes = zip(reversed(given.shape), reversed(shape))
-        if given.ndim > len(shape) or any(size not in (1, wanted) for size, wanted in sizes):
-            raise ValueError(f"{name} has the shape {tuple(given.shape)}, which does not broadcast to {shape}")
-
-
-def _shape(c: TransformerConfig) -> ModelShape:
-    d, heads = c.d_model, c.num_heads
-    in_a_stack = {
-        "learned": c.context_length * d,
-        "glm": 2 * (c.context_length + 1) * d,
-        "t5": 32 * heads,
-        "shaw": c.num_layers * 2 * (2 * c.max_distance + 1) * c.head_size,
-        "transformer_xl": c.num_layers * 2 * heads * c.head_size,  # u and v; the projection is a matrix of its own
-    }
-    return ModelShape(
-        vocab_size=c.vocab_size, context_length=c.context_length, d_model=d, num_layers=c.num_layers,
-        num_heads=heads, d_ff=c.d_ff, num_kv_heads=c.num_kv_heads, d_head=c.d_head,
-        glu=c.activation in GATES, bias=c.bias, qkv_bias=c.qkv_bias, norm_bias=c.bias and c.norm == "layernorm",
-        tied_embeddings=c.tied_embeddings, position_parameters=in_a_stack.get(c.positions, 0),
-        relative_projection=c.positions == "transformer_xl", qk_norm=c.qk_norm is not None,
-        norms_per_block=1 if c.parallel else 4 if c.norm_placement == "double" else 2,
-        outer_norms=(c.norm_placement != "post") + c.embedding_norm, num_encoder_layers=c.num_encoder_layers,
-    )  # fmt: skip
-
-
-def sdpa(Q: Tensor, K: Tensor, V: Tensor, mask: Bool[Tensor, "..."] | None = None) -> Tensor:
+@dataclass(frozen=True)
+class FusedAttention:
     """Causal attention by PyTorch's fused kernel, which never stores the scores; the slot ``attend="sdpa"``.
 
-    The queries are the last q of the k tokens. ``mask`` is what must hold beside the causal mask.
+    The queries are the last q of the k tokens. ``mask`` is what must hold beside the causal mask. Heads of keys and values
+    may be fewer than those of queries (GQA).
     """
-    q, k = Q.shape[-2], K.shape[-2]
-    if mask is None and q == k:
-        return F.scaled_dot_product_attention(Q, K, V, is_causal=True)
-    if q > 1:
-        causal = torch.ones(q, k, dtype=torch.bool, device=Q.device).tril(k - q)
-        mask = causal if mask is None else mask & causal
-    return F.scaled_dot_product_attention(Q, K, V, attn_mask=mask)
+
+    masks_causally = True  # it is not given the causal mask: to know that there is no other is what makes it fast
+    shares_heads = True  # keys and values come as they are cached, not repeated for every query head
+
+    def __call__(self, Q: Tensor, K: Tensor, V: Tensor, mask: Bool[Tensor, "..."] | None = None) -> Tensor:
+        (q, k), shared = (Q.shape[-2], K.shape[-2]), Q.shape[1] != K.shape[1]
+        if mask is None and q == k:
+            return F.scaled_dot_product_attention(Q, K, V, is_causal=True, enable_gqa=shared)
+        if q > 1:
+            causal = torch.ones(q, k, dtype=torch.bool, device=Q.device).tril(k - q)
+            mask = causal if mask is None else mask & causal
+        return F.scaled_dot_product_attention(Q, K, V, attn_mask=mask, enable_gqa=shared)
 
 
-sdpa.masks_causally = True  # it is not given the causal mask: to know that there is no other is what makes it fast
+sdpa = FusedAttention()
 
 
-def make_norm(config: TransformerConfig, d: int | None = None) -> nn.Module:
-    """The norm that the configuration asks for, over ``d`` dimensions, ``d_model`` by default."""
-    d = config.d_model if d is None else d
+def masks_causally(attend: Callable[..., Tensor]) -> bool:
+    """Whether a formula of attention puts the causal mask on by itself, and so serves causal attention alone."""
+    return getattr(attend, "masks_causally", False)
+
+
+def make_norm(config: TransformerConfig) -> nn.Module:
+    """The norm that the configuration asks for, over ``d_model`` dimensions."""
     if config.norm == "layernorm":
-        return LayerNorm(d, config.norm_eps, bias=config.bias)
-    return RMSNorm(d, config.norm_eps) if config.norm == "rmsnorm" else config.norm(d)
-
-
-def make_rope(config: TransformerConfig) -> nn.Module | None:
-    """RoPE for what turns of a head; None for the other position schemes."""
-    if config.positions not in ("rope", "rope_half"):
-        return None
-    layout = "half" if config.positions == "rope_half" else "interleaved"
-    turned = config.rotary_dim or config.head_size
-    return RotaryPositionalEmbedding(config.rope_theta, turned, config.context_length, layout=layout)
-
-
-def turn(rope: nn.Module | None, config: TransformerConfig) -> Callable[[Tensor, Tensor], Tensor] | None:
-    """``rope`` as attention calls it, on the first ``rotary_dim`` dimensions of a head where that is less than all."""
-    if rope is None or config.rotary_dim in (None, config.head_size):
-        return rope and rope.__call__
-    return partial(rotate_part, rope, rotary_dim=config.rotary_dim)
-
-
-def make_relative(config: TransformerConfig, bidirectional: bool = False) -> nn.Module | None:
-    """The module that a position scheme puts in the place of attention's formula; None for schemes that leave it."""
-    makers = {
-        "alibi": lambda: AlibiAttention(config.num_heads),
-        "shaw": lambda: ShawAttention(config.head_size, config.max_distance),
-        "t5": lambda: T5Attention(config.num_heads, bidirectional, max_distance=config.max_distance),
-        "transformer_xl": lambda: TransformerXLAttention(config.d_model, config.num_heads, config.head_size),
-    }
-    return makers.get(config.positions, lambda: None)()
-
-
-def make_attention(
-    config: TransformerConfig, attend: Callable[..., Tensor], *, causal: bool, rope: Callable[..., Tensor] | None = None
-) -> MultiHeadAttention:
-    """Multi-head attention of the sizes in the configuration; biases on queries, keys and values alone if it says so."""
-    bias = config.bias or config.qkv_bias
-    attention = MultiHeadAttention(
-        config.d_model, config.num_heads, config.num_kv_heads, d_head=config.d_head,
-        rope=rope, qk_norm=config.qk_norm, attend=attend, causal=causal, bias=bias,
-    )  # fmt: skip
-    if bias and not config.bias:
-        attention.o_proj.register_parameter("bias", None)
-    return attention
-
-
-def choose_attend(config: TransformerConfig, relative: nn.Module | None, causal: bool) -> Callable[..., Tensor]:
-    """The formula of attention: of the position scheme, or of the slot, or of a2. What can only be causal is so used."""
-    if relative is not None:
-        return relative.__call__  # a function, so that it does not matter how the attention stores it
-    if config.attend == "plain":
-        return scaled_dot_product_attention
-    if config.attend == "sdpa":
-        return sdpa if causal else F.scaled_dot_product_attention
-    return (
-        config.attend if causal or not getattr(config.attend, "masks_causally", False) else scaled_dot_product_attention
-    )
+        return LayerNorm(config.d_model, config.norm_eps, bias=config.bias)
+    return RMSNorm(config.d_model, config.norm_eps) if config.norm == "rmsnorm" else config.norm(config.d_model)
 
 
 def make_feed_forward(config: TransformerConfig) -> nn.Module:
@@ -302,33 +245,95 @@ def make_feed_forward(config: TransformerConfig) -> nn.Module:
     return FeedForward(config.d_model, config.d_ff, config.activation, config.bias, config.dropout)
 
 
-class _Parts(nn.Module):
+def make_rope(config: TransformerConfig) -> nn.Module | None:
+    """RoPE for what turns of a head; None for the other position schemes."""
+    if config.positions not in ("rope", "rope_half"):
+        return None
+    if config.rope is not None:
+        return config.rope(config)
+    layout = "half" if config.positions == "rope_half" else "interleaved"
+    turned = config.rotary_dim or config.head_size
+    return RotaryPositionalEmbedding(config.rope_theta, turned, config.context_length, layout=layout)
+
+
+def make_relative(config: TransformerConfig, bidirectional: bool = False) -> nn.Module | None:
+    """The module that a position scheme puts in the place of attention's formula; None for schemes that leave it."""
+    if config.positions == "alibi":
+        return AlibiAttention(config.num_heads)
+    if config.positions == "shaw":
+        return ShawAttention(config.head_size, config.max_distance)
+    if config.positions == "t5":
+        return T5Attention(config.num_heads, bidirectional, max_distance=config.max_distance)
+    if config.positions == "transformer_xl":
+        return TransformerXLAttention(config.d_model, config.num_heads, config.head_size)
+    return None
+
+
+class AcrossHeads(nn.Module):
+    """A norm of queries or keys, (batch, head, seq, d_head), over all heads of a token together, as in OLMo 2."""
+
+    def __init__(self, norm: nn.Module) -> None:
+        super().__init__()
+        self.norm = norm
+
+    def forward(self, x: Float[Tensor, "batch head seq d_head"]) -> Float[Tensor, "batch head seq d_head"]:
+        normed = self.norm(rearrange(x, "batch head seq d -> batch seq (head d)"))
+        return rearrange(normed, "batch seq (head d) -> batch head seq d", d=x.shape[-1])
+
+
+def make_attention(
+    config: TransformerConfig, relative: nn.Module | None, rope: nn.Module | None, *, causal: bool
+) -> MultiHeadAttention:
+    """Multi-head attention as the configuration has it, with a2's formula or another one in its slot ``attend``."""
+    if relative is not None:
+        attend = relative.forward
+    elif callable(config.attend):
+        attend = config.attend if causal or not masks_causally(config.attend) else scaled_dot_product_attention
+    elif config.attend == "sdpa":
+        attend = sdpa if causal else F.scaled_dot_product_attention
+    else:
+        attend = scaled_dot_product_attention
+    turn = None if rope is None else rope.forward
+    if rope is not None and config.rotary_dim not in (None, config.head_size):
+        turn = partial(rotate_part, rope, rotary_dim=config.rotary_dim)
+    attention = MultiHeadAttention(
+        config.d_model, config.num_heads, config.num_kv_heads, d_head=config.d_head, rope=turn, qk_norm=config.qk_norm,
+        attend=attend, causal=causal and not masks_causally(attend), bias=config.bias or config.qkv_bias,
+    )  # fmt: skip
+    if config.qkv_bias and not config.bias:
+        attention.o_proj = nn.Linear(attention.o_proj.in_features, config.d_model, bias=False)
+    if config.qk_norm_across_heads:
+        attention.q_norm = AcrossHeads(config.qk_norm(attention.q_proj.out_features))
+        attention.k_norm = AcrossHeads(config.qk_norm(attention.k_proj.out_features))
+    return attention
+
+
+class Block(nn.Module):
+    """Attention, cross-attention if ``cross``, and a feed-forward network, each added to the residual stream (残差流).
+
+    ``rope`` and ``relative`` may be shared by all blocks of a stack.
+    """
+
     def __init__(
         self, config: TransformerConfig, relative: nn.Module | None, rope: nn.Module | None, causal: bool, cross: bool
     ) -> None:
         super().__init__()
         self.placement, self.parallel = config.norm_placement, config.parallel
         self.relative, self.rope = relative, rope
-        attend = choose_attend(config, relative, causal)
-        causal = causal and not getattr(attend, "masks_causally", False)
-        self.attention = make_attention(config, attend, causal=causal, rope=turn(rope, config))
+        self.attention = make_attention(config, relative, rope, causal=causal)
         self.cross_attention = None
         if cross:  # distances to another text mean nothing; T5 does not divide by sqrt(d) there either
             other = T5Attention(config.num_heads, False, num_buckets=0) if config.positions == "t5" else None
-            self.cross_attention = make_attention(config, choose_attend(config, other, False), causal=False)
+            self.cross_attention = make_attention(config, other, None, causal=False)
         self.feed_forward = make_feed_forward(config)
-        self.norms = nn.ModuleDict({name: make_norm(config) for name in self._norm_names()})
+        parts = ["attention", *["cross_attention"] * cross, "feed_forward"]
+        if config.parallel:
+            names = ["attention", "feed_forward"][: config.parallel_norms]
+        else:
+            names = parts if config.norm_placement != "branch" else []
+            names = names + [f"{part}_after" for part in parts] * (config.norm_placement in ("double", "branch"))
+        self.norms = nn.ModuleDict({name: make_norm(config) for name in names})
         self.dropout = nn.Dropout(config.dropout)
-
-    def _norm_names(self) -> list[str]:
-        if self.parallel:
-            return ["attention"]
-        parts = ["attention", *["cross_attention"] * (self.cross_attention is not None), "feed_forward"]
-        return parts + [f"{part}_after" for part in parts] * (self.placement == "double")
-
-
-class Block(_Parts):
-    """Attention, cross-attention if ``cross``, and a feed-forward network, each added to the residual stream (残差流)."""
 
     def forward(
         self, x: Float[Tensor, "batch seq d_model"], context: Tensor | None = None, context_mask: Tensor | None = None,
@@ -340,19 +345,22 @@ class Block(_Parts):
         """
         told = {"padding": padding} if getattr(self.feed_forward, "takes_padding", False) else {}
         if self.parallel:
-            normed = self.norms["attention"](x)
-            return x + self.dropout(self.attention(normed, **seen) + self.feed_forward(normed, **told))
-        x = self._add("attention", x, **seen)
+            normed = [norm(x) for norm in self.norms.values()]  # one for both parts, or one each
+            return x + self.dropout(self.attention(normed[0], **seen) + self.feed_forward(normed[-1], **told))
+        x = self.add("attention", x, **seen)
         if self.cross_attention is not None:
-            x = self._add("cross_attention", x, context=context, mask=context_mask)
-        return self._add("feed_forward", x, **told)
+            x = self.add("cross_attention", x, context=context, mask=context_mask)
+        return self.add("feed_forward", x, **told)
 
-    def _add(self, name: str, x: Tensor, **arguments: Any) -> Tensor:
-        added = getattr(self, name)(x if self.placement == "post" else self.norms[name](x), **arguments)
-        if self.placement == "double":
-            added = self.norms[f"{name}_after"](added)
-        x = x + self.dropout(added)
-        return self.norms[name](x) if self.placement == "post" else x
+    def add(self, name: str, x: Float[Tensor, "batch seq d_model"], **arguments: Any) -> Tensor:
+        """The stream after one part has been added to it, with norms where the configuration has them."""
+        part = getattr(self, name)
+        if self.placement == "post":
+            return self.norms[name](x + self.dropout(part(x, **arguments)))
+        y = part(x if self.placement == "branch" else self.norms[name](x), **arguments)
+        if self.placement in ("double", "branch"):
+            y = self.norms[f"{name}_after"](y)
+        return x + self.dropout(y)
 
 
 class PositionTable(nn.Module):
@@ -374,7 +382,9 @@ class PositionTable(nn.Module):
         return x + self.tables[0](positions) if self.scheme == "learned" else x
 
 
-class _Layers(nn.Module):
+class Stack(nn.Module):
+    """Blocks one after the other, with what stands before the first and after the last: an encoder or a decoder."""
+
     def __init__(self, config: TransformerConfig, num_layers: int, *, decoder: bool) -> None:
         super().__init__()
         self.config = config
@@ -391,39 +401,13 @@ class _Layers(nn.Module):
         self.norm = nn.Identity() if config.norm_placement == "post" else make_norm(config)
         self.dropout = nn.Dropout(config.dropout)
 
-    def check(
-        self, x: Tensor, past: int, mask: Tensor | None, prefix: Tensor | None, positions: Tensor | None,
-        context: Tensor | None, cache: "KVCache | None",
-    ) -> None:  # fmt: skip
-        """Refuse what does not fit ``x`` and so many ``past`` tokens."""
-        batch, seq = x.shape[:2]
-        rows = (2, seq) if self.config.positions == "glm" else (seq,)
-        if mask is not None and mask.dtype != torch.bool:
-            raise TypeError(f"mask is {mask.dtype}, and must be torch.bool: True = may attend")
-        check_shape("mask", mask, batch, self.config.num_heads, seq, past + seq)
-        check_shape("prefix", prefix, batch)
-        if context is not None:
-            check_shape("context", context, batch, *context.shape[1:])
-        if positions is not None and tuple(positions.shape) not in ((seq,), rows, (1, *rows), (batch, *rows)):
-            raise ValueError(
-                f"token_positions have the shape {tuple(positions.shape)}: give {(seq,)} or {(batch, *rows)}"
-            )
-        if prefix is not None and self.mask_kind != "prefix":
-            raise ValueError(f"a prefix is given, and the configuration's mask is {self.mask_kind!r}")
-        if cache is not None and len(cache.layers) != len(self.blocks):
-            raise ValueError(f"the cache has {len(cache.layers)} layers, and the model {len(self.blocks)}")
-
-
-class Stack(_Layers):
-    """Blocks one after the other, with what stands before the first and after the last: an encoder or a decoder."""
-
     def forward(
         self, x: Float[Tensor, "batch seq d_model"], *, mask: Tensor | None = None, prefix: Tensor | None = None,
         token_positions: Tensor | None = None, context: Tensor | None = None, context_mask: Tensor | None = None,
-        padding: Tensor | None = None, cache: "KVCache | None" = None,
+        padding: Tensor | None = None, cache: KVCache | None = None,
     ) -> Float[Tensor, "batch seq d_model"]:  # fmt: skip
         batch, seq, past = *x.shape[:2], 0 if cache is None else cache.length
-        self.check(x, past, mask, prefix, token_positions, context, cache)
+        check_reading(self, x, past, mask, prefix, token_positions, context, cache)
         if padding is not None:
             padding = as_padding(padding, batch, past + seq)
             mask = mask_of_padding(padding) if mask is None else mask & mask_of_padding(padding)
@@ -441,62 +425,49 @@ class Stack(_Layers):
         return self.norm(x)
 
 
-class LayerCache:
-    """Keys and values of one layer, in memory for ``max_length`` tokens that is taken once. A `cs336lite.attention.Cache`.
-
-    ``update`` raises ValueError when there is no room, and for keys and values of another kind than those that it holds.
-    """
-
-    def __init__(self, max_length: int) -> None:
-        if max_length < 0:
-            raise ValueError(f"a cache cannot have room for {max_length} tokens")
-        self.max_length, self.length = max_length, 0
-        self.kept: tuple[Tensor, Tensor] | None = None
-
-    def update(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Append (batch, num_kv_heads, seq, d_head) each; returns those of all tokens so far."""
-        stop = self.length + k.shape[2]
-        if stop > self.max_length:
-            raise ValueError(f"the cache has room for {self.max_length} tokens, and these would be {stop}")
-        if self.kept is None:
-            self.kept = tuple(x.new_empty(*x.shape[:2], self.max_length, x.shape[3]) for x in (k, v))
-        for kept, new in zip(self.kept, (k, v)):
-            held, given = ((*x.shape[:2], x.shape[3], x.dtype, x.device) for x in (kept, new))
-            if held != given:
-                kind = "(batch, num_kv_heads, d_head, dtype, device)"
-                raise ValueError(f"the cache holds {held}, and these are {given}, as {kind}: make a new cache")
-        for kept, new in zip(self.kept, (k, v)):
-            kept[:, :, self.length : stop] = new
-        self.length = stop
-        return self.kept[0][:, :, :stop], self.kept[1][:, :, :stop]
+def check_shape(name: str, given: Tensor | None, *shape: int) -> None:
+    """ValueError for what does not broadcast to this shape: it would make several rows out of one."""
+    if given is not None:
+        sizes = zip(reversed(given.shape), reversed(shape))
+        if given.ndim > len(shape) or any(size not in (1, wanted) for size, wanted in sizes):
+            raise ValueError(f"{name} has the shape {tuple(given.shape)}, which does not broadcast to {shape}")
 
 
-class KVCache:
-    """Keys and values (KV 缓存) of all layers of a decoder, so that a new token costs one token's work.
-
-    >>> cache = KVCache(num_layers=2, max_length=8)
-    >>> k, v = cache.layers[0].update(torch.zeros(1, 2, 3, 4), torch.zeros(1, 2, 3, 4))
-    >>> tuple(k.shape), cache.length, cache.bytes
-    ((1, 2, 3, 4), 3, 512)
-    """
-
-    def __init__(self, num_layers: int, max_length: int) -> None:
-        self.layers = [LayerCache(max_length) for _ in range(num_layers)]
-
-    @property
-    def length(self) -> int:
-        return self.layers[0].length
-
-    @property
-    def bytes(self) -> int:
-        return sum(x.nbytes for layer in self.layers for x in layer.kept or ())
+def check_reading(
+    stack: Stack, x: Tensor, past: int, mask: Tensor | None, prefix: Tensor | None, positions: Tensor | None,
+    context: Tensor | None, cache: KVCache | None,
+) -> None:  # fmt: skip
+    """TypeError or ValueError for what does not fit ``x`` and so many ``past`` tokens."""
+    batch, seq = x.shape[:2]
+    rows = (2, seq) if stack.config.positions == "glm" else (seq,)
+    if mask is not None and mask.dtype != torch.bool:
+        raise TypeError(f"mask is {mask.dtype}, and must be torch.bool: True = may attend")
+    check_shape("mask", mask, batch, stack.config.num_heads, seq, past + seq)
+    check_shape("prefix", prefix, batch)
+    if context is not None:
+        check_shape("context", context, batch, *context.shape[1:])
+    if positions is not None and tuple(positions.shape) not in ((seq,), rows, (1, *rows), (batch, *rows)):
+        raise ValueError(f"token_positions have the shape {tuple(positions.shape)}: give {(seq,)} or {(batch, *rows)}")
+    if prefix is not None and stack.mask_kind != "prefix":
+        raise ValueError(f"a prefix is given, and the configuration's mask is {stack.mask_kind!r}")
+    if cache is not None and len(cache.layers) != len(stack.blocks):
+        raise ValueError(f"the cache has {len(cache.layers)} layers, and the model {len(stack.blocks)}")
 
 
 def cross_entropy(
-    hidden: Float[Tensor, "n d_model"], weight: Float[Tensor, "vocab d_model"], targets: Int[Tensor, " n"]
-) -> Float[Tensor, ""]:
-    """The mean of -log softmax(hidden weight^T)[target], in nats, over targets that are not -100; what the loss slot replaces."""
-    return F.cross_entropy((hidden @ weight.T).float(), targets, ignore_index=-100)
+    hidden: Float[Tensor, "n d_model"], weight: Float[Tensor, "vocab d_model"], targets: Int[Tensor, " n"],
+    cap: float | None = None,
+) -> Float[Tensor, ""]:  # fmt: skip
+    """The mean of -log softmax(hidden weight^T)[target], in nats, over targets that are not -100; what the loss slot replaces.
+
+    ``cap`` is that of the configuration, `output_cap`.
+    """
+    return F.cross_entropy(capped((hidden @ weight.T).float(), cap), targets, ignore_index=-100)
+
+
+def capped(logits: Float[Tensor, "..."], cap: float | None) -> Float[Tensor, "..."]:
+    """cap * tanh(logits / cap), which lies between -cap and cap (Gemma 2, arXiv 2408.00118); None leaves the logits."""
+    return logits if cap is None else cap * torch.tanh(logits / cap)
 
 
 def initialise(model: "Transformer", std: float, generator: torch.Generator | None = None) -> None:
@@ -513,7 +484,16 @@ def initialise(model: "Transformer", std: float, generator: torch.Generator | No
             nn.init.zeros_(parameter)
 
 
-class _Frame(nn.Module):
+class Transformer(nn.Module):
+    """The model that a `TransformerConfig` describes; ``generator`` draws its weights.
+
+    The call takes tokens and optionally ``mask`` (broadcasts to (batch, heads, q, k)), ``padding`` (batch, k),
+    ``prefix`` (batch,), ``token_positions`` (seq,) or (batch, seq) ((batch, 2, seq) for GLM), ``cache`` (`new_cache`);
+    with an encoder ``source`` (batch, source_seq) or ``context`` from `encode`, and ``source_padding``. k counts the
+    tokens of the cache too, and a prefix its padding. Padding is boolean, or 0 and 1 as in an attention_mask. What does
+    not fit is a ValueError, another kind of number a TypeError.
+    """
+
     def __init__(self, config: TransformerConfig, generator: torch.Generator | None = None) -> None:
         super().__init__()
         self.config = config
@@ -528,28 +508,25 @@ class _Frame(nn.Module):
         if not self.embedding.weight.is_meta:
             initialise(self, config.init_std, generator)
 
-    def embed(self, tokens: Int[Tensor, "batch seq"]) -> Float[Tensor, "batch seq d_model"]:
-        """The embeddings, before positions are added. ValueError, on a CPU, for an id outside the vocabulary."""
-        check_ids("tokens", tokens)
-        try:
-            return self.embedding(tokens) * self.config.embedding_scale
-        except IndexError:
-            check_vocabulary(tokens, self.config.vocab_size)
-            raise
+    def forward(
+        self, tokens: Int[Tensor, "batch seq"], *, source: Tensor | None = None, **given: Any
+    ) -> Float[Tensor, "batch seq vocab"]:
+        """Logits of the next token at each place."""
+        logits = self.output(self.hidden(tokens, **self._with_context(source, given)))
+        return capped(logits, self.config.output_cap)
 
-    def new_cache(self, max_length: int | None = None) -> KVCache:
-        """An empty cache for so many tokens, by default ``context_length``."""
-        return KVCache(self.config.num_layers, self.config.context_length if max_length is None else max_length)
+    def loss(self, tokens: Tensor, targets: Tensor, *, source: Tensor | None = None, **given: Any) -> Float[Tensor, ""]:
+        """The mean loss over targets that are not -100, plus the ``auxiliary_loss`` of every part that has one.
 
-
-class _Reading(_Frame):
-    def encode(
-        self, source: Int[Tensor, "batch source_seq"], padding: Tensor | None = None
-    ) -> Float[Tensor, "batch source_seq d_model"]:
-        """What the encoder makes of a source text. ValueError when the model has no encoder."""
-        if self.encoder is None:
-            raise ValueError("this model has no encoder: num_encoder_layers is 0")
-        return self.encoder(self.embed(source), padding=padding)
+        Without any such target it is NaN, as in PyTorch: a mean over nothing.
+        """
+        check_ids("targets", targets)
+        if targets.shape != tokens.shape:
+            raise ValueError(f"targets have the shape {tuple(targets.shape)}, and tokens {tuple(tokens.shape)}")
+        hidden = rearrange(self.hidden(tokens, **self._with_context(source, given)), "batch seq d -> (batch seq) d")
+        score = self.config.loss or partial(cross_entropy, cap=self.config.output_cap)
+        loss = score(hidden, self.output.weight, targets.flatten().long())
+        return loss + sum(part.auxiliary_loss for part in self.modules() if hasattr(part, "auxiliary_loss"))
 
     def hidden(
         self, tokens: Int[Tensor, "batch seq"], *, context: Tensor | None = None, source_padding: Tensor | None = None,
@@ -566,146 +543,26 @@ class _Reading(_Frame):
         hidden = self.decoder(self.embed(tokens), context=context, context_mask=context_mask, **seen)
         return hidden * self.config.output_scale
 
+    def encode(
+        self, source: Int[Tensor, "batch source_seq"], padding: Tensor | None = None
+    ) -> Float[Tensor, "batch source_seq d_model"]:
+        """What the encoder makes of a source text. ValueError when the model has no encoder."""
+        if self.encoder is None:
+            raise ValueError("this model has no encoder: num_encoder_layers is 0")
+        return self.encoder(self.embed(source), padding=padding)
 
-class Transformer(_Reading):
-    """The model that a `TransformerConfig` describes; ``generator`` draws its weights.
+    def embed(self, tokens: Int[Tensor, "batch seq"]) -> Float[Tensor, "batch seq d_model"]:
+        """The embeddings, before positions are added. ValueError, on a CPU, for an id outside the vocabulary."""
+        check_ids("tokens", tokens)
+        try:
+            return self.embedding(tokens) * self.config.embedding_scale
+        except IndexError:
+            check_vocabulary(tokens, self.config.vocab_size)
+            raise
 
-    The call takes tokens and optionally ``mask`` (broadcasts to (batch, heads, q, k)), ``padding`` (batch, k),
-    ``prefix`` (batch,), ``token_positions`` (seq,) or (batch, seq) ((batch, 2, seq) for GLM), ``cache`` (`new_cache`);
-    with an encoder ``source`` (batch, source_seq) or ``context`` from `encode`, and ``source_padding``. k counts the
-    tokens of the cache too, and a prefix its padding. Padding is boolean, or 0 and 1 as in an attention_mask. What does
-    not fit is a ValueError, another kind of number a TypeError.
-    """
-
-    def forward(
-        self, tokens: Int[Tensor, "batch seq"], *, source: Tensor | None = None, **given: Any
-    ) -> Float[Tensor, "batch seq vocab"]:
-        """Logits of the next token at each place."""
-        return self.output(self.hidden(tokens, **self._with_context(source, given)))
-
-    def loss(self, tokens: Tensor, targets: Tensor, *, source: Tensor | None = None, **given: Any) -> Float[Tensor, ""]:
-        """The mean loss over targets that are not -100, plus the ``auxiliary_loss`` of every part that has one.
-
-        Without any such target it is NaN, as in PyTorch: a mean over nothing.
-        """
-        check_ids("targets", targets)
-        if targets.shape != tokens.shape:
-            raise ValueError(f"targets have the shape {tuple(targets.shape)}, and tokens {tuple(tokens.shape)}")
-        hidden = self.hidden(tokens, **self._with_context(source, given)).flatten(0, 1)
-        loss = (self.config.loss or cross_entropy)(hidden, self.output.weight, targets.flatten().long())
-        return loss + sum(part.auxiliary_loss for part in self.modules() if hasattr(part, "auxiliary_loss"))
+    def new_cache(self, max_length: int | None = None) -> KVCache:
+        """An empty cache for so many tokens, by default ``context_length``."""
+        return KVCache(self.config.num_layers, self.config.context_length if max_length is None else max_length)
 
     def _with_context(self, source: Tensor | None, given: dict[str, Any]) -> dict[str, Any]:
         return given if source is None else given | {"context": self.encode(source, given.get("source_padding"))}
-
-
-def next_tokens(
-    logits: Float[Tensor, "batch vocab"], *, temperature: int | float = 1.0, top_k: int | None = None,
-    top_p: int | float | None = None, generator: torch.Generator | None = None,
-) -> Int[Tensor, " batch"]:  # fmt: skip
-    """One token for each row: the likeliest at temperature 0, else drawn from softmax(logits / temperature).
-
-    ``top_k`` keeps the k likeliest; ``top_p`` the fewest whose probabilities reach p (Holtzman et al. 2019, arXiv
-    1904.09751). ValueError for a temperature below 0 or infinite, a top_k that is no integer from 1, a top_p outside
-    (0, 1], and logits whose greatest is no number.
-    """
-    whole = top_k is None or (isinstance(top_k, int) and top_k >= 1)
-    if not 0 <= temperature < math.inf or not whole or (top_p is not None and not 0 < top_p <= 1):
-        raise ValueError(
-            f"0 <= temperature {temperature} < inf, whole top_k {top_k} >= 1, 0 < top_p {top_p} <= 1 must hold"
-        )
-    broken = ~logits.amax(dim=-1).isfinite()
-    if broken.any():
-        raise ValueError(
-            f"the greatest logit of row {int(broken.nonzero()[0])} is NaN or infinite: nothing can be drawn"
-        )
-    if temperature == 0:
-        return logits.argmax(dim=-1)
-    ordered, order = (logits.float() / temperature).sort(dim=-1, descending=True, stable=True)
-    probabilities = ordered.softmax(dim=-1)
-    if top_k is not None:
-        probabilities[:, top_k:] = 0
-    if top_p is not None:  # a token stays when those before it do not reach p
-        probabilities[probabilities.cumsum(dim=-1) - probabilities >= top_p * probabilities.sum(-1, keepdim=True)] = 0
-    return order.gather(-1, torch.multinomial(probabilities, 1, generator=generator)).squeeze(-1)
-
-
-def _prompt(model: Transformer, tokens: Tensor, padding: Tensor | None) -> Tensor | None:
-    """The padding as booleans; ValueError for prompts after which nobody can go on."""
-    check_ids("tokens", tokens)
-    check_vocabulary(tokens, model.config.vocab_size)
-    if not tokens.shape[1]:
-        raise ValueError("the prompt is empty: give at least one token, such as the one that begins a text")
-    if padding is None:
-        return None
-    real = as_padding(padding, *tokens.shape)
-    wrong = (real.long().cummax(dim=1).values != real).any(dim=1) | ~real[:, -1]
-    if wrong.any():
-        raise ValueError(f"row {int(wrong.nonzero()[0])} has padding after a token, or nothing else: pad on the left")
-    return real
-
-
-def _ids(stop: int | Sequence[int] | Set[int] | Tensor | None, model: Transformer) -> Tensor:
-    """The tokens that end a text, one or several or none."""
-    several = [] if stop is None else list(stop) if isinstance(stop, Set) else stop
-    found = torch.as_tensor(several, device=model.embedding.weight.device).flatten()
-    if found.numel() and found.dtype not in (torch.int64, torch.int32):
-        raise TypeError(f"stop is {stop!r}: give one id, or several")
-    check_vocabulary(found, model.config.vocab_size)
-    return found
-
-
-def _places(model: Transformer, tokens: Tensor, padding: Tensor | None, past: int) -> dict[str, Tensor]:
-    """The padding of prompts continued over all tokens so far, and where those after the first ``past`` stand."""
-    if padding is None:
-        return {}
-    real = F.pad(padding, (0, tokens.shape[1] - padding.shape[1]), value=True)
-    positions = (real.cumsum(dim=-1) - 1).clamp(min=0)[:, past:]
-    if model.config.positions == "glm":
-        positions = torch.stack((positions, torch.zeros_like(positions)), dim=1)
-    return {"padding": real, "token_positions": positions}
-
-
-def _write(
-    model: Transformer, tokens: Tensor, number: int, stop: Tensor, padding: Tensor | None, cache: KVCache | None,
-    given: dict[str, Any], choice: dict[str, Any],
-) -> Tensor:  # fmt: skip
-    ended = torch.zeros(len(tokens), dtype=torch.bool, device=tokens.device)
-    for _ in range(number):
-        past = 0 if cache is None else cache.length
-        seen = given | _places(model, tokens, padding, past)
-        logits = model(tokens[:, past:], cache=cache, **seen)[:, -1]
-        new = next_tokens(logits, **choice)
-        if stop.numel():
-            new = torch.where(ended, tokens[:, -1], new)
-            ended |= torch.isin(new, stop)
-        tokens = torch.cat((tokens, new[:, None]), dim=1)
-        if stop.numel() and ended.all():
-            break
-    return tokens
-
-
-@torch.no_grad()
-def generate(
-    model: Transformer, tokens: Int[Tensor, "batch seq"], max_new_tokens: int, *,
-    stop: int | Sequence[int] | Set[int] | Tensor | None = None, padding: Tensor | None = None, use_cache: bool = True,
-    given: dict[str, Any] | None = None, **choice: Any,
-) -> Int[Tensor, "batch longer"]:  # fmt: skip
-    """``tokens`` and what the model adds to them, token by token until ``max_new_tokens`` or all rows have met ``stop``.
-
-    ``choice`` goes to `next_tokens`, ``given`` to the model (context, prefix). Prompts of different lengths are padded
-    on the left, ``padding`` False or 0 there. ``stop`` is an id or several; after one a row goes on with it. ValueError
-    beyond the context length, for an empty prompt, padding elsewhere, ids that do not exist.
-    """
-    padding, stop = _prompt(model, tokens, padding), _ids(stop, model)
-    if max_new_tokens < 0:
-        raise ValueError(f"max_new_tokens is {max_new_tokens}, and must be at least 0")
-    length, training = tokens.shape[1] + max_new_tokens, model.training
-    if length > model.config.context_length and model.config.positions in BOUNDED:
-        raise ValueError(f"{length} tokens, and the model's context_length is {model.config.context_length}")
-    model.eval()
-    try:
-        cache = model.new_cache(length) if use_cache else None
-        return _write(model, tokens, max_new_tokens, stop, padding, cache, given or {}, choice)
-    finally:
-        model.train(training)

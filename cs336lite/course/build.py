@@ -30,7 +30,7 @@ from nbformat import NotebookNode
 from cs336lite import scratch
 from cs336lite.course import form, points
 from cs336lite.course.export import BUILT_LINE, defined_names, text_modules
-from cs336lite.course.paths import GRADED_MODULES, CourseError, is_appendix, is_student_edition, write_atomic
+from cs336lite.course.paths import GRADED_MODULES, CourseError, is_appendix, is_student_edition, way, write_atomic
 from cs336lite.course.spec import load_spec
 from cs336lite.course.text import Text, first_line, read_text, without_echo
 
@@ -99,7 +99,8 @@ def read_items(root: Path) -> tuple[list[Item], dict[str, CourseError]]:
     lectures, assignments = root / "notebooks" / "text", root / "assignments" / "text"
     found = [("lecture", path) for path in lectures.glob("[0-9]*_*.py")]
     found += [("appendix", path) for path in (lectures / "appendix").glob("*.py")]
-    found.sort(key=_number)
+    order = way(path.stem for _, path in found)
+    found.sort(key=lambda text: order.index(text[1].stem))
     found += sorted((("assignment", path) for path in assignments.glob("a[0-9]*_*.py")), key=_number)
     for kind, path in found:
         try:
@@ -141,10 +142,11 @@ def _read_item(root: Path, kind: str, path: Path) -> Item:
 def _check_place(kind: str, text: Text) -> None:
     """Lectures and appendices lie where their names say, and an appendix has a lecture before it."""
     name = text.path.stem
-    if not re.match(r"\d\dx?_", name) or is_appendix(name) != (kind == "appendix"):
+    if not re.match(r"\d\d[a-w]?x?_", name) or is_appendix(name) != (kind == "appendix"):
         raise text.error(0, "a lecture is notebooks/text/NN_topic.py, an appendix notebooks/text/appendix/NNx_topic.py")
-    if kind == "appendix" and not list(text.path.parents[1].glob(f"{name[:2]}_*.py")):
-        raise text.error(0, f"an appendix belongs to a lecture, and there is no lecture {name[:2]}")
+    lecture = re.match(r"\d\d[a-w]?", name)[0]
+    if kind == "appendix" and not list(text.path.parents[1].glob(f"{lecture}_*.py")):
+        raise text.error(0, f"an appendix belongs to a lecture, and there is no lecture {lecture}")
 
 
 def _check_lecture(root: Path, text: Text) -> None:

@@ -98,18 +98,19 @@ def assignment_name(root: Path, text: str) -> str:
 def way(names: Iterable[str]) -> list[str]:
     """Names of lectures, appendices and assignments in the order of the course.
 
-    A lecture comes first, then its appendices, then the assignments that are done after it. Whatever shows the
-    course to a reader takes its order from here: `steps`, README's table, the map, what a lecture says at its end.
+    A lecture comes first, then its appendices, then its second part (``03b``) with those of its own, then the
+    assignments that are done after all of it. Whatever shows the course to a reader takes its order from here:
+    `steps`, README's table, the map, what a lecture says at its end.
 
-    >>> way(["a2_attention", "03_architecture", "02_tensors", "02x_shapes"])
-    ['02_tensors', '02x_shapes', 'a2_attention', '03_architecture']
+    >>> way(["a2_attention", "03b_variants", "03x_positions", "03_architecture", "02_tensors", "02x_shapes"])
+    ['02_tensors', '02x_shapes', 'a2_attention', '03_architecture', '03x_positions', '03b_variants']
     """
 
-    def place(name: str) -> tuple[int, int, str]:
+    def place(name: str) -> tuple[int, str, bool, str]:
         if name.startswith("a"):
-            return AFTER_LECTURE.get(name, LAST), 2, name
-        number = re.match(r"\d+", name)
-        return int(number[0]) if number else LAST, int(is_appendix(name)), name
+            return AFTER_LECTURE.get(name, LAST), "~", False, name
+        number = re.match(r"(\d+)([a-w]?)", name)
+        return int(number[1]) if number else LAST, number[2] if number else "", is_appendix(name), name
 
     return sorted(names, key=place)
 
@@ -118,7 +119,7 @@ def steps(root: Path) -> list[str]:
     """Names of the lectures and assignments of this copy of the course, in order: what there is to read and to do."""
     folder = root / "notebooks"
     found = {path.stem for where in ("*.ipynb", "text/*.py") for path in folder.glob(where)}
-    return way([*(name for name in found if re.fullmatch(r"\d\d_\w+", name)), *assignments(root)])
+    return way([*(name for name in found if re.fullmatch(r"\d\d[a-w]?_\w+", name)), *assignments(root)])
 
 
 def step_notebook(root: Path, name: str) -> Path:
@@ -133,7 +134,7 @@ def lectures(root: Path) -> list[str]:
 
 def is_appendix(name: str) -> bool:
     """Whether a text is called like an appendix, ``02x_shapes``, and not like its lecture, ``02_tensors``."""
-    return re.match(r"\d\dx_", name) is not None
+    return re.match(r"\d\d[a-w]?x_", name) is not None
 
 
 def exercise_book(root: Path, text: str) -> str:

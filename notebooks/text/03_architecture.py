@@ -1,70 +1,62 @@
 # ---
 # jupyter:
 #   kernelspec: {display_name: Python 3, language: python, name: python3}
-#   cs336lite: {module: model, minutes: 3, prerequisites: [02_tensors, a2_attention, a3_rope], device: CPU}
+#   cs336lite: {module: layers, minutes: 3, prerequisites: [02_tensors, a2_attention, a3_rope], device: CPU}
 # ---
 
 # %% [markdown]
-# # 03 · Architecture (模型架构)
+# # 03 · The Transformer (模型架构)
 #
-# **3 minutes to run on 2 cores · prerequisites: 02, a2 (attention), a3 (RoPE) · device: CPU**
+# {badge} · prerequisites: 02, a2 (attention), a3 (RoPE) · device: CPU
 #
-# The Transformer of 2017 and the models of today are the same machine with a dozen switches in other places. You will
-# build one model with all the switches, on your own attention and your own RoPE, turn them one at a time from the
-# original to Llama 2 and ChatGLM2, and measure what each one buys.
+# Lecture 02 counted what a Transformer costs and treated it as a chain of matrix products. Here we open it. Every large
+# language model of today is this machine, and all its parts fit on one screen. You will work each part by hand on a few
+# numbers, then put them together, on your own attention and your own RoPE, and train the machine for about a minute until
+# it writes in the words of little stories.
 #
-# ## By the end you will have shown
+# ## Questions
 #
-# 1. **A norm inside the residual stream cuts the short way of the gradient.** Along the additions alone, a gradient
-#    arrives whole with pre-norm, and 10,000 times smaller with post-norm after 24 blocks.
-# 2. **Pre-norm's gradients shrink with depth, post-norm's near the output do not**, which is why post-norm needs warmup.
-# 3. **Attention without positions cannot tell order**, and each scheme tells it in another way.
-# 4. **RoPE and sinusoids get worse beyond the length they were trained on**; a bias by distance (ALiBi) does not.
-# 5. **Fewer key-value heads shrink the cache by exactly their ratio**, predicted to the byte.
-# 6. **With a cache, generation writes the same tokens** for a small part of the FLOPs.
-# 7. **Norms are less than one percent of the FLOPs** and several times that of the time.
-# 8. **The presets have the published numbers of parameters**, from 41 million to 540 billion, without taking memory.
+# 1. What is a Transformer made of, and what runs through all of its parts?
+# 2. How does one token look at another?
+# 3. How does attention know the order of the tokens?
+# 4. What does the feed-forward network do, and what is a gate?
+# 5. Does the machine learn more than a table of counts?
+# 6. What happens when a token may see too much, and which masks are in use?
+# 7. What does a model keep while it writes, and what does that save?
 #
-# Every claim is followed by a cell that measures it and stops with an error if it is false. Before a measurement there
-# is a **Predict**: write your number in place of `None` before you run the cell.
-
-# %% [markdown]
-# ## Setup
+# The answers stand at the end, each with the numbers of your run. Write your guess in place of `None` before you run a cell
+# below a **Predict** box. Four exercises ask for a few lines each. None is graded, and the lecture runs to its end with all
+# of them solved or none.
 
 # %%
+import math
+from dataclasses import dataclass
+from itertools import repeat
+
 import numpy as np
+import torch
+from einops import einsum, rearrange
+from IPython.display import display
 from torch.utils.flop_counter import FlopCounterMode
-from tqdm.auto import tqdm
 
-from cs336lite.accounting import forward_flops, kv_cache_bytes, parameters, weights
-from cs336lite.course import finished, whose
-from cs336lite.course.data import technical_text
-from cs336lite.course.hugging_face import WithoutMemory
-from cs336lite.course.measure import best_seconds, reveal
+from cs336lite.attention import MultiHeadAttention, scaled_dot_product_attention
+from cs336lite.course import check, finished, hint, whose
+from cs336lite.course.baselines import baselines
+from cs336lite.course.claims import claim, claims
+from cs336lite.course.data import SEPARATOR, default_corpus
+from cs336lite.course.diagram import Diagram
+from cs336lite.course.exercise import solution
+from cs336lite.course.measure import reveal
 from cs336lite.course.plot import COLORS, axes, finish
+from cs336lite.rope import RotaryPositionalEmbedding
 
-# your attention and your RoPE are in the models below; until you have them, cells show what our own run has shown
+# your attention and your RoPE are in the machine below; until you have them, cells show what our own run has shown
 READY = whose("attention", "rope", lecture="03_architecture")
-
+torch.set_num_threads(1)  # threads wait for each other when other programs run
 YOURS = "this runs on your attention and your RoPE: do check('a2_attention') and check('a3_rope') pass?"
 
-
-# %% [markdown]
-# ## 1 · Two norms
-#
-# A block adds something to each token's vector, twice. What it adds is computed from a *normalised* copy, so that its
-# size does not depend on how large the vector has grown. *LayerNorm* (层归一化) subtracts the mean and divides by the
-# standard deviation; *RMSNorm* (均方根归一化) only divides by the root mean square:
-#
-# $$\text{LayerNorm}(x) = \frac{x - \bar x}{\sqrt{\overline{(x - \bar x)^2} + \epsilon}} \odot g + b \qquad
-# \text{RMSNorm}(x) = \frac{x}{\sqrt{\overline{x^2} + \epsilon}} \odot g$$
-#
-# RMSNorm is what most models since Llama use: one reduction less, no bias, and in the paper about the same quality
-# (arXiv 1910.07467). Its speed-up is often given as "40 %"; the paper has 7 % to 64 %, depending on the model.
-
-
-# %%
-#| export layers
+# %% folded=true
+#| export
 """The parts of a block that are not attention: norms (归一化), activations and gated linear units, feed-forward networks.
 
 LayerNorm: Ba et al. 2016, arXiv 1607.06450. RMSNorm: Zhang and Sennrich 2019, arXiv 1910.07467. Gated linear units:
@@ -73,27 +65,168 @@ Shazeer 2020, arXiv 2002.05202. Shapes: x is (..., d_model); the networks work o
 Built in notebooks/03_architecture.ipynb.
 """
 
-import difflib
-import math
-from collections.abc import Callable, Sequence, Set
-from dataclasses import dataclass, fields, replace
-from functools import partial
-from itertools import chain, pairwise
-from numbers import Integral, Real
-from typing import Any
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
-from cs336lite.accounting import ModelShape
-from cs336lite.attention import MultiHeadAttention, scaled_dot_product_attention, softmax
-from cs336lite.rope import RotaryPositionalEmbedding, rotate_part
+# %% folded=true
+d = Diagram(88, 9.6)
+stream = 7.4
+ids = d.box(0.5, stream - 0.65, "ids")
+embedding = d.box(7.5, stream - 0.65, "embedding", color="orange")
+d.arrow(ids.right, embedding.left)
+last = embedding.right
+for x, name, section in ((24, "attention", "sections 2 and 3"), (44, "feed-forward", "section 4")):
+    norm = d.box(x, 4.2, "norm", color="green")
+    part = d.box(x - 3.5, 1.6, name, color="vermillion", width=14)
+    plus = d.box(x + 10, stream - 0.65, "+", width=3)
+    d.text(part.top[0], 0.9, section, align="middle")
+    d.arrow((norm.bottom[0], stream), norm.bottom, color="grey")
+    d.arrow(norm.top, (norm.top[0], part.bottom[1]), color="grey")
+    d.line(part.right, (plus.top[0], part.right[1]), color="grey")
+    d.arrow((plus.top[0], part.right[1]), plus.top, color="grey")
+    d.arrow(last, plus.left, color="blue")
+    last = plus.right
+norm = d.box(62, stream - 0.65, "norm", color="green")
+output = d.box(69.5, stream - 0.65, "output", color="orange")
+softmax = d.box(79, stream - 0.65, "softmax", color="green")
+d.arrow(last, norm.left, color="blue")
+d.arrow(norm.right, output.left)
+d.arrow(output.right, softmax.left)
+d.text(softmax.top[0] + 4, stream - 1.6, "probability of each next token", align="end")
+d.text(7.5, 9.1, "blue: the residual stream, a vector for each token · grey: one block; a model has many")
+d.show()
 
+# %% [markdown]
+# ## 1 · The residual stream
+#
+# **What runs through a Transformer?** One vector for each token, from the left of the picture to the right. It begins as
+# the row of the *embedding* that belongs to the token's id. Then every part does the same three things: it reads a copy
+# of the vector, computes something, and *adds* the result. Nothing is ever replaced. This running sum is the *residual
+# stream* (残差流). The shape of the whole is (batch, seq, d_model) all along.
+#
+# By hand: a stream of two numbers, after the token *cat*, in a model with one block. The output layer has one row for each
+# token of a vocabulary of three. The *logit* of a token is the product of its row with the stream.
+
+# %% folded=true
+d = Diagram(88, 7.6)
+d.text(24, 0.6, "the stream", align="middle")
+for i, (name, values) in enumerate(
+    (("embedding of cat", (1, 0)), ("+ attention", (0, 2)), ("+ feed-forward", (1, -1)))
+):
+    d.text(19, 2 + 1.3 * i, name, align="end")
+    d.row(20, 1.35 + 1.3 * i, [str(x) for x in values], "blue", widths=[4, 4], gap=0)
+d.line((20, 5.4), (28, 5.4))
+d.text(19, 6.3, "= what is read out", align="end")
+d.row(20, 5.65, ["2", "1"], "green", widths=[4, 4], gap=0)
+d.text(37, 0.6, "rows of the output layer")
+for i, (word, row) in enumerate(((" sat", (1, 1)), (" cat", (0, -1)), (" the", (-1, 1)))):
+    d.text(42, 2 + 1.3 * i, word.replace(" ", "␣"), align="end", mono=True)
+    d.row(43, 1.35 + 1.3 * i, [str(x) for x in row], "orange", widths=[4, 4], gap=0)
+d.text(54, 2, "logit of ␣sat: 1·2 + 1·1 = 3")
+d.text(54, 3.3, "logit of ␣cat: 0·2 − 1·1 = −1")
+d.text(54, 4.6, "logit of ␣the: −1·2 + 1·1 = −1")
+d.show()
+
+# %% [markdown]
+# A product with a sum is a sum of products. So each part *votes* for tokens by itself, and the logits are the sum of all
+# votes.
+#
+# **Predict.** How much does attention alone, the row (0, 2), add to the logit of *sat*?
 
 # %%
-#| export layers
+guess = None
+
+parts = torch.tensor([[1.0, 0.0], [0.0, 2.0], [1.0, -1.0]])  # (parts, d_model)
+rows = torch.tensor([[1.0, 1.0], [0.0, -1.0], [-1.0, 1.0]])  # (vocab_size, d_model)
+votes = einsum(parts, rows, "part d, token d -> part token")
+
+# %% folded=true
+# run this cell to compare your guess
+reveal(
+    "from attention to sat", votes[1, 0].item(), guess, because={3: "that is the whole logit; attention's row alone"}
+)
+
+# %%
+for name, vote in zip(("embedding", "attention", "feed-forward", "sum"), [*votes, votes.sum(0)]):
+    print(f"{name:<14} sat {vote[0]:+.0f}   cat {vote[1]:+.0f}   the {vote[2]:+.0f}")
+
+# %% folded=true
+claim(
+    1,
+    "The parts of a Transformer add to one stream, and their votes add up: {embedding:.0f} + {attention:.0f} + {feed_forward:.0f} = {logit:.0f}, the logit of the sum.",
+    lambda embedding, attention, feed_forward, logit: embedding + attention + feed_forward == logit,
+    embedding=votes[0, 0].item(),
+    attention=votes[1, 0].item(),
+    feed_forward=votes[2, 0].item(),
+    logit=(parts.sum(0) @ rows[0]).item(),
+)
+
+# %% [markdown]
+# Why add? Because the gradient of a sum is passed on whole to each of its terms. From the loss back to the embedding
+# there is a way along the additions that no matrix lies on, however deep the model is (residual connections, He et al.
+# 2015, arXiv 1512.03385). Lecture 03b measures what happens when something is put in that way.
+#
+# ### The norm
+#
+# With every addition the vector may grow. So each part reads a copy that has been brought to a standard size.
+# *RMSNorm* (均方根归一化) divides by the root mean square; *LayerNorm* (层归一化), the older one, first subtracts the mean
+# $\bar x$. A learned *gain* $g$ then scales each dimension:
+#
+# $$\text{RMSNorm}(x) = \frac{x}{\sqrt{\overline{x^2} + \epsilon}} \odot g \qquad
+# \text{LayerNorm}(x) = \frac{x - \bar x}{\sqrt{\overline{(x - \bar x)^2} + \epsilon}} \odot g + b$$
+#
+# By hand, $x = (1, 7, 1, 7)$ and $g = 1$. The mean square is $(1 + 49 + 1 + 49) / 4 = 25$, its root 5, so RMSNorm gives
+# $(0.2, 1.4, 0.2, 1.4)$. LayerNorm subtracts 4 and divides by 3: $(-1, 1, -1, 1)$. The tiny $\epsilon$ only prevents a
+# division by zero. RMSNorm needs one reduction less, and most models since Llama use it (arXiv 1910.07467).
+
+
+# %% exercise="rms_norm" minutes=6 difficulty=1
+def rms_norm(x: torch.Tensor, gain: torch.Tensor, eps: float = 1e-5) -> torch.Tensor:
+    """x (..., d_model) divided by the root mean square of its last dimension, times gain (d_model,)."""
+    ### BEGIN SOLUTION
+    return x * (x.square().mean(-1, keepdim=True) + eps).rsqrt() * gain
+    ### END SOLUTION
+
+
+# %% [markdown]
+# **Predict.** Multiply every number of a vector by 100. By which factor does its RMSNorm grow?
+
+# %%
+guess = None  # times
+
+x = torch.randn(3, 64, generator=torch.Generator().manual_seed(0))
+ones = torch.ones(64)
+grown = (rms_norm(100 * x, ones) / rms_norm(x, ones)).mean().item()
+shifted = (rms_norm(x + 5, ones) - rms_norm(x, ones)).abs().max().item()
+
+# %% folded=true
+# run this cell to compare your guess
+because = {
+    100: "the root mean square grows 100 times as well",
+    10: "the root is of the mean square: it grows 100 times",
+}
+reveal("times", grown, guess, because=because, within=1.05, shown=f"{grown:.3f}")
+print(f"adding 5 to every number changes RMSNorm by up to {shifted:.1f}; LayerNorm takes it away with the mean")
+
+# %% folded=true
+claim(
+    1,
+    "Each part reads a normalised copy, so the size of the stream does not matter to it: 100 times the vector gives {grown:.3f} times the RMSNorm.",
+    lambda grown: abs(grown - 1) < 0.001,
+    grown=grown,
+)
+
+# %% [markdown]
+# As modules, with a gain to learn, for the models of this course. Both compute in float32, because squares of bfloat16
+# numbers lose digits.
+
+
+# %% folded=true
+#| export
 class LayerNorm(nn.Module):
     """(x - mean) / sqrt(variance + eps) * weight + bias over the last dimension (arXiv 1607.06450, equation 4).
 
@@ -117,8 +250,6 @@ class LayerNorm(nn.Module):
         return result if self.bias is None else result + self.bias
 
 
-# %%
-#| export layers
 class RMSNorm(nn.Module):
     """x / sqrt(mean(x ** 2) + eps) * weight over the last dimension (arXiv 1910.07467, equation 4).
 
@@ -139,40 +270,422 @@ class RMSNorm(nn.Module):
         return scaled.to(x.dtype) * self.weight
 
 
+# %% folded=true
+numbers = torch.tensor([1.0, 7.0, 1.0, 7.0])
+by_hand = {"RMSNorm": [0.2, 1.4, 0.2, 1.4], "LayerNorm": [-1.0, 1.0, -1.0, 1.0]}
+for norm, values in zip((RMSNorm(4), LayerNorm(4)), by_hand.values()):
+    torch.testing.assert_close(norm(numbers), torch.tensor(values), atol=1e-4, rtol=0)
+torch.testing.assert_close(RMSNorm(64)(x), rms_norm(x, ones))
+
 # %% [markdown]
-# **Predict.** For which vectors do the two give the same? And what does each do to a vector that is doubled?
+# ## 2 · Attention: how one token looks at another
+#
+# **What does the word *sat* need to know?** Who sat. That is another token, at a distance that changes from sentence to
+# sentence. So the token must search. In *attention* (注意力) each token makes three vectors out of its own: a *query* $q$,
+# what it looks for; a *key* $k$, what it can be found by; a *value* $v$, what it passes on. Each is a product with a
+# matrix that is learned, $q = W_Q\,x$ and so on. Then
+#
+# $$\text{attention}(q, K, V) = \sum_j w_j\, v_j \qquad w = \text{softmax}\!\left(\frac{q \cdot k_1}{\sqrt{d}}, \frac{q \cdot k_2}{\sqrt{d}}, \dots\right)$$
+#
+# The *score* of two tokens is the product of the one's query and the other's key. Softmax turns a row of scores into
+# weights that add up to 1. The result is the mean of the values with these weights. Scores of what comes *later* are set
+# to $-\infty$ before the softmax, so that their weight is 0: the *causal mask* (因果掩码).
+#
+# Four tokens by hand. In these queries and keys, the first number means *noun*, the second *article*: *the* can be found
+# as an article, *cat* as a noun; *cat* looks for its article, *sat* for a noun, the full stop for both. The unit of the
+# scores is $\ln 2$, so $e^{\text{score}}$ is a power of two, and a pencil is enough.
+
+# %% folded=true
+WORDS = ["the", "cat", "sat", "."]
+QUERIES, KEYS = [(0, 0), (0, 1), (1, 0), (1, 1)], [(0, 1), (1, 0), (0, 0), (0, 0)]
+VALUES = [(12, 0), (0, 12), (12, 12), (0, 0)]
+SCORES = [[sum(a * b for a, b in zip(q, k)) for k in KEYS] for q in QUERIES]
+WEIGHTS = [["1", "", "", ""], ["2/3", "1/3", "", ""], ["1/4", "2/4", "1/4", ""], ["2/6", "2/6", "1/6", "1/6"]]
+d = Diagram(88, 14.2)
+for x, title, vectors, color in ((7, "q", QUERIES, "blue"), (19, "k", KEYS, "orange"), (31, "v", VALUES, "green")):
+    d.text(x + 4.5, 0.7, title, align="middle", mono=True)
+    for i, vector in enumerate(vectors):
+        d.row(x, 1.4 + 1.3 * i, [str(n) for n in vector], color, widths=[4.5, 4.5], gap=0)
+for i, word in enumerate(WORDS):
+    d.text(6, 2.05 + 1.3 * i, word, align="end", mono=True)
+d.text(56, 0.7, "scores q · k; later keys are masked")
+for i, row in enumerate(SCORES):
+    shown = [str(n) if j <= i else "−∞" for j, n in enumerate(row)]
+    colors = ["vermillion" if j <= i else "grey" for j in range(4)]
+    d.row(56, 1.4 + 1.3 * i, shown, colors, widths=[6] * 4, gap=0)
+    d.text(55, 2.05 + 1.3 * i, WORDS[i], align="end", mono=True)
+d.arrow((41, 4), (50, 4), color="grey")
+d.arrow((68, 6.9), (68, 8.1), color="grey")
+d.text(66.5, 7.4, "2 to the power of each, over the sum of the row", align="end")
+for i, row in enumerate(WEIGHTS):
+    colors = ["vermillion" if j <= i else "grey" for j in range(4)]
+    d.row(56, 8.4 + 1.3 * i, [text or "0" for text in row], colors, widths=[6] * 4, gap=0)
+    d.text(55, 9.05 + 1.3 * i, WORDS[i], align="end", mono=True)
+d.text(7, 9.05, "the receives (12, 0)")
+d.text(7, 10.35, "cat receives 2/3 · (12, 0) + 1/3 · (0, 12) = (8, 4)")
+d.text(7, 11.65, "sat receives ?")
+d.show()
+
+# %% [markdown]
+# **Predict.** Which two numbers does *sat* receive?
+
+# %%
+guess = None  # (first, second)
+
+Q, K, V = (torch.tensor(x, dtype=torch.float32) for x in (QUERIES, KEYS, VALUES))
+Q = Q * math.log(2) * math.sqrt(2)  # so that a score, divided by the root of d = 2, is a multiple of ln 2
+causal = torch.ones(4, 4, dtype=torch.bool).tril()  # (query, key): True = may attend
+
+scores = einsum(Q, K, "q d, k d -> q k") / math.sqrt(2)
+weights = torch.softmax(torch.where(causal, scores, -torch.inf), dim=-1)
+mixed = einsum(weights, V, "q k, k d -> q d")
+
+# %% folded=true
+# run this cell to compare your guess
+because = {
+    (3, 6): "sat sees itself, too: a quarter of (12, 12)",
+    (0, 12): "it does not choose one value, it mixes them",
+}
+reveal("sat receives", tuple(round(n, 3) for n in mixed[2].tolist()), guess, because=because)
+
+# %%
+for word, weight, value in zip(WORDS, weights, mixed):
+    print(
+        f"{word:<4} weights {[round(w, 2) for w in weight.tolist()]}  receives {[round(n, 2) for n in value.tolist()]}"
+    )
+
+# %% folded=true
+if READY.or_show("attention by hand"):
+    module = scaled_dot_product_attention(Q, K, V, causal)
+    off = (module - mixed).abs().max().item()
+    print(
+        claim(
+            2,
+            "A token takes the mean of values, weighted by the softmax of query times key: sat takes {first:.0f} and {second:.0f} by hand, and the module of a2 differs by {off:.0e}.",
+            lambda first, second, off: (round(first), round(second)) == (6, 9) and off < 1e-4,
+            first=mixed[2, 0].item(),
+            second=mixed[2, 1].item(),
+            off=off,
+        )
+    )
+
+# %% [markdown]
+# *sat* asked for a noun, so half of what it receives is the value of *cat*. It is a soft search: everything that may be
+# seen gets some weight.
+
+
+# %% exercise="attend_one" minutes=8 difficulty=2
+def attend_one(q: torch.Tensor, K: torch.Tensor, V: torch.Tensor) -> torch.Tensor:
+    """What one query q (d,) receives from keys K (k, d) and values V (k, dv), all of which it may see: (dv,)."""
+    ### BEGIN SOLUTION
+    weights = torch.softmax(K @ q / len(q) ** 0.5, dim=0)
+    return weights @ V
+    ### END SOLUTION
+
+
+# %% [markdown]
+# ### Why divide by the root of d?
+#
+# The product of two random vectors is a sum of $d$ terms. Its variance grows like $d$, so its size grows like $\sqrt d$. A
+# softmax of large numbers gives nearly all weight to one of them, and then its gradient is nearly zero: the search can no
+# longer be learned.
+#
+# **Predict.** Queries and keys of 64 random normal numbers, 16 keys. What is the largest weight on average if the scores
+# are *not* divided?
+
+# %%
+guess = None  # between 1/16 and 1
+
+draw = torch.Generator().manual_seed(0)
+sizes, largest = [4, 16, 64, 256, 1_024], {"not divided": [], "divided by √d": []}
+for size in sizes:
+    queries, keys = torch.randn(500, size, generator=draw), torch.randn(500, 16, size, generator=draw)
+    products = einsum(queries, keys, "n d, n k d -> n k")
+    for name, divisor in zip(largest, (1, math.sqrt(size))):
+        largest[name].append(torch.softmax(products / divisor, -1).amax(-1).mean().item())
+
+# %% folded=true
+# run this cell to compare your guess
+because = {"too small": "products have a size of 8 there, and e to the 8 is 3,000", 1 / 16: "that is all keys alike"}
+reveal(
+    "largest weight",
+    largest["not divided"][2],
+    guess,
+    because=because,
+    within=1.1,
+    shown=f"{largest['not divided'][2]:.2f}",
+)
+
+# %% folded=true
+fig, ax = axes(xlabel="d, the size of a query (logarithmic)", ylabel="largest of 16 weights, mean", size=(6.4, 3))
+for (name, values), style in zip(largest.items(), ("--o", "-o")):
+    ax.plot(sizes, values, style, label=name)
+ax.axhline(1 / 16, color="#888888", linestyle=":", label="all 16 alike")
+ax.set(xscale="log", ylim=(0, 1.05), title="Without the root of d, a softmax chooses instead of mixing")
+ax.set_xticks(sizes, [f"{n:,}" for n in sizes])
+ax.minorticks_off()
+finish(fig)
+
+# %% folded=true
+claim(
+    2,
+    "Scores are divided by the root of d because they grow with it: of 16 random keys with d = 64 the largest weight is {plain:.2f} without the division and {scaled:.2f} with it.",
+    lambda plain, scaled: plain > 0.8 and scaled < 0.5,
+    plain=largest["not divided"][2],
+    scaled=largest["divided by √d"][2],
+)
+
+# %% [markdown]
+# ### The causal mask
+#
+# While it is trained, a model predicts all next tokens of a text at once. Position 3 must not see position 4, or it would
+# copy the answer. The mask is a matrix with a row for each query and a column for each key.
+
+
+# %% exercise="causal_mask" minutes=5 difficulty=1
+def causal_mask(seq: int) -> torch.Tensor:
+    """(seq, seq) booleans, True where the query (row) may attend to the key (column): to itself and what is before it."""
+    ### BEGIN SOLUTION
+    return torch.ones(seq, seq, dtype=torch.bool).tril()
+    ### END SOLUTION
+
+
+# %% [markdown]
+# ### Several heads
+#
+# One search is not enough: *sat* needs its subject, its tense and its place. So the vector is cut into *heads* (多头), and
+# each head searches by itself, with queries and keys of $d_\text{head} = d_\text{model} / h$ numbers. Their results are
+# laid side by side, and a last matrix $W_O$ mixes them. Four matrices of $d \times d$: attention has $4 d^2$ weights,
+# whatever the number of heads.
+
+# %% folded=true
+d = Diagram(88, 8.6)
+x = d.box(0.5, 3.4, "x\n(seq, d)", height=2, color="blue")
+for i, name in enumerate(("W_Q x", "W_K x", "W_V x")):
+    made = d.box(13, 1 + 2.4 * i, name, color="orange")
+    d.arrow(x.right, made.left, color="grey")
+    split = d.row(25, 1 + 2.4 * i, ["head 1", "head 2"], ["blue", "green"], widths=[9, 9], gap=0.3)
+    d.arrow(made.right, split.left, color="grey")
+for i, (name, color) in enumerate((("softmax(q Kᵀ/√d_head) V", "blue"), ("softmax(q Kᵀ/√d_head) V", "green"))):
+    head = d.box(48, 2 + 2.9 * i, name, color=color)
+    d.arrow((43.5, 4.1), head.left, color="grey")
+    d.arrow(head.right, (78.5, 3.95), color="grey") if i == 0 else d.arrow(head.right, (78.5, 4.6), color="grey")
+d.box(78.5, 3.3, "W_O\nmixes", height=2, color="orange")
+d.text(25, 8.1, "(seq, d_head) each, side by side (seq, d)")
+d.show()
+
+# %% [markdown]
+# Your `MultiHeadAttention` of a2 does all of this. The next cell takes its four matrices apart and does the same with one
+# line of einops for each step.
+
+# %%
+if READY.or_show("several heads"):
+    torch.manual_seed(0)
+    attention = MultiHeadAttention(d_model=32, num_heads=4)  # causal
+    x = torch.randn(1, 10, 32)
+    q, k, v = (
+        rearrange(project(x), "b t (h d) -> b h t d", h=4)
+        for project in (attention.q_proj, attention.k_proj, attention.v_proj)
+    )
+    scores = einsum(q, k, "b h q d, b h k d -> b h q k") / math.sqrt(8)
+    weights = torch.where(causal_mask(10), scores, -torch.inf).softmax(-1)
+    heads = einsum(weights, v, "b h q k, b h k d -> b h q d")
+    mixed = attention.o_proj(rearrange(heads, "b h t d -> b t (h d)"))
+    apart = (attention(x) - mixed).abs().max().item()
+    sizes = sum(p.numel() for p in attention.parameters())
+    print(
+        claim(
+            2,
+            "Heads search side by side: taken apart and put together again, attention with 4 heads differs from a2's by {apart:.0e}, and has {sizes:,} weights, four matrices of 32 × 32.",
+            lambda apart, sizes: apart < 1e-4 and sizes == 4 * 32 * 32,
+            apart=apart,
+            sizes=sizes,
+        )
+    )
+
+# %% [markdown]
+# ## 3 · Where is a token? Rotary positions
+#
+# **Does attention know the order?** Look at the formula again: a sum over $j$, in any order. Swap two earlier tokens, and
+# the last one receives the same mean. *Dog bites man* and *man bites dog* are the same to it.
+#
+# **Predict.** Shuffle nine tokens before the tenth. By how much does what the tenth receives change, at most, in one
+# layer of causal attention without positions? And in two layers?
+
+# %%
+guess_one = guess_two = None
+
+changes = {}
+if READY.or_show("without positions"):
+    torch.manual_seed(0)
+    x, order = torch.randn(1, 10, 32), [*torch.randperm(9).tolist(), 9]
+    for layers in (1, 2):
+        stack = [MultiHeadAttention(32, 4) for _ in range(layers)]
+        y, shuffled = x, x[:, order]
+        for layer in stack:
+            y, shuffled = y + layer(y), shuffled + layer(shuffled)
+        changes[layers] = (y[0, -1] - shuffled[0, -1]).abs().max().item()
+
+# %% folded=true
+# run this cell to compare your guess
+if READY.or_show("without positions, compared"):
+    one, two = changes.values()
+    reveal("one layer", one, guess_one, margin=1e-4, shown=f"{one:.0e}", because={"too large": "a sum has no order"})
+    because = {0: "in the first layer each token sees what is before it, so the middle ones change"}
+    reveal("two layers", two, guess_two, because=because, within=3, shown=f"{two:.1e}")
+    print(
+        claim(
+            3,
+            "Without positions one layer of causal attention cannot tell the order of earlier tokens (a shuffle changes it by {one:.0e}); two layers can (by {two:.1e}).",
+            lambda one, two: one < 1e-5 and two > 1e-3,
+            one=one,
+            two=two,
+        )
+    )
+
+# %% [markdown]
+# The second layer can tell, because the mask has an order: the first token sees one token, the fifth sees five. Models
+# without any positions can be trained for this reason, and they learn slowly. So positions are given.
+#
+# *Rotary position embedding* (RoPE, 旋转位置编码; arXiv 2104.09864) turns each query and each key by an angle that grows with
+# its position. By hand, with $d = 2$ and 30 degrees for each position: the query at position 3 is turned by 90 degrees,
+# the key at position 1 by 30. Both were $(1, 0)$, so now they are $(0, 1)$ and $(\frac12 \sqrt 3, \frac12)$, and the
+# score is their product, a half: the cosine of the 60 degrees between them.
+#
+# **Predict.** The same query at position 10, and the same key at position 8: what is the score?
 
 # %%
 guess = None
 
-x = torch.randn(4, 64, generator=torch.Generator().manual_seed(0))
-centred = x - x.mean(dim=-1, keepdim=True)
-layer, rms = LayerNorm(64), RMSNorm(64)
-torch.testing.assert_close(layer(centred), rms(centred))
-torch.testing.assert_close(layer(x), rms(centred))  # LayerNorm is RMSNorm after centring
-for norm in (layer, rms):
-    torch.testing.assert_close(norm(2 * x), norm(x), atol=1e-4, rtol=1e-4)
-reveal("largest difference on a vector whose mean is not 0", f"{(layer(x) - rms(x)).abs().max():.2f}", guess)
-assert not torch.allclose(layer(x), rms(x), atol=1e-2)
+
+def turned(position: int, degrees: float = 30) -> tuple[float, float]:
+    """Where (1, 0) is after so many turns."""
+    return math.cos(math.radians(degrees * position)), math.sin(math.radians(degrees * position))
+
+
+def score(m: int, n: int) -> float:
+    """The product of (1, 0) at position m and (1, 0) at position n."""
+    return sum(a * b for a, b in zip(turned(m), turned(n)))
+
+
+# %% folded=true
+# run this cell to compare your guess
+because = {"too small": "300 and 240 degrees: 60 lie between them, as before"}
+reveal("score at positions 10 and 8", round(score(10, 8), 6), guess, because=because)
+
+# %% folded=true
+fig, both = axes(1, 2, xlabel="first number", ylabel="second number", size=(7.6, 3.9))
+circle = np.linspace(0, 2 * np.pi, 100)
+for ax, (m, n) in zip(both, ((3, 1), (10, 8))):
+    ax.plot(np.cos(circle), np.sin(circle), color="#BBBBBB", linewidth=1)
+    for name, place, color in (("query", m, "blue"), ("key", n, "vermillion")):
+        a, b = turned(place)
+        ax.plot([0, a], [0, b], color=COLORS[color], linewidth=2.5, label=f"{name} at {place}: {30 * place} degrees")
+        ax.plot(a, b, "o", color=COLORS[color])
+    between = np.radians(np.linspace(30 * n, 30 * m, 30))
+    ax.plot(0.4 * np.cos(between), 0.4 * np.sin(between), color=COLORS["black"], linewidth=1)
+    middle = between.mean()
+    ax.text(0.55 * np.cos(middle), 0.55 * np.sin(middle), "60°", ha="center", va="center")
+    ax.set(xlim=(-1.15, 1.15), ylim=(-1.15, 1.15), aspect="equal", title=f"score {score(m, n):.2f}")
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), fontsize=9)
+finish(fig)
 
 # %% [markdown]
-# ## 2 · The feed-forward network and its gate
+# Only the *distance* of two positions counts, and no table of positions has to be learned. (The vectors turn after the
+# matrices $W_Q$ and $W_K$, so that this holds for any weights.) But with one angle, position 13 would look like position
+# 1: 12 steps of 30 degrees are a full turn. So RoPE cuts a head into pairs of numbers, and each pair turns at its own
+# speed, like the hands of a clock: pair $i$ of $d/2$ by $10{,}000^{-2i/d}$ radians for each position.
+
+# %%
+PAIRS = 4  # of a head with 8 numbers
+speeds = 10_000.0 ** (-np.arange(PAIRS) / PAIRS)  # radians for each position
+for i, speed in enumerate(speeds):
+    print(f"pair {i}: {speed:5.3f} radians a position, a full turn after {2 * math.pi / speed:8,.0f} positions")
+
+# %% folded=true
+fig, (left, right) = axes(1, 2, size=(9, 3.4))
+places = np.arange(0, 65)
+for i, (speed, style) in enumerate(zip(speeds, ("-", "--", "-.", ":"))):
+    left.plot(places, np.cos(places * speed), style, label=f"pair {i}")
+left.set(xlabel="distance (tokens)", ylabel="cosine of the angle", title="Four pairs, four speeds")
+left.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), fontsize=9, ncols=4, columnspacing=1)
+far = np.arange(0, 257)
+own = np.cos(far[:, None] * 10_000.0 ** (-np.arange(0, 64, 2) / 64)).mean(-1)
+right.plot(far, own)
+right.set(xlabel="distance (tokens)", ylabel="score, 1 at distance 0", ylim=(0, 1.05))
+right.set_title("32 pairs together, a vector of ones with itself")
+finish(fig)
+
+# %% [markdown]
+# The fast pairs tell neighbours apart, the slow ones far from near. On the right: the score of two equal vectors of 64
+# ones, by distance. It falls on average, with waves; a model is free to learn queries and keys that prefer other
+# distances.
 #
-# Each token passes through two matrices with a function between them: ReLU in 2017, GELU in GPT-2 and BLOOM. A *gated
-# linear unit* (门控线性单元, GLU; arXiv 1612.08083, 2002.05202) multiplies two projections, one of which goes through the
-# function: the *gate*.
+# Your module of a3, on random queries and keys of 64 numbers: all scores at positions 0 to 31, and again 500 further on.
+
+# %%
+if READY.or_show("rope"):
+    rope = RotaryPositionalEmbedding(10_000.0, 64, 1_024)
+    torch.manual_seed(0)
+    q, k, places = torch.randn(32, 64), torch.randn(32, 64), torch.arange(32)
+    here, there = (einsum(rope(q, places + start), rope(k, places + start), "m d, n d -> m n") for start in (0, 500))
+    size, moved = here.std().item(), (here - there).abs().max().item()
+    print(
+        claim(
+            3,
+            "RoPE makes scores depend on distances: moved by 500 positions, scores of a size of {size:.0f} change by {moved:.0e} at most.",
+            lambda size, moved: moved < 1e-3 * size,
+            size=size,
+            moved=moved,
+        )
+    )
+
+# %% [markdown]
+# Other ways to tell positions, from the sinusoids of 2017 to ALiBi, are in [appendix 03x](appendix/03x_positions.ipynb).
+# Lecture 03b compares them, also beyond the length that they were trained on.
 #
-# $$\text{FFN}(x) = W_\text{down}\, f(W_\text{up}\, x) \qquad
-# \text{GLU variant}(x) = W_\text{down}\, \big(f(W_\text{gate}\, x) \odot W_\text{up}\, x\big)$$
+# ## 4 · The feed-forward network and its gate
 #
-# The name says which $f$: sigmoid is GLU, ReLU is ReGLU, GELU is GEGLU, SiLU is SwiGLU. So **SwiGLU is not another name
-# for SiLU**: SiLU, $x\,\sigma(x)$, also called Swish, is the function inside; SwiGLU is the unit with three matrices, and
-# the gate is the branch that goes through SiLU. Three matrices of $\frac23 \cdot 4 d = \frac83 d$ have as many
-# parameters as two of $4d$; that is where Llama's odd sizes come from.
+# **What happens to a token that has gathered what it needs?** It is worked on alone. The *feed-forward network* (前馈网络) has
+# two matrices with a function between them: up to $d_\text{ff}$ numbers, ReLU (2017) or GELU (GPT-2), and back to
+# $d$. A *gated linear unit* (门控线性单元, GLU; arXiv 1612.08083, 2002.05202) has a third matrix. It makes two vectors, sends
+# one of them, the *gate*, through the function, and multiplies them number by number.
+
+# %% folded=true
+d = Diagram(86, 8.4)
+for y, gated in ((1.5, False), (5.3, True)):
+    x = d.box(0.5, y, "x", color="blue")
+    if gated:
+        gate = d.box(10, y - 1, "gate: d × d_ff", color="orange")
+        up = d.box(10, y + 1, "up: d × d_ff", color="orange")
+        function = d.box(32, y - 1, "SiLU", color="green")
+        times = d.box(46, y, "×", color="vermillion")
+        for a, b in ((x.right, gate.left), (x.right, up.left), (gate.right, function.left)):
+            d.arrow(a, b, color="grey")
+        d.arrow(function.right, times.left, color="grey")
+        d.arrow(up.right, times.left, color="grey")
+    else:
+        up = d.box(10, y, "up: d × d_ff", color="orange")
+        times = d.box(32, y, "ReLU or GELU", color="green")
+        d.arrow(x.right, up.left, color="grey")
+        d.arrow(up.right, times.left, color="grey")
+    down = d.box(56, y, "down: d_ff × d", color="orange")
+    d.arrow(times.right, down.left, color="grey")
+    d.text(74.5, y + 0.65, "SwiGLU" if gated else "2017, GPT-2")
+d.show()
+
+# %% [markdown]
+# The name says which function the gate has: sigmoid is GLU, ReLU is ReGLU, GELU is GEGLU, SiLU is SwiGLU. So *SwiGLU* is
+# not another name for *SiLU*. SiLU is the function, $x\,\sigma(x)$, also called Swish; SwiGLU is the unit with three
+# matrices.
+#
+# One number by hand. Let the up matrix give 3. If the gate matrix gives 4, SiLU makes $4 \cdot \sigma(4) = 3.93$ of it,
+# and $3.93 \cdot 3 = 11.8$ goes on. If it gives $-4$, SiLU makes $-0.07$, and $-0.22$ goes on: the gate is nearly shut.
+# One half of the network decides how much of the other half passes.
 
 
 # %%
-#| export layers
+#| export
 def gelu_tanh(x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
     """GELU by its approximation with tanh (arXiv 1606.08415, section 2), which GPT-2 and BLOOM use."""
     return F.gelu(x, approximate="tanh")
@@ -196,8 +709,6 @@ GATES: dict[str, Callable[[Tensor], Tensor]] = {
 """Functions of the gate in a gated linear unit with three matrices: down(f(gate(x)) * up(x))."""
 
 
-# %%
-#| export layers
 class FeedForward(nn.Module):
     """down(f(up(x))), or down(f(gate(x)) * up(x)) for a name in `GATES` (arXiv 2002.05202, equations 2, 5 and 6).
 
@@ -222,1784 +733,604 @@ class FeedForward(nn.Module):
         return self.down(self.dropout(self.function(up) if self.gate is None else self.function(self.gate(x)) * up))
 
 
-# %% [markdown]
-# **Predict.** GELU and SiLU are both smooth ReLUs. Where are they most apart from each other?
-
-# %%
-guess = None  # x, and by how much
-
+# %% folded=true
 t = torch.linspace(-5, 3, 400)
-fig, (left, right) = axes(1, 2, size=(8.4, 3.2))
+fig, ax = axes(xlabel="x", ylabel="f(x)", size=(6, 2.9), title="Functions between the matrices, and of the gate")
 for name, line in zip(("relu", "gelu", "silu"), ("-", "--", "-.")):
-    left.plot(t, ACTIVATIONS[name](t), line, linewidth=2, label=name)
-left.set(xlabel="x", ylabel="f(x)", title="The functions")
-left.legend()
-for name in ("glu", "reglu", "geglu", "swiglu"):
-    right.plot(t, GATES[name](t) * 1.0, linewidth=2, label=name)
-right.set(xlabel="what the gate matrix gives", ylabel="factor on the other branch", title="The gates")
-right.legend()
-apart = (F.gelu(t) - F.silu(t)).abs()
-reveal("GELU and SiLU are most apart", f"at x = {t[apart.argmax()]:.1f}, by {apart.max():.2f}", guess)
+    ax.plot(t, ACTIVATIONS[name](t), line, linewidth=2, label=name)
+ax.plot(t, torch.sigmoid(t), ":", linewidth=2, label="sigmoid")
+ax.legend()
+finish(fig)
+
+# %% [markdown]
+# Three matrices of $\frac23 \cdot 4 d = \frac83 d$ have as many weights as two of $4d$. That is where odd widths such as
+# Llama's 11,008 come from.
+#
+# **Predict.** In a block with attention of $4d^2$ weights and a SwiGLU of width $\frac83 d$: what percentage of the
+# weights is in the feed-forward network?
+
+# %%
+guess = None  # percent
+
 plain, gated = FeedForward(768, 4 * 768, "gelu"), FeedForward(768, 8 * 768 // 3, "swiglu")
-assert parameters(plain) == parameters(gated) and len(list(gated.parameters())) == 3
-x = torch.randn(2, 768)
-torch.testing.assert_close(gated(x), gated.down(F.silu(gated.gate(x)) * gated.up(x)))
-finish(fig)
+counts = [sum(p.numel() for p in part.parameters()) for part in (plain, gated)]
+share = 100 * counts[1] / (counts[1] + 4 * 768**2)
+
+# %% folded=true
+# run this cell to compare your guess
+because = {50: "three matrices of 8/3 d² are 8 d², twice attention's 4 d²"}
+reveal("percent of the weights", share, guess, because=because, within=1.05, shown=f"{share:.1f}")
+
+# %% folded=true
+claim(
+    4,
+    "A gate costs a third matrix and none more: SwiGLU of width 8/3 d has {gated:,} weights, GELU of width 4 d {plain:,}; either is {share:.0f} % of a block.",
+    lambda gated, plain, share: gated == plain and abs(share - 200 / 3) < 0.1,
+    gated=counts[1],
+    plain=counts[0],
+    share=share,
+)
 
 # %% [markdown]
-# ## 3 · Where is a token? (位置编码)
+# Two thirds of a block's weights are here, not in attention. Whether the gate pays at equal size is measured in lecture
+# 03b.
+
+# %% [markdown]
+# ## 5 · The machine
 #
-# Attention sees a *set* of tokens. Somebody must tell it their order:
-#
-# | scheme | where it acts | seen in |
-# |---|---|---|
-# | sinusoids (正弦), fixed | added to the embedding | the Transformer of 2017 |
-# | learned rows | added to the embedding | GPT-2, StarCoder; the 2017 paper found them about equal |
-# | Shaw et al. 2018: a vector for each distance | added to keys and values | the first relative scheme (arXiv 1803.02155) |
-# | Transformer-XL 2019: sinusoids of the distance, and two biases | in the scores | Transformer-XL (1901.02860) |
-# | T5 2019: a number for each head and range of distances | added to the scores | T5 |
-# | RoPE 2021 (旋转位置编码): queries and keys turn with their position | on queries and keys | PaLM, Llama, GLM (2104.09864) |
-# | ALiBi 2021: a fixed slope for each head times the distance | added to the scores | BLOOM (2108.12409) |
+# **Does it learn?** Here is all of it. It is a Llama in small: the sizes, a block, the model; below it, training and writing. Read it
+# with the picture at the top.
 
 
 # %%
-#| export positions
-"""Where tokens stand, and who may see whom: position schemes (位置编码) and attention masks (注意力掩码).
-
-Sinusoids: Vaswani et al. 2017, arXiv 1706.03762. Relative positions: Shaw et al. 2018, arXiv 1803.02155; Dai et al.
-2019 (Transformer-XL), arXiv 1901.02860; Raffel et al. 2019 (T5), arXiv 1910.10683. ALiBi: Press et al. 2021, arXiv
-2108.12409. Blank filling: Du et al. 2021 (GLM), arXiv 2103.10360. RoPE is `cs336lite.rope`.
-
-A relative scheme is an ``attend(Q, K, V, mask)`` for `cs336lite.attention.MultiHeadAttention`: Q is (batch, num_heads,
-q, d_head), K and V are (batch, num_heads, k, d_head), and the queries are the last q of the k tokens. Masks are
-boolean, True = may attend, and broadcast to (batch, num_heads, q, k).
-
-Built in notebooks/03_architecture.ipynb.
-"""
+@dataclass(frozen=True)
+class Sizes:
+    vocab_size: int = 256  # bytes
+    context_length: int = 256
+    d_model: int = 96
+    num_layers: int = 3
+    num_heads: int = 4
+    d_ff: int = 256
+    causal: bool = True
 
 
-# %%
-#| export positions
-def sinusoids(positions: Int[Tensor, "..."], d_model: int) -> Float[Tensor, "... d_model"]:
-    """sin(p / 10000 ** (2i / d_model)) at dimension 2i, the cosine at 2i + 1 (arXiv 1706.03762, section 3.5).
+class Block(nn.Module):
+    """Attention, then a feed-forward network; each reads a normalised copy of the stream and adds to it."""
 
-    >>> sinusoids(torch.tensor([0, 1]), 4)[:, :2].round(decimals=2).tolist()
-    [[0.0, 1.0], [0.8399999737739563, 0.5400000214576721]]
-    """
-    pairs = torch.arange(0, d_model, 2, device=positions.device)
-    angles = positions[..., None] * 10_000.0 ** -(pairs / d_model)
-    return torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(-2)[..., :d_model]
-
-
-class LearnedPositions(nn.Embedding):
-    """A row of parameters for each of ``context_length`` positions, as in GPT-2. ValueError below 0 and beyond the last."""
-
-    def forward(self, positions: Int[Tensor, "*batch seq"]) -> Float[Tensor, "*batch seq d_model"]:
-        if not positions.is_meta and positions.numel():
-            low, high = (int(bound) for bound in positions.aminmax())
-            if low < 0 or high >= self.num_embeddings:
-                known = f"this model has learned those from 0 to {self.num_embeddings - 1}"
-                raise ValueError(f"positions run from {low} to {high}, and {known}")
-        return super().forward(positions)
-
-
-# %%
-#| export positions
-def distances(q: int, k: int, device: torch.device | None = None) -> Int[Tensor, "{q} {k}"]:
-    """Key minus query position, for queries that are the last ``q`` of ``k`` tokens: negative in the past.
-
-    >>> distances(2, 3).tolist()
-    [[-1, 0, 1], [-2, -1, 0]]
-    """
-    return torch.arange(k, device=device) - torch.arange(k - q, k, device=device)[:, None]
-
-
-def attend_with_scores(
-    scores: Float[Tensor, "batch heads q k"], V: Float[Tensor, "batch heads k d"], mask: Bool[Tensor, "..."] | None
-) -> Float[Tensor, "batch heads q d"]:
-    """The mean of the values by the softmax of these scores, where the mask allows."""
-    return softmax(scores if mask is None else scores.masked_fill(~mask, -torch.inf), dim=-1) @ V
-
-
-# %%
-#| export positions
-def alibi_slopes(num_heads: int) -> Float[Tensor, " {num_heads}"]:
-    """2 ** (-8 i / n) for heads i = 1 to n; where n is no power of two, every other of those for 2n fill up.
-
-    >>> alibi_slopes(4).tolist(), alibi_slopes(3).tolist()
-    ([0.25, 0.0625, 0.015625, 0.00390625], [0.0625, 0.00390625, 0.25])
-    """
-    power = 2 ** int(math.log2(num_heads))
-    slopes = [2 ** (-8 * i / power) for i in range(1, power + 1)]
-    return torch.tensor(slopes + [2 ** (-4 * i / power) for i in range(1, 2 * power, 2)][: num_heads - power])
-
-
-class AlibiAttention(nn.Module):
-    """softmax(Q K^T / sqrt(d) - slope * distance) V: no parameters, nothing at the input (arXiv 2108.12409)."""
-
-    def __init__(self, num_heads: int) -> None:
+    def __init__(self, s: Sizes, rope: nn.Module):
         super().__init__()
-        self.register_buffer("slopes", alibi_slopes(num_heads), persistent=False)
+        self.norm1, self.norm2 = RMSNorm(s.d_model), RMSNorm(s.d_model)
+        self.attention = MultiHeadAttention(s.d_model, s.num_heads, rope=rope, causal=s.causal)
+        self.feed_forward = FeedForward(s.d_model, s.d_ff, "swiglu")
 
-    def forward(self, Q: Tensor, K: Tensor, V: Tensor, mask: Bool[Tensor, "..."] | None = None) -> Tensor:
-        far = -distances(Q.shape[-2], K.shape[-2], Q.device).abs() * self.slopes[:, None, None].to(Q.dtype)
-        return attend_with_scores(Q @ K.mT * Q.shape[-1] ** -0.5 + far, V, mask)
+    def forward(self, x, mask=None, cache=None):  # (batch, seq, d_model)
+        x = x + self.attention(self.norm1(x), mask=mask, cache=cache)
+        return x + self.feed_forward(self.norm2(x))
 
 
-# %%
-#| export positions
-class ShawAttention(nn.Module):
-    """A learned vector for each distance, added to the key and to the value (arXiv 1803.02155, equations 3 and 4).
+class Machine(nn.Module):
+    """ids (batch, seq) to logits (batch, seq, vocab_size)."""
 
-    Distances beyond ``max_distance`` share a vector. All heads of a layer share the table.
-    """
-
-    def __init__(self, d_head: int, max_distance: int) -> None:
+    def __init__(self, s: Sizes, seed: int = 0):
         super().__init__()
-        self.max_distance = max_distance
-        self.keys = nn.Embedding(2 * max_distance + 1, d_head)
-        self.values = nn.Embedding(2 * max_distance + 1, d_head)
+        rope = RotaryPositionalEmbedding(10_000.0, s.d_model // s.num_heads, s.context_length)
+        self.embedding = nn.Embedding(s.vocab_size, s.d_model)
+        self.blocks = nn.ModuleList(Block(s, rope) for _ in range(s.num_layers))
+        self.norm, self.output = RMSNorm(s.d_model), nn.Linear(s.d_model, s.vocab_size, bias=False)
+        draw = torch.Generator().manual_seed(seed)
+        for matrix in (p for p in self.parameters() if p.ndim == 2):
+            nn.init.normal_(matrix, std=0.02, generator=draw)
 
-    def forward(self, Q: Tensor, K: Tensor, V: Tensor, mask: Bool[Tensor, "..."] | None = None) -> Tensor:
-        far = distances(Q.shape[-2], K.shape[-2], Q.device)
-        rows = far.clamp(-self.max_distance, self.max_distance) + self.max_distance
-        by_distance = torch.einsum("bhqd,qkd->bhqk", Q, self.keys(rows))
-        scores = (Q @ K.mT + by_distance) * Q.shape[-1] ** -0.5
-        weights = softmax(scores if mask is None else scores.masked_fill(~mask, -torch.inf), dim=-1)
-        return weights @ V + torch.einsum("bhqk,qkd->bhqd", weights, self.values(rows))
-
-
-# %%
-#| export positions
-class TransformerXLAttention(nn.Module):
-    """(q + u) k + (q + v) W r, with r the sinusoids of the distance to the key (arXiv 1901.02860, section 3.3).
-
-    ``u`` and ``v`` belong to the heads and ``W`` to the layer. For causal attention: keys after the query get no
-    position.
-    """
-
-    def __init__(self, d_model: int, num_heads: int, d_head: int) -> None:
-        super().__init__()
-        self.r_proj = nn.Linear(d_model, num_heads * d_head, bias=False)
-        self.u = nn.Parameter(torch.zeros(num_heads, 1, d_head))
-        self.v = nn.Parameter(torch.zeros(num_heads, 1, d_head))
-
-    def forward(self, Q: Tensor, K: Tensor, V: Tensor, mask: Bool[Tensor, "..."] | None = None) -> Tensor:
-        (heads, q, d), k = Q.shape[1:], K.shape[-2]
-        waves = sinusoids(torch.arange(k, device=Q.device), self.r_proj.in_features).to(Q.dtype)
-        R = self.r_proj(waves).view(k, heads, d).transpose(0, 1)  # by how far back the key lies
-        back = (-distances(q, k, Q.device)).clamp(min=0).expand(*Q.shape[:2], q, k)
-        by_distance = ((Q + self.v) @ R.mT).gather(-1, back)
-        return attend_with_scores(((Q + self.u) @ K.mT + by_distance) * d**-0.5, V, mask)
+    def forward(self, ids, mask=None, cache=None):  # cache: keys and values for each block, section 7
+        x = self.embedding(ids)
+        for block, kept in zip(self.blocks, cache or repeat(None)):
+            x = block(x, mask, kept)
+        return self.output(self.norm(x))
 
 
 # %%
-#| export positions
-def t5_buckets(
-    far: Int[Tensor, "..."], bidirectional: bool, num_buckets: int = 32, max_distance: int = 128
-) -> Int[Tensor, "..."]:
-    """A number below ``num_buckets`` for each distance: exact when near, logarithmic up to ``max_distance``.
+def loss_of(model, batch, mask=None):  # batch (batch, seq + 1): position t is judged by token t + 1
+    return F.cross_entropy(model(batch[:, :-1], mask).flatten(0, 1), batch[:, 1:].flatten())
 
-    Half of them are for keys after the query when ``bidirectional`` (arXiv 1910.10683, section 2.1).
 
-    >>> t5_buckets(torch.tensor([-200, -20, -2, 0, 3]), bidirectional=False).tolist()
-    [31, 17, 2, 0, 0]
-    """
-    after = 0
-    if bidirectional:
-        num_buckets //= 2
-        after = (far > 0) * num_buckets
-    back = far.abs() if bidirectional else (-far).clamp(min=0)
-    exact = num_buckets // 2
-    ratio = torch.log(back.clamp(min=1).float() / exact) / math.log(max_distance / exact)
-    coarse = (exact + (ratio * (num_buckets - exact)).long()).clamp(max=num_buckets - 1)
-    return after + torch.where(back < exact, back, coarse)
-
-
-# %%
-#| export positions
-class T5Attention(nn.Module):
-    """Q K^T plus a learned number for each head and bucket of distances, not divided by sqrt(d) (arXiv 1910.10683).
-
-    All layers of a stack share one. For cross-attention ``num_buckets`` is 0: no numbers, and no division either.
-    ValueError when ``max_distance`` is not beyond the distances that have a bucket each.
-    """
-
-    def __init__(self, num_heads: int, bidirectional: bool, num_buckets: int = 32, max_distance: int = 128) -> None:
-        super().__init__()
-        exact = num_buckets // (4 if bidirectional else 2)
-        if num_buckets and max_distance <= exact:
-            raise ValueError(
-                f"max_distance is {max_distance}, and must be above {exact}, the distances with a bucket each"
-            )
-        self.bidirectional, self.num_buckets, self.max_distance = bidirectional, num_buckets, max_distance
-        self.bias = nn.Embedding(num_buckets, num_heads) if num_buckets else None
-
-    def forward(self, Q: Tensor, K: Tensor, V: Tensor, mask: Bool[Tensor, "..."] | None = None) -> Tensor:
-        scores = Q @ K.mT
-        if self.bias is not None:
-            far = distances(Q.shape[-2], K.shape[-2], Q.device)
-            scores = scores + self.bias(
-                t5_buckets(far, self.bidirectional, self.num_buckets, self.max_distance)
-            ).permute(2, 0, 1)
-        return attend_with_scores(scores, V, mask)
-
-
-# %% [markdown]
-# ### What each scheme adds to a score
-#
-# **Predict.** Take vectors of ones as queries and keys, so that only positions count. Which pictures have straight
-# diagonals, that is, depend on the distance alone?
-
-# %%
-guess = None
-
-
-def score_pattern(scheme: str, n: int = 48, d: int = 32) -> np.ndarray:
-    """What positions alone do to the scores of n queries and n keys, in the head with index 1 of 4."""
-    where, ones = torch.arange(n), torch.ones(n, d)
-    if scheme == "sinusoidal":
-        rows = sinusoids(where, d)
-        return (rows @ rows.T / d).numpy()
-    if scheme == "rope":
-        turned = RotaryPositionalEmbedding(10_000.0, d, n)(ones, where)
-        return (turned @ turned.T / d).numpy()
-    if scheme == "alibi":
-        return (-distances(n, n).abs() * alibi_slopes(4)[1]).numpy()
-    table = nn.Embedding(32, 1, _weight=torch.randn(32, 1, generator=torch.Generator().manual_seed(0)))
-    return table(t5_buckets(distances(n, n), bidirectional=False))[..., 0].detach().numpy()
-
-
-# %%
-if READY.or_show("score patterns"):
-    patterns = {name: score_pattern(name) for name in ("sinusoidal", "rope", "alibi", "t5")}
-    fig, row = axes(1, 4, xlabel="key", ylabel="query", size=(10.4, 2.9))
-    titles = ("sinusoids", "RoPE", "ALiBi", "T5, untrained")
-    for ax, title, pattern in zip(row, titles, patterns.values()):
-        ax.imshow(np.where(np.tri(len(pattern)) > 0, pattern, np.nan), cmap="viridis")
-        ax.set(title=title)
-        ax.grid(False)
-    straight = {name: bool(np.abs(p[1:, 1:] - p[:-1, :-1]).max() < 1e-5) for name, p in patterns.items()}
-    reveal("depend on the distance alone", straight, guess)
-    # sinusoids too, as long as no matrix stands between: cos(a) cos(b) + sin(a) sin(b)
-    assert all(straight.values()), YOURS
-    rows = sinusoids(torch.arange(48), 32) @ torch.randn(32, 32, generator=torch.Generator().manual_seed(0))
-    mixed = (rows @ rows.T).numpy()
-    assert np.abs(mixed[1:, 1:] - mixed[:-1, :-1]).max() > 0.1, YOURS  # with a projection they no longer do
-finish(fig) if READY else None
-
-# %% [markdown]
-# All four do, yet for sinusoids it holds only until the query and key matrices mix their dimensions. RoPE turns *after*
-# those matrices, so for RoPE it always holds.
-#
-# ## 4 · Who may see whom? (注意力掩码)
-#
-# - **Padding** (填充): texts of different lengths in one batch; nobody attends to the filling.
-# - **Causal** (因果): a token sees itself and what came before. GPT, Llama, PaLM.
-# - **Prefix** (前缀): a first part that sees all of itself, then causal. Prefix-LM in the T5 paper, U-PaLM.
-# - **GLM's blanks** (自回归填空): spans are cut out of the text. Part A is what is left, with one mask token for each
-#   span; part B is the spans in random order. A sees all of A *and nothing of B*; each token of B sees A and what comes
-#   before it in B (arXiv 2103.10360). It is often said that A and B never see each other: half of that is wrong. The
-#   mask is a prefix mask; what is special is where the tokens of B say they are: each has the place of its blank, and
-#   a second position inside the span.
-
-
-# %%
-#| export positions
-def mask_of_padding(real: Bool[Tensor, "batch k"]) -> Bool[Tensor, "batch 1 1 k"]:
-    """No query attends to a token that is padding: ``real`` is False there.
-
-    >>> mask_of_padding(torch.tensor([[True, True, False]])).int().tolist()
-    [[[[1, 1, 0]]]]
-    """
-    return real[:, None, None, :]
-
-
-def as_padding(real: Tensor, batch: int, k: int) -> Bool[Tensor, "{batch} {k}"]:
-    """``real`` as booleans; ValueError for other numbers than 0 and 1, and for another shape than (batch, k) or (1, k).
-
-    >>> as_padding(torch.tensor([[0, 1, 1]]), 1, 3).tolist()
-    [[False, True, True]]
-    """
-    if tuple(real.shape) not in ((batch, k), (1, k)):
-        raise ValueError(f"padding has the shape {tuple(real.shape)}, and here (batch, k) is {(batch, k)}")
-    if real.dtype != torch.bool and not ((real == 0) | (real == 1)).all():
-        raise ValueError("padding holds other numbers than 1, for a real token, and 0")
-    return real.bool().expand(batch, k)
-
-
-def prefix_mask(prefix: Int[Tensor, " batch"], q: int, k: int) -> Bool[Tensor, "batch 1 {q} {k}"]:
-    """Everybody sees the first ``prefix[b]`` tokens, and of the others those that are not later (arXiv 1910.10683).
-
-    The queries are the last ``q`` of ``k`` tokens; a prefix of 0 or 1 is the causal mask.
-
-    >>> prefix_mask(torch.tensor([2]), 3, 3)[0, 0].int().tolist()
-    [[1, 1, 0], [1, 1, 0], [1, 1, 1]]
-    """
-    in_prefix = torch.arange(k, device=prefix.device) < prefix[:, None, None, None]
-    return in_prefix | (distances(q, k, prefix.device) <= 0)
-
-
-# %%
-#| export positions
-def fill_in_blanks(
-    tokens: list[int], spans: list[tuple[int, int]], *, mask_id: int, start_id: int, end_id: int
-) -> dict[str, Tensor]:
-    """GLM's task (arXiv 2103.10360, section 2.1): part A with a mask for each span, then part B, the spans in the order given.
-
-    Returns ``tokens`` (seq,), ``targets`` (seq,) with -100 in A, ``positions`` (2, seq) and ``prefix``, the length of A,
-    for `prefix_mask`. The first row of positions says where in A a token stands (a token of a span: where its mask does),
-    the second where in its span, from 1, and 0 in A. ValueError for spans that overlap, are empty or lie outside.
-    """
-    places = sorted(spans)
-    if any(not 0 <= a < b <= len(tokens) for a, b in places) or any(p[1] > n[0] for p, n in pairwise(places)):
-        raise ValueError(f"spans {spans} must be (start, stop) within {len(tokens)} tokens and not overlap")
-    part_a, where, last = [], {}, 0
-    for a, b in places:
-        part_a += tokens[last:a]
-        where[a], last = len(part_a), b
-        part_a.append(mask_id)
-    part_a += tokens[last:]
-    part_b = [[start_id, *tokens[a:b]] for a, b in spans]
-    return _joined(part_a, part_b, [[*tokens[a:b], end_id] for a, b in spans], [where[a] for a, _ in spans])
-
-
-# %%
-#| export positions
-def _joined(
-    part_a: list[int], part_b: list[list[int]], targets: list[list[int]], where: list[int]
-) -> dict[str, Tensor]:
-    n = len(part_a)
-    first = [*range(n), *(at for at, span in zip(where, part_b) for _ in span)]
-    second = [0] * n + [i for span in part_b for i in range(1, len(span) + 1)]
-    return {
-        "tokens": torch.tensor([*part_a, *chain(*part_b)]),
-        "targets": torch.tensor([*[-100] * n, *chain(*targets)]),
-        "positions": torch.tensor([first, second]),
-        "prefix": torch.tensor(n),
-    }
-
-
-# %% [markdown]
-# **Predict.** Six tokens, of which the fifth and sixth (first span) and the third (second span) are cut out. How long is
-# part A? How many rows has part B?
-
-# %%
-guess = None  # (length of A, rows of B)
-
-blank = fill_in_blanks([11, 12, 13, 14, 15, 16], [(4, 6), (2, 3)], mask_id=1, start_id=2, end_id=3)
-n = len(blank["tokens"])
-for name in ("tokens", "positions", "targets"):
-    print(f"{name:<10}", str(blank[name].tolist()).replace("-100", "·"))
-reveal("A, B", (int(blank["prefix"]), n - int(blank["prefix"])), guess)
-none, causal = torch.zeros(1, dtype=torch.int64), distances(n, n) <= 0
-masks = {
-    "padding": mask_of_padding((torch.arange(n) < n - 3)[None])[0, 0].expand(n, n),
-    "causal": causal,
-    "prefix of 4": prefix_mask(none + 4, n, n)[0, 0],
-    "GLM, A of 5 and B of 5": prefix_mask(blank["prefix"][None], n, n)[0, 0],
-}
-fig, row = axes(1, 4, xlabel="key", ylabel="query", size=(10.4, 2.9))
-for ax, (name, mask) in zip(row, masks.items()):
-    ax.imshow(mask, cmap="Blues", vmin=-0.3, vmax=1.4)
-    ax.set(title=name)
-    ax.grid(False)
-assert torch.equal(prefix_mask(none, n, n)[0, 0], causal) and blank["targets"].tolist()[5:] == [15, 16, 3, 13, 3]
-finish(fig)
-
-# %% [markdown]
-# ## 5 · One model
-#
-# A configuration says where every switch stands; the model reads it. Three fields are *slots* for things that later
-# lectures bring: QK-norm, another formula of attention, another feed-forward network, another loss.
-
-
-# %%
-#| export model
-"""One Transformer with a switch for everything that changed since 2017: `TransformerConfig` says which, `Transformer` runs it.
-
-Vaswani et al. 2017, arXiv 1706.03762, with the variants that `cs336lite.layers` and `cs336lite.positions` name. The
-attention is `cs336lite.attention`, rotary positions are `cs336lite.rope`.
-
-Shapes: tokens are (batch, seq) integers, hidden vectors (batch, seq, d_model), logits (batch, seq, vocab_size). Masks are
-boolean, True = may attend; ``padding`` is (batch, seq), True where a token is real.
-
-Built in notebooks/03_architecture.ipynb.
-"""
-
-
-# %%
-#| export model
-PLACEMENTS = ("pre", "post", "double")
-"""Where norms stand: before attention and feed-forward, after the addition of 2017, or before and after (sandwich)."""
-
-AT_INPUT = ("sinusoidal", "learned", "glm")
-"""Position schemes that add to the embedding."""
-
-IN_ATTENTION = ("alibi", "shaw", "t5", "transformer_xl")
-"""Position schemes that work on the scores of attention."""
-
-POSITIONS = (*AT_INPUT, "rope", "rope_half", *IN_ATTENTION, "none")
-"""All position schemes; ``rope_half`` is RoPE in Hugging Face's layout."""
-
-BOUNDED = ("learned", "glm", "rope", "rope_half")
-"""Position schemes that know no position beyond ``context_length``."""
-
-MASKS = ("causal", "prefix", "full")
-"""Who sees whom in the decoder: what came before; a prefix too (GLM's blanks are that); everybody."""
-
-LEAST = {
-    "num_layers": 1, "num_encoder_layers": 0, "d_head": 1, "rotary_dim": 2, "max_distance": 1, "norm_eps": 0,
-    "rope_theta": 0, "dropout": 0, "init_std": 0,
-}  # fmt: skip
-"""The least that a number of a configuration may be."""
-
-
-# %%
-#| export model
-@dataclass(frozen=True, kw_only=True)
-class _Sizes:
-    vocab_size: int
-    context_length: int
-    d_model: int
-    num_layers: int  # blocks of the decoder, or of the only stack
-    num_heads: int
-    d_ff: int
-    num_kv_heads: int | None = None  # None: num_heads; 1: MQA; between: GQA
-    d_head: int | None = None  # None: d_model // num_heads
-    num_encoder_layers: int = 0  # above 0: an encoder, and cross-attention in the decoder
-
-    @property
-    def head_size(self) -> int:
-        return self.d_head or self.d_model // self.num_heads
-
-    def replace(self, **changes: Any) -> "TransformerConfig":
-        """The same configuration with some fields changed."""
-        return replace(self, **changes)
-
-
-# %%
-#| export model
-@dataclass(frozen=True, kw_only=True)
-class _Switches(_Sizes):
-    norm: str | Callable[[int], nn.Module] = "rmsnorm"  # or "layernorm", or a slot: norm(d) -> module
-    norm_placement: str = "pre"  # one of PLACEMENTS
-    norm_eps: float = 1e-5
-    embedding_norm: bool = False  # one more norm, on the embeddings (BLOOM)
-    bias: bool = False  # in all linear layers of the blocks, and in LayerNorm
-    qkv_bias: bool = False  # in queries, keys and values only (ChatGLM2)
-    activation: str = "swiglu"  # a name in layers.ACTIVATIONS or layers.GATES
-    parallel: bool = False  # attention and feed-forward read the same norm and are added together (PaLM)
-    positions: str = "rope"  # one of POSITIONS
-    rope_theta: float = 10_000.0
-    rotary_dim: int | None = None  # None: the whole head; ChatGLM2 turns half of it
-    max_distance: int = 128  # of relative positions: clipped there (shaw), in one bucket beyond (t5)
-    mask: str = "causal"  # one of MASKS
-    tied_embeddings: bool = False  # the output layer is the embedding
-    embedding_scale: float = 1.0  # embeddings are multiplied by this: sqrt(d_model) in 2017
-    output_scale: float = 1.0  # and what the output layer reads by this: 1 / sqrt(d_model) in T5
-    dropout: float = 0.0  # of embeddings, of what a block adds, and inside the feed-forward network
-    init_std: float = 0.02
-
-
-# %%
-#| export model
-@dataclass(frozen=True, kw_only=True)
-class TransformerConfig(_Switches):
-    """Everything that tells one Transformer from another. ValueError for what does not exist or does not fit.
-
-    A slot takes a function, a class or a frozen dataclass that can be called, so that an experiment is a configuration.
-
-    >>> TransformerConfig(vocab_size=10, context_length=8, d_model=32, num_layers=2, num_heads=4, d_ff=64).head_size
-    8
-    """
-
-    qk_norm: Callable[[int], nn.Module] | None = None  # qk_norm(d_head) -> module
-    attend: str | Callable[..., Tensor] = (
-        "plain"  # "plain", "sdpa", or attend(Q, K, V, mask) -> (batch, heads, q, d_head)
-    )
-    feed_forward: Callable[["TransformerConfig"], nn.Module] | None = None  # makes what stands in place of FeedForward
-    loss: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None  # loss(hidden, weight, targets) -> scalar
-
-    def __post_init__(self) -> None:
-        _refuse_misfits(self)
-
-    @property
-    def shape(self) -> ModelShape:
-        """What `cs336lite.accounting` asks for; a slot is counted as the plain part in its place."""
-        return _shape(self)
-
-
-# %%
-#| export model
-def _refuse_misfits(c: TransformerConfig) -> None:
-    for name, known in {"norm_placement": PLACEMENTS, "positions": POSITIONS, "mask": MASKS}.items():
-        if getattr(c, name) not in known:
-            raise ValueError(f"{name} is {getattr(c, name)!r}, and what exists is {', '.join(known)}")
-    if isinstance(c.norm, str) and c.norm not in ("rmsnorm", "layernorm"):
-        raise ValueError(f"norm is {c.norm!r}: give 'rmsnorm', 'layernorm', or what makes a norm")
-    if isinstance(c.attend, str) and c.attend not in ("plain", "sdpa"):
-        raise ValueError(f"attend is {c.attend!r}: give 'plain', 'sdpa', or attend(Q, K, V, mask)")
-    if c.positions in IN_ATTENTION and c.attend != "plain":
-        raise ValueError(f"positions {c.positions!r} work inside attention, so attend cannot be {c.attend!r} as well")
-    if c.parallel and (c.norm_placement != "pre" or c.num_encoder_layers):
-        raise ValueError("a parallel block has one norm, before it, and no cross-attention")
-    _refuse_numbers(c)
-    _shape(c)  # raises for sizes that do not fit together
-
-
-# %%
-#| export model
-def _refuse_numbers(c: TransformerConfig) -> None:
-    whole = (Integral, "an integer")
-    kinds = {int: whole, int | None: whole, float: (Real, "a number"), bool: (bool, "True or False")}
-    for field in fields(c):
-        value, (kind, words) = getattr(c, field.name), kinds.get(field.type, (object, ""))
-        if value is None and field.default is None:
-            continue
-        if not isinstance(value, kind) or (isinstance(value, bool) and kind in (Integral, Real)):
-            raise TypeError(f"{field.name} is {value!r}, and must be {words}")
-        if kind is Real and not math.isfinite(value):
-            raise ValueError(f"{field.name} is {value}, and must be finite")
-    for name, least in LEAST.items():
-        if getattr(c, name) is not None and getattr(c, name) < least:
-            raise ValueError(f"{name} is {getattr(c, name)}, and must be at least {least}")
-    if c.dropout >= 1:
-        raise ValueError(f"dropout is {c.dropout}, and must be below 1")
-    if c.rope_theta == 0:
-        raise ValueError("rope_theta is 0, and must be above it")
-    if c.rotary_dim is not None and (c.rotary_dim % 2 or c.rotary_dim > c.head_size):
-        raise ValueError(f"rotary_dim is {c.rotary_dim}, and must be even and at most the head size, {c.head_size}")
-    for name in ("qk_norm", "feed_forward", "loss"):
-        if getattr(c, name) is not None and not callable(getattr(c, name)):
-            raise TypeError(f"{name} is {getattr(c, name)!r}, and must be None or what can be called")
-
-
-# %%
-#| export model
-def check_ids(name: str, ids: Tensor) -> None:
-    """TypeError for other numbers than integers, ValueError for another shape than (batch, seq)."""
-    if ids.dtype not in (torch.int64, torch.int32):
-        raise TypeError(f"{name} are {ids.dtype}, and ids are torch.int64 or torch.int32")
-    if ids.ndim != 2:
-        raise ValueError(f"{name} have the shape {tuple(ids.shape)}: give (batch, seq), a single text as {name}[None]")
-
-
-def check_vocabulary(ids: Tensor, vocab_size: int) -> None:
-    """ValueError that names the first id outside the vocabulary."""
-    unknown = ids[(ids < 0) | (ids >= vocab_size)]
-    if unknown.numel():
-        raise ValueError(f"token {int(unknown[0])} is not in the vocabulary, whose ids are 0 to {vocab_size - 1}")
-
-
-def check_shape(name: str, given: Tensor | None, *shape: int) -> None:
-    """ValueError for what does not broadcast to this shape: it would make several rows out of one."""
-    if given is not None:
-        sizes = zip(reversed(given.shape), reversed(shape))
-        if given.ndim > len(shape) or any(size not in (1, wanted) for size, wanted in sizes):
-            raise ValueError(f"{name} has the shape {tuple(given.shape)}, which does not broadcast to {shape}")
-
-
-# %%
-#| export model
-def _shape(c: TransformerConfig) -> ModelShape:
-    d, heads = c.d_model, c.num_heads
-    in_a_stack = {
-        "learned": c.context_length * d,
-        "glm": 2 * (c.context_length + 1) * d,
-        "t5": 32 * heads,
-        "shaw": c.num_layers * 2 * (2 * c.max_distance + 1) * c.head_size,
-        "transformer_xl": c.num_layers * 2 * heads * c.head_size,  # u and v; the projection is a matrix of its own
-    }
-    return ModelShape(
-        vocab_size=c.vocab_size, context_length=c.context_length, d_model=d, num_layers=c.num_layers,
-        num_heads=heads, d_ff=c.d_ff, num_kv_heads=c.num_kv_heads, d_head=c.d_head,
-        glu=c.activation in GATES, bias=c.bias, qkv_bias=c.qkv_bias, norm_bias=c.bias and c.norm == "layernorm",
-        tied_embeddings=c.tied_embeddings, position_parameters=in_a_stack.get(c.positions, 0),
-        relative_projection=c.positions == "transformer_xl", qk_norm=c.qk_norm is not None,
-        norms_per_block=1 if c.parallel else 4 if c.norm_placement == "double" else 2,
-        outer_norms=(c.norm_placement != "post") + c.embedding_norm, num_encoder_layers=c.num_encoder_layers,
-    )  # fmt: skip
-
-
-# %% [markdown]
-# The parts that the configuration asks for. Your `MultiHeadAttention` from a2 has a slot `attend`, and a `rope`: that is
-# all that a position scheme needs.
-
-
-# %%
-#| export model
-def sdpa(Q: Tensor, K: Tensor, V: Tensor, mask: Bool[Tensor, "..."] | None = None) -> Tensor:
-    """Causal attention by PyTorch's fused kernel, which never stores the scores; the slot ``attend="sdpa"``.
-
-    The queries are the last q of the k tokens. ``mask`` is what must hold beside the causal mask.
-    """
-    q, k = Q.shape[-2], K.shape[-2]
-    if mask is None and q == k:
-        return F.scaled_dot_product_attention(Q, K, V, is_causal=True)
-    if q > 1:
-        causal = torch.ones(q, k, dtype=torch.bool, device=Q.device).tril(k - q)
-        mask = causal if mask is None else mask & causal
-    return F.scaled_dot_product_attention(Q, K, V, attn_mask=mask)
-
-
-sdpa.masks_causally = True  # it is not given the causal mask: to know that there is no other is what makes it fast
-
-
-# %%
-#| export model
-def make_norm(config: TransformerConfig, d: int | None = None) -> nn.Module:
-    """The norm that the configuration asks for, over ``d`` dimensions, ``d_model`` by default."""
-    d = config.d_model if d is None else d
-    if config.norm == "layernorm":
-        return LayerNorm(d, config.norm_eps, bias=config.bias)
-    return RMSNorm(d, config.norm_eps) if config.norm == "rmsnorm" else config.norm(d)
-
-
-def make_rope(config: TransformerConfig) -> nn.Module | None:
-    """RoPE for what turns of a head; None for the other position schemes."""
-    if config.positions not in ("rope", "rope_half"):
-        return None
-    layout = "half" if config.positions == "rope_half" else "interleaved"
-    turned = config.rotary_dim or config.head_size
-    return RotaryPositionalEmbedding(config.rope_theta, turned, config.context_length, layout=layout)
-
-
-def turn(rope: nn.Module | None, config: TransformerConfig) -> Callable[[Tensor, Tensor], Tensor] | None:
-    """``rope`` as attention calls it, on the first ``rotary_dim`` dimensions of a head where that is less than all."""
-    if rope is None or config.rotary_dim in (None, config.head_size):
-        return rope and rope.__call__
-    return partial(rotate_part, rope, rotary_dim=config.rotary_dim)
-
-
-# %%
-#| export model
-def make_relative(config: TransformerConfig, bidirectional: bool = False) -> nn.Module | None:
-    """The module that a position scheme puts in the place of attention's formula; None for schemes that leave it."""
-    makers = {
-        "alibi": lambda: AlibiAttention(config.num_heads),
-        "shaw": lambda: ShawAttention(config.head_size, config.max_distance),
-        "t5": lambda: T5Attention(config.num_heads, bidirectional, max_distance=config.max_distance),
-        "transformer_xl": lambda: TransformerXLAttention(config.d_model, config.num_heads, config.head_size),
-    }
-    return makers.get(config.positions, lambda: None)()
-
-
-def make_attention(
-    config: TransformerConfig, attend: Callable[..., Tensor], *, causal: bool, rope: Callable[..., Tensor] | None = None
-) -> MultiHeadAttention:
-    """Multi-head attention of the sizes in the configuration; biases on queries, keys and values alone if it says so."""
-    bias = config.bias or config.qkv_bias
-    attention = MultiHeadAttention(
-        config.d_model, config.num_heads, config.num_kv_heads, d_head=config.d_head,
-        rope=rope, qk_norm=config.qk_norm, attend=attend, causal=causal, bias=bias,
-    )  # fmt: skip
-    if bias and not config.bias:
-        attention.o_proj.register_parameter("bias", None)
-    return attention
-
-
-# %%
-#| export model
-def choose_attend(config: TransformerConfig, relative: nn.Module | None, causal: bool) -> Callable[..., Tensor]:
-    """The formula of attention: of the position scheme, or of the slot, or of a2. What can only be causal is so used."""
-    if relative is not None:
-        return relative.__call__  # a function, so that it does not matter how the attention stores it
-    if config.attend == "plain":
-        return scaled_dot_product_attention
-    if config.attend == "sdpa":
-        return sdpa if causal else F.scaled_dot_product_attention
-    return (
-        config.attend if causal or not getattr(config.attend, "masks_causally", False) else scaled_dot_product_attention
-    )
-
-
-def make_feed_forward(config: TransformerConfig) -> nn.Module:
-    """What the slot makes, or the network of the configuration's activation."""
-    if config.feed_forward is not None:
-        return config.feed_forward(config)
-    return FeedForward(config.d_model, config.d_ff, config.activation, config.bias, config.dropout)
-
-
-# %% [markdown]
-# ### A block: three places for a norm, two orders
-#
-# $$\textbf{post: } x \leftarrow N(x + f(x)) \qquad \textbf{pre: } x \leftarrow x + f(N(x)) \qquad
-# \textbf{double: } x \leftarrow x + N'(f(N(x)))$$
-#
-# 2017 is post-norm (后归一化). Nearly all large language models since GPT-2 are pre-norm (前归一化), or double norm
-# (sandwich; Gemma 2). A **parallel block** (并行块) adds attention and feed-forward network of the *same* normalised input,
-# $x + f(N(x)) + g(N(x))$ (GPT-J, PaLM): what runs side by side is attention and MLP, not norm and attention.
-
-
-# %%
-#| export model
-class _Parts(nn.Module):
-    def __init__(
-        self, config: TransformerConfig, relative: nn.Module | None, rope: nn.Module | None, causal: bool, cross: bool
-    ) -> None:
-        super().__init__()
-        self.placement, self.parallel = config.norm_placement, config.parallel
-        self.relative, self.rope = relative, rope
-        attend = choose_attend(config, relative, causal)
-        causal = causal and not getattr(attend, "masks_causally", False)
-        self.attention = make_attention(config, attend, causal=causal, rope=turn(rope, config))
-        self.cross_attention = None
-        if cross:  # distances to another text mean nothing; T5 does not divide by sqrt(d) there either
-            other = T5Attention(config.num_heads, False, num_buckets=0) if config.positions == "t5" else None
-            self.cross_attention = make_attention(config, choose_attend(config, other, False), causal=False)
-        self.feed_forward = make_feed_forward(config)
-        self.norms = nn.ModuleDict({name: make_norm(config) for name in self._norm_names()})
-        self.dropout = nn.Dropout(config.dropout)
-
-    def _norm_names(self) -> list[str]:
-        if self.parallel:
-            return ["attention"]
-        parts = ["attention", *["cross_attention"] * (self.cross_attention is not None), "feed_forward"]
-        return parts + [f"{part}_after" for part in parts] * (self.placement == "double")
-
-
-# %%
-#| export model
-class Block(_Parts):
-    """Attention, cross-attention if ``cross``, and a feed-forward network, each added to the residual stream (残差流)."""
-
-    def forward(
-        self, x: Float[Tensor, "batch seq d_model"], context: Tensor | None = None, context_mask: Tensor | None = None,
-        padding: Bool[Tensor, "batch seq"] | None = None, **seen: Any,
-    ) -> Float[Tensor, "batch seq d_model"]:  # fmt: skip
-        """``seen`` is what attention is told: ``mask``, ``token_positions``, ``cache``.
-
-        ``padding`` goes to a feed-forward network with ``takes_padding = True``, as a mixture of experts has.
-        """
-        told = {"padding": padding} if getattr(self.feed_forward, "takes_padding", False) else {}
-        if self.parallel:
-            normed = self.norms["attention"](x)
-            return x + self.dropout(self.attention(normed, **seen) + self.feed_forward(normed, **told))
-        x = self._add("attention", x, **seen)
-        if self.cross_attention is not None:
-            x = self._add("cross_attention", x, context=context, mask=context_mask)
-        return self._add("feed_forward", x, **told)
-
-    def _add(self, name: str, x: Tensor, **arguments: Any) -> Tensor:
-        added = getattr(self, name)(x if self.placement == "post" else self.norms[name](x), **arguments)
-        if self.placement == "double":
-            added = self.norms[f"{name}_after"](added)
-        x = x + self.dropout(added)
-        return self.norms[name](x) if self.placement == "post" else x
-
-
-# %%
-#| export model
-class PositionTable(nn.Module):
-    """What a position scheme adds to the embeddings: sinusoids, a learned row, or GLM's two rows; nothing for the others."""
-
-    def __init__(self, config: TransformerConfig) -> None:
-        super().__init__()
-        self.scheme, self.d_model = config.positions, config.d_model
-        rows = {"learned": [config.context_length], "glm": [config.context_length + 1] * 2}.get(self.scheme, [])
-        self.tables = nn.ModuleList(LearnedPositions(n, config.d_model) for n in rows)
-
-    def forward(self, x: Float[Tensor, "batch seq d_model"], positions: Int[Tensor, "..."]) -> Tensor:
-        if self.scheme == "sinusoidal":
-            return x + sinusoids(positions, self.d_model).to(x.dtype)
-        if self.scheme == "glm":  # (batch, 2, seq) or (2, seq); a plain row of positions lies outside all blanks
-            if positions.ndim == 1:
-                positions = torch.stack((positions, torch.zeros_like(positions)))
-            return x + self.tables[0](positions[..., 0, :]) + self.tables[1](positions[..., 1, :])
-        return x + self.tables[0](positions) if self.scheme == "learned" else x
-
-
-# %%
-#| export model
-class _Layers(nn.Module):
-    def __init__(self, config: TransformerConfig, num_layers: int, *, decoder: bool) -> None:
-        super().__init__()
-        self.config = config
-        self.mask_kind = config.mask if decoder else "full"
-        cross = decoder and config.num_encoder_layers > 0
-        self.positions = PositionTable(config)
-        causal = self.mask_kind == "causal"
-        rope = make_rope(config)  # one for all layers, and so are the numbers of T5
-        shared = make_relative(config, not decoder) if config.positions == "t5" else None
-        self.blocks = nn.ModuleList(
-            Block(config, shared or make_relative(config), rope, causal, cross) for _ in range(num_layers)
-        )
-        self.embedding_norm = make_norm(config) if config.embedding_norm else nn.Identity()
-        self.norm = nn.Identity() if config.norm_placement == "post" else make_norm(config)
-        self.dropout = nn.Dropout(config.dropout)
-
-    def check(
-        self, x: Tensor, past: int, mask: Tensor | None, prefix: Tensor | None, positions: Tensor | None,
-        context: Tensor | None, cache: "KVCache | None",
-    ) -> None:  # fmt: skip
-        """Refuse what does not fit ``x`` and so many ``past`` tokens."""
-        batch, seq = x.shape[:2]
-        rows = (2, seq) if self.config.positions == "glm" else (seq,)
-        if mask is not None and mask.dtype != torch.bool:
-            raise TypeError(f"mask is {mask.dtype}, and must be torch.bool: True = may attend")
-        check_shape("mask", mask, batch, self.config.num_heads, seq, past + seq)
-        check_shape("prefix", prefix, batch)
-        if context is not None:
-            check_shape("context", context, batch, *context.shape[1:])
-        if positions is not None and tuple(positions.shape) not in ((seq,), rows, (1, *rows), (batch, *rows)):
-            raise ValueError(
-                f"token_positions have the shape {tuple(positions.shape)}: give {(seq,)} or {(batch, *rows)}"
-            )
-        if prefix is not None and self.mask_kind != "prefix":
-            raise ValueError(f"a prefix is given, and the configuration's mask is {self.mask_kind!r}")
-        if cache is not None and len(cache.layers) != len(self.blocks):
-            raise ValueError(f"the cache has {len(cache.layers)} layers, and the model {len(self.blocks)}")
-
-
-# %%
-#| export model
-class Stack(_Layers):
-    """Blocks one after the other, with what stands before the first and after the last: an encoder or a decoder."""
-
-    def forward(
-        self, x: Float[Tensor, "batch seq d_model"], *, mask: Tensor | None = None, prefix: Tensor | None = None,
-        token_positions: Tensor | None = None, context: Tensor | None = None, context_mask: Tensor | None = None,
-        padding: Tensor | None = None, cache: "KVCache | None" = None,
-    ) -> Float[Tensor, "batch seq d_model"]:  # fmt: skip
-        batch, seq, past = *x.shape[:2], 0 if cache is None else cache.length
-        self.check(x, past, mask, prefix, token_positions, context, cache)
-        if padding is not None:
-            padding = as_padding(padding, batch, past + seq)
-            mask = mask_of_padding(padding) if mask is None else mask & mask_of_padding(padding)
-            padding = padding[:, past:]  # of the tokens in x
-        positions = torch.arange(past, past + seq, device=x.device) if token_positions is None else token_positions
-        if self.mask_kind == "prefix":
-            prefix = torch.zeros(batch, dtype=torch.int64, device=x.device) if prefix is None else prefix
-            seen = prefix_mask(prefix, seq, past + seq)
-            mask = seen if mask is None else mask & seen
-        x = self.dropout(self.embedding_norm(self.positions(x, positions)))
-        along = positions[..., 0, :] if self.config.positions == "glm" and positions.ndim > 1 else positions
-        layers = [None] * len(self.blocks) if cache is None else cache.layers
-        for block, memory in zip(self.blocks, layers):
-            x = block(x, context, context_mask, padding, mask=mask, token_positions=along, cache=memory)
-        return self.norm(x)
-
-
-# %% [markdown]
-# ### The whole
-#
-# Encoder, decoder, output layer, and a cache of keys and values for generation.
-
-
-# %%
-#| export model
-class LayerCache:
-    """Keys and values of one layer, in memory for ``max_length`` tokens that is taken once. A `cs336lite.attention.Cache`.
-
-    ``update`` raises ValueError when there is no room, and for keys and values of another kind than those that it holds.
-    """
-
-    def __init__(self, max_length: int) -> None:
-        if max_length < 0:
-            raise ValueError(f"a cache cannot have room for {max_length} tokens")
-        self.max_length, self.length = max_length, 0
-        self.kept: tuple[Tensor, Tensor] | None = None
-
-    def update(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Append (batch, num_kv_heads, seq, d_head) each; returns those of all tokens so far."""
-        stop = self.length + k.shape[2]
-        if stop > self.max_length:
-            raise ValueError(f"the cache has room for {self.max_length} tokens, and these would be {stop}")
-        if self.kept is None:
-            self.kept = tuple(x.new_empty(*x.shape[:2], self.max_length, x.shape[3]) for x in (k, v))
-        for kept, new in zip(self.kept, (k, v)):
-            held, given = ((*x.shape[:2], x.shape[3], x.dtype, x.device) for x in (kept, new))
-            if held != given:
-                kind = "(batch, num_kv_heads, d_head, dtype, device)"
-                raise ValueError(f"the cache holds {held}, and these are {given}, as {kind}: make a new cache")
-        for kept, new in zip(self.kept, (k, v)):
-            kept[:, :, self.length : stop] = new
-        self.length = stop
-        return self.kept[0][:, :, :stop], self.kept[1][:, :, :stop]
-
-
-# %%
-#| export model
-class KVCache:
-    """Keys and values (KV 缓存) of all layers of a decoder, so that a new token costs one token's work.
-
-    >>> cache = KVCache(num_layers=2, max_length=8)
-    >>> k, v = cache.layers[0].update(torch.zeros(1, 2, 3, 4), torch.zeros(1, 2, 3, 4))
-    >>> tuple(k.shape), cache.length, cache.bytes
-    ((1, 2, 3, 4), 3, 512)
-    """
-
-    def __init__(self, num_layers: int, max_length: int) -> None:
-        self.layers = [LayerCache(max_length) for _ in range(num_layers)]
-
-    @property
-    def length(self) -> int:
-        return self.layers[0].length
-
-    @property
-    def bytes(self) -> int:
-        return sum(x.nbytes for layer in self.layers for x in layer.kept or ())
-
-
-# %%
-#| export model
-def cross_entropy(
-    hidden: Float[Tensor, "n d_model"], weight: Float[Tensor, "vocab d_model"], targets: Int[Tensor, " n"]
-) -> Float[Tensor, ""]:
-    """The mean of -log softmax(hidden weight^T)[target], in nats, over targets that are not -100; what the loss slot replaces."""
-    return F.cross_entropy((hidden @ weight.T).float(), targets, ignore_index=-100)
-
-
-def initialise(model: "Transformer", std: float, generator: torch.Generator | None = None) -> None:
-    """Matrices and embeddings normal with this deviation, biases zero; what blocks add is divided by sqrt(2 layers).
-
-    So the residual stream begins with about the same size in every depth (Radford et al. 2019, section 2.3).
-    """
-    depth = math.sqrt(2 * model.config.num_layers)
-    for name, parameter in model.named_parameters():
-        if parameter.ndim > 1:
-            adds = name.endswith(("o_proj.weight", "down.weight"))
-            nn.init.normal_(parameter, 0.0, std / depth if adds else std, generator=generator)
-        elif name.endswith("bias"):
-            nn.init.zeros_(parameter)
-
-
-# %%
-#| export model
-class _Frame(nn.Module):
-    def __init__(self, config: TransformerConfig, generator: torch.Generator | None = None) -> None:
-        super().__init__()
-        self.config = config
-        self.embedding = nn.Embedding(config.vocab_size, config.d_model)
-        self.encoder = None
-        if config.num_encoder_layers:
-            self.encoder = Stack(config, config.num_encoder_layers, decoder=False)
-        self.decoder = Stack(config, config.num_layers, decoder=True)
-        self.output = nn.Linear(config.d_model, config.vocab_size, bias=False)
-        if config.tied_embeddings:
-            self.output.weight = self.embedding.weight
-        if not self.embedding.weight.is_meta:
-            initialise(self, config.init_std, generator)
-
-    def embed(self, tokens: Int[Tensor, "batch seq"]) -> Float[Tensor, "batch seq d_model"]:
-        """The embeddings, before positions are added. ValueError, on a CPU, for an id outside the vocabulary."""
-        check_ids("tokens", tokens)
-        try:
-            return self.embedding(tokens) * self.config.embedding_scale
-        except IndexError:
-            check_vocabulary(tokens, self.config.vocab_size)
-            raise
-
-    def new_cache(self, max_length: int | None = None) -> KVCache:
-        """An empty cache for so many tokens, by default ``context_length``."""
-        return KVCache(self.config.num_layers, self.config.context_length if max_length is None else max_length)
-
-
-# %%
-#| export model
-class _Reading(_Frame):
-    def encode(
-        self, source: Int[Tensor, "batch source_seq"], padding: Tensor | None = None
-    ) -> Float[Tensor, "batch source_seq d_model"]:
-        """What the encoder makes of a source text. ValueError when the model has no encoder."""
-        if self.encoder is None:
-            raise ValueError("this model has no encoder: num_encoder_layers is 0")
-        return self.encoder(self.embed(source), padding=padding)
-
-    def hidden(
-        self, tokens: Int[Tensor, "batch seq"], *, context: Tensor | None = None, source_padding: Tensor | None = None,
-        **seen: Any,
-    ) -> Float[Tensor, "batch seq d_model"]:  # fmt: skip
-        """What the output layer reads; arguments as for the call."""
-        if self.encoder is not None and context is None:
-            raise ValueError("this model has an encoder: give source, or context from encode(source)")
-        if self.encoder is None and (context is not None or source_padding is not None):
-            raise ValueError("this model has no encoder, so it reads neither context nor source_padding")
-        context_mask = None
-        if source_padding is not None:
-            context_mask = mask_of_padding(as_padding(source_padding, *context.shape[:2]))
-        hidden = self.decoder(self.embed(tokens), context=context, context_mask=context_mask, **seen)
-        return hidden * self.config.output_scale
-
-
-# %%
-#| export model
-class Transformer(_Reading):
-    """The model that a `TransformerConfig` describes; ``generator`` draws its weights.
-
-    The call takes tokens and optionally ``mask`` (broadcasts to (batch, heads, q, k)), ``padding`` (batch, k),
-    ``prefix`` (batch,), ``token_positions`` (seq,) or (batch, seq) ((batch, 2, seq) for GLM), ``cache`` (`new_cache`);
-    with an encoder ``source`` (batch, source_seq) or ``context`` from `encode`, and ``source_padding``. k counts the
-    tokens of the cache too, and a prefix its padding. Padding is boolean, or 0 and 1 as in an attention_mask. What does
-    not fit is a ValueError, another kind of number a TypeError.
-    """
-
-    def forward(
-        self, tokens: Int[Tensor, "batch seq"], *, source: Tensor | None = None, **given: Any
-    ) -> Float[Tensor, "batch seq vocab"]:
-        """Logits of the next token at each place."""
-        return self.output(self.hidden(tokens, **self._with_context(source, given)))
-
-    def loss(self, tokens: Tensor, targets: Tensor, *, source: Tensor | None = None, **given: Any) -> Float[Tensor, ""]:
-        """The mean loss over targets that are not -100, plus the ``auxiliary_loss`` of every part that has one.
-
-        Without any such target it is NaN, as in PyTorch: a mean over nothing.
-        """
-        check_ids("targets", targets)
-        if targets.shape != tokens.shape:
-            raise ValueError(f"targets have the shape {tuple(targets.shape)}, and tokens {tuple(tokens.shape)}")
-        hidden = self.hidden(tokens, **self._with_context(source, given)).flatten(0, 1)
-        loss = (self.config.loss or cross_entropy)(hidden, self.output.weight, targets.flatten().long())
-        return loss + sum(part.auxiliary_loss for part in self.modules() if hasattr(part, "auxiliary_loss"))
-
-    def _with_context(self, source: Tensor | None, given: dict[str, Any]) -> dict[str, Any]:
-        return given if source is None else given | {"context": self.encode(source, given.get("source_padding"))}
-
-
-# %% [markdown]
-# **Predict.** Take attention without any positions and shuffle the first tokens of a text. What happens to the logits of
-# the last token?
-
-# %%
-guess = None
-
-SMALL = TransformerConfig(vocab_size=256, context_length=64, d_model=64, num_layers=1, num_heads=4, d_ff=172)
-
-
-def tokens_like(config: TransformerConfig, batch: int = 2, seq: int = 32, seed: int = 0) -> torch.Tensor:
-    """Random tokens."""
-    return torch.randint(config.vocab_size, (batch, seq), generator=torch.Generator().manual_seed(seed))
-
-
-if READY.or_show("without positions"):
-    x, order = tokens_like(SMALL), torch.randperm(31, generator=torch.Generator().manual_seed(1))
-    shuffled, moved = torch.cat((x[:, order], x[:, 31:]), dim=1), {}
-    for scheme in POSITIONS:
-        model = Transformer(SMALL.replace(positions=scheme, init_std=0.1), torch.Generator().manual_seed(0)).eval()
-        moved[scheme] = (model(x)[:, -1] - model(shuffled)[:, -1]).abs().max().item()
-    reveal("change of the last token's logits", {s: f"{m:.0e}" for s, m in moved.items()}, guess)
-    assert moved.pop("none") < 1e-4 < 1e-3 < min(moved.values()), YOURS
-
-# %% [markdown]
-# Two layers could tell even without positions: a causal mask lets a token count how many stand before it. That is why
-# `none` can be trained at all, as we shall see.
-
-# %% [markdown]
-# ## 6 · Every model of the course (预设)
-#
-# Each preset is a `TransformerConfig`; its source stands beside it.
-
-# %%
-#| export presets
-"""Models that have names (预设), as configurations of `cs336lite.model.Transformer`.
-
-`PRESETS` holds the configurations and `SOURCES` where they are published; `tiny` makes one small. Their weights are read
-by `cs336lite.course.hugging_face`.
-
-Built in notebooks/03_architecture.ipynb.
-"""
-
-# %%
-#| export presets
-_GPT2 = TransformerConfig(
-    vocab_size=50_257, context_length=1_024, d_model=768, num_layers=12, num_heads=12, d_ff=3_072,
-    norm="layernorm", bias=True, activation="gelu_tanh", positions="learned", tied_embeddings=True,
-)  # fmt: skip
-_LLAMA = TransformerConfig(
-    vocab_size=32_000, context_length=2_048, d_model=4_096, num_layers=32, num_heads=32, d_ff=11_008,
-    norm_eps=1e-6, positions="rope_half",  # Meta's own files hold the interleaved layout
-)  # fmt: skip
-_LLAMA2 = _LLAMA.replace(context_length=4_096, norm_eps=1e-5)
-_PALM = TransformerConfig(
-    vocab_size=256_000, context_length=2_048, d_model=4_096, num_layers=32, num_heads=16, num_kv_heads=1, d_ff=16_384,
-    norm="layernorm", parallel=True, tied_embeddings=True,
-)  # fmt: skip
-_T5 = TransformerConfig(
-    vocab_size=32_128, context_length=512, d_model=512, num_layers=6, num_encoder_layers=6, num_heads=8, d_head=64,
-    d_ff=2_048, norm_eps=1e-6, activation="relu", positions="t5", tied_embeddings=True, output_scale=512**-0.5,
-)  # fmt: skip
-_T5_V1_1 = _T5.replace(activation="geglu_tanh", tied_embeddings=False, output_scale=1.0)
-_TRANSFORMER_XL = TransformerConfig(
-    vocab_size=204, context_length=512, d_model=512, num_layers=12, num_heads=8, d_head=64, d_ff=2_048,
-    norm="layernorm", norm_placement="post", bias=True, activation="relu", positions="transformer_xl",
-    tied_embeddings=True,
-)  # fmt: skip
-
-# %%
-#| export presets
-_WITHOUT_SISTERS = {
-    "transformer-base": TransformerConfig(
-        vocab_size=37_000, context_length=512, d_model=512, num_layers=6, num_encoder_layers=6, num_heads=8, d_ff=2_048,
-        norm="layernorm", norm_placement="post", bias=True, activation="relu", positions="sinusoidal",
-        tied_embeddings=True, embedding_scale=512**0.5,
-    ),
-    "chatglm2-6b": _LLAMA.replace(
-        vocab_size=65_024, context_length=32_768, num_layers=28, num_kv_heads=2, d_ff=13_696, qkv_bias=True,
-        norm_eps=1e-5, positions="rope", rotary_dim=64,
-    ),
-    "glm-10b": _GPT2.replace(
-        vocab_size=50_304, d_model=4_096, num_layers=48, num_heads=64, d_ff=16_384, positions="glm", mask="prefix",
-    ),
-    "bloom-176b": _GPT2.replace(
-        vocab_size=250_880, context_length=2_048, d_model=14_336, num_layers=70, num_heads=112, d_ff=57_344,
-        positions="alibi", embedding_norm=True,
-    ),
-    "starcoder": _GPT2.replace(
-        vocab_size=49_152, context_length=8_192, d_model=6_144, num_layers=40, num_heads=48, num_kv_heads=1, d_ff=24_576,
-        activation="gelu",
-    ),
-}  # fmt: skip
-
-
-# %%
-#| export presets
-def _sisters(base: TransformerConfig, fields: str, /, **sizes: tuple[int | float, ...]) -> dict[str, TransformerConfig]:
-    """Models that differ from ``base`` in these fields; the underscores of a name stand for hyphens."""
-    return {name.replace("_", "-"): base.replace(**dict(zip(fields.split(), given))) for name, given in sizes.items()}
-
-
-_DECODERS = {
-    **_sisters(
-        _GPT2, "d_model num_layers num_heads d_ff", gpt2=(768, 12, 12, 3_072), gpt2_medium=(1_024, 24, 16, 4_096),
-        gpt2_large=(1_280, 36, 20, 5_120), gpt2_xl=(1_600, 48, 25, 6_400),
-    ),
-    **_sisters(
-        _LLAMA, "d_model num_layers num_heads d_ff", llama_7b=(4_096, 32, 32, 11_008),
-        llama_13b=(5_120, 40, 40, 13_824), llama_33b=(6_656, 60, 52, 17_920), llama_65b=(8_192, 80, 64, 22_016),
-    ),
-    **_sisters(
-        _LLAMA2, "d_model num_layers num_heads d_ff num_kv_heads", llama2_7b=(4_096, 32, 32, 11_008),
-        llama2_13b=(5_120, 40, 40, 13_824), llama2_70b=(8_192, 80, 64, 28_672, 8),
-    ),
-    **_sisters(
-        _PALM, "d_model num_layers num_heads d_ff d_head", palm_8b=(4_096, 32, 16, 16_384, 256),
-        palm_62b=(8_192, 64, 32, 32_768, 256), palm_540b=(18_432, 118, 48, 73_728, 256),
-    ),
-}  # fmt: skip
-
-
-# %%
-#| export presets
-def _t5(base: TransformerConfig, prefix: str, /, **sizes: tuple[int | float, ...]) -> dict[str, TransformerConfig]:
-    """T5 in sizes (d_model, layers, heads, d_ff, d_head): as many layers that read as that write."""
-    made = _sisters(base, "d_model num_layers num_heads d_ff d_head", **sizes)
-    return {
-        prefix + name: c.replace(
-            num_encoder_layers=c.num_layers, output_scale=c.d_model**-0.5 if c.tied_embeddings else 1.0
-        )
-        for name, c in made.items()
-    }
-
-
-_T5_ALL = {
-    **_t5(
-        _T5, "t5-", small=(512, 6, 8, 2_048, 64), base=(768, 12, 12, 3_072, 64), large=(1_024, 24, 16, 4_096, 64),
-    ),
-    **_t5(_T5, "t5-", **{"3b": (1_024, 24, 32, 16_384, 128), "11b": (1_024, 24, 128, 65_536, 128)}),
-    **_t5(
-        _T5_V1_1, "t5-v1.1-", small=(512, 8, 6, 1_024, 64), base=(768, 12, 12, 2_048, 64),
-        large=(1_024, 24, 16, 2_816, 64), xl=(2_048, 24, 32, 5_120, 64), xxl=(4_096, 24, 64, 10_240, 64),
-    ),
-}  # fmt: skip
-
-# %%
-#| export presets
-PRESETS: dict[str, TransformerConfig] = {
-    **_WITHOUT_SISTERS, **_DECODERS, **_T5_ALL,
-    **_sisters(
-        _TRANSFORMER_XL, "d_model num_layers d_head d_ff embedding_scale",
-        transformer_xl_enwik8_12l=(512, 12, 64, 2_048, 512**0.5),
-        transformer_xl_enwik8_24l=(1_024, 24, 128, 3_072, 32.0),
-    ),
-}  # fmt: skip
-"""Configurations by name, without dropout: that is a matter of training."""
-
-
-# %%
-#| export presets
-_SOURCES = {
-    "transformer-base": "arXiv 1706.03762, table 3", "gpt2": "OpenAI 2019, Language Models are Unsupervised Multitask "
-    "Learners, table 2, and github.com/openai/gpt-2", "llama-": "arXiv 2302.13971, table 2",
-    "llama2-": "arXiv 2307.09288, table 1, and the released params.json", "palm-": "arXiv 2204.02311, table 1",
-    "bloom-": "arXiv 2211.05100, table 3", "starcoder": "arXiv 2305.06161, table 6",
-    "glm-10b": "arXiv 2103.10360 and github.com/THUDM/GLM", "chatglm2-": "config.json of huggingface.co/THUDM/chatglm2-6b",
-    "t5-": "arXiv 1910.10683, section 3.7", "t5-v1.1-": "released_checkpoints.md of "
-    "github.com/google-research/text-to-text-transfer-transformer",
-    "transformer-xl-": "arXiv 1901.02860, table 2, and the scripts of github.com/kimiyoung/transformer-xl",
-}  # fmt: skip
-
-SOURCES: dict[str, str] = {
-    name: _SOURCES[max((known for known in _SOURCES if name.startswith(known)), key=len)] for name in PRESETS
-}
-"""Where each configuration is published."""
-
-
-# %%
-#| export presets
-def preset(name: str) -> TransformerConfig:
-    """The configuration of this name. ValueError for an unknown one, which names those that are close.
-
-    >>> preset("llama2-70b").num_kv_heads
-    8
-    """
-    if name not in PRESETS:
-        close = difflib.get_close_matches(name.lower(), PRESETS, n=4) or list(PRESETS)
-        raise ValueError(f"there is no preset {name!r}; there is {', '.join(close)}")
-    return PRESETS[name]
-
-
-# %%
-#| export presets
-def tiny(config: TransformerConfig | str, **changes: Any) -> TransformerConfig:
-    """The same switches at a size that runs in milliseconds: two layers, four heads, d_model 32, context 32.
-
-    Kept are what the heads share, the part of a head that turns, whether heads fill d_model, and d_ff / d_model.
-
-    >>> tiny("llama2-70b").num_kv_heads, tiny("palm-540b").num_kv_heads, tiny("chatglm2-6b").rotary_dim
-    (2, 1, 4)
-    """
-    c = preset(config) if isinstance(config, str) else config
-    shrunk = math.sqrt(32 / c.d_model)
-    d_head = None if c.num_heads * c.head_size == c.d_model else 12
-    shared = c.num_kv_heads if c.num_kv_heads in (None, 1) else 4 if c.num_kv_heads == c.num_heads else 2
-    small = dict(
-        vocab_size=64, context_length=32, d_model=32, num_layers=2, num_heads=4, d_ff=round(32 * c.d_ff / c.d_model),
-        num_kv_heads=shared, d_head=d_head, num_encoder_layers=2 if c.num_encoder_layers else 0,
-        rotary_dim=c.rotary_dim and 2 * max(1, round((d_head or 8) * c.rotary_dim / c.head_size / 2)),
-        embedding_scale=1.0 if c.embedding_scale == 1 else c.embedding_scale * shrunk,
-        output_scale=1.0 if c.output_scale == 1 else c.output_scale / shrunk,
-    )  # fmt: skip
-    return c.replace(**small | changes)
-
-
-# %% [markdown]
-# **Predict.** From the Transformer of 2017 to Llama 2 70B: how many switches are in another place?
-
-
-# %%
-def switches(before: TransformerConfig, after: TransformerConfig) -> dict[str, str]:
-    """The fields that differ and are no sizes."""
-    sizes = {"vocab_size", "context_length", "d_model", "num_layers", "num_heads", "d_ff", "d_head", "norm_eps"}
-    pairs = {f: (getattr(before, f), getattr(after, f)) for f in before.__dataclass_fields__ if f not in sizes}
-    shown = {f: [f"{x:.4g}" if isinstance(x, float) else str(x) for x in pair] for f, pair in pairs.items()}
-    return {field: f"{a} → {b}" for field, (a, b) in shown.items() if a != b}
-
-
-guess = None
-WALK = ("transformer-base", "gpt2-xl", "palm-540b", "llama-65b", "llama2-70b", "chatglm2-6b")
-for before, after in pairwise(WALK):
-    print(f"\n{before} → {after}")
-    for field, change in switches(PRESETS[before], PRESETS[after]).items():
-        print(f"    {field:<20} {change}")
-reveal("\n2017 to Llama 2 70B", len(switches(PRESETS[WALK[0]], PRESETS["llama2-70b"])), guess)
-chatglm2 = PRESETS["chatglm2-6b"]  # often said: GELU and one KV head
-assert (chatglm2.activation, chatglm2.num_kv_heads, chatglm2.rotary_dim, chatglm2.head_size) == ("swiglu", 2, 64, 128)
-assert PRESETS["llama2-13b"].num_kv_heads is None and PRESETS["llama2-70b"].num_kv_heads == 8
-
-# %% [markdown]
-# On PyTorch's *meta* device tensors have shapes and no memory, so even 540 billion parameters can be built and counted
-# (`WithoutMemory` only saves the drawing of weights that are not there).
-#
-# **Predict.** Of a model's parameters, how many are embeddings? For which preset is the share largest?
-
-# %%
-guess = None
-
-if READY.or_show("presets"):
-    print(f"{'':<24}{'parameters':>18}{'embeddings':>12}{'d_ff / d':>10}{'d / layers':>12}")
-    for name, config in PRESETS.items():
-        with torch.device("meta"), WithoutMemory():
-            model = Transformer(config)
-        assert parameters(model) == parameters(config.shape), YOURS
-        tables = config.vocab_size * config.d_model * (1 if config.tied_embeddings else 2)
-        share, ratio = 100 * tables / parameters(model), config.d_ff / config.d_model
-        aspect = config.d_model / config.num_layers
-        print(f"{name:<24}{parameters(model):>18,}{share:>10.1f} %{ratio:>10.1f}{aspect:>12.0f}")
-
-# %% [markdown]
-# The 2017 paper prints 65 million for its base model and "about 37,000" tokens, which give 63. T5's `d_ff = 64 d_model` is the 11B model alone. *Aspect ratio* (宽深比) is `d_model / n_layers`, not parameters per layer;
-# it is 100 to 200 for most, and T5 11B is the exception again.
-
-# %% [markdown]
-# ### Two stacks (编码器–解码器)
-#
-# The model of 2017 reads a source with an *encoder* that sees all of it, and writes with a *decoder*: causal attention to
-# what has been written, then *cross-attention* (交叉注意力), whose queries come from the decoder and whose keys and values
-# come from the encoder.
-#
-# **Predict.** Eight tokens have been written. Change the last token of the source, or the fifth that was written: in how
-# many of the eight places do the logits change?
-
-# %%
-guess = None  # (source, written)
-
-if READY.or_show("encoder and decoder"):
-    config = tiny("transformer-base")
-    model = Transformer(config, torch.Generator().manual_seed(0)).eval()
-    source, written = tokens_like(config, batch=1, seq=6), tokens_like(config, batch=1, seq=8, seed=1)
-    logits, moved = model(written, source=source), []
-    for which, place in ((source, 5), (written, 4)):
-        other = which.clone()
-        other[0, place] = (other[0, place] + 1) % config.vocab_size
-        new = model(written, source=other) if which is source else model(other, source=source)
-        moved.append(int(((new - logits).abs().amax(dim=-1) > 1e-6).sum()))
-    reveal("places that change", tuple(moved), guess)
-    assert moved == [8, 4], YOURS
-
-# %% [markdown]
-# ### Serial or parallel
-#
-# **Predict.** The same PaLM with serial and with parallel blocks: which has more parameters, FLOPs, norms?
-
-# %%
-guess = None
-
-if READY.or_show("serial and parallel"):
-    both = {"parallel": tiny("palm-8b"), "serial": tiny("palm-8b", parallel=False)}
-    built = {name: Transformer(config) for name, config in both.items()}
-    norms = {name: sum(isinstance(part, LayerNorm) for part in model.modules()) for name, model in built.items()}
-    flops = {name: forward_flops(config.shape, 1, 32).total for name, config in both.items()}
-    reveal("norms", norms, guess)
-    assert flops["parallel"] == flops["serial"] and norms == {"parallel": 3, "serial": 5}, YOURS
-    assert parameters(built["serial"]) - parameters(built["parallel"]) == 2 * 32, YOURS  # the gains of two norms
-
-# %% [markdown]
-# One norm a block, and matrices that read the same input can be one product. PaLM's authors report about 15 % faster
-# training at large scale, a small loss of quality at 8B and none at 62B (2204.02311, section 2). On two cores there is
-# nothing to gain, so we do not measure time.
-#
-# ### Real weights
-#
-# `cs336lite.course.hugging_face.load_hugging_face("folder")` reads a folder with `config.json` and safetensors, of GPT-2, Llama, T5, BLOOM, StarCoder or
-# GLM, into this model: nothing is loaded unless every tensor is there and has its shape. The tests compare the logits with
-# those of Hugging Face's own classes. Llama's files are in the layout "half" (`rope_half`): **RoPE has two layouts**, and
-# weights do not move between them without a permutation (a3).
-
-# %% [markdown]
-# ## 7 · Norms and the way of the gradient
-#
-# **Predict.** In a stack of 24 blocks, stop the gradient inside attention and feed-forward networks, so that it can only
-# travel along the additions. By which factor is it smaller at the first block than at the last, with pre-norm, and with
-# post-norm?
-
-
-# %%
-def deep(placement: str, num_layers: int, seed: int = 0) -> tuple[Transformer, torch.Tensor]:
-    """A fresh model of the kind that Xiong et al. analyse, and some random tokens."""
-    config = TransformerConfig(
-        vocab_size=512, context_length=64, d_model=64, num_layers=num_layers, num_heads=4, d_ff=256, norm="layernorm",
-        activation="relu", positions="sinusoidal", norm_placement=placement,
-    )  # fmt: skip
-    draw = torch.Generator().manual_seed(seed)
-    model = Transformer(config, draw)
-    for parameter in (p for p in model.parameters() if p.ndim == 2):
-        nn.init.xavier_uniform_(parameter, generator=draw)
-    return model, torch.randint(512, (8, 65), generator=draw)
-
-
-def gradients(placement: str, num_layers: int, seed: int) -> list[float]:
-    """The norm of the gradient of each block's last feed-forward matrix."""
-    model, text = deep(placement, num_layers, seed)
-    model.loss(text[:, :-1], text[:, 1:]).backward()
-    return [block.feed_forward.down.weight.grad.norm().item() for block in model.decoder.blocks]
-
-
-# %%
-def along_the_additions(placement: str, num_layers: int = 24) -> list[float]:
-    """The norm of the gradient that reaches each block's input when nothing flows through what the blocks compute."""
-    model, text = deep(placement, num_layers)
-    streams = []
-    for block in model.decoder.blocks:
-        for part in (block.attention, block.feed_forward):
-            part.register_forward_hook(lambda module, inputs, output: output.detach())
-        block.register_forward_pre_hook(lambda module, inputs: streams.append(inputs[0]))
-    loss = model.loss(text[:, :-1], text[:, 1:])
-    return [gradient.norm().item() for gradient in torch.autograd.grad(loss, streams)]
-
-
-# %%
-guess = None  # (pre-norm, post-norm)
-
-if READY.or_show("along the additions"):
-    short = {placement: along_the_additions(placement) for placement in PLACEMENTS}
-    lost = {placement: norms[-1] / norms[0] for placement, norms in short.items()}
-    reveal("smaller at the first block by", {p: f"{factor:,.1f}" for p, factor in lost.items()}, guess)
-    assert lost["pre"] < 1.1 and lost["double"] < 1.1 and lost["post"] > 10_000, YOURS
-
-# %% [markdown]
-# Each norm of the stream divides by the size that the addition has just given it, so post-norm loses a factor at every
-# step; the gradient must go through the blocks instead. With pre-norm the additions are a free way from the loss to the
-# embedding. Now the whole gradient, as it trains the matrices, for two depths and three seeds.
-#
-# **Predict.** From 6 to 24 blocks: by which factor does the gradient of the *last* block's matrix change, pre and post?
-
-# %%
-guess = None  # (pre-norm, post-norm)
-
-if READY.or_show("last block"):
-    found = {(p, n): np.mean([gradients(p, n, s) for s in range(3)], axis=0) for p in PLACEMENTS for n in (6, 24)}
-    fig, (left, right) = axes(1, 2, xlabel="block", size=(8.8, 3.3))
-    for (placement, norms), line, color in zip(short.items(), ("-", "--", "-."), COLORS.values()):
-        left.plot(range(1, 25), norms, line, color=color, linewidth=2, label=placement)
-        for n, width in ((6, 1.2), (24, 2.4)):
-            label = f"{placement}, {n} blocks"
-            right.plot(range(1, n + 1), found[placement, n], line, color=color, linewidth=width, label=label)
-    left.set(yscale="log", ylabel="gradient at the block's input", title="Along the additions alone")
-    right.set(yscale="log", ylabel="gradient of the down matrix", title="All ways, mean of 3 seeds")
-    left.legend()
-    right.legend(fontsize=7, ncols=2)
-    change = {p: found[p, 6][-1] / found[p, 24][-1] for p in PLACEMENTS}
-    reveal("last block, 6 blocks over 24", {p: f"{c:.2f}" for p, c in change.items()}, guess)
-    assert 1.3 < change["pre"] < 2.3 and 0.8 < change["post"] < 1.25, YOURS  # sqrt(24 / 6) = 2 in theory, and 1
-finish(fig) if READY else None
-
-# %% [markdown]
-# As Xiong et al. derive (arXiv 2002.04745): near the output, pre-norm's gradient shrinks like $1/\sqrt{L}$ and
-# post-norm's does not shrink at all. So a deep post-norm model must begin with tiny steps: *warmup* (预热). "Large models
-# prefer post-norm" is the reverse of what happened; but pre-norm buys tolerance, not always a lower loss: lecture 05
-# trains both.
-#
-# ## 8 · Beyond the training length (外推)
-#
-# Six small models read 64 bytes at a time in training. Then they read 512.
-#
-# **Predict.** Which ones still predict well at the end of 512 bytes? Which cannot read that far at all?
-
-
-# %%
-def study(scheme: str, seq: int = 64, steps: int = 480) -> Transformer:
-    """A small model trained on documentation, byte by byte, on texts of ``seq`` bytes."""
-    known = seq if scheme == "learned" else 8 * seq  # tables of angles can be made longer, learned rows cannot
-    config = SMALL.replace(num_layers=2, positions=scheme, context_length=known)
+def train(model, text, steps, seq=96, batch=16, lr=6e-3, mask=None, watch=lambda step: None):
+    """Train on random pieces of a text, a row of ids; the losses in nats a token, one a step."""
     draw = torch.Generator().manual_seed(0)
-    model = Transformer(config, draw)
-    optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.95), fused=True)
-    for step in tqdm(range(steps), desc=scheme, leave=False):
-        optimizer.param_groups[0]["lr"] = 1e-2 * min((step + 1) / 20, 1 - step / steps)
-        start = torch.randint(len(TEXT) - 200_000 - seq, (16, 1), generator=draw)
-        text = TEXT[start + torch.arange(seq + 1)]
+    optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.95), weight_decay=0.1, fused=True)
+    losses = []
+    for step in range(steps):
+        watch(step)
+        optimizer.param_groups[0]["lr"] = lr * min((step + 1) / 20, 1 - step / steps)  # warm up, then down to 0
+        starts = torch.randint(len(text) - seq, (batch, 1), generator=draw)
+        loss = loss_of(model, text[starts + torch.arange(seq + 1)], mask)
         optimizer.zero_grad()
-        model.loss(text[:, :-1], text[:, 1:]).backward()
+        loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
-    return model.eval()
+        losses.append(loss.item())
+    watch(steps)
+    return losses
 
 
 # %%
-TEXT = torch.tensor(list(technical_text().encode()))  # PyTorch's documentation, as bytes; the end is held out
-SCHEMES = ("sinusoidal", "learned", "rope", "alibi", "none", "transformer_xl")
-
-
 @torch.no_grad()
-def loss_by_place(model: Transformer, seq: int = 512) -> np.ndarray | None:
-    """Nats a byte at each place of held-out texts; None when the model cannot read that many."""
-    start = len(TEXT) - 200_000 + torch.randint(199_000 - seq, (64, 1), generator=torch.Generator().manual_seed(1))
-    text = TEXT[start + torch.arange(seq + 1)]
-    try:
-        return F.cross_entropy(model(text[:, :-1]).mT, text[:, 1:], reduction="none").mean(dim=0).numpy()
-    except ValueError as problem:
-        print("refused:", problem)
-        return None
+def write(model, prompt: str, length: int, temperature=0.5, cache=None, seed=0) -> str:
+    """The prompt and so many more bytes, each drawn from softmax(logits / temperature)."""
+    ids, draw = torch.tensor([list(prompt.encode())]), torch.Generator().manual_seed(seed)
+    new = ids
+    for _ in range(length):
+        logits = model(new if cache else ids, cache=cache)[0, -1]
+        chosen = torch.multinomial((logits / temperature).softmax(-1), 1, generator=draw)
+        new = chosen[None]
+        ids = torch.cat((ids, new), dim=1)
+    text = bytes(ids[0].tolist()).decode(errors="replace")
+    return "".join(letter if letter.isprintable() or letter == "\n" else "\ufffd" for letter in text)
 
+
+# %% [markdown]
+# The parameters by hand, with $V = 256$, $d = 96$, three blocks, $d_\text{ff} = 256$: embedding and output $2 \cdot 256
+# \cdot 96 = 49{,}152$; in each block attention $4 \cdot 96^2 = 36{,}864$, feed-forward $3 \cdot 96 \cdot 256 = 73{,}728$
+# and two gains of 96; one more gain at the end. Together 381,600.
+
+# %%
+if READY.or_show("parameters"):
+    model = Machine(Sizes())
+    count = sum(p.numel() for p in model.parameters())
+    print(f"{count:,} parameters")
+    assert count == 2 * 256 * 96 + 3 * (4 * 96**2 + 3 * 96 * 256 + 2 * 96) + 96, YOURS
+
+
+# %% exercise="llama_parameters" minutes=10 difficulty=2
+def llama_parameters(vocab_size: int, d_model: int, num_layers: int, d_ff: int) -> int:
+    """Parameters of the first Llama: this machine with an embedding and an output layer of their own, and no biases."""
+    ### BEGIN SOLUTION
+    block = 4 * d_model**2 + 3 * d_model * d_ff + 2 * d_model
+    return 2 * vocab_size * d_model + num_layers * block + d_model
+    ### END SOLUTION
+
+
+# %%
+LLAMA = {  # d_model, blocks, d_ff, billions of parameters as printed (arXiv 2302.13971, table 2; d_ff from its weights)
+    "7B": (4_096, 32, 11_008, 6.7),
+    "13B": (5_120, 40, 13_824, 13.0),
+    "33B": (6_656, 60, 17_920, 32.5),
+    "65B": (8_192, 80, 22_016, 65.2),
+}
+ours = {name: llama_parameters(32_000, *sizes) for name, (*sizes, _) in LLAMA.items()}
+for name, (*_, printed) in LLAMA.items():
+    print(f"Llama {name:<4} by hand {ours[name]:>14,}, printed {printed:>5} billion")
+
+# %% folded=true
+claim(
+    1,
+    "These few parts are the whole model: counted by hand, the first Llamas have {seven:.2f} to {sixty_five:.2f} billion parameters, the paper prints {printed_seven} to {printed_sixty_five}, and the largest difference of the four is {off:.1f} %.",
+    lambda seven, sixty_five, printed_seven, printed_sixty_five, off: (
+        abs(seven - printed_seven) < 0.1 and abs(sixty_five - printed_sixty_five) < 0.1 and off < 1
+    ),
+    seven=ours["7B"] / 1e9,
+    sixty_five=ours["65B"] / 1e9,
+    printed_seven=LLAMA["7B"][-1],
+    printed_sixty_five=LLAMA["65B"][-1],
+    off=max(100 * abs(n / 1e9 / LLAMA[name][-1] - 1) for name, n in ours.items()),
+)
+
+# %% [markdown]
+# ### It learns to write
+#
+# The text is the course's default corpus: little stories in English and Chinese, and PyTorch's documentation, as bytes.
+# Every second document is held out. The yardsticks are the tables of counts of lecture 02.
+
+# %%
+documents = default_corpus().read_text(encoding="utf-8").split(SEPARATOR)
+learned, held = (np.frombuffer("".join(documents[i::2]).encode(), np.uint8).astype(np.int64) for i in (0, 1))
+tables = baselines(learned, held[:200_000], 256)
+learned, held = torch.from_numpy(learned), torch.from_numpy(held[:200_000])
+print(f"{len(learned):,} bytes to learn from. {tables}")
+
+# %% [markdown]
+# **Predict.** What is the loss before the first step, in nats a byte? And after how many steps of 16 × 96 bytes does it
+# fall below the bigram table's?
 
 # %% tags=["timing"]
-guess = None  # names
+guess_first = guess_steps = None
 
-torch.set_num_threads(1)
-students = {scheme: study(scheme) for scheme in SCHEMES} if READY else {}
-curves = {scheme: loss_by_place(model) for scheme, model in students.items()}
-if READY.or_show("beyond the training length"):
-    bins = [(0, 32), (32, 64), (64, 128), (128, 256), (256, 512)]
-    table = {s: [c[a:b].mean() for a, b in bins] for s, c in curves.items() if c is not None}
-    fig, ax = axes(xlabel="place in the text (bytes)", ylabel="loss (nats per byte)", size=(6.6, 3.4))
-    ax.axvline(64, color="#888888", linewidth=1)
-    for (scheme, values), line in zip(table.items(), ("-", "--", "-.", ":", "-")):
-        ax.plot([(a + b) / 2 for a, b in bins], values, f"o{line}", markersize=4, linewidth=2, label=scheme)
-    ax.set(xscale="log", title="Trained on 64 bytes, reading 512")
-    ax.set_xticks([16, 32, 64, 128, 256], labels=["16", "32", "64", "128", "256"], minor=False)
-    ax.minorticks_off()
-    ax.legend(fontsize=8)
-    worse = {scheme: round(float(values[4] - values[1]), 2) for scheme, values in table.items()}
-    reveal("nats lost from within 64 to beyond 256", worse, guess)
-    assert curves["learned"] is None and min(worse["sinusoidal"], worse["rope"]) > 2 * abs(worse["alibi"]), YOURS
-finish(fig) if READY else None
-
-# %% [markdown]
-# Learned rows end. Sinusoids and RoPE have values for every position, and get worse where training never was: RoPE's
-# turns are exact, but the model has only seen small distances (2108.12409; positions are therefore interpolated,
-# 2306.15595). That sinusoids extrapolate was a hypothesis in 2017, which this repeats the test of. ALiBi's penalty grows
-# without surprise. A text read by someone who forgets what is far is easy; that the loss does not *rise* says little about
-# whether the far tokens are *used*.
-#
-# ## 9 · Heads that share, and the cache (KV 缓存)
-#
-# While a model writes, it keeps keys and values of all tokens so far. *Multi-query attention* (MQA, 1911.02150) has one
-# head of keys and values for all query heads, *grouped-query attention* (GQA, 2305.13245) a few. StarCoder and PaLM are
-# MQA; of Llama 2 only the 34B and the 70B are GQA; ChatGLM2 has 2 groups.
-#
-# **Predict.** Llama 2 70B has 64 query heads and 8 KV heads. 4,096 tokens in bfloat16: how many GB is the cache, and how
-# many would it be with 64 KV heads?
-
-# %%
-guess = None  # (GQA, MHA)
-
-LENGTHS = 2 ** np.arange(10, 18)
-big, fig_ax = PRESETS["llama2-70b"], axes(xlabel="tokens", ylabel="cache (GB, bfloat16)", size=(6.2, 3.2))
-for heads, name, line in ((64, "MHA", "-"), (8, "GQA, as published", "--"), (1, "MQA", "-.")):
-    shape = big.replace(num_kv_heads=heads).shape
-    gigabytes = [kv_cache_bytes(shape, 1, int(n)) / 1e9 for n in LENGTHS]
-    fig_ax[1].plot(LENGTHS, gigabytes, line, linewidth=2, label=f"{heads} KV heads ({name})")
-fig_ax[1].axhline(80, color="#888888", linewidth=1)
-fig_ax[1].set(xscale="log", yscale="log", title="Llama 2 70B, one text (grey: the memory of one 80 GB GPU)")
-fig_ax[1].legend()
-sizes = [kv_cache_bytes(big.replace(num_kv_heads=heads).shape, 1, 4096) / 1e9 for heads in (8, 64)]
-reveal("GB at 4,096 tokens, GQA and MHA", [round(size, 2) for size in sizes], guess)
-assert sizes[1] == 8 * sizes[0]
-finish(fig_ax[0])
-
-# %%
-if READY.or_show("cache"):
-    for heads in (4, 2, 1):  # the same on real caches: what is allocated is what was predicted
-        config = SMALL.replace(num_layers=3, num_kv_heads=heads)
-        model, cache = Transformer(config).eval(), KVCache(num_layers=3, max_length=64)
-        model(tokens_like(config), cache=cache)
-        predicted = kv_cache_bytes(config.shape, batch=2, seq=64, itemsize=4)
-        print(f"{heads} KV heads: {cache.bytes:,} bytes allocated, {predicted:,} predicted")
-        assert cache.bytes == predicted, YOURS
-
-# %% [markdown]
-# ## 10 · Writing (生成)
-#
-# The model gives probabilities; what to write is a choice of its own: the likeliest (*greedy*), or drawn, with a
-# *temperature*, from the *k* likeliest (*top-k*), or from the fewest that reach *p* together (*top-p*, nucleus).
+STEPS, SAMPLES = 800, {}
 
 
-# %%
-#| export model
-def next_tokens(
-    logits: Float[Tensor, "batch vocab"], *, temperature: int | float = 1.0, top_k: int | None = None,
-    top_p: int | float | None = None, generator: torch.Generator | None = None,
-) -> Int[Tensor, " batch"]:  # fmt: skip
-    """One token for each row: the likeliest at temperature 0, else drawn from softmax(logits / temperature).
-
-    ``top_k`` keeps the k likeliest; ``top_p`` the fewest whose probabilities reach p (Holtzman et al. 2019, arXiv
-    1904.09751). ValueError for a temperature below 0 or infinite, a top_k that is no integer from 1, a top_p outside
-    (0, 1], and logits whose greatest is no number.
-    """
-    whole = top_k is None or (isinstance(top_k, int) and top_k >= 1)
-    if not 0 <= temperature < math.inf or not whole or (top_p is not None and not 0 < top_p <= 1):
-        raise ValueError(
-            f"0 <= temperature {temperature} < inf, whole top_k {top_k} >= 1, 0 < top_p {top_p} <= 1 must hold"
-        )
-    broken = ~logits.amax(dim=-1).isfinite()
-    if broken.any():
-        raise ValueError(
-            f"the greatest logit of row {int(broken.nonzero()[0])} is NaN or infinite: nothing can be drawn"
-        )
-    if temperature == 0:
-        return logits.argmax(dim=-1)
-    ordered, order = (logits.float() / temperature).sort(dim=-1, descending=True, stable=True)
-    probabilities = ordered.softmax(dim=-1)
-    if top_k is not None:
-        probabilities[:, top_k:] = 0
-    if top_p is not None:  # a token stays when those before it do not reach p
-        probabilities[probabilities.cumsum(dim=-1) - probabilities >= top_p * probabilities.sum(-1, keepdim=True)] = 0
-    return order.gather(-1, torch.multinomial(probabilities, 1, generator=generator)).squeeze(-1)
-
-
-# %%
-#| export model
-def _prompt(model: Transformer, tokens: Tensor, padding: Tensor | None) -> Tensor | None:
-    """The padding as booleans; ValueError for prompts after which nobody can go on."""
-    check_ids("tokens", tokens)
-    check_vocabulary(tokens, model.config.vocab_size)
-    if not tokens.shape[1]:
-        raise ValueError("the prompt is empty: give at least one token, such as the one that begins a text")
-    if padding is None:
-        return None
-    real = as_padding(padding, *tokens.shape)
-    wrong = (real.long().cummax(dim=1).values != real).any(dim=1) | ~real[:, -1]
-    if wrong.any():
-        raise ValueError(f"row {int(wrong.nonzero()[0])} has padding after a token, or nothing else: pad on the left")
-    return real
-
-
-def _ids(stop: int | Sequence[int] | Set[int] | Tensor | None, model: Transformer) -> Tensor:
-    """The tokens that end a text, one or several or none."""
-    several = [] if stop is None else list(stop) if isinstance(stop, Set) else stop
-    found = torch.as_tensor(several, device=model.embedding.weight.device).flatten()
-    if found.numel() and found.dtype not in (torch.int64, torch.int32):
-        raise TypeError(f"stop is {stop!r}: give one id, or several")
-    check_vocabulary(found, model.config.vocab_size)
-    return found
-
-
-# %%
-#| export model
-def _places(model: Transformer, tokens: Tensor, padding: Tensor | None, past: int) -> dict[str, Tensor]:
-    """The padding of prompts continued over all tokens so far, and where those after the first ``past`` stand."""
-    if padding is None:
-        return {}
-    real = F.pad(padding, (0, tokens.shape[1] - padding.shape[1]), value=True)
-    positions = (real.cumsum(dim=-1) - 1).clamp(min=0)[:, past:]
-    if model.config.positions == "glm":
-        positions = torch.stack((positions, torch.zeros_like(positions)), dim=1)
-    return {"padding": real, "token_positions": positions}
-
-
-# %%
-#| export model
-def _write(
-    model: Transformer, tokens: Tensor, number: int, stop: Tensor, padding: Tensor | None, cache: KVCache | None,
-    given: dict[str, Any], choice: dict[str, Any],
-) -> Tensor:  # fmt: skip
-    ended = torch.zeros(len(tokens), dtype=torch.bool, device=tokens.device)
-    for _ in range(number):
-        past = 0 if cache is None else cache.length
-        seen = given | _places(model, tokens, padding, past)
-        logits = model(tokens[:, past:], cache=cache, **seen)[:, -1]
-        new = next_tokens(logits, **choice)
-        if stop.numel():
-            new = torch.where(ended, tokens[:, -1], new)
-            ended |= torch.isin(new, stop)
-        tokens = torch.cat((tokens, new[:, None]), dim=1)
-        if stop.numel() and ended.all():
-            break
-    return tokens
-
-
-# %%
-#| export model
 @torch.no_grad()
-def generate(
-    model: Transformer, tokens: Int[Tensor, "batch seq"], max_new_tokens: int, *,
-    stop: int | Sequence[int] | Set[int] | Tensor | None = None, padding: Tensor | None = None, use_cache: bool = True,
-    given: dict[str, Any] | None = None, **choice: Any,
-) -> Int[Tensor, "batch longer"]:  # fmt: skip
-    """``tokens`` and what the model adds to them, token by token until ``max_new_tokens`` or all rows have met ``stop``.
+def held_out(model, mask=None, seq=96) -> float:
+    """The mean loss on 150 pieces of held-out text."""
+    starts = torch.arange(150)[:, None] * 1_300
+    return loss_of(model.eval(), held[starts + torch.arange(seq + 1)], mask).item()
 
-    ``choice`` goes to `next_tokens`, ``given`` to the model (context, prefix). Prompts of different lengths are padded
-    on the left, ``padding`` False or 0 there. ``stop`` is an id or several; after one a row goes on with it. ValueError
-    beyond the context length, for an empty prompt, padding elsewhere, ids that do not exist.
-    """
-    padding, stop = _prompt(model, tokens, padding), _ids(stop, model)
-    if max_new_tokens < 0:
-        raise ValueError(f"max_new_tokens is {max_new_tokens}, and must be at least 0")
-    length, training = tokens.shape[1] + max_new_tokens, model.training
-    if length > model.config.context_length and model.config.positions in BOUNDED:
-        raise ValueError(f"{length} tokens, and the model's context_length is {model.config.context_length}")
-    model.eval()
-    try:
-        cache = model.new_cache(length) if use_cache else None
-        return _write(model, tokens, max_new_tokens, stop, padding, cache, given or {}, choice)
-    finally:
-        model.train(training)
+
+def watch(step: int) -> None:
+    if step in (0, 200, STEPS):
+        SAMPLES[step] = held_out(model), write(model, "Once upon a time", 160)
+        model.train()
+
+
+if READY.or_show("training"):
+    losses = train(model, learned, STEPS, watch=watch)
+    for step, (loss, text) in SAMPLES.items():
+        print(f"after {step} steps, held-out loss {loss:.2f}:\n{text}\n")
+
+# %% folded=true tags=["timing"]
+# run this cell to compare your guess
+if READY.or_show("training, compared"):
+    smooth = np.convolve(losses, np.ones(10) / 10, "valid")  # means of ten steps
+    passed = int(np.argmax(smooth < tables.bigram)) + 10 if smooth.min() < tables.bigram else STEPS
+    because = {8: "that is in bits: 8 · ln 2", 0: "it knows nothing yet: all 256 bytes are equally likely"}
+    reveal(
+        "first loss",
+        losses[0],
+        guess_first,
+        because=because,
+        within=1.03,
+        shown=f"{losses[0]:.2f}, and ln 256 = {math.log(256):.2f}",
+    )
+    reveal("steps until the bigram is passed", passed, guess_steps, within=1.5)
+
+# %% folded=true tags=["timing"]
+if READY.or_show("loss curve"):
+    fig, ax = axes(xlabel="step", ylabel="loss (nats a byte)", size=(6.8, 3.3))
+    ax.plot(losses, color=COLORS["sky_blue"], linewidth=0.8, label="training, one batch of 1,536 bytes")
+    ax.plot(list(SAMPLES), [loss for loss, _ in SAMPLES.values()], "o", color=COLORS["blue"], label="held out")
+    for name, value, style in (("unigram", tables.unigram, "--"), ("bigram", tables.bigram, "-.")):
+        ax.axhline(value, color=COLORS["vermillion"], linestyle=style, label=f"{name} counts, held out")
+    ax.set(ylim=(0, 6), title="The machine passes the table of pairs and goes on")
+    ax.legend(fontsize=9)
+    display(finish(fig))
+    print(
+        claim(
+            5,
+            "It begins at {first:.2f} nats a byte, all bytes alike, passes the bigram table ({bigram:.2f}) after {passed} steps, and after {steps} has {final:.2f} on held-out text.",
+            lambda first, bigram, passed, steps, final: (
+                abs(first - math.log(256)) < 0.2 and passed < steps and final < bigram - 0.3
+            ),
+            first=losses[0],
+            bigram=tables.bigram,
+            passed=passed,
+            steps=STEPS,
+            final=SAMPLES[STEPS][0],
+        )
+    )
+
+# %% [markdown]
+# First noise, then syllables and short words, then the words and the punctuation of a story. Nobody told it what a word
+# is. It has 381,600 numbers
+# and has read 1.2 million bytes, and the last loss still falls: more steps would help. (On other machines the last digits
+# differ, and so do the letters that are drawn.)
+#
+# What does each block do to the stream? Its size, measured on held-out text:
+
+# %% folded=true tags=["timing"]
+if READY.or_show("size of the stream"):
+    sizes, caught = [], []
+    hooks = [
+        block.register_forward_hook(lambda module, args, out: caught.append((args[0], out))) for block in model.blocks
+    ]
+    with torch.no_grad():
+        model(held[None, :96])
+    for hook in hooks:
+        hook.remove()
+    sizes = [caught[0][0], *(out for _, out in caught)]
+    sizes = [x.square().mean().sqrt().item() for x in sizes]
+    fig, ax = axes(xlabel="after", ylabel="root mean square", size=(6, 2.6))
+    ax.bar(["embedding", *(f"block {i + 1}" for i in range(len(caught)))], sizes, color=COLORS["blue"], width=0.5)
+    ax.set(title="The stream grows: each block adds to it")
+    display(finish(fig))
+
+# %% [markdown]
+# ## 6 · Who may see whom? Masks
+#
+# **What if the mask is wrong by one?** This is the most expensive typo of the field, because training looks wonderful.
+# Below, a small machine is trained with a mask that lets each token see one more: the next one, the very token that it
+# has to predict.
+#
+# **Predict.** What is its loss with the mask that it was trained with, in nats a byte? And with the right mask?
+
+# %% tags=["timing"]
+guess_wrong = guess_right = None
+
+SMALL = Sizes(d_model=48, num_layers=2, num_heads=2, d_ff=128, causal=False)
+if READY.or_show("mask off by one"):
+    right = causal_mask(96)
+    off_by_one = torch.ones(96, 96, dtype=torch.bool).tril(1)
+    cheat = Machine(SMALL)
+    cheat_losses = train(cheat, learned, 250, mask=off_by_one)
+    with_it, without = held_out(cheat, off_by_one), held_out(cheat, right)
+
+# %% folded=true tags=["timing"]
+# run this cell to compare your guess
+if READY.or_show("mask off by one, compared"):
+    because = {"too large": "it copies the answer, so its loss falls towards 0"}
+    reveal("with the wrong mask", with_it, guess_wrong, because=because, margin=0.3, shown=f"{with_it:.2f}")
+    because = {"too small": "all that it learned was to copy what is now hidden"}
+    reveal("with the right mask", without, guess_right, because=because, within=1.5, shown=f"{without:.2f}")
+    print(
+        claim(
+            6,
+            "A mask that is off by one makes a wonderful loss and a useless model: {with_it:.2f} nats a byte with it, {without:.2f} with the right mask, worse than the bigram table ({bigram:.2f}).",
+            lambda with_it, without, bigram: with_it < bigram / 2 and without > bigram,
+            with_it=with_it,
+            without=without,
+            bigram=tables.bigram,
+        )
+    )
+
+# %% [markdown]
+# A loss far below everything that was ever reached on a text is a bug, until shown otherwise.
+#
+# **Try it.** Make the mask off by one in the other direction, `.tril(-1)`: a token sees what is before it, not itself. What
+# happens to the first row of the weights? What does the model lose, if anything?
+#
+# <details><summary>An answer</summary>
+#
+# The first token may see nobody; its row of scores is all $-\infty$, and a2's softmax gives zeros, not NaN. The others
+# still have their own vector: it is in the residual stream, whatever attention adds. So the model can train. Whether it
+# is worse, one seed does not tell: take several.
+#
+# </details>
+#
+# Four masks are in use. **Padding** (填充): sequences of different lengths in one batch; nobody attends to what only fills
+# up. **Causal** (因果): GPT, Llama, and nearly all since. **Prefix** (前缀): a first part sees all of itself, the rest is
+# causal (prefix LM in T5's paper, arXiv 1910.10683). **GLM's blanks** (自回归填空, 2103.10360): spans are cut out of the text.
+# Part A is the text with a mask token for each span, part B the spans in random order. A sees all of A and nothing of B;
+# each token of B sees A and what is before it in B. As a mask this is a prefix mask. What is special are the positions: a
+# token of B has two, that of its blank and its place inside the span.
+
+
+# %% folded=true
+def mask_grid(d: Diagram, x: float, y: float, names: list[str], allowed, title: str, numbers: list[str] = ()) -> None:
+    """Rows are queries, columns keys; blue where the query may attend to the key; numbers over the columns."""
+    d.text(x + 4.8, y - 1.9, title)
+    for j, name in enumerate(names):
+        across = x + 4.8 + 3.6 * j + 1.8
+        d.text(across, y - 0.6, name, align="middle", mono=True)
+        for n, line in enumerate(numbers):
+            d.text(across, y - 1.6 - n, line[j], align="middle", mono=True, color="vermillion")
+    for i, name in enumerate(names):
+        d.text(x + 4, y + 0.55 + 1.1 * i, name, align="end", mono=True)
+        for j in range(len(names)):
+            d.box(x + 4.8 + 3.6 * j, y + 1.1 * i, "", width=3.6, height=1.1, color="blue" if allowed(i, j) else "grey")
+
+
+short = ["the", "cat", "sat", "on", "it"]
+d = Diagram(88, 8.4)
+mask_grid(d, 1, 2.6, [*short[:3], "·", "·"], lambda i, j: j < 3, "padding")
+mask_grid(d, 31, 2.6, short, lambda i, j: j <= i, "causal")
+mask_grid(d, 61, 2.6, short, lambda i, j: j <= i or j < 3, "prefix of three")
+d.show()
+
+# %% folded=true
+names = ["the", "M", "sat", "M", "S", "on", "it", "S", "cat"]
+d = Diagram(88, 14.2)
+mask_grid(d, 1, 4, names, lambda i, j: j <= i or j < 4, "", ["000012312", "012333311"])
+d.text(40, 1.4, "upper line: where in A (the place of its blank)", color="vermillion")
+d.text(40, 2.4, "lower line: where in its span, 0 outside", color="vermillion")
+d.text(44, 5, "M stands for a span that was cut out")
+d.text(44, 6, "S begins a span")
+d.text(44, 7.4, "part A: the M sat M")
+d.text(44, 8.4, "part B: S on it, then S cat")
+d.show()
+
+# %% [markdown]
+# Here rows look and columns are looked at; `·` is padding. In GLM's example, *on it* and *cat* are cut out of *the cat
+# sat on it*, and the second span stands first.
+#
+# **Whose queries, whose keys?** The model of 2017 has two stacks. An *encoder* reads a source, such as a German sentence;
+# each of its tokens sees all others. A *decoder* writes the English one. It has one more attention in each block:
+# *cross-attention* (交叉注意力). Its queries come from the decoder's stream, its keys and values from the encoder's result.
+
+# %% folded=true
+d = Diagram(88, 9)
+source = d.row(1, 6.6, ["das", "Haus"], "grey")
+encoder = d.box(1, 3.2, "encoder\nsees all of the source", height=2, color="orange")
+d.arrow((8, 6.6), (8, 5.2), color="grey")
+written = d.row(52, 6.6, ["the", "house"], "grey")
+selfattention = d.box(45, 4.2, "causal self-attention", color="blue")
+cross = d.box(45, 2, "cross-attention", color="vermillion", width=23)
+d.arrow((58, 6.6), (58, 5.5), color="grey")
+d.arrow((58, 4.2), (58, 3.3), "queries")
+d.line((12.5, 3.2), (12.5, 2.65))
+d.arrow((12.5, 2.65), cross.left, "keys and values")
+d.arrow((56.5, 2), (56.5, 0.8))
+d.text(58, 1, "feed-forward network, next block")
+d.text(1, 8.5, "source")
+d.text(52, 8.5, "written so far")
+d.show()
+
+# %% [markdown]
+# No causal mask is needed there: all of the source may be seen. And no RoPE: the distance between a German and an English
+# word means nothing.
+
+# %% [markdown]
+# ## 7 · Writing, and what is kept
+#
+# **Why is writing slow?** Each new token needs the keys and values of all tokens before it. They do not change any more:
+# the causal mask sees to that. So keep them. This is the *KV cache* (KV 缓存): each new token then costs the work of one
+# token.
+
+# %% folded=true
+d = Diagram(88, 8.4)
+steps = (
+    ([], ["Once", "upon", "a"], "computes three tokens, keeps k and v of each"),
+    (["Once", "upon", "a"], ["time"], "computes one, looks at three"),
+    (["Once", "upon", "a", "time"], ["there"], "computes one, looks at four"),
+)
+for i, (before, new, says) in enumerate(steps):
+    y = 1.6 + 2.2 * i
+    d.text(1, y + 0.65, f"step {i + 1}")
+    d.row(9, y, [*before, *new], ["grey"] * len(before) + ["orange"] * len(new))
+    d.text(42, y + 0.65, says)
+d.text(9, 0.7, "grey: keys and values from the cache · orange: computed in this step")
+d.show()
+
+
+# %%
+class Kept:
+    """Keys and values of one layer so far, (batch, kv_heads, seq, d_head) each: what a2's attention calls a cache."""
+
+    def __init__(self):
+        self.k = self.v = None
+        self.length = 0
+
+    def update(self, k, v):
+        if self.length:
+            k, v = torch.cat((self.k, k), dim=2), torch.cat((self.v, v), dim=2)
+        self.k, self.v, self.length = k, v, k.shape[2]
+        return k, v
 
 
 # %% [markdown]
-# **Predict.** 100 tokens after a prompt of 20: how many times the FLOPs does it take without a cache?
+# **Predict.** The machine writes 100 bytes after a prompt of 20. How many times the FLOPs does it take without a cache?
 
 # %%
 guess = None  # times
 
-if READY.or_show("writing"):
-    writer = students["alibi"]
-    prompt, draw = torch.tensor([list(b"The value of the obj")]), {"top_p": 0.9, "temperature": 0.8}
-    texts, flops = [], []
-    for use_cache in (True, False):
+if READY.or_show("cache"):
+    flops = []
+    for cache in ([Kept() for _ in model.blocks], None):
         with FlopCounterMode(display=False) as counter:
-            choice = draw | {"generator": torch.Generator().manual_seed(0)}
-            texts.append(generate(writer, prompt, 100, use_cache=use_cache, **choice))
+            text = write(model, "Once upon a time, th", 100, cache=cache)
         flops.append(counter.get_total_flops())
-    print(bytes(texts[0][0].tolist()).decode(errors="replace"))
-    reveal("FLOPs without the cache over with it", f"{flops[1] / flops[0]:.0f}", guess)
-    assert torch.equal(*texts) and flops[1] > 20 * flops[0], YOURS
+    cache, ids = [Kept() for _ in model.blocks], held[None, :60]
+    with torch.no_grad():  # the same logits, byte by byte with a cache and all at once
+        one_by_one = torch.cat([model(ids[:, t : t + 1], cache=cache) for t in range(60)], dim=1)
+        off = (one_by_one - model(ids)).abs().max().item()
+
+# %% folded=true tags=["timing"]
+# run this cell to compare your guess
+if READY.or_show("cache, compared"):
+    because = {
+        100: "texts begin at 20 bytes and end at 120, about 70 on average",
+        "too small": "each step computes all bytes again",
+    }
+    reveal("times", flops[1] / flops[0], guess, because=because, within=1.4, shown=f"{flops[1] / flops[0]:.0f}")
+    print(text)
+    print(
+        claim(
+            7,
+            "With keys and values kept, 100 bytes take {times:.0f} times fewer FLOPs, and the logits are the same but for rounding ({off:.0e}).",
+            lambda times, off: times > 20 and off < 1e-3,
+            times=flops[1] / flops[0],
+            off=off,
+        )
+    )
 
 # %% [markdown]
-# ## 11 · What norms cost
-#
-# A model of four blocks has nine norms. We time the norms alone and the whole model, in turn.
-#
-# **Predict.** Which share of a forward pass's FLOPs is norms? Which share of its time?
+# The price is memory: two vectors of $d_\text{head}$ numbers for each layer, each head of keys and values, and each
+# token. Llama 2 7B has 32 layers and 32 heads of 128 numbers. In bfloat16 that is $2 \cdot 32 \cdot 32 \cdot 128 \cdot 2
+# = 524{,}288$ bytes for one token. To save memory, query heads share keys and values: all of them (*multi-query
+# attention*, MQA, arXiv 1911.02150) or groups (*grouped-query attention*, GQA, 分组查询注意力, 2305.13245).
 
-
-# %% tags=["timing"]
-guess = None  # (percent of the FLOPs, percent of the time)
-
-if READY.or_show("cost of norms"):
-    config = SMALL.replace(d_model=256, num_layers=4, d_ff=688, context_length=256)
-    model, x, h = Transformer(config).eval(), tokens_like(config, batch=4, seq=256), torch.randn(4, 256, 256)
-    norms = {"LayerNorm": LayerNorm(256), "RMSNorm": RMSNorm(256), "torch's RMSNorm": nn.RMSNorm(256)}
-    with torch.inference_mode():
-        whole, *alone = best_seconds(lambda: model(x), *(lambda norm=norm: norm(h) for norm in norms.values()))
-    of_flops = 9 * 4 * h.numel() / forward_flops(config.shape, 4, 256).total  # square, sum, scale, gain of each number
-    of_time = {name: 100 * 9 * seconds / whole for name, seconds in zip(norms, alone)}
-    reveal("RMSNorm, percent", (round(100 * of_flops, 2), round(of_time["RMSNorm"], 1)), guess)
-    assert of_flops < 0.01 and max(of_time.values()) > 2 * 100 * of_flops, YOURS
-    fig, ax = axes(xlabel="share of a forward pass (percent)", ylabel="norm", size=(6, 2.2))
-    ax.barh(["FLOPs of any", *(f"time of {kind}" for kind in of_time)], [100 * of_flops, *of_time.values()])
-    ax.set(title="Norms: few FLOPs, more time")
-finish(fig) if READY else None
+# %% folded=true
+d = Diagram(88, 7)
+for x, name, groups in ((2, "MHA: a pair for each", 4), (32, "GQA: two share", 2), (62, "MQA: all share", 1)):
+    d.text(x, 0.7, name)
+    d.text(x, 6.5, f"cache: {groups} of 4")
+    tops = [d.box(x + 5.8 * i, 4.4, f"q{i + 1}", width=4.4, color="blue") for i in range(4)]
+    for g in range(groups):
+        size = 4 // groups
+        middle = sum(tops[g * size + i].top[0] for i in range(size)) / size
+        pair = d.box(middle - 2.6, 1.5, "k v", width=5.2, color="orange")
+        for i in range(size):
+            d.arrow(tops[g * size + i].top, pair.bottom, color="grey")
+d.show()
 
 # %% [markdown]
-# The figure that is quoted everywhere, 0.17 % of the FLOPs and 25.5 % of the time, is for a BERT encoder layer in training
-# on a GPU, and its class *normalisation* includes the softmax (arXiv 2007.00072). Yours is above, for this machine and
-# norms alone.
-#
-# **Biases.** Llama and PaLM have none. In parameters they are nothing; PaLM's authors report better stability (2204.02311).
+# **Predict.** Llama 2 70B has 80 layers, 64 query heads of 128 numbers, and 8 heads of keys and values. One sequence of
+# 4,096 tokens in bfloat16: how many GB does its cache take?
 
 # %%
-xl = PRESETS["gpt2-xl"].shape
-biases = sum(weight.stored * weight.size for weight in weights(xl) if weight.name.endswith("bias"))
-print(f"GPT-2 XL: {biases:,} of {parameters(xl):,} parameters are biases, {100 * biases / parameters(xl):.2f} %")
-assert biases / parameters(xl) < 0.001
+guess = None  # GB
+
+
+def cache_bytes(num_layers: int, kv_heads: int, d_head: int, tokens: int, itemsize: int = 2) -> int:
+    return 2 * num_layers * kv_heads * d_head * tokens * itemsize
+
+
+shared, each = (cache_bytes(80, kv_heads, 128, 4_096) / 1e9 for kv_heads in (8, 64))
+
+# %% folded=true
+# run this cell to compare your guess
+because = {each: "with a pair for each of the 64 query heads; they share 8", shared / 2: "keys and values: two vectors"}
+reveal("GB", shared, guess, because=because, within=1.1, shown=f"{shared:.2f}")
+
+# %%
+if READY.or_show("shared heads"):
+    measured = {}
+    for kv_heads in (8, 2, 1):
+        attention, kept = MultiHeadAttention(64, 8, kv_heads), Kept()
+        attention(torch.randn(1, 50, 64), cache=kept)
+        measured[kv_heads] = kept.k.nbytes + kept.v.nbytes
+        assert measured[kv_heads] == cache_bytes(1, kv_heads, 8, 50, itemsize=4), YOURS
+    print(
+        claim(
+            7,
+            "Its price is memory, and shared heads cut it: 4,096 tokens of Llama 2 70B take {shared:.2f} GB with 8 key-value heads and would take {each:.1f} GB with 64; in a2's module 8, 2 and 1 heads take {eight:,}, {two:,} and {one:,} bytes for 50 tokens.",
+            lambda shared, each, eight, two, one: each == 8 * shared and eight == 4 * two == 8 * one == 25_600,
+            shared=shared,
+            each=each,
+            eight=measured[8],
+            two=measured[2],
+            one=measured[1],
+        )
+    )
+
+# %% [markdown]
+# The package's cache takes its memory once, and its loop knows top-k, top-p, an end, and prompts of different lengths:
+# [appendix 03x](appendix/03x_writing.ipynb).
+#
+# ## Answers
+#
+# Every sentence below was tested on the numbers in it while this notebook ran; a false one would have stopped its cell.
+
+# %% tags=["timing"]
+claims()
 
 # %% [markdown]
 # ## Often said, and what is true
 #
 # | often said | what is true |
 # |---|---|
-# | The original Transformer had trainable positions and GELU | Fixed sinusoids, with learned ones about equal; ReLU (1706.03762). |
-# | Large models prefer post-norm | 2017 is post-norm; language models since GPT-2 are pre-norm or double norm (2002.04745). |
-# | RMSNorm is 40 % faster | 7 % to 64 % in the paper, one row near 40 (1910.07467); and of a whole model, see section 11. |
 # | SwiGLU is another name for SiLU | SiLU is the function of the gate; SwiGLU has three matrices (2002.05202). |
-# | A parallel block runs norm and attention side by side | Attention and feed-forward network (GPT-J, PaLM). |
-# | Relative attention began with Transformer-XL | Shaw et al. 2018 (1803.02155). |
-# | RoPE handles any length | It degrades past the training length unless adapted (2108.12409, 2306.15595): section 8. |
-# | RoPE has one layout | Interleaved pairs and halves; a permutation lies between them. |
-# | In GLM, A and B never see each other | B sees A, and A does not see B (2103.10360): section 4. |
-# | ChatGLM2 uses GELU and one KV head | SwiGLU, RMSNorm, RoPE on half of the head, 2 KV groups, biases on queries, keys and values. |
-# | Llama 2 uses GQA | The 34B and the 70B. |
-# | T5 uses d_ff = 64 d_model | The 11B; v1.1 has about 2.5. |
-
-# %% [markdown]
+# | Attention is where the parameters are | Two thirds of a block are in the feed-forward network: question 4. |
+# | Attention without positions cannot know the order | True of one layer; two layers with a causal mask can: question 3. |
+# | RoPE adds the position to the embedding | It turns queries and keys inside attention; the stream knows nothing of it. |
+# | RoPE has one layout | Interleaved pairs and halves; a permutation lies between them (a3). |
+# | The original Transformer had trainable positions and GELU | Fixed sinusoids, with learned ones about equal; ReLU (1706.03762). |
+# | In GLM, A and B never see each other | B sees A, and A does not see B (2103.10360). |
+# | Llama 2 uses GQA | The 34B and the 70B (2307.09288). |
+# | The KV cache makes a model faster by approximating | It computes the same numbers, once: question 7. |
+#
 # ## What you built
 #
-# `cs336lite.layers`: `LayerNorm`, `RMSNorm`, `FeedForward` · `cs336lite.positions`: `sinusoids`, `LearnedPositions`,
-# `AlibiAttention`, `ShawAttention`, `TransformerXLAttention`, `T5Attention`, `mask_of_padding`, `prefix_mask`,
-# `fill_in_blanks` · `cs336lite.model`: `TransformerConfig`, `Transformer`, `KVCache`, `generate` · `cs336lite.presets`:
-# `PRESETS`, `SOURCES`, `preset`, `tiny`.
+# `cs336lite.layers`: `RMSNorm`, `LayerNorm`, `FeedForward`, `ACTIVATIONS`, `GATES`.
 #
 # ## Limits
 #
-# - Gradients are those of fresh models with Xavier's initialisation; training changes them.
-# - The models of section 8 are tiny, have read for seconds, and were trained once each; the order of schemes at 64 bytes
-#   says nothing about larger ones.
-# - Dropout acts on embeddings, on what blocks add, and inside the feed-forward network, not on attention's probabilities.
-# - With an encoder, keys and values of the source are computed again for every new token; the cache holds the decoder's.
-# - Transformer-XL's scheme here is for causal attention, with its two biases in every layer.
+# - The machine has 381,600 parameters and reads bytes for a minute. What it writes shows that the parts work, and nothing about what
+#   large models can do.
+# - Its learning rate was not tuned, and one seed is shown. Comparisons with several seeds are in lecture 03b.
+# - The text that is held out is of the same kinds as the text that is learned: stories told by a grammar, and documentation.
+#
+# ## Exercises for longer evenings
+#
+# - Train the machine on the tokens of lecture 01's tokenizer, and compare bits per byte.
+# - Take RoPE out of the machine. How many more steps does it need to pass the bigram table?
+# - For a text of your own, draw the weights of each head of the trained machine. Which ones look at the byte before?
 #
 # ## Sources
 #
-# Transformer (arXiv 1706.03762) · LayerNorm (1607.06450) · RMSNorm (1910.07467) · pre-norm (2002.04745) · GLU (1612.08083,
-# 2002.05202) · GELU (1606.08415) · Shaw (1803.02155) · Transformer-XL (1901.02860) · T5 (1910.10683) · RoPE (2104.09864) ·
-# ALiBi (2108.12409) · position interpolation (2306.15595) · MQA (1911.02150) · GQA (2305.13245) · GLM (2103.10360) · PaLM
-# (2204.02311) · nucleus sampling (1904.09751) · cost of data movement (2007.00072) · for the presets, `SOURCES`.
+# Vaswani et al. 2017 (arXiv 1706.03762) · residual connections (1512.03385) · LayerNorm (1607.06450) · RMSNorm
+# (1910.07467) · RoPE (2104.09864) · GLU (1612.08083, 2002.05202) · GELU (1606.08415) · Llama (2302.13971) · Llama 2
+# (2307.09288) · T5 (1910.10683) · GLM (2103.10360) · MQA (1911.02150) · GQA (2305.13245).
 #
 # ## Next
 #
-# Assignment **a4_lion**: an optimizer in a few lines. Then lecture **04 · hyperparameters**: the numbers in the configuration, and the training engine that finds them.
+# Lecture **03b · one model with every switch**: what has changed since 2017, and what each change buys.
 
 # %%
 finished("03_architecture")
