@@ -89,6 +89,7 @@ class TransformerConfig:
     qkv_bias: bool = False  # in queries, keys and values only (ChatGLM2)
     activation: str = "swiglu"  # a name in layers.ACTIVATIONS or layers.GATES
     parallel: bool = False  # attention and feed-forward read the same norm and are added together (PaLM)
+    parallel_norms: int = 1  # of a parallel block; 2: attention and feed-forward have one each (GPT-NeoX)
     positions: str = "rope"  # one of POSITIONS
     rope_theta: float = 10_000.0
     rotary_dim: int | None = None  # None: the whole head; ChatGLM2 turns half of it
@@ -97,10 +98,13 @@ class TransformerConfig:
     tied_embeddings: bool = False  # the output layer is the embedding
     embedding_scale: float = 1.0  # embeddings are multiplied by this: sqrt(d_model) in 2017
     output_scale: float = 1.0  # and what the output layer reads by this: 1 / sqrt(d_model) in T5
+    output_cap: float | None = None  # logits are cap * tanh(logits / cap), a soft cap (Gemma 2: 30)
     dropout: float = 0.0  # of embeddings, of what a block adds, and inside the feed-forward network
     init_std: float = 0.02
     # slots
     qk_norm: Callable[[int], nn.Module] | None = None  # qk_norm(d_head) -> module
+    qk_norm_across_heads: bool = False  # it normalises all heads of a token together: qk_norm(heads * d_head) (OLMo 2)
+    rope: Callable[["TransformerConfig"], nn.Module] | None = None  # makes RoPE with other frequencies (Llama 3.1)
     attend: str | Callable[..., Tensor] = (
         "plain"  # "plain", "sdpa", or attend(Q, K, V, mask) -> (batch, heads, q, d_head)
     )
@@ -139,14 +143,15 @@ class TransformerConfig:
             norm_bias=self.bias and self.norm == "layernorm", tied_embeddings=self.tied_embeddings,
             position_parameters=in_a_stack.get(self.positions, 0),
             relative_projection=self.positions == "transformer_xl", qk_norm=self.qk_norm is not None,
-            norms_per_block=1 if self.parallel else 4 if self.norm_placement == "double" else 2,
+            qk_norm_across_heads=self.qk_norm_across_heads,
+            norms_per_block=self.parallel_norms if self.parallel else 4 if self.norm_placement == "double" else 2,
             outer_norms=(self.norm_placement != "post") + self.embedding_norm, num_encoder_layers=self.num_encoder_layers,
         )  # fmt: skip
 
 
 LEAST = {
     "num_layers": 1, "num_encoder_layers": 0, "d_head": 1, "rotary_dim": 2, "max_distance": 1, "norm_eps": 0,
-    "rope_theta": 0, "dropout": 0, "init_std": 0,
+    "rope_theta": 0, "output_cap": 0, "dropout": 0, "init_std": 0,
 }  # fmt: skip
 """The least that a number of a configuration may be."""
 
@@ -165,7 +170,8 @@ def check_config(c: TransformerConfig) -> None:
     if c.parallel and (c.norm_placement != "pre" or c.num_encoder_layers):
         raise ValueError("a parallel block has one norm, before it, and no cross-attention")
     whole = (Integral, "an integer")
-    kinds = {int: whole, int | None: whole, float: (Real, "a number"), bool: (bool, "True or False")}
+    number = (Real, "a number")
+    kinds = {int: whole, int | None: whole, float: number, float | None: number, bool: (bool, "True or False")}
     for field in fields(c):
         value, (kind, words) = getattr(c, field.name), kinds.get(field.type, (object, ""))
         if value is None and field.default is None:
@@ -179,22 +185,21 @@ def check_config(c: TransformerConfig) -> None:
             raise ValueError(f"{name} is {getattr(c, name)}, and must be at least {least}")
     if c.dropout >= 1:
         raise ValueError(f"dropout is {c.dropout}, and must be below 1")
-    if c.rope_theta == 0:
-        raise ValueError("rope_theta is 0, and must be above it")
+    for name in ("rope_theta", "output_cap"):
+        if getattr(c, name) == 0:
+            raise ValueError(f"{name} is 0, and must be above it")
+    if c.parallel_norms not in (1, 2) or (c.parallel_norms == 2 and not c.parallel):
+        raise ValueError(f"parallel_norms is {c.parallel_norms}: a parallel block has 1 or 2, and another block has 1")
+    if c.qk_norm_across_heads and c.qk_norm is None:
+        raise ValueError("qk_norm_across_heads is True, and there is no qk_norm")
+    if c.rope is not None and c.positions not in ("rope", "rope_half"):
+        raise ValueError(f"rope is given, and positions are {c.positions!r}: it needs 'rope' or 'rope_half'")
     if c.rotary_dim is not None and (c.rotary_dim % 2 or c.rotary_dim > c.head_size):
         raise ValueError(f"rotary_dim is {c.rotary_dim}, and must be even and at most the head size, {c.head_size}")
-    for name in ("qk_norm", "feed_forward", "loss"):
+    for name in ("qk_norm", "rope", "feed_forward", "loss"):
         if getattr(c, name) is not None and not callable(getattr(c, name)):
             raise TypeError(f"{name} is {getattr(c, name)!r}, and must be None or what can be called")
     _ = c.shape  # raises for sizes that do not fit together
-
-
-def check_shape(name: str, given: Tensor | None, *shape: int) -> None:
-    """ValueError for what does not broadcast to this shape: it would make several rows out of one."""
-    if given is not None:
-        sizes = zip(reversed(given.shape), reversed(shape))
-        if given.ndim > len(shape) or any(size not in (1, wanted) for size, wanted in sizes):
-            raise ValueError(f"{name} has the shape {tuple(given.shape)}, which does not broadcast to {shape}")
 
 
 @dataclass(frozen=True)
@@ -244,6 +249,8 @@ def make_rope(config: TransformerConfig) -> nn.Module | None:
     """RoPE for what turns of a head; None for the other position schemes."""
     if config.positions not in ("rope", "rope_half"):
         return None
+    if config.rope is not None:
+        return config.rope(config)
     layout = "half" if config.positions == "rope_half" else "interleaved"
     turned = config.rotary_dim or config.head_size
     return RotaryPositionalEmbedding(config.rope_theta, turned, config.context_length, layout=layout)
@@ -260,6 +267,18 @@ def make_relative(config: TransformerConfig, bidirectional: bool = False) -> nn.
     if config.positions == "transformer_xl":
         return TransformerXLAttention(config.d_model, config.num_heads, config.head_size)
     return None
+
+
+class AcrossHeads(nn.Module):
+    """A norm of queries or keys, (batch, head, seq, d_head), over all heads of a token together, as in OLMo 2."""
+
+    def __init__(self, norm: nn.Module) -> None:
+        super().__init__()
+        self.norm = norm
+
+    def forward(self, x: Float[Tensor, "batch head seq d_head"]) -> Float[Tensor, "batch head seq d_head"]:
+        normed = self.norm(rearrange(x, "batch head seq d -> batch seq (head d)"))
+        return rearrange(normed, "batch seq (head d) -> batch head seq d", d=x.shape[-1])
 
 
 def make_attention(
@@ -283,6 +302,9 @@ def make_attention(
     )  # fmt: skip
     if config.qkv_bias and not config.bias:
         attention.o_proj = nn.Linear(attention.o_proj.in_features, config.d_model, bias=False)
+    if config.qk_norm_across_heads:
+        attention.q_norm = AcrossHeads(config.qk_norm(attention.q_proj.out_features))
+        attention.k_norm = AcrossHeads(config.qk_norm(attention.k_proj.out_features))
     return attention
 
 
@@ -306,7 +328,7 @@ class Block(nn.Module):
         self.feed_forward = make_feed_forward(config)
         parts = ["attention", *["cross_attention"] * cross, "feed_forward"]
         if config.parallel:
-            names = ["attention"]
+            names = ["attention", "feed_forward"][: config.parallel_norms]
         else:
             names = parts if config.norm_placement != "branch" else []
             names = names + [f"{part}_after" for part in parts] * (config.norm_placement in ("double", "branch"))
@@ -323,8 +345,8 @@ class Block(nn.Module):
         """
         told = {"padding": padding} if getattr(self.feed_forward, "takes_padding", False) else {}
         if self.parallel:
-            normed = self.norms["attention"](x)
-            return x + self.dropout(self.attention(normed, **seen) + self.feed_forward(normed, **told))
+            normed = [norm(x) for norm in self.norms.values()]  # one for both parts, or one each
+            return x + self.dropout(self.attention(normed[0], **seen) + self.feed_forward(normed[-1], **told))
         x = self.add("attention", x, **seen)
         if self.cross_attention is not None:
             x = self.add("cross_attention", x, context=context, mask=context_mask)
@@ -403,6 +425,14 @@ class Stack(nn.Module):
         return self.norm(x)
 
 
+def check_shape(name: str, given: Tensor | None, *shape: int) -> None:
+    """ValueError for what does not broadcast to this shape: it would make several rows out of one."""
+    if given is not None:
+        sizes = zip(reversed(given.shape), reversed(shape))
+        if given.ndim > len(shape) or any(size not in (1, wanted) for size, wanted in sizes):
+            raise ValueError(f"{name} has the shape {tuple(given.shape)}, which does not broadcast to {shape}")
+
+
 def check_reading(
     stack: Stack, x: Tensor, past: int, mask: Tensor | None, prefix: Tensor | None, positions: Tensor | None,
     context: Tensor | None, cache: KVCache | None,
@@ -425,10 +455,19 @@ def check_reading(
 
 
 def cross_entropy(
-    hidden: Float[Tensor, "n d_model"], weight: Float[Tensor, "vocab d_model"], targets: Int[Tensor, " n"]
-) -> Float[Tensor, ""]:
-    """The mean of -log softmax(hidden weight^T)[target], in nats, over targets that are not -100; what the loss slot replaces."""
-    return F.cross_entropy((hidden @ weight.T).float(), targets, ignore_index=-100)
+    hidden: Float[Tensor, "n d_model"], weight: Float[Tensor, "vocab d_model"], targets: Int[Tensor, " n"],
+    cap: float | None = None,
+) -> Float[Tensor, ""]:  # fmt: skip
+    """The mean of -log softmax(hidden weight^T)[target], in nats, over targets that are not -100; what the loss slot replaces.
+
+    ``cap`` is that of the configuration, `output_cap`.
+    """
+    return F.cross_entropy(capped((hidden @ weight.T).float(), cap), targets, ignore_index=-100)
+
+
+def capped(logits: Float[Tensor, "..."], cap: float | None) -> Float[Tensor, "..."]:
+    """cap * tanh(logits / cap), which lies between -cap and cap (Gemma 2, arXiv 2408.00118); None leaves the logits."""
+    return logits if cap is None else cap * torch.tanh(logits / cap)
 
 
 def initialise(model: "Transformer", std: float, generator: torch.Generator | None = None) -> None:
@@ -473,7 +512,8 @@ class Transformer(nn.Module):
         self, tokens: Int[Tensor, "batch seq"], *, source: Tensor | None = None, **given: Any
     ) -> Float[Tensor, "batch seq vocab"]:
         """Logits of the next token at each place."""
-        return self.output(self.hidden(tokens, **self._with_context(source, given)))
+        logits = self.output(self.hidden(tokens, **self._with_context(source, given)))
+        return capped(logits, self.config.output_cap)
 
     def loss(self, tokens: Tensor, targets: Tensor, *, source: Tensor | None = None, **given: Any) -> Float[Tensor, ""]:
         """The mean loss over targets that are not -100, plus the ``auxiliary_loss`` of every part that has one.
@@ -484,7 +524,8 @@ class Transformer(nn.Module):
         if targets.shape != tokens.shape:
             raise ValueError(f"targets have the shape {tuple(targets.shape)}, and tokens {tuple(tokens.shape)}")
         hidden = rearrange(self.hidden(tokens, **self._with_context(source, given)), "batch seq d -> (batch seq) d")
-        loss = (self.config.loss or cross_entropy)(hidden, self.output.weight, targets.flatten().long())
+        score = self.config.loss or partial(cross_entropy, cap=self.config.output_cap)
+        loss = score(hidden, self.output.weight, targets.flatten().long())
         return loss + sum(part.auxiliary_loss for part in self.modules() if hasattr(part, "auxiliary_loss"))
 
     def hidden(

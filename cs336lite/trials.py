@@ -29,10 +29,13 @@ from cs336lite.positions import BOUNDED as BOUNDED
 
 BASE = {
     "vocab_size": 256, "context_length": 128, "d_model": 48, "num_layers": 6, "num_heads": 4, "d_ff": 128,
+    "init_std": 0.144,
 }  # fmt: skip
-"""Pre-norm, RMSNorm, SwiGLU, RoPE, no biases, serial blocks, a pair of key and value heads for each query head."""
+"""Pre-norm, RMSNorm, SwiGLU, RoPE, no biases, serial blocks, a pair of key and value heads for each query head.
 
-TRAINING = {"steps": 600, "batch": 16, "seq": 64, "warmup": 50}
+Matrices begin with the deviation 1 / sqrt(d_model), which keeps the size of a vector."""
+
+TRAINING = {"steps": 500, "batch": 16, "seq": 64, "warmup": 50}
 """Steps of 1,024 bytes; the rate rises for ``warmup`` steps, then falls linearly to 0."""
 
 ARMS: dict[str, dict[str, Any]] = {
@@ -48,17 +51,19 @@ ARMS: dict[str, dict[str, Any]] = {
     "GQA, 2 of 4": {"num_kv_heads": 2, "d_ff": 144},  # what is saved in keys and values goes into the width
     "MQA, 1 of 4": {"num_kv_heads": 1, "d_ff": 152},
     "sinusoids": {"positions": "sinusoidal", "embedding_scale": 48**0.5},
-    "sinusoids, unscaled": {"positions": "sinusoidal"},
     "learned positions": {"positions": "learned"},
     "ALiBi": {"positions": "alibi"},
     "no positions": {"positions": "none"},
     "no warmup": {"warmup": 1},
     "post-norm, no warmup": {"norm_placement": "post", "warmup": 1},
+    "started small": {"init_std": 0.02},  # GPT-2's deviation, which suits wider models
+    "norm in the branch, started small": {"norm_placement": "branch", "init_std": 0.02},
+    "GELU, started small": {"activation": "gelu", "d_ff": 192, "init_std": 0.02},
 }
 """What differs from `BASE` and `TRAINING`, by the arm's name."""
 
-GRID = (4.5e-3, 6.8e-3, 1e-2)
-TUNING, REPORTING = (101, 102), (1, 2, 3, 4, 5, 6, 7, 8)
+GRID = (6.8e-3, 1e-2, 1.5e-2)
+TUNING, REPORTING = (101,), (1, 2, 3, 4, 5, 6, 7, 8)
 
 
 @cache
@@ -164,7 +169,7 @@ def sweep(
     tuning: tuple[int, ...] = TUNING, reporting: tuple[int, ...] = REPORTING, training: Mapping[str, Any] = TRAINING, name: str = "03b_variants",
     jobs: int = 1, widen: int = 6,
 ) -> dict[str, Any]:  # fmt: skip
-    """Choose each arm's rate and report it: {"chosen": {arm: {lr, inside, why}}, "rows": [...]}, one row a training.
+    """Choose each arm's rate and report it: {"chosen": {arm: {lr, inside, why, grid}}, "rows": [...]}, one row a training.
 
     A grid whose best rate is at an end is widened for that arm, up to ``widen`` times. Runs are kept in the data folder, so
     that the sweep can be stopped and goes on where it was. With ``jobs`` it takes so many processes.
@@ -181,17 +186,17 @@ def sweep(
             )
             if lr not in ends or not left:
                 inside = interior(lr, grids[arm])
-                chosen[arm] = {"lr": lr, "inside": bool(inside), "why": str(inside)}
+                chosen[arm] = {"lr": lr, "inside": bool(inside), "why": str(inside), "grid": sorted(grids[arm])}
             else:
                 grids[arm].append(float(f"{lr / 1.5 if lr == ends[0] else lr * 1.5:.3g}"))
     runs = [run_of(arm, chosen[arm]["lr"], seed, arms[arm], training) for arm in arms for seed in reporting]
     rows |= {(row["arm"], row["lr"], row["seed"]): row for row in kept(name, runs, train_variant, jobs=jobs)}
-    return {"chosen": chosen, "rows": [told(row) for row in rows.values()]}
+    return {"chosen": {arm: chosen[arm] for arm in arms}, "rows": [told(row) for row in rows.values()]}
 
 
 def told(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row without what the configuration of the record says already."""
-    return {name: row[name] for name in ("arm", "lr", "seed", "final", "curve", "seconds")}
+    """A row without what the configuration of the record says already, and without its seconds, which say how busy the machine was."""
+    return {name: row[name] for name in ("arm", "lr", "seed", "final", "curve")}
 
 
 def reported(found: Mapping[str, Any], reporting: tuple[int, ...] = REPORTING) -> dict[str, dict[int, float]]:
