@@ -177,7 +177,7 @@ SOURCES |= dict.fromkeys(LLAMA3, "arXiv 2407.21783, table 3")
 
 _gemma2 = dict(
     vocab_size=256_000, context_length=8_192, d_head=256, norm_placement="double", norm_eps=1e-6,
-    activation="geglu_tanh", positions="rope_half", tied_embeddings=True,
+    activation="geglu_tanh", positions="rope_half", tied_embeddings=True, output_cap=30.0,
 )  # fmt: skip
 AFTER_LLAMA = {
     "mistral-7b": TransformerConfig(
@@ -201,7 +201,7 @@ AFTER_LLAMA = {
     "olmo2-7b": TransformerConfig(
         vocab_size=100_352, context_length=4_096, d_model=4_096, num_layers=32, num_heads=32, d_ff=11_008,
         norm_placement="branch", norm_eps=1e-6, rope_theta=500_000.0, positions="rope_half",
-        qk_norm=partial(RMSNorm, eps=1e-6),
+        qk_norm=partial(RMSNorm, eps=1e-6), qk_norm_across_heads=True,
     ),
 }  # fmt: skip
 SOURCES |= {
@@ -222,9 +222,10 @@ PRESETS: dict[str, TransformerConfig] = {
 
 LEFT_OUT = {
     "glm-130b": "DeepNorm: the stream is multiplied by (2 · 70) ** 0.5 before each addition",
-    "gemma2-2b": "caps on logits (lecture 05 has them), and a window of 4,096 tokens in every second layer",
-    "gemma2-9b": "caps on logits (lecture 05 has them), and a window of 4,096 tokens in every second layer",
-    "olmo2-7b": "its QK-norm runs over all heads together; ours over each head",
+    "gemma2-2b": "a cap of 50 on the scores of attention (lecture 05 has one), and a window of 4,096 tokens in every "
+    "second layer",
+    "gemma2-9b": "a cap of 50 on the scores of attention (lecture 05 has one), and a window of 4,096 tokens in every "
+    "second layer",
 }
 """What a model has that its configuration cannot say."""
 

@@ -28,10 +28,6 @@ NOT_REACHED = {  # ours, where it is not the published number, and why
         "the vocabulary is only given as about 37,000, whether attention has biases is not said, and 65 million would "
         "take 40,700 tokens (for the paper's big model it would take 36,000)",
     ),
-    "olmo2-7b": (
-        7_298_617_344 - 32 * 2 * (4_096 - 128),
-        "the model has a gain for each of 4,096 numbers of queries and of keys, in 32 blocks; ours for each of 128",
-    ),
 }
 # The Transformer-XL with 18 layers and 88M is no preset: neither the paper nor its code says how wide it is.
 

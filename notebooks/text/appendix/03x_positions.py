@@ -133,11 +133,10 @@ assert spread(plain) < 1e-5 < 0.1 < spread(mixed)
 fig, (left, right) = axes(1, 2, xlabel="distance from the query (positions)", ylabel="score", size=(9.4, 3.2))
 for ax, scores, title in ((left, plain, "sinusoids as they are"), (right, mixed, "after W_Q and W_K, random")):
     for query, line, color in ((20, "-", "blue"), (35, "--", "vermillion"), (50, ":", "black")):
-        ax.plot(
-            range(-20, 14), scores[query, query - 20 : query + 14], line, color=COLORS[color], label=f"query at {query}"
-        )
+        values = scores[query, query - 20 : query + 14]
+        label = f"query at {query}" if ax is left else None  # the same lines on the right
+        ax.plot(range(-20, 14), values, line, color=COLORS[color], label=label)
     ax.set(title=title)
-right.legend(fontsize=9)
 left.legend(fontsize=9)
 finish(fig)
 
@@ -386,8 +385,8 @@ class TransformerXLAttention(nn.Module):
 Q, K, V = (torch.randn(1, 2, 6, 8, generator=draw) for _ in range(3))
 causal = distances(6, 6) <= 0
 shaw, xl = ShawAttention(8, max_distance=2), TransformerXLAttention(16, 2, 8)
-nn.init.normal_(xl.u)
-nn.init.normal_(xl.v)
+for bias in (xl.u, xl.v):
+    nn.init.normal_(bias, generator=draw)
 
 
 # %%
