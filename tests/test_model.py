@@ -13,6 +13,7 @@ from cs336lite.accounting import backward_flops, counted_flops, forward_flops, k
 from cs336lite.attention import scaled_dot_product_attention
 from cs336lite.layers import ACTIVATIONS, GATES, LayerNorm, RMSNorm
 from cs336lite.model import PLACEMENTS, POSITIONS, KVCache, Transformer, TransformerConfig, generate, next_tokens
+from cs336lite.rope import RotaryPositionalEmbedding
 
 TINY = TransformerConfig(vocab_size=40, context_length=24, d_model=32, num_layers=3, num_heads=4, d_ff=48)
 
@@ -24,8 +25,6 @@ def with_positions(name):
 
 def slow_rope(config):
     """What a slot makes in place of RoPE: all pairs turn slowly."""
-    from cs336lite.rope import RotaryPositionalEmbedding
-
     return RotaryPositionalEmbedding(1e6, config.head_size, config.context_length)
 
 
