@@ -298,7 +298,7 @@ class TransformerConfig:
     tied_embeddings: bool = False  # the output layer is the embedding
     embedding_scale: float = 1.0  # embeddings are multiplied by this: sqrt(d_model) in 2017
     output_scale: float = 1.0  # and what the output layer reads by this: 1 / sqrt(d_model) in T5
-    output_cap: float | None = None  # logits are cap * tanh(logits / cap), a soft cap (Gemma 2: 30)
+    output_cap: float | None = None  # logits are cap * tanh(logits / cap) (Gemma 2: 30); a loss slot caps its own
     dropout: float = 0.0  # of embeddings, of what a block adds, and inside the feed-forward network
     init_std: float = 0.02
     # slots
