@@ -1113,6 +1113,7 @@ ARMS: dict[str, dict[str, Any]] = {
     "post-norm": {"norm_placement": "post"},
     "double norm": {"norm_placement": "double"},
     "norm in the branch": {"norm_placement": "branch"},
+    "norm in the branch, QK-norm": {"norm_placement": "branch", "qk_norm": "RMSNorm"},  # as in OLMo 2
     "LayerNorm": {"norm": "layernorm"},
     "ReLU": {"activation": "relu", "d_ff": 192},  # two matrices of 4 d have the parameters of three of 8/3 d
     "GELU": {"activation": "gelu", "d_ff": 192},
@@ -1160,9 +1161,15 @@ def held_out_loss(model: Transformer, seq: int, pieces: int = 400) -> float:
 
 # %%
 #| export trials
+def config_of(run: Mapping[str, Any]) -> TransformerConfig:
+    """The configuration of a run, which is plain JSON and has a norm by its name."""
+    named = {"qk_norm": RMSNorm} if run["config"].get("qk_norm") == "RMSNorm" else {}
+    return TransformerConfig(**run["config"] | named)
+
+
 def train_model(run: Mapping[str, Any]) -> tuple[Transformer | None, list[float], float]:
     """(model, training loss every 50 steps, seconds) of ``run``, {arm, lr, seed, config, training}; None if it diverged."""
-    config, t, seq = TransformerConfig(**run["config"]), run["training"], run["training"]["seq"]
+    config, t, seq = config_of(run), run["training"], run["training"]["seq"]
     draw, learned = torch.Generator().manual_seed(run["seed"]), texts()[0]
     model, curve, started = Transformer(config, draw), [], time.perf_counter()
     optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.95), weight_decay=0.1, fused=True)
@@ -1321,7 +1328,7 @@ guess_worse = guess_better = None
 
 PARTNERS = {  # arms that differ from another arm than the base in one switch
     "norm in the branch, started small": "started small", "GELU, started small": "started small",
-    "post-norm, no warmup": "post-norm",
+    "post-norm, no warmup": "post-norm", "norm in the branch, QK-norm": "norm in the branch",
 }  # fmt: skip
 pairs = [(arm, PARTNERS.get(arm, "base")) for arm in arms if arm != "base" and arm not in above]
 everything = comparisons(arms, pairs, within=BOUND)  # seed by seed, with Holm's correction for all of them
@@ -1417,8 +1424,8 @@ if READY.or_show("what is left, compared"):
 # little of the token reaches the end, and the model must first learn to turn its parts down. But this is not the whole
 # story: double norm leaves as little as the norm in the branch, and the two get different losses. What the branch lacks is the norm
 # *before* the part. Its queries and keys are made of the raw stream, which grows from block to block, and scores grow with
-# its square. OLMo 2 puts the norm in the branch *together with* QK-norm. Whether that is the cause is not shown here; the Try
-# it below tests it.
+# its square. OLMo 2 puts the norm in the branch *together with* QK-norm, a norm on queries and keys. The arm "norm in the
+# branch, QK-norm" has both, so it tests the explanation.
 #
 # And how much hangs on the start? Three arms begin with GPT-2's deviation of 0.02, each beside a partner with the same start.
 
@@ -1437,8 +1444,17 @@ difference_figure(
 # branch. Had we measured from the small start alone, we would have reported other gains, about a model that nobody should
 # train. Every ablation that turns one switch has this weakness: everything else was chosen for one of the two arms.
 #
-# **Try it.** Train the arm "norm in the branch" with `"qk_norm": RMSNorm` beside it, at its rate and with seed 1. How much of
-# the distance to the base is closed?
+# **Try it.** Which other arm could QK-norm help, and which not? Write your guess, then train that arm with `"qk_norm":
+# "RMSNorm"` beside its switch, at its rate and with seed 1.
+
+# %% folded=true
+claim(
+    3,
+    "The norm in the branch needs QK-norm beside it: without it the loss is {without:.2f} nats above the base's, and QK-norm takes {gain:.2f} of that away.",
+    lambda without, gain: without > 5 * BOUND and gain > without / 3,
+    without=by_arm["norm in the branch"].mean,
+    gain=-by_arm["norm in the branch, QK-norm"].mean,
+)
 
 # %% folded=true
 claim(
@@ -1542,7 +1558,7 @@ def step_of(model: Transformer, batch: torch.Tensor) -> Callable[[], None]:
 if READY.or_show("costs"):
     batch = texts()[0][: 16 * 65].view(16, 65)
     models = {
-        arm: Transformer(TransformerConfig(**run_of(arm, 0.01, 1, ARMS[arm], TRAINING)["config"])) for arm in COSTED
+        arm: Transformer(config_of(run_of(arm, 0.01, 1, ARMS[arm], TRAINING))) for arm in COSTED
     }
     for arm, model in models.items():
         with FlopCounterMode(display=False) as counter, torch.no_grad():

@@ -1,13 +1,13 @@
 # ---
 # jupyter:
 #   kernelspec: {display_name: Python 3, language: python, name: python3}
-#   cs336lite: {module: kernels, minutes: 3, prerequisites: [02_tensors, 03_architecture], device: CPU or GPU}
+#   cs336lite: {module: kernels, minutes: 3, prerequisites: [02_tensors, 03b_variants], device: CPU or GPU}
 # ---
 
 # %% [markdown]
 # # 07 · GPU kernels (GPU 算子)
 #
-# **3 minutes to run on 2 cores · prerequisites: 02, 03, some NumPy · device: CPU, by Triton's interpreter; a GPU is used if there is one**
+# **3 minutes to run on 2 cores · prerequisites: 02, 03b, some NumPy · device: CPU, by Triton's interpreter; a GPU is used if there is one**
 #
 # A model is a list of operations, and each of them reads its inputs from memory and writes its result back. On a GPU
 # most of the time goes there. A *kernel* (核函数) of your own does several operations while the numbers are on the chip.
