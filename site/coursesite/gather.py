@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import shutil
@@ -20,10 +19,9 @@ from .fonts import chinese_characters, write_fonts
 from .glossary import glossary
 from .links import GUIDES, Links
 from .notebooks import Page, notebook_page
+from .stamp import STAMP, stamp
 
-__all__ = ["finished", "gather", "stamp"]
-
-STAMP = "made-of.txt"
+__all__ = ["finished", "gather"]
 
 
 def gather(root: Path, folder: Path, *, repository: str = "", branch: str = "main") -> None:
@@ -113,20 +111,3 @@ def finished(root: Path, out: Path) -> None:
     if found := leaks(root, out):
         raise CourseError("no site was made: a page shows an answer\n" + "\n".join(f"  {line}" for line in found[:20]))
     (out / STAMP).write_text(stamp(root) + "\n")
-
-
-def stamp(root: Path) -> str:
-    """A hash of all files that a site is made of."""
-    files = [root / name for name in (*GUIDES, "LICENSE")]
-    for folder, pattern in (
-        ("notebooks", "**/*.ipynb"),
-        ("assignments", "source/**/*.ipynb"),
-        ("cs336lite", "**/*.py"),
-    ):
-        files += (root / folder).glob(pattern)
-    files += [path for path in (root / "site").rglob("*") if path.is_file() and "__pycache__" not in path.parts]
-    files = [path for path in files if path.is_file() and ".ipynb_checkpoints" not in path.parts]
-    digest = hashlib.sha256()
-    for path in sorted(files):
-        digest.update(path.relative_to(root).as_posix().encode() + hashlib.sha256(path.read_bytes()).digest())
-    return digest.hexdigest()
