@@ -11,9 +11,9 @@ __all__ = ["setup", "touched"]
 
 def touched(html: str) -> str:
     """A page in which what may be wider than a phone can be scrolled with the keyboard, too."""
-    html = re.sub(r'<div class="highlight">', '<div class="highlight" tabindex="0">', html)
+    html = re.sub(r'(<div class="highlight">)<pre>', r'\1<pre tabindex="0">', html)
     html = html.replace('<div class="table-wrapper', '<div tabindex="0" class="table-wrapper')
-    return re.sub(r'<div class="output text_html">', '<div class="output text_html" tabindex="0">', html)
+    return html.replace('<div class="output text_html">', '<div class="output text_html" tabindex="0">')
 
 
 def _finish(app: Any, problem: Exception | None) -> None:

@@ -11,6 +11,7 @@ from latex2mathml.converter import convert
 __all__ = ["mathml", "setup"]
 
 KNOWN_AS = {r"\arg": r"\operatorname{arg}"}  # commands that latex2mathml lacks
+WIDE = 45
 LEFT_OVER = re.compile(r">[^<]*\\[A-Za-z]+[^<]*<")
 
 
@@ -33,7 +34,9 @@ def mathml(tex: str, *, block: bool = False) -> str:
 def _inline(self: Any, node: Any) -> None:
     from docutils.nodes import SkipNode
 
-    self.body.append(f'<span class="math">{mathml(node.astext())}</span>')
+    tex = node.astext()
+    wide = ' wide" tabindex="0' if len(tex) > WIDE else ""  # on a phone it is scrolled
+    self.body.append(f'<span class="math{wide}">{mathml(tex)}</span>')
     raise SkipNode
 
 
