@@ -45,7 +45,7 @@ class EnglishAndChinese(SearchEnglish):
     """Sphinx' English search, with words of Chinese."""
 
     lang = "en-zh"
-    language_name = "English and Chinese"
+    language_name = "English"  # a part of a name in the script
     js_splitter_code = SPLIT
 
     def split(self, input: str) -> list[str]:
