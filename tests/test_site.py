@@ -149,8 +149,9 @@ def test_formulas_are_mathml_and_an_unknown_command_is_an_error():
 
 def test_chinese_is_found_by_pairs_of_characters():
     pytest.importorskip("sphinx", reason="pip install -e '.[site]'")
-    from coursesite.chinese import words
+    from coursesite.chinese import EnglishAndChinese, words
 
+    assert EnglishAndChinese.language_name.isidentifier()  # the search's script has it in a name
     assert words("RoPE (旋转位置)") == ["RoPE", "旋", "转", "位", "置", "旋转", "转位", "位置"]
 
 

@@ -35,7 +35,8 @@ def alt_text(source: str, heading: str = "") -> str:
         for keyword in node.keywords:
             if keyword.arg in KEYWORDS:
                 found |= dict.fromkeys(f"{KEYWORDS[keyword.arg]}{text}" for text in texts(keyword.value))
-    shown = sorted(found, key=lambda text: [text.startswith(start) for start in ("across: ", "up: ", "shown: ")])
+    starts = ("across: ", "up: ", "shown: ")
+    shown = sorted(found, key=lambda text: next((i for i, start in enumerate(starts) if text.startswith(start)), -1))
     words = "; ".join(shown)
     words = words if len(words) <= LONGEST else words[:LONGEST].rsplit(" ", 1)[0] + " …"
     place = f" In the section {heading}." if heading else ""
