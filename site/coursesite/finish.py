@@ -13,6 +13,7 @@ def touched(html: str) -> str:
     """A page in which what may be wider than a phone can be scrolled with the keyboard, too."""
     html = re.sub(r'(<div class="highlight">)<pre>', r'\1<pre tabindex="0">', html)
     html = html.replace('<div class="table-wrapper', '<div tabindex="0" class="table-wrapper')
+    html = html.replace('class="caption" role="heading"', 'class="caption" role="heading" aria-level="2"')
     return html.replace('<div class="output text_html">', '<div class="output text_html" tabindex="0">')
 
 
