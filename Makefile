@@ -14,7 +14,7 @@ ifneq ($(shell $(FITS) && echo yes),yes)
 endif
 endif
 
-.PHONY: lab help demo test test-all attacks attacks-sample sample sample-short build bench lock clean
+.PHONY: lab help demo test test-all attacks attacks-sample sample sample-short build site bench lock clean
 
 help:  ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
@@ -62,6 +62,10 @@ sample-short: $(VENV)/ready  ## the same with fewer tests, and lecture 01 alone
 build: $(VENV)/ready  ## texts to notebooks to modules
 	$(BIN)/cs336lite build
 	$(BIN)/python -m cs336lite.course.map
+
+site: $(VENV)/ready  ## the course as web pages, in build/site
+	$(BIN)/python -m pip install --quiet --quiet -e '.[site]'
+	$(BIN)/python site/make.py
 
 bench: $(VENV)/ready  ## ours and its peers, in turn, as ratios
 	$(BIN)/python -m pip install --quiet --quiet -e '.[bench]'

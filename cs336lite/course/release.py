@@ -465,6 +465,8 @@ def _readings(name: str, data: bytes) -> Iterator[str]:
             yield "\0".join(sorted(_strings(piece)))
     elif name.endswith(".py"):
         yield "\0".join(sorted(_strings(text)))
+    elif name.endswith(".html"):
+        yield html.unescape(re.sub(r"<[^>]*>", "", text))
 
 
 def _json_texts(value: Any) -> Iterator[str]:
