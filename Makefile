@@ -82,11 +82,15 @@ $(VENV)/ready: requirements.lock pyproject.toml
 	@touch $@
 
 # >>> not in the student edition
-# torch pins its CUDA packages itself, so the lock leaves them out and stays the same on every platform
+# torch pins its CUDA packages itself, so the lock leaves them out and stays the same on every platform; what only the
+# tests need stands in a part of its own, which no student edition has
+COMPILE = uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate
 lock:  ## new versions into requirements.lock and environment.yml (needs uv)
-	uv pip compile --quiet --universal --python-version 3.11 --extra test --no-header --no-annotate --upgrade pyproject.toml \
-	  | grep -vE '^(nvidia-|cuda-)' > requirements.lock.new
+	$(COMPILE) --extra test --upgrade pyproject.toml | grep -vE '^(nvidia-|cuda-)' > requirements.lock.full
+	$(COMPILE) --constraint requirements.lock.full pyproject.toml > requirements.lock.light
+	$(BIN)/python tests/environment.py requirements.lock.full requirements.lock.light > requirements.lock.new
 	mv requirements.lock.new requirements.lock
+	rm requirements.lock.full requirements.lock.light
 	$(BIN)/python tests/environment.py > environment.yml.new
 	mv environment.yml.new environment.yml
 
