@@ -14,15 +14,19 @@ ifneq ($(shell $(FITS) && echo yes),yes)
 endif
 endif
 
-.PHONY: lab help demo test test-all attacks attacks-sample sample sample-short build bench lock clean
+.PHONY: lab study help demo test test-all attacks attacks-sample sample sample-short build bench lock clean
 
 help:  ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
 
-lab: $(VENV)/ready  ## JupyterLab on the lectures and assignments
-	$(BIN)/jupyter lab --ServerApp.root_dir=.
+lab: $(VENV)/ready  ## JupyterLab on the lectures and assignments, at the page that says what to do next
+	@$(BIN)/cs336lite lab
 
 # >>> not in the student edition
+study: $(VENV)/ready  ## your own copy without answers, in my/, which git ignores: JupyterLab on it
+	@test -d my || $(BIN)/cs336lite study
+	@cd my && $(abspath $(BIN))/cs336lite lab
+
 demo: $(VENV)/ready  ## a simulated class, from release to feedback, in demo/
 	@$(BIN)/cs336lite demo
 
