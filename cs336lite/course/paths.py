@@ -31,6 +31,9 @@ GRADED_MODULES = {
 AFTER_LECTURE = {"a1_bpe": 1, "a2_attention": 2, "a3_rope": 2, "a4_lion": 3, "a5_moe_router": 5}
 """The number of the lecture after which each assignment is done: this and `way` are the order of the course."""
 
+PAGES = ("99_your_model",)
+"""Notebooks on the way that are no lectures: to play with, without questions and claims."""
+
 LAST = 1_000
 """The place of what has none yet: behind all lectures."""
 
