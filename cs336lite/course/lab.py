@@ -16,8 +16,16 @@ from pathlib import Path
 
 import nbformat
 
+from cs336lite.course.check import public_spec
 from cs336lite.course.handin import CONFIG
-from cs336lite.course.paths import CourseError, full_repository, is_student_edition, read_json, write_atomic
+from cs336lite.course.paths import (
+    CourseError,
+    assignments,
+    full_repository,
+    is_student_edition,
+    read_json,
+    write_atomic,
+)
 from cs336lite.course.status import Status, status
 
 __all__ = ["lab", "settings", "write_start_page"]
@@ -29,7 +37,7 @@ HOW = """\
 ## How it works
 - A lecture: run it cell by cell (Shift+Enter). Guess where it says **Predict**, solve its exercises. Its last cell says what
   comes next.
-- An assignment: `check("a1_bpe", "train")` runs the public checks of an exercise, `hint("a1_bpe", "train")` gives one more
+- An assignment: `check("{name}", "{exercise}")` runs the public checks of an exercise, `hint("{name}", "{exercise}")` gives one more
   hint. Save (Ctrl+S) and run the last cell: it puts your code into `cs336lite/`, and lectures use it.
 - Times are what most people take. Run the cell above at any time to see where you are.
 
@@ -38,10 +46,10 @@ In a terminal (File > New > Terminal):
 | command | what it does |
 |---|---|
 | `cs336lite status` | the next step, what is done, and the hours that are left |
-| `cs336lite check a1` | the public checks of an assignment |
-| `cs336lite hint a1 train` | one more hint for an exercise |
+| `cs336lite check {name}` | the public checks of an assignment |
+| `cs336lite hint {name} {exercise}` | one more hint for an exercise |
 | `cs336lite reset 01` | a notebook as it was given; yours is kept beside it |
-| `cs336lite reset a1 train` | the same for one exercise |
+| `cs336lite reset {name} {exercise}` | the same for one exercise |
 {more}
 
 Chinese terms stand in brackets, for readers who search for them. Where they show as boxes, your system has no Chinese font:
@@ -58,12 +66,12 @@ here, and lectures say so where they need it.
 MORE = {
     "full": "| `cs336lite study` | makes `my/`, or brings it up to a newer version of the course; your work stays |",
     "study": """\
-| `cs336lite solution a1 train` | the course's solution, once your checks pass; `--give-up` shows it before |
-| `cs336lite unlock a1` | use the course's module here, yours waits; `--undo` takes yours again |
+| `cs336lite solution {name} {exercise}` | the course's solution, once your checks pass; `--give-up` shows it before |
+| `cs336lite unlock {name}` | use the course's module here, yours waits; `--undo` takes yours again |
 | `cs336lite study` | after a `git pull`: brings this folder up to date; your work stays |""",
     "edition": """\
-| `cs336lite submit a1`, `cs336lite feedback a1` | hand in, fetch the feedback (where the course uses nbgrader's exchange) |
-| `cs336lite solution a1 train` | the course's solution, once your instructor has unlocked it |
+| `cs336lite submit {name}`, `cs336lite feedback {name}` | hand in, fetch the feedback (where the course uses nbgrader's exchange) |
+| `cs336lite solution {name} {exercise}` | the course's solution, once your instructor has unlocked it |
 | `cs336lite update NEW_EDITION.zip` | a newer edition into this one; your work stays |""",
 }
 
@@ -92,6 +100,8 @@ def environment(root: Path) -> dict[str, str]:
     programs = str(Path(sys.executable).parent)
     settings(root)
     put = {"PATH": programs, "JUPYTER_CONFIG_PATH": str(root / ".cs336lite" / "jupyter")}
+    if full_repository(root):  # also what a cell starts in another folder takes this copy's modules
+        put["PYTHONPATH"] = str(root)
     return os.environ | {
         name: os.pathsep.join(filter(None, [first, os.environ.get(name)])) for name, first in put.items()
     }
@@ -169,8 +179,15 @@ def start_cells(root: Path, found: Status) -> list[nbformat.NotebookNode]:
     return [
         nbformat.v4.new_markdown_cell(head.strip(), id="next"),
         nbformat.v4.new_code_cell(CELL, id="status", execution_count=1, outputs=[table]),
-        nbformat.v4.new_markdown_cell(HOW.format(more=MORE[kind]).strip(), id="how"),
+        nbformat.v4.new_markdown_cell(how(root, kind), id="how"),
     ]
+
+
+def how(root: Path, kind: str) -> str:
+    """How the course is used, with the first assignment of this copy as the example."""
+    name = next(iter(assignments(root)), None)
+    exercise = next(iter(public_spec(root, name).exercises)) if name else "train"
+    return (HOW.strip() + "\n").replace("{more}", MORE[kind]).format(name=name or "a1_bpe", exercise=exercise)
 
 
 def head_with_link(found: Status) -> str:

@@ -80,9 +80,9 @@ all the same, also after an error or a crash. Each check then has 10 seconds unl
 
 In a terminal of JupyterLab the same are `cs336lite check {first}`, `cs336lite hint {first}` and `cs336lite status`; in any other,
 run `source .venv/bin/activate` first. `cs336lite reset {first}` puts a notebook back as it was given (`cs336lite reset 03`, or of
-one exercise, `cs336lite reset {first} train`); what you had is kept beside it. Until an assignment is solved, lectures say so
+one exercise, `cs336lite reset {first} EXERCISE`); what you had is kept beside it. Until an assignment is solved, lectures say so
 where they need it, and show what the course's own run has shown. When your instructor has unlocked an assignment,
-`cs336lite solution {first} train` shows the course's solution of an exercise.
+`cs336lite solution {first} EXERCISE` shows the course's solution of an exercise.
 
 ## Handing in
 {handing_in}
