@@ -258,7 +258,7 @@ def test_an_editions_help_lists_what_works_there(edition):
 
 
 def test_the_start_page_says_what_is_next_and_leaves_a_readers_page_alone(edition, built):
-    from cs336lite.course.lab import settings, write_start_page
+    from cs336lite.course.lab import environment, settings, write_start_page
 
     assert write_start_page(edition) == ""
     page = nbformat.read(edition / "start.ipynb", as_version=4)
@@ -279,6 +279,14 @@ def test_the_start_page_says_what_is_next_and_leaves_a_readers_page_alone(editio
     hidden = json.loads((folder / "labconfig/page_config.json").read_text())["disabledExtensions"]
     assert {"@jupyter/nbgrader:formgrader", "@jupyter/nbgrader:create-assignment"} <= set(hidden)
     assert "@jupyter/nbgrader:validate-assignment" not in hidden
+    server = json.loads((folder / "jupyter_server_config.d/cs336lite.json").read_text())["ServerApp"]
+    assert server["jpserver_extensions"]["nbgrader.server_extensions.formgrader"] is False
+    assert os.name != "posix" or "-l" not in server["terminado_settings"]["shell_command"]
+    put = environment(edition)
+    assert put["PATH"].split(os.pathsep)[0] == str(Path(sys.executable).parent) and "my" not in put.get(
+        "PYTHONPATH", ""
+    )
+    assert put["JUPYTER_CONFIG_PATH"].split(os.pathsep)[0] == str(folder)
     folder = settings(built)  # where an instructor works, all of them are there
     assert json.loads((folder / "labconfig/page_config.json").read_text()) == {"disabledExtensions": {}}
     shutil.rmtree(folder.parent)

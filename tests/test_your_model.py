@@ -58,7 +58,7 @@ def test_any_parts_make_a_model_that_learns_and_sees_no_future(names, one_thread
     optimizer = parts.optimizer(model.parameters(), lr=3e-3)
     before = payoff.evaluate(model, data, 16)
     curve = payoff.train(model, optimizer, data, steps=30, batch_size=4, length=16, points=2)
-    assert [step for step, _ in curve] == [15, 30] and curve[-1][1] < 0.8 * before
+    assert [step for step, _ in curve] == [15, 30] and curve[-1][1] < before - 0.05
     assert curve[-1][1] == pytest.approx(payoff.evaluate(model, data, 16), rel=1e-6)
     assert (float(payoff.balance(model)) > 0) is ("router" in names)
     said = payoff.write(model, tokenizer, "ab", 5, length=16)

@@ -46,7 +46,7 @@ class Texts:
         return sum(len(text.encode()) for text in self.heldout)
 
 
-def read_texts(train_bytes: int, heldout_bytes: int = 100_000) -> Texts:
+def read_texts(train_bytes: int, heldout_bytes: int = 50_000) -> Texts:
     """The start of TinyStories where `course.data.load` has put the file on this machine, else of the default corpus.
 
     Raises:
@@ -125,7 +125,7 @@ def train(
     batch_size: int,
     length: int,
     seed: int = 0,
-    points: int = 10,
+    points: int = 6,
 ) -> list[tuple[int, float]]:
     """Train with warmup and a cosine; (step, held-out bits per byte) at ``points`` places, the last at the end.
 

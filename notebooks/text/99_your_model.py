@@ -58,7 +58,7 @@ heads, length, batch_size, vocab_size = 4, 128, 16, 1024
 # The text is the course's default corpus: small stories in English and in Chinese (中文), and documentation of PyTorch. If you have
 # downloaded TinyStories with `load("tinystories")` from `cs336lite.course.data`, it is taken instead.
 #
-# The tokenizer learns from a part of the text. The first 100 kB of the corpus are held out: the model never trains on them.
+# The tokenizer learns from a part of the text. The first 50 kB of the corpus are held out: the model never trains on them.
 
 # %%
 texts = read_texts(train_bytes=3_000_000)
@@ -140,7 +140,7 @@ print(f"{parameters:,} parameters, {steps * batch_size * length:,} tokens to see
 
 # %% tags=["timing"]
 curve = [(0, evaluate(model, data, length))]
-optimizer = PARTS.optimizer(model.parameters(), lr=1e-3)
+optimizer = PARTS.optimizer(model.parameters(), lr=2e-3)
 curve += train(model, optimizer, data, steps=steps, batch_size=batch_size, length=length)
 print(f"{curve[0][1]:.2f} bits per byte before, {curve[-1][1]:.2f} after")
 
