@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +26,8 @@ from cs336lite.course.paths import CourseError
 from cs336lite.model import next_tokens
 
 __all__ = ["Texts", "Tokenized", "balance", "evaluate", "read_texts", "tokenized", "train", "write"]
+
+BUILDING = "CS336LITE_BUILD" in os.environ  # bars are for a person who waits
 
 
 @dataclass(frozen=True)
@@ -106,7 +109,7 @@ def tokenized(texts: Texts, tokenizer: Any) -> Tokenized:
 
 def ids(texts: Iterable[str], tokenizer: Any) -> Tensor:
     found: list[int] = []
-    for text in tqdm(texts, desc="encode", leave=False, disable=None):
+    for text in tqdm(texts, desc="encode", leave=False, disable=BUILDING):
         found += tokenizer.encode(text + SEPARATOR)
     return torch.from_numpy(np.array(found, dtype=np.int64))
 
@@ -137,7 +140,7 @@ def train(
     peaks = [group["lr"] for group in optimizer.param_groups]
     told = {round(steps * (i + 1) / points) for i in range(points)} | {steps}
     curve = []
-    for step in tqdm(range(1, steps + 1), desc="train", leave=False, disable=None):
+    for step in tqdm(range(1, steps + 1), desc="train", leave=False, disable=BUILDING):
         warm = min(1.0, step / max(1, steps // 20))
         for group, peak in zip(optimizer.param_groups, peaks):
             group["lr"] = peak * warm * (0.05 + 0.95 * (1 + math.cos(math.pi * step / steps)) / 2)
