@@ -114,16 +114,18 @@ def settings(root: Path) -> Path:
     hidden += ["assignment-list", "menu"] * (edition and not exchange)
     plugins = {f"@jupyter/nbgrader:{name}": True for name in hidden}
     servers = {f"nbgrader.server_extensions.{name.replace('-', '_')}": False for name in hidden if name in SERVED}
-    server: dict[str, object] = {"jpserver_extensions": servers}
-    if os.name == "posix":  # no login shell, which would set the path anew
-        server["terminado_settings"] = {"shell_command": [os.environ.get("SHELL") or "sh"]}
+    # no login shell, which would set the path anew
+    shell = {"terminado_settings": {"shell_command": [os.environ.get("SHELL") or "sh"]}} if os.name == "posix" else {}
     folder = root / ".cs336lite" / "jupyter"
     files = {
         "labconfig/page_config.json": {"disabledExtensions": plugins},
         "labconfig/default_setting_overrides.json": {
             "@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False}
         },
-        "jupyter_server_config.d/cs336lite.json": {"ServerApp": server},
+        "jupyter_server_config.json": {"ServerApp": shell},
+        "jupyter_server_config.d/cs336lite.json": {
+            "ServerApp": {"jpserver_extensions": servers}
+        },  # of extensions alone
     }
     try:
         for name, content in files.items():
