@@ -42,8 +42,8 @@ PARTS = parts()
 # %% [markdown]
 # ## Your settings
 #
-# `LONG = True` trains a larger model for ten times as many steps, which takes an hour on 2 cores and some minutes on more. The
-# text is the same, so both runs stand on the same leaderboard.
+# `LONG = True` trains a larger model for ten times as many steps: start it when you do not need the machine. The text is the
+# same, so both runs stand on the same leaderboard.
 
 # %%
 NAME = "me"
@@ -152,8 +152,8 @@ for (name, value), color in zip(tables.items(), ("orange", "vermillion")):
 finish(fig)
 
 # %% [markdown]
-# The curve should cross both dashed lines. Where it ends above the bigram line, the model uses no more than the token before:
-# it has seen too little, or one of its parts is wrong, and the public checks of that assignment say more.
+# Does your curve cross both dashed lines? A model that ends above the bigram line does worse than a table that knows one token of
+# the past. Then it has seen too little, or one of its parts is wrong, and the public checks of that assignment say more.
 #
 # ## What it writes
 #
@@ -164,8 +164,8 @@ for seed, prompt in enumerate(["Once upon a time", "One day, Lily", "小明"]):
     print(write(model.eval(), tokenizer, prompt, 80, length=length, seed=seed), end="\n\n")
 
 # %% [markdown]
-# A model of this size learns spelling and short phrases in minutes, and loses the thread after a sentence. `LONG = True` gives it
-# more width, depth and time.
+# Look for three things. Are the words words? Do sentences end as they began? Does a story keep to its people and things? `LONG = True`
+# gives the model more width, depth and time.
 #
 # ## The leaderboard
 #
@@ -184,7 +184,7 @@ enter(mine, [Entry(f"{name} table", value, texts.digest) for name, value in tabl
 # - twice the vocabulary, with your own BPE: fewer tokens for the same text, and more parameters in the embedding;
 # - one expert more or less in `PARTS.feed_forward(d_model, 3 * d_model, num_experts=8)`;
 # - a learning rate half as large, or twice as large: lecture 04 says how a sweep is made, lecture 08 how it grows with the model;
-# - `load("tinystories")` and `LONG = True`: stories that hold together for a paragraph.
+# - `load("tinystories")` and `LONG = True`: a text of small stories alone.
 
 # %%
 finished("99_your_model")
