@@ -42,8 +42,8 @@ SIZE_LIMIT = 500_000
 CELL_SECONDS = 1200
 PACKAGE = "cs336lite"
 TOOLS = frozenset(
-    "build check demo export exported form hint lab last_cell papers paths points progress ready reference release reset saved spec status study text unlock "
-    "have".split()
+    "build check demo edition_readme export exported form hint lab last_cell papers paths points progress "
+    "ready reference release reset saved spec status study text unlock have".split()
 )
 """Modules of ``cs336lite.course`` that never change what a notebook shows, so that editing one rebuilds nothing."""
 
