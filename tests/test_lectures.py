@@ -16,11 +16,12 @@ from nbclient import NotebookClient
 from PIL import Image
 
 from cs336lite.course.form import answered_above, effort, has_form, is_folded, is_predict, problems
-from cs336lite.course.paths import GRADED_MODULES, CourseError, find_root, own_root
+from cs336lite.course.paths import GRADED_MODULES, PAGES, CourseError, find_root, own_root
 
-LECTURES = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
+PAGE_FILES = [path for name in PAGES if (path := ROOT / "notebooks" / f"{name}.ipynb").exists()]
+LECTURES = sorted(set((ROOT / "notebooks").glob("[0-9]*.ipynb")) - set(PAGE_FILES))
 APPENDICES = sorted((ROOT / "notebooks" / "appendix").glob("*.ipynb"))
-NOTEBOOKS = [*LECTURES, *APPENDICES]
+NOTEBOOKS = [*LECTURES, *APPENDICES, *PAGE_FILES]
 
 
 @pytest.fixture(scope="module")

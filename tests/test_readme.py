@@ -8,7 +8,7 @@ from nbgrader.apps import NbGraderApp
 from typer.main import get_command
 
 from cs336lite.cli import app
-from cs336lite.course import release
+from cs336lite.course import edition_readme
 from cs336lite.grading.client import Budget
 
 TEXTS = {
@@ -89,7 +89,7 @@ def test_the_guide_and_the_students_readme_say_what_a_submission_may_use():
     for seconds, of in ((budget.load_seconds, "to run its cells"), (budget.submission_seconds, "in all")):
         assert f"{seconds:g} s {of}" in told
     assert f"{budget.idle_seconds:g} s asleep" in told and f"{budget.threads} threads" in told
-    told = " ".join(release.README.split())
+    told = " ".join(edition_readme.README.split())
     assert f"{budget.load_seconds:g} seconds of processor time together" in told
     assert f"sleep {budget.idle_seconds:g} seconds" in told and f"({budget.submission_seconds:g} in all)" in told
     assert f"{budget.memory_bytes >> 30} GiB of memory and {budget.threads} threads" in told

@@ -68,6 +68,7 @@ def test_an_edition_holds_what_a_student_needs_and_nothing_more(archive):
         "cs336lite/bpe.py",
         "cs336lite/counts.py",
         "cs336lite/words.py",
+        *(f"notebooks/.originals/{name}.ipynb" for name in ("01_words", "02_counts", "a1_bpe")),
         "notebooks/01_words.ipynb",
         "notebooks/02_counts.ipynb",
         "notebooks/results/speed.json",

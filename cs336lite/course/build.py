@@ -30,6 +30,7 @@ from nbformat import NotebookNode
 from cs336lite import scratch
 from cs336lite.course import form, points
 from cs336lite.course.export import BUILT_LINE, defined_names, text_modules
+from cs336lite.course.papers import link_papers
 from cs336lite.course.paths import GRADED_MODULES, CourseError, is_appendix, is_student_edition, way, write_atomic
 from cs336lite.course.spec import load_spec
 from cs336lite.course.text import Text, first_line, read_text, without_echo
@@ -41,8 +42,8 @@ SIZE_LIMIT = 500_000
 CELL_SECONDS = 1200
 PACKAGE = "cs336lite"
 TOOLS = frozenset(
-    "build check demo export exported form hint last_cell paths points progress ready release saved spec status text unlock "
-    "have".split()
+    "build check demo edition_readme export exported form hint lab last_cell papers paths points progress "
+    "ready reference release reset saved spec status study text unlock have".split()
 )
 """Modules of ``cs336lite.course`` that never change what a notebook shows, so that editing one rebuilds nothing."""
 
@@ -117,6 +118,9 @@ def _number(found: tuple[str, Path]) -> tuple[int, str]:
 
 def _read_item(root: Path, kind: str, path: Path) -> Item:
     text = read_text(path)
+    for cell in text.notebook.cells:
+        if cell.cell_type == "markdown":
+            cell.source = link_papers(cell.source)
     source = path.relative_to(root).as_posix()
     modules = text_modules(text, source)
     if kind != "assignment":
