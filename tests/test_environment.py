@@ -153,7 +153,7 @@ def test_the_light_lock_is_enough_for_all_that_an_edition_imports():
     assert {"torch", "nbgrader", "scipy", "IPython"} <= seen
 
 
-OPTIONAL = {"datasets", "distributed"}
+OPTIONAL = {"datasets", "distributed", "transformers"}
 """What code asks for where it is there, and says so where it is not."""
 
 

@@ -23,7 +23,7 @@ from cs336lite.course.baselines import baselines
 from cs336lite.course.corpus import SEPARATOR
 from cs336lite.course.data import SOURCES, data_folder, default_corpus, documents
 from cs336lite.course.paths import CourseError
-from cs336lite.model import next_tokens
+from cs336lite.generation import next_tokens
 
 __all__ = ["Texts", "Tokenized", "balance", "evaluate", "read_texts", "tokenized", "train", "write"]
 
@@ -175,7 +175,7 @@ def evaluate(model: Callable[[Tensor], Tensor], data: Tokenized, length: int) ->
 def write(
     model: nn.Module, tokenizer: Any, prompt: str, tokens: int, *, length: int, seed: int = 0, **choice: Any
 ) -> str:
-    """What a model adds to a prompt, until it ends the text; ``choice`` goes to `cs336lite.model.next_tokens`."""
+    """What a model adds to a prompt, until it ends the text; ``choice`` goes to `cs336lite.generation.next_tokens`."""
     generator = torch.Generator().manual_seed(seed)
     end = tokenizer.encode(SEPARATOR)[0]
     found = tokenizer.encode(prompt)
