@@ -24,7 +24,7 @@ lab: $(VENV)/ready  ## JupyterLab on the lectures and assignments, at the page t
 
 # >>> not in the student edition
 study: $(VENV)/ready  ## your own copy without answers, in my/, which git ignores: JupyterLab on it
-	@test -d my || $(BIN)/cs336lite study
+	@test -f my/.cs336lite-edition || $(BIN)/cs336lite study
 	@cd my && $(abspath $(BIN))/cs336lite lab
 
 demo: $(VENV)/ready  ## a simulated class, from release to feedback, in demo/

@@ -119,7 +119,7 @@ def test_the_glossary_has_the_terms_of_the_texts():
     names = importlib.import_module("tomllib").loads((ROOT / "site" / "glossary.toml").read_text(encoding="utf-8"))
     parts = [(page(n).path, page(n).title, [(s.anchor, text) for s, text in page(n).sections]) for n in items()]
     found = {term.english: term for term in glossary.glossary(parts, names)}
-    assert found["rotary position embedding"].chinese == ["旋转位置编码"]
+    assert found["rotary position embedding (RoPE)"].chinese == ["旋转位置编码"]
     assert found["causal mask"].chinese == ["因果掩码"] and found["perplexity"].chinese == ["困惑度"]
     assert len(found) > 100 and len({name.lower() for name in found}) == len(found)
     for term in found.values():

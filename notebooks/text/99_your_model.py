@@ -55,7 +55,7 @@ heads, length, batch_size, vocab_size = 4, 128, 16, 1024
 # %% [markdown]
 # ## The text
 #
-# The text is the course's default corpus: small stories in English and in Chinese (中文), and documentation of PyTorch. If you have
+# The text is the course's default corpus: small stories in English and in Chinese, and documentation of PyTorch. If you have
 # downloaded TinyStories with `load("tinystories")` from `cs336lite.course.data`, it is taken instead.
 #
 # The tokenizer learns from a part of the text. The first 50 kB of the corpus are held out: the model never trains on them.

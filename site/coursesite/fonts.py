@@ -22,7 +22,10 @@ def chinese_characters(texts: Iterable[str]) -> set[str]:
 
 
 def write_fonts(folder: Path, characters: set[str]) -> None:
-    """The fonts as WOFF2 files with their licences: STIX Two Math whole, Noto Sans CJK with the characters alone."""
+    """The fonts as WOFF2 files: STIX Two Math whole, Noto Sans CJK with the characters alone.
+
+    Both are under the SIL Open Font License, which each names in its own fields; Noto's text is put beside it.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     stix = importlib.resources.files("ziamath") / "fonts" / "STIXTwoMath-Regular.ttf"
     with stix.open("rb") as file:
@@ -40,6 +43,5 @@ def write_fonts(folder: Path, characters: set[str]) -> None:
         subsetter.subset(face)
         face.flavor = "woff2"
         face.save(folder / "noto-sans-sc.woff2")
-    for package, name in (("noto_cjk_sans_otc", "noto-sans-cjk"),):
-        found = next(path for path in importlib.metadata.files(package) if path.name == "LICENSE")
-        (folder / f"{name}.LICENSE.txt").write_text(found.read_text(encoding="utf-8"), encoding="utf-8")
+    licence = next(path for path in importlib.metadata.files("noto_cjk_sans_otc") if path.name == "LICENSE")
+    (folder / "noto-sans-cjk.LICENSE.txt").write_text(licence.read_text(encoding="utf-8"), encoding="utf-8")
