@@ -37,8 +37,8 @@ def classes(parts: Parts) -> dict:
     return names
 
 
-def test_there_is_a_part_for_every_assignment():
-    assert set(IN_PLACE) == set(GRADED_MODULES.values()) == set(MODULES)
+def test_there_is_a_stand_in_for_every_part():
+    assert set(IN_PLACE) == set(MODULES) <= set(GRADED_MODULES.values())  # later assignments build no part
 
 
 @pytest.mark.parametrize(

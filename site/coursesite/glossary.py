@@ -30,12 +30,13 @@ class Term:
 def terms(markdown: str) -> Iterable[tuple[str, str, int]]:
     """(English, Chinese, how it is written) of a text: stressed, a heading, or words of a sentence.
 
-    >>> list(terms("The *causal mask* (因果掩码) hides. A *gated linear unit* (门控线性单元, GLU; arXiv 1612.08083)."))
+    >>> list(terms("The *causal mask* (因果掩码) hides. A *gated linear unit* (门控线性单元, GLU; [arXiv 1612.08083](https://x))."))
     [('causal mask', '因果掩码', 0), ('gated linear unit (GLU)', '门控线性单元', 0)]
     >>> list(terms("# 05 · Stability (稳定性)")), list(terms("reads most LLMs as pre-norm (前归一化) models"))
     ([('stability', '稳定性', 1)], [('pre-norm', '前归一化', 2)])
     """
     text = re.sub(r"(?s)```.*?```|<svg.*?</svg>", "", markdown)
+    text = re.sub(r"\[([^\]]*)\]\([^()\s]*\)", r"\1", text)  # links as they are read
     text = re.sub(r"(?<=[^\n|])\n(?=[^\n#|>-])", " ", text)  # a term may go on in the next line
     for line in text.split("\n"):
         for found in BRACKET.finditer(line):
