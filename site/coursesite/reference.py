@@ -54,7 +54,7 @@ def api_pages(root: Path, edition: Path, items: list[Item]) -> dict[str, str]:
     text += ["Modules that an assignment builds are shown as students get them: what to write, and no answer.", ""]
     text += [*listed(list(built)), "", "## Tools of the course", ""]
     text += [
-        "What notebooks use: checks, hints, figures, predictions, statistics, text to learn from.",
+        "What notebooks and commands use: checks, hints, figures, predictions, statistics, text to learn from.",
         "",
         *listed(tools),
     ]
