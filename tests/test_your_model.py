@@ -65,6 +65,31 @@ def test_any_parts_make_a_model_that_learns_and_sees_no_future(names, one_thread
     assert said.startswith("ab")
 
 
+SMALLER = {  # what a run of seconds changes of the page
+    "PARTS = parts()": "",
+    "(96, 3, 300)": "(16, 1, 4)",
+    "= 4, 128, 16, 1024": "= 2, 32, 4, 300",
+    "train_bytes=3_000_000": "train_bytes=100_000",
+    'finished("99_your_model")': "",
+}
+
+
+@pytest.mark.parametrize("names", [(), tuple(MODULES)], ids=["none", "all"])
+def test_the_page_runs_to_its_end(names, monkeypatch, capsys, one_thread):
+    monkeypatch.setenv("CS336LITE_BUILD", "1")  # no run is remembered
+    cells = read_text(ROOT / "notebooks/text/99_your_model.py").notebook.cells
+    source = "\n\n".join(cell.source for cell in cells if cell.cell_type == "code")
+    for large, small in SMALLER.items():
+        assert source.count(large) == 1, large
+        source = source.replace(large, small)
+    page = {"PARTS": parts_of(*names)}
+    exec(source, page)
+    printed = capsys.readouterr().out
+    assert "bits per byte before" in printed and "Once upon a time" in printed
+    assert page["curve"][0][0] == 0 and page["curve"][-1][0] == 4
+    assert page["mine"].parts == str(parts_of(*names))
+
+
 def test_bits_per_byte_do_not_depend_on_how_the_text_is_cut():
     """A model that knows nothing needs log2(vocabulary) bits a token, whatever the windows."""
     data = payoff.tokenized(TEXTS, Bytes())
