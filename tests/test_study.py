@@ -194,6 +194,7 @@ def test_in_a_clone_the_original_is_gits(clone):
     edit(path, "cut at spaces", "cut by me")
     assert "01_words (mine).ipynb" in reset(clone, "01_words")
     assert path.read_bytes() == given
+    assert all(report.ok for report in build(clone, check=True))  # what was kept is not in its way
     with pytest.raises(CourseError, match="no notebook '09'; there are: 01_words, a1_bpe, 02_counts"):
         reset(clone, "09")
     shutil.rmtree(clone / ".git")

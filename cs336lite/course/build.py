@@ -465,7 +465,7 @@ def orphans(root: Path, items: list[Item], broken: Iterable[str]) -> list[Report
     return [
         Report(path.relative_to(root).as_posix(), "out of step", ("no text builds this file: delete it",))
         for path in sorted(files)
-        if path not in known
+        if path not in known and not re.search(r" \(mine( \d+)?\)$", path.stem)  # what `cs336lite reset` kept
     ]
 
 
