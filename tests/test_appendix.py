@@ -200,6 +200,8 @@ def test_every_appendix_of_the_course_has_its_line_in_its_lecture():
     for name, item in texts.items():
         if item.kind == "appendix":
             part = name.split("x_")[0]  # 03 of 03x_positions, 03b of 03bx_presets
-            lecture = next(other for other in texts.values() if other.kind == "lecture" and other.name.split("_")[0] == part)
+            lecture = next(
+                other for other in texts.values() if other.kind == "lecture" and other.name.split("_")[0] == part
+            )
             assert f"(appendix/{name}.ipynb)" in lecture.text.path.read_text(encoding="utf-8")
             assert f"(../{lecture.name}.ipynb)" in item.text.path.read_text(encoding="utf-8")

@@ -29,8 +29,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from cs336lite.course.answers import ORDINARY, anything, ask, close, either, like, list_of, same, some_tensor
 from cs336lite.course import spec
+from cs336lite.course.answers import ORDINARY, anything, ask, close, either, like, list_of, same, some_tensor
 from cs336lite.course.spec import Fail, StudentError, expect
 
 WARM = ("torch", "einops", "jaxtyping", "torch.overrides")
