@@ -1557,9 +1557,7 @@ def step_of(model: Transformer, batch: torch.Tensor) -> Callable[[], None]:
 
 if READY.or_show("costs"):
     batch = texts()[0][: 16 * 65].view(16, 65)
-    models = {
-        arm: Transformer(config_of(run_of(arm, 0.01, 1, ARMS[arm], TRAINING))) for arm in COSTED
-    }
+    models = {arm: Transformer(config_of(run_of(arm, 0.01, 1, ARMS[arm], TRAINING))) for arm in COSTED}
     for arm, model in models.items():
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             model(batch[:, :-1])
