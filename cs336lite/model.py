@@ -301,10 +301,10 @@ def make_attention(
         attend=attend, causal=causal and not masks_causally(attend), bias=config.bias or config.qkv_bias,
     )  # fmt: skip
     if config.qkv_bias and not config.bias:
-        attention.o_proj = nn.Linear(attention.o_proj.in_features, config.d_model, bias=False)
+        attention.o_proj = nn.Linear(attention.o_proj.weight.shape[1], config.d_model, bias=False)
     if config.qk_norm_across_heads:
-        attention.q_norm = AcrossHeads(config.qk_norm(attention.q_proj.out_features))
-        attention.k_norm = AcrossHeads(config.qk_norm(attention.k_proj.out_features))
+        attention.q_norm = AcrossHeads(config.qk_norm(attention.q_proj.weight.shape[0]))
+        attention.k_norm = AcrossHeads(config.qk_norm(attention.k_proj.weight.shape[0]))
     return attention
 
 
