@@ -1315,7 +1315,7 @@ for arm, chosen in found["chosen"].items():
     mean, grid = mean_interval(arms[arm].values()), chosen["grid"]
     where = "" if chosen["inside"] else ": the best is at the end"
     print(
-        f"{arm:<24}{mean.mean:.3f} ± {mean.half:.3f}   rate {chosen['lr']:<8g} of {len(grid)}, {grid[0]:g} to {grid[-1]:g}{where}"
+        f"{arm:<42}{mean.mean:.3f} ± {mean.half:.3f}   rate {chosen['lr']:<8g} of {len(grid)}, {grid[0]:g} to {grid[-1]:g}{where}"
     )
 print(f"\nnot below the table of pairs, so nothing is concluded from them: {', '.join(above) or 'none'}")
 
