@@ -1051,7 +1051,7 @@ elif READY:
 
 # %% folded=true
 # run this cell to compare your guess
-if apart:
+if READY.or_show("logits of Llama, compared") and apart:
     reveal("the same logits in the other layout", "no" if apart["rope"] > 0.1 else "yes", guess,
            because={"yes": "the weights belong to a layout: a permutation lies between the two (a3)"})  # fmt: skip
     print(
