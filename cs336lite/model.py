@@ -14,6 +14,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from functools import partial
+from itertools import cycle
 from numbers import Integral, Real
 from typing import Any
 
@@ -296,15 +297,15 @@ def make_attention(
     turn = None if rope is None else rope.forward
     if rope is not None and config.rotary_dim not in (None, config.head_size):
         turn = partial(rotate_part, rope, rotary_dim=config.rotary_dim)
+    qk_norm, heads = config.qk_norm, cycle((config.num_heads, config.num_kv_heads or config.num_heads))
+    if config.qk_norm_across_heads:  # attention asks for one for its queries, then for one for its keys
+        qk_norm = lambda d_head: AcrossHeads(config.qk_norm(next(heads) * d_head))  # noqa: E731
     attention = MultiHeadAttention(
-        config.d_model, config.num_heads, config.num_kv_heads, d_head=config.d_head, rope=turn, qk_norm=config.qk_norm,
+        config.d_model, config.num_heads, config.num_kv_heads, d_head=config.d_head, rope=turn, qk_norm=qk_norm,
         attend=attend, causal=causal and not masks_causally(attend), bias=config.bias or config.qkv_bias,
     )  # fmt: skip
     if config.qkv_bias and not config.bias:
-        attention.o_proj = nn.Linear(attention.o_proj.in_features, config.d_model, bias=False)
-    if config.qk_norm_across_heads:
-        attention.q_norm = AcrossHeads(config.qk_norm(attention.q_proj.out_features))
-        attention.k_norm = AcrossHeads(config.qk_norm(attention.k_proj.out_features))
+        attention.o_proj = nn.Linear(attention.o_proj.weight.shape[1], config.d_model, bias=False)
     return attention
 
 

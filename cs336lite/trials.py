@@ -24,6 +24,7 @@ from cs336lite.course.kept import kept
 from cs336lite.course.sweeps import best, by_seed, interior
 from cs336lite.generation import generate as generate
 from cs336lite.generation import next_tokens as next_tokens
+from cs336lite.layers import RMSNorm
 from cs336lite.model import Transformer, TransformerConfig
 from cs336lite.positions import BOUNDED as BOUNDED
 
@@ -43,6 +44,7 @@ ARMS: dict[str, dict[str, Any]] = {
     "post-norm": {"norm_placement": "post"},
     "double norm": {"norm_placement": "double"},
     "norm in the branch": {"norm_placement": "branch"},
+    "norm in the branch, QK-norm": {"norm_placement": "branch", "qk_norm": "RMSNorm"},  # as in OLMo 2
     "LayerNorm": {"norm": "layernorm"},
     "ReLU": {"activation": "relu", "d_ff": 192},  # two matrices of 4 d have the parameters of three of 8/3 d
     "GELU": {"activation": "gelu", "d_ff": 192},
@@ -86,9 +88,15 @@ def held_out_loss(model: Transformer, seq: int, pieces: int = 400) -> float:
     return sum(losses) / len(losses)
 
 
+def config_of(run: Mapping[str, Any]) -> TransformerConfig:
+    """The configuration of a run, which is plain JSON and has a norm by its name."""
+    named = {"qk_norm": RMSNorm} if run["config"].get("qk_norm") == "RMSNorm" else {}
+    return TransformerConfig(**run["config"] | named)
+
+
 def train_model(run: Mapping[str, Any]) -> tuple[Transformer | None, list[float], float]:
     """(model, training loss every 50 steps, seconds) of ``run``, {arm, lr, seed, config, training}; None if it diverged."""
-    config, t, seq = TransformerConfig(**run["config"]), run["training"], run["training"]["seq"]
+    config, t, seq = config_of(run), run["training"], run["training"]["seq"]
     draw, learned = torch.Generator().manual_seed(run["seed"]), texts()[0]
     model, curve, started = Transformer(config, draw), [], time.perf_counter()
     optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.95), weight_decay=0.1, fused=True)

@@ -156,8 +156,9 @@ def pictures(cell):
 
 
 # They run before their assignments, too. Of the others, those without assignments would differ in their exercises alone, and
-# 07 asks for what 03 asks for; every right attention and RoPE runs in test_students_model.
+# 03b and 07 ask for what 03 asks for; every right attention and RoPE runs in test_students_model.
 LATER = {
+    "03b_variants",
     "04_hyperparameters",
     "05_stability",
     "07_kernels",

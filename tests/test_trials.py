@@ -7,7 +7,7 @@ import torch
 
 from cs336lite import trials
 from cs336lite.accounting import parameters
-from cs336lite.model import Transformer, TransformerConfig
+from cs336lite.model import Transformer
 
 SHORT = trials.TRAINING | {"steps": 2, "warmup": 1}
 OWN = {
@@ -16,6 +16,7 @@ OWN = {
     "post-norm",
     "post-norm, no warmup",
     "double norm",
+    "norm in the branch, QK-norm",
     "parallel",
 }  # a percent or less
 
@@ -26,7 +27,7 @@ def data_of_its_own(tmp_path, monkeypatch):
 
 
 def config(arm):
-    return TransformerConfig(**trials.run_of(arm, 0.01, 1, trials.ARMS[arm], trials.TRAINING)["config"])
+    return trials.config_of(trials.run_of(arm, 0.01, 1, trials.ARMS[arm], trials.TRAINING))
 
 
 @pytest.mark.parametrize("arm", trials.ARMS)

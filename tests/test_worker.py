@@ -151,9 +151,7 @@ RECKLESS = {
 @pytest.fixture(scope="module")
 def hasty():
     """A worker that waits for cells no longer than they need; a budget is processor time, whatever the machine does."""
-    with Worker(
-        budget=Budget(load_seconds=0.6, submission_seconds=20, memory_bytes=1 << 28, idle_seconds=0.6)
-    ) as worker:
+    with Worker(budget=Budget(load_seconds=1, submission_seconds=20, memory_bytes=1 << 28, idle_seconds=1)) as worker:
         yield worker
 
 
@@ -170,7 +168,7 @@ def test_a_cell_that_goes_wrong_takes_nothing_with_it(hasty, demo, where):
             student.begin(1)
             assert student.run(call, number) == number + 1
             student.stop()  # as when a check has lost it
-        assert student.spent < 2.4 and student.losses < 3
+        assert student.spent < 4 and student.losses < 3
 
 
 def test_what_goes_wrong_again_and_again_has_an_end(worker):
