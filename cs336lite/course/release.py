@@ -49,6 +49,7 @@ INSTRUCTOR_TOOLS = ("demo.py",)
 INSTRUCTOR_LINES = r"(?s)# >>> not in the student edition\n.*?# <<< not in the student edition\n"
 TRIVIAL = 10
 SHORT_STRING = 12
+BY_CHANCE = 20
 
 
 def release(
@@ -264,15 +265,17 @@ FORBIDDEN = frozenset(
 """Names of files and folders that no edition holds."""
 
 
-def leaks(root: Path, edition: Path, items: list[Item] | None = None) -> list[str]:
+def leaks(root: Path, edition: Path, items: list[Item] | None = None, *, rendered: bool = False) -> list[str]:
     """Where an edition (a folder, a .zip or a tar archive) shows an answer: one line for each file and secret.
+
+    ``rendered``: it is a folder of web pages, on which public text has lost its marks of Markdown.
 
     Searched for are the secrets of `secrets`, each with its white space removed, anywhere in a file with its white
     space removed; in notebooks, in all sources, outputs and attachments as a reader sees them; in Python code, in the
     values of string literals, too.
     """
     items = items or plan(root)
-    wanted, begun = secrets(root, items), {}
+    wanted, begun = secrets(root, items, rendered=rendered), {}
     for secret in wanted:
         begun.setdefault(secret[:TRIVIAL], []).append(secret)
     found = bodies(root, items)
@@ -287,7 +290,7 @@ def leaks(root: Path, edition: Path, items: list[Item] | None = None) -> list[st
     return found
 
 
-def secrets(root: Path, items: list[Item] | None = None) -> dict[str, str]:
+def secrets(root: Path, items: list[Item] | None = None, *, rendered: bool = False) -> dict[str, str]:
     """What no edition may show, white space removed, and where each comes from.
 
     These are the lines between solution markers in the assignments' texts, the lines of the modules built from them,
@@ -296,17 +299,20 @@ def secrets(root: Path, items: list[Item] | None = None) -> dict[str, str]:
     - a line with fewer than 10 characters that are not white space (``else:``, ``return``), and a string with fewer
       than 12 characters;
     - what stands as well where every student may read it: outside the solutions of the assignments' texts, in the
-      public checks, in the texts of lectures, or in the course's own tools.
+      public checks, in the texts of lectures, or in the course's own tools;
+    - ``rendered``: what is so short that a page of prose has it by chance, fewer than 20 such characters.
     """
     texts = [item for item in items or plan(root) if item.kind == "assignment"]
     public = "\n".join(_public(root, texts))
+    if rendered:
+        public += "\n" + re.sub(r"\[([^]\[]*)\]\([^)]*\)|[`*|]", r"\1", public)
     allowed = _squeeze(public) + "\n" + "\n".join(_squeeze(s) for s in _strings(public))
     beginnings = {allowed[i : i + TRIVIAL] for i in range(len(allowed))}
     found: dict[str, str] = {}
 
     def add(line: str, where: str, least: int) -> None:
         squeezed = _squeeze(line)
-        if len(squeezed) >= least and (squeezed[:TRIVIAL] not in beginnings or squeezed not in allowed):
+        if len(squeezed) >= max(least, BY_CHANCE * rendered) and (squeezed[:TRIVIAL] not in beginnings or squeezed not in allowed):
             found.setdefault(squeezed, where)
 
     for item in texts:

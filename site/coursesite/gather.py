@@ -108,6 +108,6 @@ def finished(root: Path, out: Path) -> None:
     for name in (".buildinfo", "objects.inv"):
         (out / name).unlink(missing_ok=True)
     (out / ".nojekyll").touch()  # GitHub Pages leaves out folders such as _static otherwise
-    if found := leaks(root, out):
+    if found := leaks(root, out, rendered=True):
         raise CourseError("no site was made: a page shows an answer\n" + "\n".join(f"  {line}" for line in found[:20]))
     (out / STAMP).write_text(stamp(root) + "\n")
