@@ -41,6 +41,7 @@ toc_object_entries = False
 
 html_theme = "furo"
 html_static_path = ["static"]
+html_favicon = "static/icon.svg"
 html_css_files = ["course.css"]
 html_js_files = ["course.js"]
 html_math_renderer = "mathml"

@@ -14,7 +14,8 @@ import yaml
 from environment import ROOT, canonical, direct, environment, locked, parts, requirements
 from packaging.requirements import Requirement
 
-from cs336lite.course.release import INSTRUCTOR_LINES, INSTRUCTOR_TOOLS
+from cs336lite.course.leaks import INSTRUCTOR_TOOLS
+from cs336lite.course.release import INSTRUCTOR_LINES
 
 
 def test_environment_yml_is_what_the_lock_says():

@@ -17,8 +17,9 @@ from miniature import REAL, edit, files_of, make_course
 from cs336lite.course.build import build, plan
 from cs336lite.course.export import kept_beside
 from cs336lite.course.last_cell import export_student
+from cs336lite.course.leaks import leaks, secrets
 from cs336lite.course.paths import CourseError, is_student_edition
-from cs336lite.course.release import generate, leaks, release, secrets
+from cs336lite.course.release import generate, release
 from cs336lite.course.text import solution_lines
 from cs336lite.course.unlock import export_unlock, unlock
 
@@ -231,7 +232,7 @@ def copy_of(course: Path, folder: Path) -> Path:
 
 def test_strings_that_stand_apart_are_not_read_as_one():
     """Whatever the order in which a set gives them."""
-    from cs336lite.course.release import _readings, _squeeze
+    from cs336lite.course.leaks import _readings, _squeeze
 
     readings = list(_readings("module.py", b'names = ["positions", "are", "tokens", "are positions"]'))
     parts = ["positions", "are", "tokens", "are positions"]

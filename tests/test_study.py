@@ -17,9 +17,10 @@ from cs336lite.course import progress
 from cs336lite.course.build import build
 from cs336lite.course.export import kept_beside
 from cs336lite.course.last_cell import export_student
+from cs336lite.course.leaks import leaks
 from cs336lite.course.paths import CourseError, full_repository, is_student_edition, original
 from cs336lite.course.reference import show_solution
-from cs336lite.course.release import leaks, release
+from cs336lite.course.release import release
 from cs336lite.course.reset import reset
 from cs336lite.course.study import study
 from cs336lite.course.unlock import unlock

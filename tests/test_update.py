@@ -18,8 +18,9 @@ from cs336lite.course import update as module
 from cs336lite.course.build import build
 from cs336lite.course.export import kept_beside
 from cs336lite.course.last_cell import export_student
+from cs336lite.course.leaks import leaks
 from cs336lite.course.paths import EDITION_MARKER, CourseError
-from cs336lite.course.release import leaks, release
+from cs336lite.course.release import release
 from cs336lite.course.unlock import export_unlock, unlock
 from cs336lite.course.update import JOURNAL, update
 

@@ -42,7 +42,7 @@ SIZE_LIMIT = 500_000
 CELL_SECONDS = 1200
 PACKAGE = "cs336lite"
 TOOLS = frozenset(
-    "build check demo edition_readme export exported form hint lab last_cell papers paths points progress "
+    "build check demo edition_readme export exported form hint lab last_cell leaks papers paths points progress "
     "ready reference release reset saved spec status study text unlock have".split()
 )
 """Modules of ``cs336lite.course`` that never change what a notebook shows, so that editing one rebuilds nothing."""
@@ -239,9 +239,17 @@ def arrange(root: Path, items: list[Item], unread: Iterable[str] = ()) -> list[I
 
 
 def used(root: Path, items: list[Item]) -> dict[str, set[str]]:
-    """The modules of the course that the cells of each text import, by the text's name."""
+    """The modules of the course that the cells of each text import, or the course's tools for them, by the text's name."""
     builders = {module: item for item in items for module in item.modules}
-    return {item.name: {module for module, *_ in _needs(root, item, builders, [])} & set(builders) for item in items}
+    found = {}
+    for item in items:
+        imported = {_resolve(root, name, builders) for cell in item.code for name, _ in _imports(cell, PACKAGE)}
+        for tool in imported - set(builders):
+            source = root.joinpath(PACKAGE, *tool.split(".")).with_suffix(".py").read_text(encoding="utf-8")
+            package = f"{PACKAGE}.{tool}".rpartition(".")[0]
+            imported = imported | {_resolve(root, name, builders) for name, _ in _imports(source, package)}
+        found[item.name] = (imported & set(builders)) - set(item.modules)
+    return found
 
 
 def _needs(

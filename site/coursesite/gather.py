@@ -11,8 +11,9 @@ from pathlib import Path
 import nbformat
 
 from cs336lite.course.build import Item, plan
+from cs336lite.course.leaks import leaks
 from cs336lite.course.paths import CourseError, way
-from cs336lite.course.release import leaks, release
+from cs336lite.course.release import release
 
 from . import mistakes, reference
 from .fonts import chinese_characters, write_fonts
