@@ -22,7 +22,7 @@ from cs336lite.course.leaks import _readings, _squeeze
 from cs336lite.course.paths import way
 
 sys.path.insert(0, str(ROOT / "site"))
-from coursesite import alt, docstrings, folding, glossary, links, mistakes, notebooks
+from coursesite import alt, docstrings, finish, folding, glossary, links, mistakes, notebooks
 
 
 @functools.cache
@@ -177,3 +177,16 @@ def test_the_recipe_for_publishing_makes_the_site_and_loads_it_up():
     steps = recipe["jobs"]["site"]["steps"]
     assert [step for step in steps if step.get("run") == "make site"]
     assert [step for step in steps if step.get("with", {}).get("path") == "build/site"]
+
+
+def test_a_signature_of_several_lines_is_no_list_of_definitions():
+    sig = '<dt class="sig"><span>(</span>\n\n<dl>\n<dd><em class="sig-param">a</em>,</dd>\n<dd><em class="sig-param">b</em>,</dd>\n</dl>\n\n<span>)</span></dt>'
+    assert finish.touched(sig).count('<span class="sig-line">') == 2 and "<dl>" not in finish.touched(sig)
+    kept = "<dl>\n<dt>word</dt>\n<dd>what it means</dd>\n</dl>"
+    assert finish.touched(kept) == kept
+
+
+def test_the_chinese_font_comes_before_all_others():
+    """Behind another font, Chromium leaves boxes where it drew before the font was loaded."""
+    style = (ROOT / "site" / "static" / "course.css").read_text(encoding="utf-8")
+    assert re.findall(r"--font-stack\S*: (\S+ \S+),", style) == ['"Course Chinese"'] * 2

@@ -1,4 +1,4 @@
-"""The last touches on a page: tables that scroll for themselves, words for pictures."""
+"""The last touches on a page: what is wide scrolls for itself, and signatures are no lists."""
 
 from __future__ import annotations
 
@@ -8,10 +8,16 @@ from typing import Any
 
 __all__ = ["setup", "touched"]
 
+PARAMETERS = re.compile(r'<dl>\n((?:<dd><em class="sig-param">.*</dd>\n)+)</dl>')
+"""A signature of several lines, which Sphinx writes as a list of definitions that define nothing."""
+
 
 def touched(html: str) -> str:
     """A page in which what may be wider than a phone can be scrolled with the keyboard, too."""
     html = re.sub(r'(<div class="highlight">)<pre>', r'\1<pre tabindex="0">', html)
+    html = PARAMETERS.sub(
+        lambda found: re.sub(r"<dd>(.*)</dd>", r'<span class="sig-line">\1</span>', found[1]).rstrip("\n"), html
+    )
     html = html.replace('<div class="table-wrapper', '<div tabindex="0" class="table-wrapper')
     html = html.replace('class="caption" role="heading"', 'class="caption" role="heading" aria-level="2"')
     return html.replace('<div class="output text_html">', '<div class="output text_html" tabindex="0">')

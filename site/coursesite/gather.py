@@ -70,6 +70,7 @@ def gather(root: Path, folder: Path, *, repository: str = "", branch: str = "mai
     for name in ("grader.svg",):
         shutil.copy(root / "assets" / name, folder / "guides" / name)
     said = [*texts.values(), *(nbformat.writes(page.notebook, version=4) for page in pages.values())]
+    said += [path.read_text(encoding="utf-8") for path in sorted((edition / "cs336lite").rglob("*.py"))]  # docstrings
     write_fonts(
         folder / "static" / "fonts", chinese_characters(re.sub(r"\\u([0-9a-f]{4})", _character, t) for t in said)
     )
