@@ -82,7 +82,7 @@ def test_the_start_page_leads_to_the_first_lecture_and_no_tools_for_instructors_
             expect(page.get_by_role("menuitem", name=name, exact=True)).to_have_count(0)
         page.keyboard.press("Escape")
     page.locator(".jp-RenderedMarkdown a", has_text="01_tokenizer").first.click()
-    page.locator(".jp-RenderedMarkdown h1", has_text="01 · Tokenizer").first.wait_for()
+    page.locator(".jp-RenderedMarkdown h1", has_text="01 · The tokenizer").first.wait_for()
 
 
 def test_a_lecture_shows_its_text_and_figures_and_an_exercise_is_solved_in_it(students_lab, edition, page):
