@@ -76,6 +76,7 @@ def test_the_answer_to_a_prediction_is_folded(name):
                 asked += 1
     assert asked or not any(True for _ in predictions(notebook))
     assert shown or name not in LECTURES[:2]
+    assert len({cell.id for cell in cells}) == len(cells)
 
 
 def test_what_is_said_below_an_answer_is_folded_up_to_the_next_question():

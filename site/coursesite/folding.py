@@ -78,7 +78,7 @@ def folded_answer(stretch: list[NotebookNode], heading: str) -> list[NotebookNod
     shown, outputs = [], []
     for cell in stretch[:seen]:
         if cell.outputs:
-            below = nbformat.from_dict(json.loads(json.dumps(cell)))
+            below = nbformat.from_dict(json.loads(json.dumps(cell)) | {"id": f"{cell.id}-shown"})
             dressed(below, heading)
             below.metadata["tags"] = [*below.metadata.get("tags", []), "remove-input"]
             outputs.append(below)
