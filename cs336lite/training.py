@@ -58,6 +58,7 @@ from cs336lite.runs import (
     whole_blocks,
     written,
 )
+from cs336lite.slots import ActsAfterStep
 
 Row = dict[str, int | float | None]  # what is recorded of a step; None: not finite
 Observer = Callable[[int, nn.Module], dict[str, int | float]]  # (step, model) -> what to record with this step
@@ -406,13 +407,10 @@ def backward(state: State, inputs: Int[Tensor, "batch seq"], targets: Int[Tensor
 
 
 def update(state: State) -> None:
-    """Change the parameters. A module with a method ``after_step(total)`` may then act, once for all parts of a batch.
-
-    ``total(tensor)`` is the sum of a tensor over all processes.
-    """
+    """Change the parameters. Each module that is an `ActsAfterStep` then acts, once for all parts of a batch."""
     state.optimizer.step()
     for module in state.model.modules():
-        if hasattr(type(module), "after_step"):
+        if isinstance(module, ActsAfterStep):
             module.after_step(state.here.sum)
 
 

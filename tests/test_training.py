@@ -21,6 +21,7 @@ from torch import nn
 
 from cs336lite import training
 from cs336lite.model import Transformer, TransformerConfig
+from cs336lite.slots import ActsAfterStep
 from cs336lite.training import (
     CheckpointError,
     Experiment,
@@ -357,7 +358,7 @@ def test_gradients_are_clipped_and_their_norm_is_recorded(data):
     assert clipped.values("seen") == pytest.approx(0.05, rel=1e-3)
 
 
-class Counting(nn.Module):
+class Counting(ActsAfterStep):
     """Counts its forward passes and, in `seen`, how many there were before each update."""
 
     def __init__(self):
@@ -877,6 +878,7 @@ TOGETHER = """
 import os, sys, torch
 import torch.distributed as dist
 from cs336lite.model import TransformerConfig
+from cs336lite.slots import ActsAfterStep
 from cs336lite.training import *
 
 folder, own = sys.argv[1], sys.argv[2] == "own"
@@ -886,7 +888,7 @@ if own:  # a group that the user made, as without torchrun
 rank = dist.get_rank() if own else int(os.environ["RANK"])
 torch.set_num_threads(1)
 
-class Counting(nn.Module):
+class Counting(ActsAfterStep):
     def __init__(self):
         super().__init__()
         self.model = Transformer(model, generator=generator(0, 0, 1))

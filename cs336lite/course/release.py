@@ -43,7 +43,7 @@ from cs336lite.course.reset import pristine
 from cs336lite.course.text import CODE_STUB, skeleton, solution_lines, solved
 
 ROOT_FILES = ("pyproject.toml", "Makefile", "environment.yml", "requirements.lock", "LICENSE")
-TOP = ("__init__.py", "cli.py", "keys.py", "runs.py", "scratch.py", "sources.py")
+TOP = ("__init__.py", "cli.py", "keys.py", "runs.py", "scratch.py", "slots.py", "sources.py")
 """The modules of the package that are written by hand."""
 INSTRUCTOR_TOOLS = ("demo.py",)
 INSTRUCTOR_LINES = r"(?s)# >>> not in the student edition\n.*?# <<< not in the student edition\n"
