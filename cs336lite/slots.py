@@ -70,7 +70,7 @@ class LeavesLoss(nn.Module):
 
 def auxiliary_loss(model: nn.Module) -> Tensor | float:
     """The sum of what the parts of a model have left, each counted once, also inside `torch.compile`'s wrapper."""
-    return sum(part.auxiliary_loss for part in model.modules() if isinstance(part, LeavesLoss))
+    return sum((part.auxiliary_loss for part in model.modules() if isinstance(part, LeavesLoss)), start=0.0)
 
 
 class ActsAfterStep(nn.Module):

@@ -24,10 +24,7 @@ from cs336lite.course.tuning import Tuned
 from cs336lite.generation import generate as generate
 from cs336lite.generation import next_tokens as next_tokens
 from cs336lite.layers import RMSNorm
-from cs336lite.model import (
-    Transformer,
-    TransformerConfig,
-)
+from cs336lite.model import Transformer, TransformerConfig
 from cs336lite.positions import BOUNDED as BOUNDED
 
 BASE = {
