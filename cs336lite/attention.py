@@ -18,6 +18,8 @@ from einops import rearrange, repeat
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from cs336lite.slots import shares_heads
+
 
 def softmax(x: Float[Tensor, "..."], dim: int) -> Float[Tensor, "..."]:
     """Weights exp(x_i) / sum_j exp(x_j) along ``dim``, stable for scores of any size; the shape and dtype of ``x``.
@@ -203,7 +205,7 @@ class MultiHeadAttention(nn.Module):
             if self.causal and x.shape[1] > 1:  # a single new token may see everything
                 causal = causal_mask(positions, past=k.shape[2] - x.shape[1])
                 mask = causal if mask is None else mask & causal
-        if not getattr(self.attend, "shares_heads", False):  # a slot that has it reads shared heads without copies
+        if not shares_heads(self.attend):  # one that says so reads shared heads without copies
             k, v = repeat_kv(k, self.num_heads), repeat_kv(v, self.num_heads)
         out = self.attend(q, k, v, mask)
         out = rearrange(out, "batch head seq d_head -> batch seq (head d_head)")

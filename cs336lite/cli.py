@@ -112,6 +112,19 @@ def build(
 
 
 @app.command()
+def results(
+    lecture: Annotated[str, typer.Argument(help="a lecture, such as 04")],
+    records: Annotated[list[str] | None, typer.Argument(help="records, such as 04_batch; by default all")] = None,
+    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="processes that train")] = 1,
+) -> None:
+    """Train all runs of a lecture's recorded comparisons; a run that is done is kept, so a stopped one goes on."""
+    from cs336lite.course.tuning import compute_all
+
+    for said in compute_all(find_root(), lecture, jobs=jobs, only=records or ()):
+        console.print(said, markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
 def release(
     destination: Annotated[Path, typer.Argument(help="a new folder for the student edition")],
     archive: Annotated[bool, typer.Option("--archive", help="also write it as one .zip file")] = False,

@@ -19,6 +19,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from cs336lite.kernels import BACKEND, INTERPRETED, check, jit, launch, tl, triton
+from cs336lite.slots import Attend
 from cs336lite.tiles import bucket_of, precision_of, tuned
 
 
@@ -512,7 +513,7 @@ def tiled_attention(
 
 
 @dataclass(frozen=True)
-class FlashAttend:
+class FlashAttend(Attend):
     """The attend slot of a model, attend(Q, K, V, mask): `flash_attention`, or with ``tiled`` `tiled_attention`.
 
     With ``causal`` the model leaves the causal mask to it. Heads that share keys and values come as they are, not repeated

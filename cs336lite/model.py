@@ -43,6 +43,7 @@ from cs336lite.positions import (
     sinusoids,
 )
 from cs336lite.rope import RotaryPositionalEmbedding, rotate_part
+from cs336lite.slots import Attend, TakesPadding, auxiliary_loss, masks_causally
 
 PLACEMENTS = ("pre", "post", "double", "branch")
 """Where norms stand: before each part, x + f(N(x)); after the addition, N(x + f(x)), as in 2017; before and after (sandwich,
@@ -204,7 +205,7 @@ def check_config(c: TransformerConfig) -> None:
 
 
 @dataclass(frozen=True)
-class FusedAttention:
+class FusedAttention(Attend):
     """Causal attention by PyTorch's fused kernel, which never stores the scores; the slot ``attend="sdpa"``.
 
     The queries are the last q of the k tokens. ``mask`` is what must hold beside the causal mask. Heads of keys and values
@@ -225,11 +226,6 @@ class FusedAttention:
 
 
 sdpa = FusedAttention()
-
-
-def masks_causally(attend: Callable[..., Tensor]) -> bool:
-    """Whether a formula of attention puts the causal mask on by itself, and so serves causal attention alone."""
-    return getattr(attend, "masks_causally", False)
 
 
 def make_norm(config: TransformerConfig) -> nn.Module:
@@ -326,7 +322,7 @@ class Block(nn.Module):
         if cross:  # distances to another text mean nothing; T5 does not divide by sqrt(d) there either
             other = T5Attention(config.num_heads, False, num_buckets=0) if config.positions == "t5" else None
             self.cross_attention = make_attention(config, other, None, causal=False)
-        self.feed_forward = make_feed_forward(config)
+        self.fill(make_feed_forward(config))
         parts = ["attention", *["cross_attention"] * cross, "feed_forward"]
         if config.parallel:
             names = ["attention", "feed_forward"][: config.parallel_norms]
@@ -336,26 +332,29 @@ class Block(nn.Module):
         self.norms = nn.ModuleDict({name: make_norm(config) for name in names})
         self.dropout = nn.Dropout(config.dropout)
 
+    def fill(self, feed_forward: nn.Module) -> None:
+        """Put a network into the slot ``feed_forward``. What is wrapped around it later is asked no more."""
+        self.feed_forward, self.tells_padding = feed_forward, isinstance(feed_forward, TakesPadding)
+
     def forward(
         self, x: Float[Tensor, "batch seq d_model"], context: Tensor | None = None, context_mask: Tensor | None = None,
         padding: Bool[Tensor, "batch seq"] | None = None, **seen: Any,
     ) -> Float[Tensor, "batch seq d_model"]:  # fmt: skip
         """``seen`` is what attention is told: ``mask``, ``token_positions``, ``cache``.
 
-        ``padding`` goes to a feed-forward network with ``takes_padding = True``, as a mixture of experts has.
+        ``padding`` goes to a feed-forward network that is a `TakesPadding`, as a mixture of experts is.
         """
-        told = {"padding": padding} if getattr(self.feed_forward, "takes_padding", False) else {}
+        told = {"padding": padding} if self.tells_padding else {}
         if self.parallel:
             normed = [norm(x) for norm in self.norms.values()]  # one for both parts, or one each
             return x + self.dropout(self.attention(normed[0], **seen) + self.feed_forward(normed[-1], **told))
-        x = self.add("attention", x, **seen)
+        x = self.add("attention", self.attention, x, **seen)
         if self.cross_attention is not None:
-            x = self.add("cross_attention", x, context=context, mask=context_mask)
-        return self.add("feed_forward", x, **told)
+            x = self.add("cross_attention", self.cross_attention, x, context=context, mask=context_mask)
+        return self.add("feed_forward", self.feed_forward, x, **told)
 
-    def add(self, name: str, x: Float[Tensor, "batch seq d_model"], **arguments: Any) -> Tensor:
-        """The stream after one part has been added to it, with norms where the configuration has them."""
-        part = getattr(self, name)
+    def add(self, name: str, part: nn.Module, x: Float[Tensor, "batch seq d_model"], **arguments: Any) -> Tensor:
+        """The stream after ``part`` has been added to it, with the norms of that name where the configuration has them."""
         if self.placement == "post":
             return self.norms[name](x + self.dropout(part(x, **arguments)))
         y = part(x if self.placement == "branch" else self.norms[name](x), **arguments)
@@ -517,7 +516,7 @@ class Transformer(nn.Module):
         return capped(logits, self.config.output_cap)
 
     def loss(self, tokens: Tensor, targets: Tensor, *, source: Tensor | None = None, **given: Any) -> Float[Tensor, ""]:
-        """The mean loss over targets that are not -100, plus the ``auxiliary_loss`` of every part that has one.
+        """The mean loss over targets that are not -100, plus what every `LeavesLoss` among the parts has left.
 
         Without any such target it is NaN, as in PyTorch: a mean over nothing.
         """
@@ -527,7 +526,7 @@ class Transformer(nn.Module):
         hidden = rearrange(self.hidden(tokens, **self._with_context(source, given)), "batch seq d -> (batch seq) d")
         score = self.config.loss or partial(cross_entropy, cap=self.config.output_cap)
         loss = score(hidden, self.output.weight, targets.flatten().long())
-        return loss + sum(part.auxiliary_loss for part in self.modules() if hasattr(part, "auxiliary_loss"))
+        return loss + auxiliary_loss(self)
 
     def hidden(
         self, tokens: Int[Tensor, "batch seq"], *, context: Tensor | None = None, source_padding: Tensor | None = None,

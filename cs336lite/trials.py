@@ -1,7 +1,7 @@
 # Built from notebooks/text/03b_variants.py by `cs336lite build`: edit that file, not this one.
 """One change at a time: small Transformers trained on the default corpus, for fair comparisons (消融实验).
 
-An *arm* is a configuration that differs from `BASE` in one switch. `train_variant` trains one, `sweep` all of them: the
+An *arm* is a configuration that differs from `BASE` in one switch. `train_variant` trains one, `VARIANTS` declares all: the
 learning rate of each arm is chosen with `TUNING` seeds on a grid whose neighbours are × 1.5 apart, widened until the best
 one lies inside, and the arm is reported with `REPORTING` seeds. `course.compare` then compares arms seed by seed.
 
@@ -20,8 +20,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from cs336lite.course.data import SEPARATOR, default_corpus
-from cs336lite.course.kept import kept
-from cs336lite.course.sweeps import best, by_seed, interior
+from cs336lite.course.tuning import Tuned
 from cs336lite.generation import generate as generate
 from cs336lite.generation import next_tokens as next_tokens
 from cs336lite.layers import RMSNorm
@@ -65,7 +64,7 @@ ARMS: dict[str, dict[str, Any]] = {
 """What differs from `BASE` and `TRAINING`, by the arm's name."""
 
 GRID = (6.8e-3, 1e-2, 1.5e-2)
-TUNING, REPORTING = (101,), (1, 2, 3, 4, 5, 6, 7, 8)
+TUNING, REPORTING = (101,), (1, 2, 3, 4, 5)
 
 
 @cache
@@ -172,43 +171,8 @@ def run_of(arm: str, lr: float, seed: int, changes: Mapping[str, Any], training:
     return {"arm": arm, "lr": lr, "seed": seed, "config": config, "training": {**training, **own}}
 
 
-def sweep(
-    arms: Mapping[str, Mapping[str, Any]] = ARMS, *, grid: tuple[float, ...] = GRID,
-    tuning: tuple[int, ...] = TUNING, reporting: tuple[int, ...] = REPORTING, training: Mapping[str, Any] = TRAINING, name: str = "03b_variants",
-    jobs: int = 1, widen: int = 6,
-) -> dict[str, Any]:  # fmt: skip
-    """Choose each arm's rate and report it: {"chosen": {arm: {lr, inside, why, grid}}, "rows": [...]}, one row a training.
-
-    A grid whose best rate is at an end is widened for that arm, up to ``widen`` times. Runs are kept in the data folder, so
-    that the sweep can be stopped and goes on where it was. With ``jobs`` it takes so many processes.
-    """
-    grids, rows, chosen = {arm: list(grid) for arm in arms}, {}, {}
-    for left in range(widen, -1, -1):  # how often a grid may still be widened
-        waiting = [arm for arm in arms if arm not in chosen]
-        runs = [run_of(arm, lr, seed, arms[arm], training) for arm in waiting for lr in grids[arm] for seed in tuning]
-        rows |= {(row["arm"], row["lr"], row["seed"]): row for row in kept(name, runs, train_variant, jobs=jobs)}
-        for arm in waiting:
-            lr, ends = (
-                best(rows.values(), "lr", arm=arm, seed=tuning, lr=tuple(grids[arm])),
-                sorted(grids[arm])[:: len(grids[arm]) - 1],
-            )
-            if lr not in ends or not left:
-                inside = interior(lr, grids[arm])
-                chosen[arm] = {"lr": lr, "inside": bool(inside), "why": str(inside), "grid": sorted(grids[arm])}
-            else:
-                grids[arm].append(float(f"{lr / 1.5 if lr == ends[0] else lr * 1.5:.3g}"))
-    runs = [run_of(arm, chosen[arm]["lr"], seed, arms[arm], training) for arm in arms for seed in reporting]
-    rows |= {(row["arm"], row["lr"], row["seed"]): row for row in kept(name, runs, train_variant, jobs=jobs)}
-    return {"chosen": {arm: chosen[arm] for arm in arms}, "rows": [told(row) for row in rows.values()]}
-
-
-def told(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row without what the configuration of the record says already, and without its seconds, which say how busy the machine was."""
-    return {name: row[name] for name in ("arm", "lr", "seed", "final", "curve")}
-
-
-def reported(found: Mapping[str, Any], reporting: tuple[int, ...] = REPORTING) -> dict[str, dict[int, float]]:
-    """{arm: {seed: final}} of a sweep, of the reporting seeds at the chosen rate."""
-    return {
-        arm: by_seed(found["rows"], arm=arm, lr=chosen["lr"], seed=reporting) for arm, chosen in found["chosen"].items()
-    }
+VARIANTS = Tuned(
+    "03b_variants", ARMS, lambda arm, changes, lr, seed: run_of(arm, lr, seed, changes, TRAINING), train_variant,
+    grid=GRID, tuning=TUNING, reporting=REPORTING, setting={"base": BASE, "training": TRAINING},
+)  # fmt: skip
+"""Every arm at its own best learning rate: `cs336lite results 03b` computes the record."""

@@ -23,6 +23,7 @@ from cs336lite.attention import (
     scaled_dot_product_attention,
     softmax,
 )
+from cs336lite.slots import Attend
 
 FAST = settings(derandomize=True, deadline=None, max_examples=60)
 INF = float("inf")
@@ -426,7 +427,7 @@ def test_a_slot_that_says_so_gets_shared_heads_as_they_are():
 
     seen = []
 
-    class Shared:
+    class Shared(Attend):
         shares_heads = True
 
         def __call__(self, Q, K, V, mask):

@@ -15,6 +15,7 @@ from cs336lite.attention import scaled_dot_product_attention
 from cs336lite.layers import ACTIVATIONS, GATES, LayerNorm, RMSNorm
 from cs336lite.model import PLACEMENTS, POSITIONS, KVCache, Transformer, TransformerConfig, generate, next_tokens, sdpa
 from cs336lite.rope import RotaryPositionalEmbedding
+from cs336lite.slots import Attend, LeavesLoss, TakesPadding
 
 TINY = TransformerConfig(vocab_size=40, context_length=24, d_model=32, num_layers=3, num_heads=4, d_ff=48)
 
@@ -295,7 +296,7 @@ def test_a_model_can_be_copied_pickled_and_loaded(config):
         torch.testing.assert_close(twin(x, **more), model(x, **more))
 
 
-class Shifted(nn.Module):
+class Shifted(LeavesLoss):
     def __init__(self, config):
         super().__init__()
         self.linear = nn.Linear(config.d_model, config.d_model)
@@ -306,7 +307,7 @@ class Shifted(nn.Module):
 
 
 @dataclass(frozen=True)
-class Warmer:
+class Warmer(Attend):
     factor: float
     masks_causally = True
 
@@ -402,9 +403,7 @@ def test_a_model_on_the_meta_device_takes_no_memory():
     assert parameters(model) > 1e11 and model.embedding.weight.is_meta
 
 
-class Told(nn.Module):
-    takes_padding = True
-
+class Told(TakesPadding):
     def __init__(self, config):
         super().__init__()
         self.seen = []

@@ -3,6 +3,7 @@
 import doctest
 import json
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 import cs336lite.scaling as module
 from cs336lite.accounting import active_parameters, training_flops
+from cs336lite.course.data import default_corpus
 from cs336lite.model import Transformer, TransformerConfig
 from cs336lite.scaling import (
     CHINCHILLA,
@@ -39,12 +41,13 @@ from cs336lite.scaling import (
     isoflop_run,
     kaplan_view,
     mup,
+    mup_groups,
     overtrained,
     plan,
     shape_near,
     train_mup,
 )
-from cs336lite.training import Tokens, TrainingConfig, begin, cross_entropy, steps, world
+from cs336lite.training import Tokens, TrainingConfig, World, begin, set_step, train
 
 FEW = settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 FIELDS = ("E", "A", "B", "alpha", "beta")
@@ -390,7 +393,7 @@ def test_the_recorded_runs_determine_their_profiles():
         (lambda: kaplan_view(REPLICATION, [1e6], -1), "embedding is -1"),
         (lambda: isoflop_run(16, 0), "flops is 0"),
         (lambda: isoflop_run(16, 1e3), "steps is 0"),
-        (lambda: mup(Transformer(SMALL), SHORT, 0), "base_width is 0"),
+        (lambda: mup(Transformer(SMALL), 0), "base_width is 0"),
     ],
 )
 def test_numbers_that_make_no_sense_are_refused_by_name(call, why):
@@ -590,13 +593,8 @@ SHORT = TrainingConfig(steps=4, batch_size=4, lr=1e-2, weight_decay=0.0, eval_ba
 
 
 def test_at_the_base_width_mup_is_the_usual_parametrisation():
-    with world("cpu") as here:
-        state = begin(SMALL, SHORT, here)
-        for _ in steps(state, DATA, 8, DATA, None, cross_entropy):
-            pass
-    assert train_mup(SMALL, SHORT, DATA, DATA, base_width=16) == pytest.approx(
-        state.metrics[-1]["validation"], rel=1e-5
-    )
+    usual = train(SMALL, SHORT, DATA, validation=DATA).final
+    assert train_mup(SMALL, SHORT, DATA, DATA, base_width=16) == pytest.approx(usual, rel=1e-5)
 
 
 def test_mup_scales_starts_and_updates_with_the_width():
@@ -604,20 +602,52 @@ def test_mup_scales_starts_and_updates_with_the_width():
         Transformer(SMALL, torch.Generator().manual_seed(0)),
         Transformer(SMALL, torch.Generator().manual_seed(0)),
     )
-    optimizer = mup(wide, SHORT, base_width=4)  # four times as wide as the base
-    factors = {id(p): group["factor"] for group in optimizer.param_groups for p in group["params"]}
+    assert mup(wide, base_width=4) is wide  # four times as wide as the base
+    state = begin(wide, SHORT, World(0, 1, torch.device("cpu")), partial(mup_groups, base_width=4))
+    factors = {id(p): group["lr_scale"] for group in state.optimizer.param_groups for p in group["params"]}
+    decays = {id(p): group["weight_decay"] for group in mup_groups(wide, 0.3, base_width=4) for p in group["params"]}
     before = {name: p.detach().clone() for name, p in wide.named_parameters()}
     for (name, p), q in zip(plain.named_parameters(), wide.parameters()):
         inside = p.ndim > 1 and not name.startswith("embedding")
         expected = 1 if not inside else 4 if name == "output.weight" else 2
         assert torch.allclose(q * expected, p), name
-        assert factors[id(q)] == (1 / 4 if inside else 1)
+        assert factors[id(q)] == (1 / 4 if inside else 1) and decays[id(q)] == (0.3 if p.ndim > 1 else 0)
         q.grad = torch.ones_like(q)
-    optimizer.step()
+    state.step = SHORT.steps // 2
+    rate = set_step(state)
+    state.optimizer.step()
     for name, q in wide.named_parameters():  # the first update of Adam is the learning rate
         moved = (before[name] - q).abs().max().item()
-        assert moved == pytest.approx(SHORT.lr * factors[id(q)], rel=1e-3), name
-    assert {group["lr"] for group in optimizer.param_groups} == {SHORT.lr}
+        assert moved == pytest.approx(rate * factors[id(q)], rel=1e-3), name
+    assert 0 < rate < SHORT.lr
+
+
+def test_tables_of_positions_are_read_and_not_multiplied_so_mup_leaves_them():
+    config = SMALL.replace(positions="learned")
+    plain, wide = (Transformer(config, torch.Generator().manual_seed(0)) for _ in range(2))
+    table = mup(wide, base_width=4).decoder.positions.tables[0].weight
+    assert torch.equal(table, plain.decoder.positions.tables[0].weight)
+    (scale,) = [
+        group.get("lr_scale", 1)
+        for group in mup_groups(wide, 0.1, base_width=4)
+        if any(p is table for p in group["params"])
+    ]
+    assert scale == 1
+
+
+def test_lecture_08_has_the_losses_that_were_recorded():
+    """One of them to the last digit where the record was made, and as near as rounding leaves it elsewhere."""
+    (kept,) = [
+        loss
+        for *run, loss in json.loads((ROOT / "notebooks/results/08_mup.json").read_text())["result"]
+        if run == ["µP", 48, 1e-3, 0]
+    ]
+    ids = np.frombuffer(default_corpus().read_bytes(), dtype=np.uint8)
+    data, heldout = Tokens(ids[: len(ids) * 9 // 10]), Tokens(ids[len(ids) * 9 // 10 :])
+    training = TrainingConfig(steps=80, batch_size=8, lr=1e-3, warmup=8, weight_decay=0.0, eval_batches=32, seed=0)
+    assert train_mup(isoflop_model(48).replace(num_heads=3), training, data, heldout, 16) == pytest.approx(
+        kept, abs=1e-3
+    )
 
 
 def test_mup_updates_change_the_logits_equally_at_any_width():
@@ -627,20 +657,18 @@ def test_mup_updates_change_the_logits_equally_at_any_width():
         for width in (16, 128):
             config = SMALL.replace(d_model=width, num_heads=width // 8, d_ff=24 * width // 16)
             training = TrainingConfig(steps=3, batch_size=4, lr=0.02, weight_decay=0.0, clip=None)
-            with world("cpu") as here:
-                state = begin(config, training, here)
-                state.optimizer = mup(state.model, training, 16 if how == "mup" else width)
-                for _ in steps(state, DATA, 8, None, None, cross_entropy):
-                    pass
+            base = 16 if how == "mup" else width
+            model = mup(Transformer(config, torch.Generator().manual_seed(0)), base)
+            model = train(model, training, DATA, groups=partial(mup_groups, base_width=base)).model
             inputs, _ = DATA.batch(8, 8, torch.Generator().manual_seed(1))
-            grown[how, width] = state.model(inputs).std().item()
+            grown[how, width] = model(inputs).std().item()
     assert grown["standard", 128] > 3 * grown["standard", 16]
     assert grown["mup", 128] < 2 * grown["mup", 16]
 
 
 def test_tied_embeddings_are_refused_by_mup():
     with pytest.raises(ValueError, match="tied"):
-        mup(Transformer(SMALL.replace(tied_embeddings=True)), SHORT, 16)
+        mup(Transformer(SMALL.replace(tied_embeddings=True)), 16)
 
 
 def test_a_run_that_diverges_has_an_infinite_loss():

@@ -404,3 +404,15 @@ def test_the_detector_works_step_by_step_and_in_bounded_memory():
     detector = SpikeDetector(window=20)
     assert [i for i, x in enumerate(values) if detector.update(x)] == spikes(values, window=20)
     assert len(detector.recent) == 20 and 300 in spikes(values, window=20)
+
+
+def test_a_watch_keeps_the_cap_of_the_output():
+    """Gemma 2 has its cap in the configuration, and no loss in the slot."""
+    config, x = TINY.replace(output_cap=1.0, init_std=0.5), torch.arange(32).view(2, 16)
+    plain, watched = (Transformer(c, generator=torch.Generator().manual_seed(0)) for c in (config, watch(config)))
+    torch.testing.assert_close(watched.loss(x, x + 1), plain.loss(x, x + 1))
+    largest = plain(x).abs().max().item()
+    assert monitor(1, watched)["output_logit"] == pytest.approx(largest, rel=1e-5) and 0.9 < largest <= 1
+    wanted = torch.nn.functional.cross_entropy(plain(x).flatten(0, 1), (x + 1).flatten())
+    for model in (plain, watched):
+        torch.testing.assert_close(capped_cross_entropy(model, x, x + 1), wanted)

@@ -19,8 +19,9 @@ import torch
 from conftest import run as run_command
 from torch import nn
 
-from cs336lite import training
+from cs336lite import batches, checkpoints, experiments, loop, processes, recipe, training, updates
 from cs336lite.model import Transformer, TransformerConfig
+from cs336lite.slots import ActsAfterStep
 from cs336lite.training import (
     CheckpointError,
     Experiment,
@@ -84,8 +85,17 @@ def crash_at(step: int, at: int, model: nn.Module) -> dict:
 
 
 def test_the_examples_in_the_module_run():
-    result = doctest.testmod(training)
-    assert result.attempted >= 5 and result.failed == 0
+    parts = [doctest.testmod(part) for part in (batches, recipe, processes, updates, checkpoints, loop, experiments)]
+    assert sum(part.attempted for part in parts) >= 5 and not sum(part.failed for part in parts)
+
+
+def test_everything_has_one_name_in_training():
+    assert sorted(training.__all__) == sorted({*training.__all__}) and all(
+        hasattr(training, n) for n in training.__all__
+    )
+    for part in (batches, recipe, processes, updates, checkpoints, loop, experiments, training):
+        own = {name for name, x in vars(part).items() if getattr(x, "__module__", None) == part.__name__}
+        assert {name for name in own if not name.startswith("_")} <= {*training.__all__}, part.__name__
 
 
 def test_tokens_are_written_as_they_come_and_mapped_not_read(tmp_path):
@@ -332,6 +342,99 @@ def test_every_number_of_a_configuration_is_looked_at():
     assert config == replace(SHORT, lr=0.5, clip=None) and replace(SHORT, lr=0.0).lr == 0
 
 
+# a learning rate for each group
+
+
+def scaled(model: nn.Module, weight_decay: float, *, part: str = "output", lr_scale: float = 0.25) -> list[dict]:
+    """Two groups, by what a parameter is called."""
+    named = list(model.named_parameters())
+    first = [p for name, p in named if name.startswith(part)]
+    rest = (p for name, p in named if not name.startswith(part))  # PyTorch takes what can be gone through
+    return [{"params": first, "lr_scale": lr_scale}, {"params": rest, "weight_decay": 0.0}]
+
+
+def test_a_group_has_its_share_of_the_learning_rate_at_every_step():
+    state = begin(TINY, SHORT, HERE, scaled)
+    for step in range(SHORT.steps):
+        state.step = step
+        rate = set_step(state)
+        assert rate == SHORT.lr * lr_factor(SHORT, step)
+        assert [group["lr"] for group in state.optimizer.param_groups] == [rate * 0.25, rate]
+    assert [group["weight_decay"] for group in state.optimizer.param_groups] == [
+        1e-2,
+        0.0,
+    ]  # PyTorch's, and the group's
+
+
+@pytest.mark.parametrize("optimizer", training.OPTIMIZERS)
+def test_a_group_moves_by_its_share_of_the_learning_rate(optimizer, data):
+    config = replace(SHORT, steps=1, warmup=0, clip=None, weight_decay=0.0, optimizer=optimizer)
+    start = Transformer(TINY, generator=generator(0, 0))
+    moved = {}
+    for scale in (1.0, 0.5, 0.0):
+        groups = partial(scaled, part="decoder", lr_scale=scale)
+        with_none = lambda m, wd, groups=groups: [{"weight_decay": 0.0, **g} for g in groups(m, wd)]  # noqa: E731
+        after = train(copy.deepcopy(start), config, data, groups=with_none).model
+        moved[scale] = {n: (p - q).detach() for (n, p), q in zip(after.named_parameters(), start.parameters())}
+    for name in moved[1.0]:
+        inside = name.startswith("decoder")
+        for scale in (0.5, 0.0):
+            share = scale if inside else 1
+            torch.testing.assert_close(moved[scale][name], moved[1.0][name] * share, atol=1e-6, rtol=1e-3)
+    assert max(x.abs().max().item() for x in moved[1.0].values()) > 1e-3
+
+
+def test_the_default_groups_are_as_if_none_were_given(data):
+    twice = [train(TINY, SHORT, data, **given).metrics for given in ({}, {"groups": parameter_groups})]
+    ones = partial(parameter_groups)
+    assert twice[0] == twice[1] == train(TINY, SHORT, data, groups=ones).metrics
+
+
+@pytest.mark.parametrize(
+    ("groups", "message"),
+    [
+        (
+            lambda m, wd: [{"params": m.parameters(), "lr": 0.1}],
+            "a group has lr, which the schedule sets: give lr_scale",
+        ),
+        (lambda m, wd: [{"params": m.parameters(), "lr_scale": -1}], "lr_scale is -1, but must be at least 0"),
+        (lambda m, wd: [{"params": m.parameters(), "lr_scale": math.nan}], "lr_scale is nan"),
+        (lambda m, wd: [{"params": [m.output.weight]}], "no group has embedding.weight, decoder.+: give it one"),
+        (lambda m, wd: [{"params": list(m.parameters())}] * 2, "more than one parameter group"),
+        (lambda m, wd: [{"lr_scale": 1.0}], "a group has no params"),
+    ],
+)
+def test_groups_that_make_no_sense_are_refused_before_the_first_step(groups, message, data):
+    with pytest.raises(ValueError, match=message):
+        train(TINY, SHORT, data, groups=groups, observe=lambda step, model: pytest.fail("trained"))
+
+
+def test_what_is_not_trained_needs_no_group(data):
+    model = Transformer(TINY, generator=generator(0, 0))
+    model.embedding.requires_grad_(False)
+    before = model.embedding.weight.clone()
+    only = lambda m, wd: [{"params": [p for p in m.parameters() if p.requires_grad]}]  # noqa: E731
+    assert torch.equal(train(model, SHORT, data, groups=only).model.embedding.weight, before)
+
+
+def test_a_run_with_groups_goes_on_bit_for_bit_and_other_groups_are_another_run(data, tmp_path):
+    place = {"checkpoint": tmp_path / "run.pt", "checkpoint_every": 2}
+    with pytest.raises(Crash):
+        train(TINY, SHORT, data, groups=scaled, observe=partial(crash_at, 4), **place)
+    assert train(TINY, SHORT, data, groups=scaled, **place).metrics == train(TINY, SHORT, data, groups=scaled).metrics
+    with pytest.raises(CheckpointError, match=r"groups was .*scaled.* and is .*0\.5"):
+        train(TINY, SHORT, data, groups=partial(scaled, lr_scale=0.5), **place)
+    with pytest.raises(CheckpointError, match=r"groups was .*scaled.* and is the default"):
+        train(TINY, SHORT, data, **place)
+
+
+def test_an_experiment_may_have_groups(data):
+    plain, other = (Experiment(TINY, SHORT, groups=groups) for groups in (parameter_groups, scaled))
+    assert plain.key(data, None) == Experiment(TINY, SHORT).key(data, None) != other.key(data, None)
+    (run,) = sweep([other], data, progress=False)
+    assert run.metrics == train(TINY, SHORT, data, groups=scaled).metrics
+
+
 # a step
 
 
@@ -357,7 +460,7 @@ def test_gradients_are_clipped_and_their_norm_is_recorded(data):
     assert clipped.values("seen") == pytest.approx(0.05, rel=1e-3)
 
 
-class Counting(nn.Module):
+class Counting(ActsAfterStep):
     """Counts its forward passes and, in `seen`, how many there were before each update."""
 
     def __init__(self):
@@ -408,7 +511,7 @@ def test_bfloat16_is_used_where_it_is_asked_for_or_measured_to_be_faster(data, m
 
     assert dtype_of_products("float32") == torch.float32 and dtype_of_products("bfloat16") == torch.bfloat16
     for faster, dtype in ((True, torch.bfloat16), (False, torch.float32)):
-        monkeypatch.setattr(training, "bfloat16_is_faster", lambda device, faster=faster: faster)
+        monkeypatch.setattr(updates, "bfloat16_is_faster", lambda device, faster=faster: faster)
         assert dtype_of_products("auto") == dtype
 
 
@@ -682,7 +785,7 @@ GRID = [Experiment(TINY, replace(SHORT, lr=lr, seed=seed), f"{lr}") for lr in (1
 @pytest.fixture
 def counted(monkeypatch):
     """How often something was trained; at ``counted.stop`` the machine fails."""
-    real = training.train
+    real = experiments.train
 
     def train(*args, **kwargs):
         if train.count == train.stop:
@@ -691,7 +794,7 @@ def counted(monkeypatch):
         return real(*args, **kwargs)
 
     train.count, train.stop = 0, None
-    monkeypatch.setattr(training, "train", train)
+    monkeypatch.setattr(experiments, "train", train)
     return train
 
 
@@ -876,7 +979,10 @@ def test_two_processes_have_the_losses_of_one(job, tmp_path):
 TOGETHER = """
 import os, sys, torch
 import torch.distributed as dist
+from dataclasses import replace
+from torch import nn
 from cs336lite.model import TransformerConfig
+from cs336lite.slots import ActsAfterStep
 from cs336lite.training import *
 
 folder, own = sys.argv[1], sys.argv[2] == "own"
@@ -886,7 +992,7 @@ if own:  # a group that the user made, as without torchrun
 rank = dist.get_rank() if own else int(os.environ["RANK"])
 torch.set_num_threads(1)
 
-class Counting(nn.Module):
+class Counting(ActsAfterStep):
     def __init__(self):
         super().__init__()
         self.model = Transformer(model, generator=generator(0, 0, 1))

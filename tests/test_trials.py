@@ -21,11 +21,6 @@ OWN = {
 }  # a percent or less
 
 
-@pytest.fixture(autouse=True)
-def data_of_its_own(tmp_path, monkeypatch):
-    monkeypatch.setattr(trials, "kept", lambda name, runs, compute, jobs: [run | compute(run) for run in runs])
-
-
 def config(arm):
     return trials.config_of(trials.run_of(arm, 0.01, 1, trials.ARMS[arm], trials.TRAINING))
 
@@ -43,35 +38,11 @@ def test_what_is_no_field_of_the_model_belongs_to_the_training():
     )
 
 
-@pytest.mark.parametrize(("optimum", "found"), [(4e-3, 4.53e-3), (2.6e-2, 2.25e-2), (1.3e-3, 1.34e-3)])
-def test_a_grid_is_widened_until_the_best_rate_lies_inside(monkeypatch, optimum, found):
-    def train(run):
-        return {"final": abs(math.log(run["lr"] / optimum)) + run["seed"] / 1000, "curve": [], "seconds": 1.0}
-
-    monkeypatch.setattr(trials, "train_variant", train)
-    result = trials.sweep({"base": {}, "ReLU": {"activation": "relu"}})
-    for arm in ("base", "ReLU"):
-        chosen = result["chosen"][arm]
-        assert chosen["inside"] and chosen["lr"] == pytest.approx(found)
-        assert chosen["grid"] == sorted(chosen["grid"]) and set(trials.GRID) <= set(chosen["grid"])
-        assert tuple(trials.reported(result)[arm]) == trials.REPORTING
-    assert not set(trials.TUNING) & set(trials.REPORTING)
-
-
-def test_the_first_arm_stays_the_first_when_its_grid_is_widened_longest(monkeypatch):
-    optima = {"base": 6e-2, "ReLU": 6.8e-3}
-    monkeypatch.setattr(trials, "train_variant", lambda run: {
-        "final": abs(math.log(run["lr"] / optima[run["arm"]])) + run["seed"] / 1000, "curve": [], "seconds": 1.0,
-    })  # fmt: skip
-    assert list(trials.sweep({"base": {}, "ReLU": {"activation": "relu"}})["chosen"]) == ["base", "ReLU"]
-
-
-def test_a_sweep_that_may_not_be_widened_says_where_the_optimum_may_lie(monkeypatch):
-    monkeypatch.setattr(
-        trials, "train_variant", lambda run: {"final": -run["lr"] + run["seed"], "curve": [], "seconds": 0}
-    )
-    chosen = trials.sweep({"base": {}}, widen=0)["chosen"]["base"]
-    assert not chosen["inside"] and "the optimum may lie above" in chosen["why"]
+def test_the_sweep_of_the_lecture_is_declared_in_its_module():
+    assert trials.VARIANTS.arms is trials.ARMS and not set(trials.TUNING) & set(trials.REPORTING)
+    assert trials.VARIANTS.runs("ReLU", [0.01], [1]) == [
+        trials.run_of("ReLU", 0.01, 1, trials.ARMS["ReLU"], trials.TRAINING)
+    ]
 
 
 def test_the_same_run_gives_the_same_loss_and_another_seed_another():

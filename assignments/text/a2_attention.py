@@ -86,7 +86,8 @@ Built in assignments/source/a2_attention/a2_attention.ipynb.
 #
 # `Float[Tensor, "... q d"]` is a comment that can be checked: a tensor of any floating-point type whose last dimensions
 # we call `q` and `d`, with any dimensions before them. The letters mean the same size wherever they stand in one
-# signature.
+# signature. `shares_heads` is for those who want to copy less, and no check asks for it: whether a function in the slot
+# `attend` (exercise 7) says that it reads keys and values with fewer heads than the queries.
 
 # %%
 #| export
@@ -97,6 +98,8 @@ import torch
 from einops import rearrange, repeat
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+
+from cs336lite.slots import shares_heads
 
 # %% [markdown]
 # ## 1 · Softmax (`softmax`)
@@ -497,7 +500,7 @@ class MultiHeadAttention(nn.Module):
             if self.causal and x.shape[1] > 1:  # a single new token may see everything
                 causal = causal_mask(positions, past=k.shape[2] - x.shape[1])
                 mask = causal if mask is None else mask & causal
-        if not getattr(self.attend, "shares_heads", False):  # a slot that has it reads shared heads without copies
+        if not shares_heads(self.attend):  # one that says so reads shared heads without copies
             k, v = repeat_kv(k, self.num_heads), repeat_kv(v, self.num_heads)
         out = self.attend(q, k, v, mask)
         out = rearrange(out, "batch head seq d_head -> batch seq (head d_head)")

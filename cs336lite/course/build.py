@@ -213,6 +213,11 @@ def arrange(root: Path, items: list[Item], unread: Iterable[str] = ()) -> list[I
     order: list[Item] = []
     placing: list[Item] = []
 
+    def _stands_alone(needed: Item, item: Item) -> bool:
+        """Whether ``needed`` is an appendix of this lecture that imports nothing of it: then it is built before."""
+        mine = needed.kind == "appendix" and needed.name.split("x_")[0] == item.name.split("_")[0]
+        return mine and all(other is not item for _, other, *_ in needs[needed.name])
+
     def place(item: Item) -> None:
         placing.append(item)
         for module, needed, cell, line in needs[item.name]:
@@ -221,7 +226,7 @@ def arrange(root: Path, items: list[Item], unread: Iterable[str] = ()) -> list[I
             if needed in placing:
                 circle = " → ".join(i.name for i in [*placing[placing.index(needed) :], needed])
                 raise item.text.error(cell, f"imports {PACKAGE}.{module}, which goes round in a circle: {circle}", line)
-            if needed.kind != "assignment":
+            if needed.kind != "assignment" and not _stands_alone(needed, item):
                 where = placing[0] if placing[0].kind != "assignment" else item
                 raise item.text.error(
                     cell,

@@ -14,6 +14,7 @@ import json
 import multiprocessing
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ def kept(
     jobs: int = 1,
     folder: Path | None = None,
     progress: bool = True,
+    bar: tqdm | None = None,
 ) -> list[dict[str, Any]]:
     """A row for each run, in their order: its arguments and its results.
 
@@ -44,6 +46,7 @@ def kept(
         jobs: how many processes compute, each with one thread.
         folder: where the file lies, by default ``runs`` in the data folder.
         progress: show a bar.
+        bar: of several sweeps together, instead of one of its own; its total counted these runs, and loses those kept before.
 
     Raises:
         CourseError: a run is not plain JSON, or two runs are the same, or jobs is below 1; the file cannot be made.
@@ -59,7 +62,11 @@ def kept(
     done = dict(read(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     waiting = {key: run for key, run in wanted.items() if key not in done}
-    with path.open("a", encoding="utf-8") as file, tqdm(total=len(waiting), disable=not progress, unit="run") as bar:
+    own = nullcontext(bar) if bar is not None else tqdm(total=len(waiting), disable=not progress, unit="run")
+    if bar is not None:
+        bar.total -= len(wanted) - len(waiting)
+        bar.refresh()
+    with path.open("a", encoding="utf-8") as file, own as bar:
         if path.stat().st_size and not path.read_bytes().endswith(b"\n"):
             file.write("\n")  # a run that was being written when something ended the sweep
         for key, result in computed(waiting, compute, jobs):

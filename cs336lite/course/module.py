@@ -177,7 +177,8 @@ def _is_unsolved(node: ast.AST) -> bool:
 def _tidy(source: str, pieces: list[Piece]) -> str:
     """The source as ruff writes it: imports sorted, those that nothing uses removed, formatted."""
     settings = ["--isolated", "--config", f"line-length={LINE_LENGTH}", "--config", 'target-version="py311"']
-    lint = ["--select", "I,F401", "--config", 'lint.isort.known-first-party=["cs336lite"]', "--fix", "--exit-zero"]
+    isort = ('lint.isort.known-first-party=["cs336lite"]', "lint.isort.split-on-trailing-comma=false")
+    lint = ["--select", "I,F401", "--config", isort[0], "--config", isort[1], "--fix", "--exit-zero"]
     for arguments in (("check", *settings, *lint), ("format", *settings)):
         source, problem = _ruff((*arguments, "--quiet", "-"), source)
         if "No module named ruff" in problem:

@@ -27,7 +27,7 @@ from cs336lite.course.claims import other_numbers
 from cs336lite.course.corpus import DEFAULT_SHA256
 from cs336lite.course.paths import CourseError, find_root, is_appendix, write_atomic
 
-__all__ = ["VARIABLE", "recorded", "source"]
+__all__ = ["VARIABLE", "recorded", "source", "write"]
 
 VARIABLE = "CS336LITE_RECOMPUTE"
 """Names of results to compute again, with commas between them, or ``all``."""
@@ -60,11 +60,11 @@ def recorded(
         CourseError: there is no such file and no ``live``, or it is damaged; while the course is built, also when there
             is none or it was made with another configuration. The text gives the command.
     """
-    path = (folder or find_root() / "notebooks" / "results") / name
+    path = (folder or _folder()) / name
     wanted = os.environ.get(VARIABLE, "").split(",")
-    digest = hashlib.sha256(json.dumps(configuration, sort_keys=True).encode()).hexdigest()[:16]
     if name in wanted or "all" in wanted:
-        write_atomic(path, _told(name, compute(), configuration, digest))
+        write(name, compute(), configuration, folder=folder)
+    digest = _digest(configuration)
     kept = _kept(path, name)
     other_numbers.pop(name, None)
     if kept and kept["configuration_sha256"] == digest:
@@ -89,6 +89,19 @@ def recorded(
     return result
 
 
+def write(name: str, result: Any, configuration: Any, *, folder: Path | None = None) -> None:
+    """Record a result: its configuration, where it comes from, and the result itself, which is plain JSON."""
+    write_atomic((folder or _folder()) / name, _told(name, result, configuration, _digest(configuration)))
+
+
+def _folder() -> Path:
+    return find_root() / "notebooks" / "results"
+
+
+def _digest(configuration: Any) -> str:
+    return hashlib.sha256(json.dumps(configuration, sort_keys=True).encode()).hexdigest()[:16]
+
+
 def command(name: str) -> str:
     """How to compute a result again."""
     number, notebooks = name.split("_")[0], find_root() / "notebooks"
@@ -103,7 +116,7 @@ def source(name: str, *, folder: Path | None = None) -> str:
     other = other_numbers.get(name)
     if other == LIVE:
         return f"{name}: {LIVE}"
-    path = (folder or find_root() / "notebooks" / "results") / name
+    path = (folder or _folder()) / name
     made = json.loads(path.read_text(encoding="utf-8"))["provenance"]
     versions = f"PyTorch {made['torch']}, Python {made['python']}, on a {made['device']}"
     return f"{name}: recorded {made['date']}, {versions}; {f'{other}; ' if other else ''}again: {made['command']}"

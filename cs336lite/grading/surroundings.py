@@ -44,7 +44,7 @@ GRADED_WITHOUT = {
 """What a stand-in may refuse, and what is said of it."""
 
 LECTURE_MODULES = {
-    "a2_attention": ("tokenizer", "costs", "accounting"),
+    "a2_attention": ("tokenizer", "costs", "accounting", "slots"),
     "a3_rope": ("tokenizer", "costs", "accounting"),
     "a4_lion": ("tokenizer", "costs", "accounting", "layers"),
     "a5_moe_router": ("tokenizer", "costs", "accounting", "layers"),

@@ -85,7 +85,7 @@ from cs336lite.accounting import ModelShape
 from cs336lite.attention import MultiHeadAttention, scaled_dot_product_attention
 from cs336lite.course.data import SEPARATOR, default_corpus
 from cs336lite.course.kept import kept
-from cs336lite.course.sweeps import best, by_seed, interior
+from cs336lite.course.tuning import Tuned, reported
 from cs336lite.generation import KVCache, check_ids, check_vocabulary
 from cs336lite.generation import generate as generate
 from cs336lite.generation import next_tokens as next_tokens
@@ -103,6 +103,7 @@ from cs336lite.positions import (
     sinusoids,
 )
 from cs336lite.rope import RotaryPositionalEmbedding, rotate_part
+from cs336lite.slots import Attend, LeavesLoss, TakesPadding, auxiliary_loss, masks_causally
 
 # %% folded=true
 d = Diagram(88, 10)
@@ -536,12 +537,16 @@ claim(
 #
 # Your `MultiHeadAttention` of a2 has a slot `attend` and a `rope`: that is all that a position scheme needs. The folded
 # cells choose the parts that a configuration asks for; the block below puts them together.
+#
+# A slot takes any function or module of the right form. What can do more says so by its base class, all of which are in
+# `cs336lite/slots.py`: an `Attend` may say that it puts the causal mask on, or reads shared heads; a feed-forward network
+# that is a `TakesPadding` is told which tokens are real; the loss of a `LeavesLoss` is added to the model's.
 
 
 # %% folded=true
 #| export model
 @dataclass(frozen=True)
-class FusedAttention:
+class FusedAttention(Attend):
     """Causal attention by PyTorch's fused kernel, which never stores the scores; the slot ``attend="sdpa"``.
 
     The queries are the last q of the k tokens. ``mask`` is what must hold beside the causal mask. Heads of keys and values
@@ -562,11 +567,6 @@ class FusedAttention:
 
 
 sdpa = FusedAttention()
-
-
-def masks_causally(attend: Callable[..., Tensor]) -> bool:
-    """Whether a formula of attention puts the causal mask on by itself, and so serves causal attention alone."""
-    return getattr(attend, "masks_causally", False)
 
 
 # %% folded=true
@@ -667,7 +667,7 @@ class Block(nn.Module):
         if cross:  # distances to another text mean nothing; T5 does not divide by sqrt(d) there either
             other = T5Attention(config.num_heads, False, num_buckets=0) if config.positions == "t5" else None
             self.cross_attention = make_attention(config, other, None, causal=False)
-        self.feed_forward = make_feed_forward(config)
+        self.fill(make_feed_forward(config))
         parts = ["attention", *["cross_attention"] * cross, "feed_forward"]
         if config.parallel:
             names = ["attention", "feed_forward"][: config.parallel_norms]
@@ -677,26 +677,29 @@ class Block(nn.Module):
         self.norms = nn.ModuleDict({name: make_norm(config) for name in names})
         self.dropout = nn.Dropout(config.dropout)
 
+    def fill(self, feed_forward: nn.Module) -> None:
+        """Put a network into the slot ``feed_forward``. What is wrapped around it later is asked no more."""
+        self.feed_forward, self.tells_padding = feed_forward, isinstance(feed_forward, TakesPadding)
+
     def forward(
         self, x: Float[Tensor, "batch seq d_model"], context: Tensor | None = None, context_mask: Tensor | None = None,
         padding: Bool[Tensor, "batch seq"] | None = None, **seen: Any,
     ) -> Float[Tensor, "batch seq d_model"]:  # fmt: skip
         """``seen`` is what attention is told: ``mask``, ``token_positions``, ``cache``.
 
-        ``padding`` goes to a feed-forward network with ``takes_padding = True``, as a mixture of experts has.
+        ``padding`` goes to a feed-forward network that is a `TakesPadding`, as a mixture of experts is.
         """
-        told = {"padding": padding} if getattr(self.feed_forward, "takes_padding", False) else {}
+        told = {"padding": padding} if self.tells_padding else {}
         if self.parallel:
             normed = [norm(x) for norm in self.norms.values()]  # one for both parts, or one each
             return x + self.dropout(self.attention(normed[0], **seen) + self.feed_forward(normed[-1], **told))
-        x = self.add("attention", x, **seen)
+        x = self.add("attention", self.attention, x, **seen)
         if self.cross_attention is not None:
-            x = self.add("cross_attention", x, context=context, mask=context_mask)
-        return self.add("feed_forward", x, **told)
+            x = self.add("cross_attention", self.cross_attention, x, context=context, mask=context_mask)
+        return self.add("feed_forward", self.feed_forward, x, **told)
 
-    def add(self, name: str, x: Float[Tensor, "batch seq d_model"], **arguments: Any) -> Tensor:
-        """The stream after one part has been added to it, with norms where the configuration has them."""
-        part = getattr(self, name)
+    def add(self, name: str, part: nn.Module, x: Float[Tensor, "batch seq d_model"], **arguments: Any) -> Tensor:
+        """The stream after ``part`` has been added to it, with the norms of that name where the configuration has them."""
         if self.placement == "post":
             return self.norms[name](x + self.dropout(part(x, **arguments)))
         y = part(x if self.placement == "branch" else self.norms[name](x), **arguments)
@@ -876,7 +879,7 @@ class Transformer(nn.Module):
         return capped(logits, self.config.output_cap)
 
     def loss(self, tokens: Tensor, targets: Tensor, *, source: Tensor | None = None, **given: Any) -> Float[Tensor, ""]:
-        """The mean loss over targets that are not -100, plus the ``auxiliary_loss`` of every part that has one.
+        """The mean loss over targets that are not -100, plus what every `LeavesLoss` among the parts has left.
 
         Without any such target it is NaN, as in PyTorch: a mean over nothing.
         """
@@ -886,7 +889,7 @@ class Transformer(nn.Module):
         hidden = rearrange(self.hidden(tokens, **self._with_context(source, given)), "batch seq d -> (batch seq) d")
         score = self.config.loss or partial(cross_entropy, cap=self.config.output_cap)
         loss = score(hidden, self.output.weight, targets.flatten().long())
-        return loss + sum(part.auxiliary_loss for part in self.modules() if hasattr(part, "auxiliary_loss"))
+        return loss + auxiliary_loss(self)
 
     def hidden(
         self, tokens: Int[Tensor, "batch seq"], *, context: Tensor | None = None, source_padding: Tensor | None = None,
@@ -1090,7 +1093,7 @@ if READY.or_show("logits of Llama, compared") and apart:
 #| export trials
 """One change at a time: small Transformers trained on the default corpus, for fair comparisons (消融实验).
 
-An *arm* is a configuration that differs from `BASE` in one switch. `train_variant` trains one, `sweep` all of them: the
+An *arm* is a configuration that differs from `BASE` in one switch. `train_variant` trains one, `VARIANTS` declares all: the
 learning rate of each arm is chosen with `TUNING` seeds on a grid whose neighbours are × 1.5 apart, widened until the best
 one lies inside, and the arm is reported with `REPORTING` seeds. `course.compare` then compares arms seed by seed.
 
@@ -1134,7 +1137,7 @@ ARMS: dict[str, dict[str, Any]] = {
 """What differs from `BASE` and `TRAINING`, by the arm's name."""
 
 GRID = (6.8e-3, 1e-2, 1.5e-2)
-TUNING, REPORTING = (101,), (1, 2, 3, 4, 5, 6, 7, 8)
+TUNING, REPORTING = (101,), (1, 2, 3, 4, 5)
 
 
 # %% folded=true
@@ -1251,46 +1254,11 @@ def run_of(arm: str, lr: float, seed: int, changes: Mapping[str, Any], training:
     return {"arm": arm, "lr": lr, "seed": seed, "config": config, "training": {**training, **own}}
 
 
-def sweep(
-    arms: Mapping[str, Mapping[str, Any]] = ARMS, *, grid: tuple[float, ...] = GRID,
-    tuning: tuple[int, ...] = TUNING, reporting: tuple[int, ...] = REPORTING, training: Mapping[str, Any] = TRAINING, name: str = "03b_variants",
-    jobs: int = 1, widen: int = 6,
-) -> dict[str, Any]:  # fmt: skip
-    """Choose each arm's rate and report it: {"chosen": {arm: {lr, inside, why, grid}}, "rows": [...]}, one row a training.
-
-    A grid whose best rate is at an end is widened for that arm, up to ``widen`` times. Runs are kept in the data folder, so
-    that the sweep can be stopped and goes on where it was. With ``jobs`` it takes so many processes.
-    """
-    grids, rows, chosen = {arm: list(grid) for arm in arms}, {}, {}
-    for left in range(widen, -1, -1):  # how often a grid may still be widened
-        waiting = [arm for arm in arms if arm not in chosen]
-        runs = [run_of(arm, lr, seed, arms[arm], training) for arm in waiting for lr in grids[arm] for seed in tuning]
-        rows |= {(row["arm"], row["lr"], row["seed"]): row for row in kept(name, runs, train_variant, jobs=jobs)}
-        for arm in waiting:
-            lr, ends = (
-                best(rows.values(), "lr", arm=arm, seed=tuning, lr=tuple(grids[arm])),
-                sorted(grids[arm])[:: len(grids[arm]) - 1],
-            )
-            if lr not in ends or not left:
-                inside = interior(lr, grids[arm])
-                chosen[arm] = {"lr": lr, "inside": bool(inside), "why": str(inside), "grid": sorted(grids[arm])}
-            else:
-                grids[arm].append(float(f"{lr / 1.5 if lr == ends[0] else lr * 1.5:.3g}"))
-    runs = [run_of(arm, chosen[arm]["lr"], seed, arms[arm], training) for arm in arms for seed in reporting]
-    rows |= {(row["arm"], row["lr"], row["seed"]): row for row in kept(name, runs, train_variant, jobs=jobs)}
-    return {"chosen": {arm: chosen[arm] for arm in arms}, "rows": [told(row) for row in rows.values()]}
-
-
-def told(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row without what the configuration of the record says already, and without its seconds, which say how busy the machine was."""
-    return {name: row[name] for name in ("arm", "lr", "seed", "final", "curve")}
-
-
-def reported(found: Mapping[str, Any], reporting: tuple[int, ...] = REPORTING) -> dict[str, dict[int, float]]:
-    """{arm: {seed: final}} of a sweep, of the reporting seeds at the chosen rate."""
-    return {
-        arm: by_seed(found["rows"], arm=arm, lr=chosen["lr"], seed=reporting) for arm, chosen in found["chosen"].items()
-    }
+VARIANTS = Tuned(
+    "03b_variants", ARMS, lambda arm, changes, lr, seed: run_of(arm, lr, seed, changes, TRAINING), train_variant,
+    grid=GRID, tuning=TUNING, reporting=REPORTING, setting={"base": BASE, "training": TRAINING},
+)  # fmt: skip
+"""Every arm at its own best learning rate: `cs336lite results 03b` computes the record."""
 
 
 # %% [markdown]
@@ -1298,12 +1266,9 @@ def reported(found: Mapping[str, Any], reporting: tuple[int, ...] = REPORTING) -
 # arms whose losses differ by less than 0.02 nats a byte count as the same.
 
 # %%
-SEEDS = REPORTING[:5]
+SEEDS = VARIANTS.reporting
 BOUND = 0.02  # nats a byte
-SETTING = {
-    "base": BASE, "training": TRAINING, "arms": ARMS, "first grid": GRID, "tuning seeds": TUNING, "seeds": SEEDS,
-}  # fmt: skip
-found = recorded("03b_variants.json", lambda: sweep(reporting=SEEDS), SETTING)
+found = VARIANTS.recorded()
 tables = baselines(*(text.numpy() for text in texts()), 256)
 arms = reported(found, SEEDS)
 above = [arm for arm, runs in arms.items() if mean_interval(runs.values()).mean > tables.bigram]

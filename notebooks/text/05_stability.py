@@ -93,6 +93,7 @@ from cs336lite.attention import scaled_dot_product_attention
 from cs336lite.layers import LayerNorm, RMSNorm
 from cs336lite.model import Transformer, TransformerConfig, cross_entropy, sdpa
 from cs336lite.positions import attend_with_scores
+from cs336lite.slots import Attend, masks_causally
 
 # %% tags=["timing"]
 MODEL = TransformerConfig(vocab_size=256, context_length=64, d_model=64, num_layers=2, num_heads=1, d_ff=172)
@@ -328,8 +329,8 @@ class _OutputLoss:
     z: float
 
     def __post_init__(self) -> None:
-        if not (self.z >= 0 and getattr(self, "cap", 1.0) > 0):
-            raise ValueError(f"z must be at least 0 and a cap above 0: {self}")
+        if not self.z >= 0:
+            raise ValueError(f"z must be at least 0: {self}")
 
     def logits(
         self, hidden: Float[Tensor, "n d_model"], weight: Float[Tensor, "vocab d_model"]
@@ -367,6 +368,11 @@ class SoftCappedLoss(_OutputLoss):
     cap: float = 30.0
     z: float = 0.0
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.cap > 0:
+            raise ValueError(f"a cap must be above 0: {self}")
+
     def logits(self, hidden: Tensor, weight: Tensor) -> Tensor:
         return soft_cap(super().logits(hidden, weight), self.cap)
 
@@ -380,13 +386,22 @@ def capped_cross_entropy(
 
     For a model without a soft cap it is the plain cross entropy.
     """
-    slot = _unwatched(model.config.loss)
-    make = slot.logits if isinstance(slot, _OutputLoss) else ZLoss(0.0).logits
-    return penalised_cross_entropy(make(model.hidden(inputs).flatten(0, 1), model.output.weight), targets.flatten())
+    logits = _logits(_loss_of(model.config), model.hidden(inputs).flatten(0, 1), model.output.weight)
+    return penalised_cross_entropy(logits, targets.flatten())
 
 
-def _unwatched(slot: Any) -> Any:
-    return slot.loss if isinstance(slot, WatchedLoss) else slot
+def _loss_of(config: TransformerConfig) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    """What is in the loss slot, without a watch; in an empty one the cross entropy, of capped logits with ``output_cap``."""
+    if config.loss is None:
+        return cross_entropy if config.output_cap is None else SoftCappedLoss(config.output_cap)
+    return config.loss.loss if isinstance(config.loss, WatchedLoss) else config.loss
+
+
+def _logits(
+    loss: Callable[[Tensor, Tensor, Tensor], Tensor], hidden: Tensor, weight: Tensor
+) -> Float[Tensor, "n vocab"]:
+    """What the softmax of a loss slot is given."""
+    return (loss if isinstance(loss, _OutputLoss) else ZLoss(0.0)).logits(hidden, weight)
 
 
 # %% [markdown]
@@ -414,7 +429,7 @@ class WatchedLoss:
 
     def __call__(self, hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
         with torch.no_grad():
-            logits = getattr(self.loss, "logits", ZLoss(0.0).logits)(hidden, weight)
+            logits = _logits(self.loss, hidden, weight)
             self.seen.update(log_z=log_z(logits).mean(), output_logit=logits.abs().amax())
         return self.loss(hidden, weight, targets)
 
@@ -439,7 +454,7 @@ def largest_logit(Q: Tensor, K: Tensor, mask: Tensor | None = None, *, causal: b
 # %%
 #| export
 @dataclass(frozen=True)
-class Watched:
+class Watched(Attend):
     """An ``attend`` slot that notes the largest logit of every call, before any cap; ``attend`` does the work.
 
     ``seen`` holds those of the last calls, one a layer, in order. It is no field: watching changes no configuration.
@@ -452,7 +467,7 @@ class Watched:
 
     @property
     def masks_causally(self) -> bool:
-        return getattr(self.attend, "masks_causally", False)
+        return masks_causally(self.attend)
 
     def __call__(self, Q: Tensor, K: Tensor, V: Tensor, mask: Tensor | None = None) -> Tensor:
         self.seen.append(largest_logit(Q, K, mask, causal=self.masks_causally))
@@ -468,7 +483,7 @@ def watch(config: TransformerConfig) -> TransformerConfig:
     """
     named = {"plain": scaled_dot_product_attention, "sdpa": sdpa}
     attend = named[config.attend] if isinstance(config.attend, str) else config.attend
-    return config.replace(attend=Watched(attend), loss=WatchedLoss(config.loss or cross_entropy))
+    return config.replace(attend=Watched(attend), loss=WatchedLoss(_loss_of(config)))
 
 
 # %%

@@ -106,6 +106,7 @@ from cs336lite.accounting import parameters
 from cs336lite.layers import FeedForward
 from cs336lite.model import Transformer, TransformerConfig, initialise, make_feed_forward
 from cs336lite.router import RouterOutput, TopKRouter
+from cs336lite.slots import ActsAfterStep, LeavesLoss, TakesPadding, auxiliary_loss
 
 # %%
 torch.manual_seed(0)
@@ -323,15 +324,13 @@ class _Transient(nn.Module):
 
 # %%
 #| export
-class MoELayer(_Transient):
+class MoELayer(_Transient, TakesPadding, LeavesLoss):
     """Experts behind a router, and ``shared`` for all tokens if it is given (DeepSeekMoE, arXiv 2401.06066).
 
     A call leaves ``auxiliary_loss`` = balance * load-balancing loss + z * z-loss, which `Transformer.loss` adds, and
     ``load`` (num_experts,), each expert's share of the tokens' places, below 1 in all where some are dropped. Both, and
     ``capacity``, are of the tokens that pass together: with accumulation or several processes, of each part of the batch.
     """
-
-    takes_padding = True
 
     def __init__(
         self, router: nn.Module, experts: nn.Module, top_k: int, *, shared: nn.Module | None = None,
@@ -454,7 +453,7 @@ def make_mixture(m: MoE, config: TransformerConfig) -> MoELayer:
 
 # %%
 #| export
-class BiasedRouter(nn.Module):
+class BiasedRouter(ActsAfterStep):
     """Top k of affinity + bias, gates of the affinity alone (DeepSeek-V3: arXiv 2412.19437, section 2.1.2; 2408.15664).
 
     In training every call counts the load of each expert, once where activation checkpointing computes it again.
@@ -605,14 +604,15 @@ class _DenseFirst(Transformer):
     """The first ``dense_layers`` blocks have a dense network instead of a mixture."""
 
     def __init__(self, config: TransformerConfig, generator: torch.Generator | None = None) -> None:
-        mixture, dense = config.feed_forward, getattr(config.feed_forward, "dense_layers", 0)
+        mixture = config.feed_forward
+        dense = mixture.dense_layers if isinstance(mixture, MoE) else 0
         if dense > config.num_layers:
             raise ValueError(f"dense_layers is {dense}, and the model has {config.num_layers} blocks")
         made = partial(make_mixture, mixture) if isinstance(mixture, MoE) else mixture
         super().__init__(config.replace(feed_forward=made), generator)
         self.config = config
         for block in self.decoder.blocks[:dense]:
-            block.feed_forward = make_feed_forward(config.replace(feed_forward=None))
+            block.fill(make_feed_forward(config.replace(feed_forward=None)))
         if dense and not self.embedding.weight.is_meta:
             initialise(self, config.init_std, generator)
         if any(isinstance(part, PolicyRouter) for part in (self.encoder or nn.Identity()).modules()):
@@ -648,7 +648,7 @@ class RoutedTransformer(_DenseFirst):
         counts = targets != -100
         slot = self.config.loss
         loss = each[counts].mean() if slot is None else slot(hidden, self.output.weight, targets)
-        loss = loss + sum(part.auxiliary_loss for part in self.modules() if hasattr(part, "auxiliary_loss"))
+        loss = loss + auxiliary_loss(self)
         drawn, rewards = counts[routed], -each[counts & routed]
         return loss + sum(p.coefficient * reinforce(p.log_probability[drawn], rewards) for p in policies)
 

@@ -1698,6 +1698,8 @@ import torch
 from jaxtyping import Bool
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from cs336lite.slots import Attend
+
 
 # %%
 #| export flash
@@ -2252,7 +2254,7 @@ def tiled_attention(
 # %%
 #| export flash
 @dataclass(frozen=True)
-class FlashAttend:
+class FlashAttend(Attend):
     """The attend slot of a model, attend(Q, K, V, mask): `flash_attention`, or with ``tiled`` `tiled_attention`.
 
     With ``causal`` the model leaves the causal mask to it. Heads that share keys and values come as they are, not repeated

@@ -79,7 +79,7 @@ from scipy.optimize import least_squares, minimize_scalar
 from cs336lite import accounting
 from cs336lite.accounting import ModelShape, active_parameters, training_flops
 from cs336lite.model import Transformer, TransformerConfig
-from cs336lite.training import Experiment, Tokens, TrainingConfig, begin, cross_entropy, steps, world
+from cs336lite.training import Experiment, Tokens, TrainingConfig, generator, parameter_groups, train
 
 # %%
 #| export
@@ -1391,42 +1391,41 @@ print(plan(1e21, inference_tokens=1e12))
 
 # %%
 #| export
-class ScaledAdamW(torch.optim.AdamW):
-    """AdamW in which each group of parameters multiplies the learning rate by its own ``factor``."""
-
-    def step(self, closure: Callable | None = None) -> Any:
-        given = [group["lr"] for group in self.param_groups]
-        for group in self.param_groups:
-            group["lr"] *= group["factor"]
-        result = super().step(closure)
-        for group, lr in zip(self.param_groups, given):
-            group["lr"] = lr
-        return result
+def _follows_width(name: str, parameter: torch.Tensor) -> bool:
+    """Whether a parameter has a width of the model as its input: the matrices of the blocks, and the output layer."""
+    return parameter.ndim > 1 and not name.startswith("embedding") and ".positions." not in name
 
 
-# %%
-#| export
-def mup(model: Transformer, config: TrainingConfig, base_width: int) -> ScaledAdamW:
-    """Make a new model follow the maximal update parametrisation (arXiv 2203.03466, table 3), and give its AdamW.
+def mup(model: Transformer, base_width: int) -> Transformer:
+    """Give a new model, in place, the start of the maximal update parametrisation (arXiv 2203.03466, table 3); the model.
 
-    At ``base_width`` nothing changes. A model r times as wide has matrices inside the blocks smaller by sqrt(r) and an
-    output layer smaller by r, and learns both at 1 / r of the learning rate; embeddings and norms stay as they are.
-    ValueError for tied embeddings, which cannot be both. Heads should keep their size.
+    At ``base_width`` nothing changes. In a model r times as wide, matrices inside the blocks get smaller by sqrt(r) and the
+    output layer by r. `mup_groups` has the learning rates that belong to it. Heads should keep their size. ValueError for
+    tied embeddings, which cannot be both.
     """
     _positive(base_width=base_width)
     if model.config.tied_embeddings:
         raise ValueError("with tied embeddings one matrix would have to be scaled in two ways")
     ratio = model.config.d_model / base_width
-    groups = {1.0: [], 1 / ratio: []}
-    for name, parameter in model.named_parameters():
-        inside = parameter.ndim > 1 and not name.startswith("embedding")
-        if inside:
-            with torch.no_grad():
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if _follows_width(name, parameter):
                 parameter.div_(ratio if name.startswith("output") else math.sqrt(ratio))
-        groups[1 / ratio if inside else 1.0].append(parameter)
-    parts = [{"params": params, "factor": factor} for factor, params in groups.items() if params]
-    betas = config.betas or (0.9, 0.95)
-    return ScaledAdamW(parts, lr=config.lr, betas=betas, weight_decay=config.weight_decay)
+    return model
+
+
+def mup_groups(model: Transformer, weight_decay: float, *, base_width: int) -> list[dict[str, Any]]:
+    """Parameter groups for ``train(groups=partial(mup_groups, base_width=16))``: what `mup` scales learns at 1 / r of the rate.
+
+    The others are as in `training.parameter_groups`.
+    """
+    _positive(base_width=base_width)
+    slower = [p for name, p in model.named_parameters() if _follows_width(name, p) and p.requires_grad]
+    taken = {id(p) for p in slower}
+    groups = [{"params": slower, "weight_decay": weight_decay, "lr_scale": base_width / model.config.d_model}]
+    for group in parameter_groups(model, weight_decay):
+        groups.append(group | {"params": [p for p in group["params"] if id(p) not in taken]})
+    return [group for group in groups if group["params"]]
 
 
 # %%
@@ -1436,15 +1435,15 @@ def train_mup(
 ) -> float:  # fmt: skip
     """The validation loss after training in the maximal update parametrisation; infinite when it diverged.
 
-    With ``base_width`` the model's own width this is the standard parametrisation, but for weight decay of the norms.
+    With ``base_width`` the model's own width this is the usual parametrisation.
     """
-    with world() as here:
-        state = begin(model, config, here)
-        state.optimizer = mup(state.model, config, base_width)
-        for _ in steps(state, data, config.seq or model.context_length, validation, None, cross_entropy):
-            pass
-    final = state.metrics[-1].get("validation")  # a run that diverged has none
-    return math.inf if final is None else final
+
+    def groups(model: Transformer, weight_decay: float) -> list[dict[str, Any]]:
+        found = mup_groups(model, weight_decay, base_width=base_width)
+        return [group | {"fused": False} for group in found]  # PyTorch's fused AdamW rounds otherwise than the records
+
+    made = mup(Transformer(model, generator(config.seed, 0, purpose=1)), base_width)  # drawn as `train` draws it
+    return train(made, config, data, validation=validation, groups=groups).final
 
 
 # %%
@@ -1542,7 +1541,7 @@ if HAVE_MODEL.or_show("one of them again"):  # one of them again
 #
 # `cs336lite.scaling`: `fit_power_law`, `bootstrap`, `interval`; `fit_profile`, `fit_profiles`, `bootstrap_profiles`;
 # `Surface`, `fit_surface`, `estimate_surface`, `compute_optimal`, `kaplan_view`; `isoflop_model`, `isoflop_run`,
-# `extrapolate`; `overtrained`, `shape_near`, `plan`, `HARDWARE`; `mup`, `ScaledAdamW`, `train_mup`. What cannot be
+# `extrapolate`; `overtrained`, `shape_near`, `plan`, `HARDWARE`; `mup`, `mup_groups`, `train_mup`. What cannot be
 # fitted is a `FitError`.
 #
 # ## Limits
