@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   kernelspec: {display_name: Python 3, language: python, name: python3}
-#   cs336lite: {module: decoding, minutes: 1, prerequisites: [03_architecture], device: CPU}
+#   cs336lite: {module: decoding, minutes: 240, prerequisites: [03_architecture], device: CPU}
 # ---
 
 # %% [markdown]
@@ -258,7 +258,7 @@ reveal("tokens copied by torch.cat", copied, guess, within=1.05, because={2000: 
 # - Equal probabilities: the lower id comes first. `top_k` keeps exactly $k$ of them, or all when $k$ is larger than the
 #   vocabulary; `top_p` the fewest.
 # - `top_p=1` removes nothing, however small it is, though rounded sums may reach 1 before the end.
-# - A temperature near 0 (`1e-30`) is greedy, and not a NaN: $z / T$ overflows unless you subtract something first.
+# - A temperature near 0 (`2e-38`) is greedy, and not a NaN: $z / T$ overflows unless you subtract something first.
 # - A token of probability 0 is never drawn, whatever `u` is and however sums are rounded.
 # - ValueError for a temperature below 0, `top_k` below 1, `top_p` outside (0, 1], `min_p` outside [0, 1].
 # - `logits` stay as they are.
