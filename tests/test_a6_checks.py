@@ -48,7 +48,8 @@ def test_inputs_follow_the_seed_alone():
     first, again, other = (list(flatten(judge(HIDDEN, vars(decoding), seed).sent)) for seed in (1, 1, 2))
     assert len(first) > 100 and len(first) == len(again) and all(map(torch.equal, first, again))
     drawn = [(a, b) for a, b in zip(first, other) if a.shape == b.shape and a.numel() > 20 and a.any()]
-    assert sum(torch.equal(a, b) for a, b in drawn) <= 4  # the grid of random numbers is always the same
+    same = sum(torch.equal(a, b) for a, b in drawn)
+    assert len(drawn) > 80 and same <= 10  # grids of random numbers are always the same
 
 
 # ---------------------------------------------------------------------------------------------------------------------
