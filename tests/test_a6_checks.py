@@ -105,7 +105,7 @@ def test_filters_agree_with_transformers(options):
         ("wrong_top_k_keeps_ties", "sampling.ties", "keeps the first two"),
         ("wrong_replaced_from_p", "speculative.by_hand", "only 1 has p > q"),
         ("wrong_no_token_after_all", "speculative.by_hand", "accepts draft 0"),
-        ("wrong_no_copy_on_write", "paged.story", "B has read"),
+        ("wrong_no_copy_on_write", "paged.story", "after an append to B"),
         ("wrong_block_taken_too_early", "paged.border", "blocks of a text with 2, 3 and 7 tokens"),
         ("wrong_one_scale_for_a_row", "quantize.row", "as integers are"),
     ],
