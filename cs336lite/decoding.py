@@ -37,9 +37,9 @@ class KVCache:
 
         Raises ValueError when there is no room, and for another batch, heads, size or dtype than before.
         """
-        stop = self.length + k.shape[2]
+        left, stop = self.max_length - self.length, self.length + k.shape[2]
         if stop > self.max_length:
-            raise ValueError(f"the cache has room for {self.max_length} tokens, and these would be {stop}")
+            raise ValueError(f"{k.shape[2]} tokens came, and of {self.max_length} places {left} are left")
         if self.memory is None:
             self.memory = tuple(x.new_empty(*x.shape[:2], self.max_length, x.shape[3]) for x in (k, v))
         for kept, new in zip(self.memory, (k, v)):
