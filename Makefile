@@ -14,15 +14,19 @@ ifneq ($(shell $(FITS) && echo yes),yes)
 endif
 endif
 
-.PHONY: lab help demo test test-all attacks attacks-sample sample sample-short build bench lock clean
+.PHONY: lab study help demo test test-all attacks attacks-sample sample sample-short build site bench lock clean
 
 help:  ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
 
-lab: $(VENV)/ready  ## JupyterLab on the lectures and assignments
-	$(BIN)/jupyter lab --ServerApp.root_dir=.
+lab: $(VENV)/ready  ## JupyterLab on the lectures and assignments, at the page that says what to do next
+	@$(BIN)/cs336lite lab
 
 # >>> not in the student edition
+study: $(VENV)/ready  ## your own copy without answers, in my/, which git ignores: JupyterLab on it
+	@test -f my/.cs336lite-edition || $(BIN)/cs336lite study
+	@cd my && $(abspath $(BIN))/cs336lite lab
+
 demo: $(VENV)/ready  ## a simulated class, from release to feedback, in demo/
 	@$(BIN)/cs336lite demo
 
@@ -49,17 +53,23 @@ SAMPLE := $(SHORT) tests/test_jail.py tests/test_pools.py tests/test_worker.py \
   'tests/test_lectures.py::test_every_lecture_runs_on_the_students_own_code[06_moe]'
 
 sample: TESTS = $(SAMPLE)
+sample: RUN = 01 02
 sample: sample-short  ## a sample of the tests, and lectures 01 and 02 run and compared with what is kept
 
 TESTS = $(SHORT)
-sample-short: $(VENV)/ready  ## the same with fewer tests
+RUN = 01
+sample-short: $(VENV)/ready  ## the same with fewer tests, and lecture 01 alone
 	$(BIN)/cs336lite build --check
-	$(BIN)/cs336lite build --check --execute 01 02
+	$(BIN)/cs336lite build --check --execute $(RUN)
 	$(BIN)/pytest -n $(JOBS) --dist worksteal -m "not slow" $(TESTS)
 
 build: $(VENV)/ready  ## texts to notebooks to modules
 	$(BIN)/cs336lite build
 	$(BIN)/python -m cs336lite.course.map
+
+site: $(VENV)/ready  ## the course as web pages, in build/site
+	$(BIN)/python -m pip install --quiet --quiet -e '.[site]'
+	$(BIN)/python site/make.py
 
 bench: $(VENV)/ready  ## ours and its peers, in turn, as ratios
 	$(BIN)/python -m pip install --quiet --quiet -e '.[bench]'
@@ -82,11 +92,15 @@ $(VENV)/ready: requirements.lock pyproject.toml
 	@touch $@
 
 # >>> not in the student edition
-# torch pins its CUDA packages itself, so the lock leaves them out and stays the same on every platform
+# torch pins its CUDA packages itself, so the lock leaves them out and stays the same on every platform; what only the
+# tests need stands in a part of its own, which no student edition has
+COMPILE = uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate
 lock:  ## new versions into requirements.lock and environment.yml (needs uv)
-	uv pip compile --quiet --universal --python-version 3.11 --extra test --no-header --no-annotate --upgrade pyproject.toml \
-	  | grep -vE '^(nvidia-|cuda-)' > requirements.lock.new
+	$(COMPILE) --extra test --upgrade pyproject.toml | grep -vE '^(nvidia-|cuda-)' > requirements.lock.full
+	$(COMPILE) --constraint requirements.lock.full pyproject.toml > requirements.lock.light
+	$(BIN)/python tests/environment.py requirements.lock.full requirements.lock.light > requirements.lock.new
 	mv requirements.lock.new requirements.lock
+	rm requirements.lock.full requirements.lock.light
 	$(BIN)/python tests/environment.py > environment.yml.new
 	mv environment.yml.new environment.yml
 

@@ -6,8 +6,9 @@
 Contenders take turns in one process; times are medians over the rounds. Memory is by how much one forward and backward pass
 raises the peak of a fresh process's resident size (Linux only). A run fails when two contenders disagree.
 
-- attention: grouped queries through `cs336lite.attention.MultiHeadAttention`, with the formula written out and with
-  PyTorch's fused kernel in its slot, beside the same projections around a direct call of that kernel, and around the
+- attention: grouped queries through `cs336lite.attention.MultiHeadAttention`, with the formula written out, with
+  PyTorch's fused kernel in its slot, which reads shared heads as they are, and with the same kernel given a copy of them
+  for every query head, as a module that knows of no such slot does; beside the same projections around a direct call of that kernel, and around the
   formula that keeps every score.
 - training step: the tiny Llama of `cs336lite.model` beside `transformers`' LlamaForCausalLM of the same shape.
 """
@@ -30,7 +31,7 @@ import torch.nn.functional as F
 
 BATCH, HEADS, KV_HEADS, D_HEAD = 2, 8, 2, 64
 LENGTHS = (512, 1_024, 2_048)
-CONTENDERS = ("ours, fused", "ours, plain", "SDPA, direct", "naive")
+CONTENDERS = ("ours, fused", "ours, repeated", "ours, plain", "SDPA, direct", "naive")
 
 
 def attention(contender: str, seq: int) -> tuple[Callable[[], torch.Tensor], list[torch.Tensor]]:
@@ -39,10 +40,10 @@ def attention(contender: str, seq: int) -> tuple[Callable[[], torch.Tensor], lis
     from cs336lite.model import sdpa
 
     torch.manual_seed(0)
-    fused = contender == "ours, fused"
-    module = MultiHeadAttention(
-        HEADS * D_HEAD, HEADS, KV_HEADS, attend=sdpa if fused else scaled_dot_product_attention, causal=not fused
-    )
+    slots = {"ours, fused": sdpa, "ours, repeated": lambda *heads_and_mask: sdpa(*heads_and_mask)}  # hides shares_heads
+    fused = contender in slots
+    attend = slots.get(contender, scaled_dot_product_attention)
+    module = MultiHeadAttention(HEADS * D_HEAD, HEADS, KV_HEADS, attend=attend, causal=not fused)
     x = torch.randn(BATCH, seq, HEADS * D_HEAD, requires_grad=True)
     tensors = [x, *module.parameters()]
     if contender.startswith("ours"):

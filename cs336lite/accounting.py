@@ -49,6 +49,7 @@ class ModelShape:
     qk_norm: bool = False
     num_encoder_layers: int = 0  # above 0: an encoder-decoder with cross-attention
     _: KW_ONLY
+    qk_norm_across_heads: bool = False  # gains for all heads, as in OLMo 2, instead of those of one head
     num_experts: int = 1  # feed-forward networks in each block; above 1 there is a router
     top_k: int = 1  # of these, the ones that a token passes through
 
@@ -119,6 +120,9 @@ def _attention(s: ModelShape, name: str, layers: int, queries: str, keys: str) -
     for part in ("k_proj", "v_proj"):
         found += _linear(f"{name}.{part}", s.kv_width, s.d_model, layers, bias=qkv_bias, tokens=keys)
     found += _linear(f"{name}.o_proj", s.d_model, s.q_width, layers, bias=s.bias, tokens=queries)
+    if s.qk_norm_across_heads:
+        widths = {"q_norm": s.q_width, "k_norm": s.kv_width}
+        return found + [w for part, n in widths.items() for w in _norm(f"{name}.{part}", n, layers, bias=s.bias)]
     return found + (_norm(f"{name}.qk_norm", s.q_width // s.num_heads, 2 * layers, bias=s.bias) if s.qk_norm else [])
 
 

@@ -203,7 +203,9 @@ class MultiHeadAttention(nn.Module):
             if self.causal and x.shape[1] > 1:  # a single new token may see everything
                 causal = causal_mask(positions, past=k.shape[2] - x.shape[1])
                 mask = causal if mask is None else mask & causal
-        out = self.attend(q, repeat_kv(k, self.num_heads), repeat_kv(v, self.num_heads), mask)
+        if not getattr(self.attend, "shares_heads", False):  # a slot that has it reads shared heads without copies
+            k, v = repeat_kv(k, self.num_heads), repeat_kv(v, self.num_heads)
+        out = self.attend(q, k, v, mask)
         out = rearrange(out, "batch head seq d_head -> batch seq (head d_head)")
         if out.shape[:2] != x.shape[:2]:  # something broadcast the other way
             raise ValueError(

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -15,7 +16,14 @@ from rich.console import ConsoleOptions, RenderableType
 from rich.segment import Segment
 
 from cs336lite.course.border import harmless, lines
-from cs336lite.course.paths import CourseError, assignment_name, find_root, is_student_edition, write_atomic
+from cs336lite.course.paths import (
+    CourseError,
+    assignment_name,
+    find_root,
+    full_repository,
+    is_student_edition,
+    write_atomic,
+)
 
 
 class Console(RichConsole):
@@ -34,6 +42,7 @@ Assignment = Annotated[str, typer.Argument(help="an assignment, such as a1_bpe o
 
 def main() -> None:
     """Run a command; a mistake of the user's ends with a message and status 2."""
+    hide_what_is_not_for_students()
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # whatever the terminal can show, no letter ends a command
     try:
@@ -53,6 +62,30 @@ def main() -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+
+
+FOR_STUDENTS = (
+    "lab",
+    "status",
+    "check",
+    "hint",
+    "reset",
+    "solution",
+    "submit",
+    "feedback",
+    "unlock",
+    "update",
+    "study",
+)
+
+
+def hide_what_is_not_for_students() -> None:
+    """In a student edition the help lists what works there; `study` is for a self-learner's own copy."""
+    with suppress(CourseError):
+        root = find_root()
+        left = FOR_STUDENTS if full_repository(root) else FOR_STUDENTS[:-1]
+        for command in app.registered_commands if is_student_edition(root) else []:
+            command.hidden = command.callback.__name__ not in left
 
 
 def bar(items: Iterable, total: int, what: str) -> Iterator:
@@ -108,6 +141,49 @@ def update(
 
     said = run(find_root(), edition, dry_run=dry_run)
     console.print(said, markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
+def lab(
+    arguments: Annotated[list[str] | None, typer.Argument(help="what JupyterLab gets, after --")] = None,
+) -> None:
+    """JupyterLab, at the page that says what to do next; commands of the course are on its path."""
+    from cs336lite.course.lab import lab as run
+
+    raise typer.Exit(run(find_root(), arguments or ()))
+
+
+@app.command()
+def study(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="change nothing; say what would happen")] = False,
+) -> None:
+    """For self-learners: make my/, your own copy without answers, or bring it up to date; your work stays."""
+    from cs336lite.course.study import study as run
+
+    console.print(run(find_root(), dry_run=dry_run), markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
+def reset(
+    notebook: Annotated[str, typer.Argument(help="a lecture or an assignment, such as 03 or a1")],
+    exercise: Annotated[str | None, typer.Argument(help="one exercise; by default the whole notebook")] = None,
+) -> None:
+    """Put a notebook, or one exercise, back as it was given; what you had is kept beside it."""
+    from cs336lite.course.reset import reset as run
+
+    console.print(run(find_root(), notebook, exercise), markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
+def solution(
+    assignment: Assignment,
+    exercise: Annotated[str, typer.Argument(help="an exercise")],
+    give_up: Annotated[bool, typer.Option("--give-up", help="also before your checks pass")] = False,
+) -> None:
+    """Show the course's solution of an exercise, to compare with yours, where your copy of the course may show it."""
+    from cs336lite.course.reference import show_solution as run
+
+    console.print(run(assignment, exercise, give_up=give_up))
 
 
 @app.command()

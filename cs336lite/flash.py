@@ -515,11 +515,13 @@ def tiled_attention(
 class FlashAttend:
     """The attend slot of a model, attend(Q, K, V, mask): `flash_attention`, or with ``tiled`` `tiled_attention`.
 
-    With ``causal`` the model leaves the causal mask to it. Built in notebooks/07_kernels.ipynb.
+    With ``causal`` the model leaves the causal mask to it. Heads that share keys and values come as they are, not repeated
+    (``shares_heads``). Built in notebooks/07_kernels.ipynb.
     """
 
     causal: bool = True
     tiled: bool = False
+    shares_heads = True
 
     @property
     def masks_causally(self) -> bool:

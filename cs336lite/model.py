@@ -11,9 +11,10 @@ Built in notebooks/03b_variants.ipynb.
 """
 
 import math
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from functools import partial
+from itertools import cycle
 from numbers import Integral, Real
 from typing import Any
 
@@ -25,7 +26,11 @@ from torch import Tensor, nn
 
 from cs336lite.accounting import ModelShape
 from cs336lite.attention import MultiHeadAttention, scaled_dot_product_attention
+from cs336lite.generation import KVCache, check_ids, check_vocabulary
+from cs336lite.generation import generate as generate
+from cs336lite.generation import next_tokens as next_tokens
 from cs336lite.layers import GATES, FeedForward, LayerNorm, RMSNorm
+from cs336lite.positions import BOUNDED as BOUNDED
 from cs336lite.positions import (
     AlibiAttention,
     LearnedPositions,
@@ -51,9 +56,6 @@ IN_ATTENTION = ("alibi", "shaw", "t5", "transformer_xl")
 
 POSITIONS = (*AT_INPUT, "rope", "rope_half", *IN_ATTENTION, "none")
 """All position schemes; ``rope_half`` is RoPE in Hugging Face's layout."""
-
-BOUNDED = ("learned", "glm", "rope", "rope_half")
-"""Position schemes that know no position beyond ``context_length``."""
 
 MASKS = ("causal", "prefix", "full")
 """Who sees whom in the decoder: what came before; a prefix too (GLM's blanks are that); everybody."""
@@ -88,6 +90,7 @@ class TransformerConfig:
     qkv_bias: bool = False  # in queries, keys and values only (ChatGLM2)
     activation: str = "swiglu"  # a name in layers.ACTIVATIONS or layers.GATES
     parallel: bool = False  # attention and feed-forward read the same norm and are added together (PaLM)
+    parallel_norms: int = 1  # of a parallel block; 2: attention and feed-forward have one each (GPT-NeoX)
     positions: str = "rope"  # one of POSITIONS
     rope_theta: float = 10_000.0
     rotary_dim: int | None = None  # None: the whole head; ChatGLM2 turns half of it
@@ -96,10 +99,13 @@ class TransformerConfig:
     tied_embeddings: bool = False  # the output layer is the embedding
     embedding_scale: float = 1.0  # embeddings are multiplied by this: sqrt(d_model) in 2017
     output_scale: float = 1.0  # and what the output layer reads by this: 1 / sqrt(d_model) in T5
+    output_cap: float | None = None  # logits are cap * tanh(logits / cap) (Gemma 2: 30); a loss slot caps its own
     dropout: float = 0.0  # of embeddings, of what a block adds, and inside the feed-forward network
     init_std: float = 0.02
     # slots
     qk_norm: Callable[[int], nn.Module] | None = None  # qk_norm(d_head) -> module
+    qk_norm_across_heads: bool = False  # it normalises all heads of a token together: qk_norm(heads * d_head) (OLMo 2)
+    rope: Callable[["TransformerConfig"], nn.Module] | None = None  # makes RoPE with other frequencies (Llama 3.1)
     attend: str | Callable[..., Tensor] = (
         "plain"  # "plain", "sdpa", or attend(Q, K, V, mask) -> (batch, heads, q, d_head)
     )
@@ -138,14 +144,15 @@ class TransformerConfig:
             norm_bias=self.bias and self.norm == "layernorm", tied_embeddings=self.tied_embeddings,
             position_parameters=in_a_stack.get(self.positions, 0),
             relative_projection=self.positions == "transformer_xl", qk_norm=self.qk_norm is not None,
-            norms_per_block=1 if self.parallel else 4 if self.norm_placement == "double" else 2,
+            qk_norm_across_heads=self.qk_norm_across_heads,
+            norms_per_block=self.parallel_norms if self.parallel else 4 if self.norm_placement == "double" else 2,
             outer_norms=(self.norm_placement != "post") + self.embedding_norm, num_encoder_layers=self.num_encoder_layers,
         )  # fmt: skip
 
 
 LEAST = {
     "num_layers": 1, "num_encoder_layers": 0, "d_head": 1, "rotary_dim": 2, "max_distance": 1, "norm_eps": 0,
-    "rope_theta": 0, "dropout": 0, "init_std": 0,
+    "rope_theta": 0, "output_cap": 0, "dropout": 0, "init_std": 0,
 }  # fmt: skip
 """The least that a number of a configuration may be."""
 
@@ -164,7 +171,8 @@ def check_config(c: TransformerConfig) -> None:
     if c.parallel and (c.norm_placement != "pre" or c.num_encoder_layers):
         raise ValueError("a parallel block has one norm, before it, and no cross-attention")
     whole = (Integral, "an integer")
-    kinds = {int: whole, int | None: whole, float: (Real, "a number"), bool: (bool, "True or False")}
+    number = (Real, "a number")
+    kinds = {int: whole, int | None: whole, float: number, float | None: number, bool: (bool, "True or False")}
     for field in fields(c):
         value, (kind, words) = getattr(c, field.name), kinds.get(field.type, (object, ""))
         if value is None and field.default is None:
@@ -178,37 +186,21 @@ def check_config(c: TransformerConfig) -> None:
             raise ValueError(f"{name} is {getattr(c, name)}, and must be at least {least}")
     if c.dropout >= 1:
         raise ValueError(f"dropout is {c.dropout}, and must be below 1")
-    if c.rope_theta == 0:
-        raise ValueError("rope_theta is 0, and must be above it")
+    for name in ("rope_theta", "output_cap"):
+        if getattr(c, name) == 0:
+            raise ValueError(f"{name} is 0, and must be above it")
+    if c.parallel_norms not in (1, 2) or (c.parallel_norms == 2 and not c.parallel):
+        raise ValueError(f"parallel_norms is {c.parallel_norms}: a parallel block has 1 or 2, and another block has 1")
+    if c.qk_norm_across_heads and c.qk_norm is None:
+        raise ValueError("qk_norm_across_heads is True, and there is no qk_norm")
+    if c.rope is not None and c.positions not in ("rope", "rope_half"):
+        raise ValueError(f"rope is given, and positions are {c.positions!r}: it needs 'rope' or 'rope_half'")
     if c.rotary_dim is not None and (c.rotary_dim % 2 or c.rotary_dim > c.head_size):
         raise ValueError(f"rotary_dim is {c.rotary_dim}, and must be even and at most the head size, {c.head_size}")
-    for name in ("qk_norm", "feed_forward", "loss"):
+    for name in ("qk_norm", "rope", "feed_forward", "loss"):
         if getattr(c, name) is not None and not callable(getattr(c, name)):
             raise TypeError(f"{name} is {getattr(c, name)!r}, and must be None or what can be called")
     _ = c.shape  # raises for sizes that do not fit together
-
-
-def check_ids(name: str, ids: Tensor) -> None:
-    """TypeError for other numbers than integers, ValueError for another shape than (batch, seq)."""
-    if ids.dtype not in (torch.int64, torch.int32):
-        raise TypeError(f"{name} are {ids.dtype}, and ids are torch.int64 or torch.int32")
-    if ids.ndim != 2:
-        raise ValueError(f"{name} have the shape {tuple(ids.shape)}: give (batch, seq), a single text as {name}[None]")
-
-
-def check_vocabulary(ids: Tensor, vocab_size: int) -> None:
-    """ValueError that names the first id outside the vocabulary."""
-    unknown = ids[(ids < 0) | (ids >= vocab_size)]
-    if unknown.numel():
-        raise ValueError(f"token {int(unknown[0])} is not in the vocabulary, whose ids are 0 to {vocab_size - 1}")
-
-
-def check_shape(name: str, given: Tensor | None, *shape: int) -> None:
-    """ValueError for what does not broadcast to this shape: it would make several rows out of one."""
-    if given is not None:
-        sizes = zip(reversed(given.shape), reversed(shape))
-        if given.ndim > len(shape) or any(size not in (1, wanted) for size, wanted in sizes):
-            raise ValueError(f"{name} has the shape {tuple(given.shape)}, which does not broadcast to {shape}")
 
 
 @dataclass(frozen=True)
@@ -216,10 +208,11 @@ class FusedAttention:
     """Causal attention by PyTorch's fused kernel, which never stores the scores; the slot ``attend="sdpa"``.
 
     The queries are the last q of the k tokens. ``mask`` is what must hold beside the causal mask. Heads of keys and values
-    may be fewer than those of queries.
+    may be fewer than those of queries (GQA).
     """
 
     masks_causally = True  # it is not given the causal mask: to know that there is no other is what makes it fast
+    shares_heads = True  # keys and values come as they are cached, not repeated for every query head
 
     def __call__(self, Q: Tensor, K: Tensor, V: Tensor, mask: Bool[Tensor, "..."] | None = None) -> Tensor:
         (q, k), shared = (Q.shape[-2], K.shape[-2]), Q.shape[1] != K.shape[1]
@@ -257,6 +250,8 @@ def make_rope(config: TransformerConfig) -> nn.Module | None:
     """RoPE for what turns of a head; None for the other position schemes."""
     if config.positions not in ("rope", "rope_half"):
         return None
+    if config.rope is not None:
+        return config.rope(config)
     layout = "half" if config.positions == "rope_half" else "interleaved"
     turned = config.rotary_dim or config.head_size
     return RotaryPositionalEmbedding(config.rope_theta, turned, config.context_length, layout=layout)
@@ -275,6 +270,18 @@ def make_relative(config: TransformerConfig, bidirectional: bool = False) -> nn.
     return None
 
 
+class AcrossHeads(nn.Module):
+    """A norm of queries or keys, (batch, head, seq, d_head), over all heads of a token together, as in OLMo 2."""
+
+    def __init__(self, norm: nn.Module) -> None:
+        super().__init__()
+        self.norm = norm
+
+    def forward(self, x: Float[Tensor, "batch head seq d_head"]) -> Float[Tensor, "batch head seq d_head"]:
+        normed = self.norm(rearrange(x, "batch head seq d -> batch seq (head d)"))
+        return rearrange(normed, "batch seq (head d) -> batch head seq d", d=x.shape[-1])
+
+
 def make_attention(
     config: TransformerConfig, relative: nn.Module | None, rope: nn.Module | None, *, causal: bool
 ) -> MultiHeadAttention:
@@ -290,12 +297,15 @@ def make_attention(
     turn = None if rope is None else rope.forward
     if rope is not None and config.rotary_dim not in (None, config.head_size):
         turn = partial(rotate_part, rope, rotary_dim=config.rotary_dim)
+    qk_norm, heads = config.qk_norm, cycle((config.num_heads, config.num_kv_heads or config.num_heads))
+    if config.qk_norm_across_heads:  # attention asks for one for its queries, then for one for its keys
+        qk_norm = lambda d_head: AcrossHeads(config.qk_norm(next(heads) * d_head))  # noqa: E731
     attention = MultiHeadAttention(
-        config.d_model, config.num_heads, config.num_kv_heads, d_head=config.d_head, rope=turn, qk_norm=config.qk_norm,
+        config.d_model, config.num_heads, config.num_kv_heads, d_head=config.d_head, rope=turn, qk_norm=qk_norm,
         attend=attend, causal=causal and not masks_causally(attend), bias=config.bias or config.qkv_bias,
     )  # fmt: skip
     if config.qkv_bias and not config.bias:
-        attention.o_proj = nn.Linear(attention.o_proj.in_features, config.d_model, bias=False)
+        attention.o_proj = nn.Linear(attention.o_proj.weight.shape[1], config.d_model, bias=False)
     return attention
 
 
@@ -319,7 +329,7 @@ class Block(nn.Module):
         self.feed_forward = make_feed_forward(config)
         parts = ["attention", *["cross_attention"] * cross, "feed_forward"]
         if config.parallel:
-            names = ["attention"]
+            names = ["attention", "feed_forward"][: config.parallel_norms]
         else:
             names = parts if config.norm_placement != "branch" else []
             names = names + [f"{part}_after" for part in parts] * (config.norm_placement in ("double", "branch"))
@@ -336,8 +346,8 @@ class Block(nn.Module):
         """
         told = {"padding": padding} if getattr(self.feed_forward, "takes_padding", False) else {}
         if self.parallel:
-            normed = self.norms["attention"](x)
-            return x + self.dropout(self.attention(normed, **seen) + self.feed_forward(normed, **told))
+            normed = [norm(x) for norm in self.norms.values()]  # one for both parts, or one each
+            return x + self.dropout(self.attention(normed[0], **seen) + self.feed_forward(normed[-1], **told))
         x = self.add("attention", x, **seen)
         if self.cross_attention is not None:
             x = self.add("cross_attention", x, context=context, mask=context_mask)
@@ -395,7 +405,7 @@ class Stack(nn.Module):
     def forward(
         self, x: Float[Tensor, "batch seq d_model"], *, mask: Tensor | None = None, prefix: Tensor | None = None,
         token_positions: Tensor | None = None, context: Tensor | None = None, context_mask: Tensor | None = None,
-        padding: Tensor | None = None, cache: "KVCache | None" = None,
+        padding: Tensor | None = None, cache: KVCache | None = None,
     ) -> Float[Tensor, "batch seq d_model"]:  # fmt: skip
         batch, seq, past = *x.shape[:2], 0 if cache is None else cache.length
         check_reading(self, x, past, mask, prefix, token_positions, context, cache)
@@ -416,9 +426,17 @@ class Stack(nn.Module):
         return self.norm(x)
 
 
+def check_shape(name: str, given: Tensor | None, *shape: int) -> None:
+    """ValueError for what does not broadcast to this shape: it would make several rows out of one."""
+    if given is not None:
+        sizes = zip(reversed(given.shape), reversed(shape))
+        if given.ndim > len(shape) or any(size not in (1, wanted) for size, wanted in sizes):
+            raise ValueError(f"{name} has the shape {tuple(given.shape)}, which does not broadcast to {shape}")
+
+
 def check_reading(
     stack: Stack, x: Tensor, past: int, mask: Tensor | None, prefix: Tensor | None, positions: Tensor | None,
-    context: Tensor | None, cache: "KVCache | None",
+    context: Tensor | None, cache: KVCache | None,
 ) -> None:  # fmt: skip
     """TypeError or ValueError for what does not fit ``x`` and so many ``past`` tokens."""
     batch, seq = x.shape[:2]
@@ -437,62 +455,20 @@ def check_reading(
         raise ValueError(f"the cache has {len(cache.layers)} layers, and the model {len(stack.blocks)}")
 
 
-class LayerCache:
-    """Keys and values of one layer, in memory for ``max_length`` tokens that is taken once. A `cs336lite.attention.Cache`.
-
-    ``update`` raises ValueError when there is no room, and for keys and values of another kind than those that it holds.
-    """
-
-    def __init__(self, max_length: int) -> None:
-        if max_length < 0:
-            raise ValueError(f"a cache cannot have room for {max_length} tokens")
-        self.max_length, self.length = max_length, 0
-        self.kept: tuple[Tensor, Tensor] | None = None
-
-    def update(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Append (batch, num_kv_heads, seq, d_head) each; returns those of all tokens so far."""
-        stop = self.length + k.shape[2]
-        if stop > self.max_length:
-            raise ValueError(f"the cache has room for {self.max_length} tokens, and these would be {stop}")
-        if self.kept is None:
-            self.kept = tuple(x.new_empty(*x.shape[:2], self.max_length, x.shape[3]) for x in (k, v))
-        for memory, new in zip(self.kept, (k, v)):
-            held, given = ((*x.shape[:2], x.shape[3], x.dtype, x.device) for x in (memory, new))
-            if held != given:
-                kind = "(batch, num_kv_heads, d_head, dtype, device)"
-                raise ValueError(f"the cache holds {held}, and these are {given}, as {kind}: make a new cache")
-        for memory, new in zip(self.kept, (k, v)):
-            memory[:, :, self.length : stop] = new
-        self.length = stop
-        return self.kept[0][:, :, :stop], self.kept[1][:, :, :stop]
-
-
-class KVCache:
-    """Keys and values (KV 缓存) of all layers of a decoder, so that a new token costs one token's work.
-
-    >>> cache = KVCache(num_layers=2, max_length=8)
-    >>> k, v = cache.layers[0].update(torch.zeros(1, 2, 3, 4), torch.zeros(1, 2, 3, 4))
-    >>> tuple(k.shape), cache.length, cache.bytes
-    ((1, 2, 3, 4), 3, 512)
-    """
-
-    def __init__(self, num_layers: int, max_length: int) -> None:
-        self.layers = [LayerCache(max_length) for _ in range(num_layers)]
-
-    @property
-    def length(self) -> int:
-        return self.layers[0].length
-
-    @property
-    def bytes(self) -> int:
-        return sum(x.nbytes for layer in self.layers for x in layer.kept or ())
-
-
 def cross_entropy(
-    hidden: Float[Tensor, "n d_model"], weight: Float[Tensor, "vocab d_model"], targets: Int[Tensor, " n"]
-) -> Float[Tensor, ""]:
-    """The mean of -log softmax(hidden weight^T)[target], in nats, over targets that are not -100; what the loss slot replaces."""
-    return F.cross_entropy((hidden @ weight.T).float(), targets, ignore_index=-100)
+    hidden: Float[Tensor, "n d_model"], weight: Float[Tensor, "vocab d_model"], targets: Int[Tensor, " n"],
+    cap: float | None = None,
+) -> Float[Tensor, ""]:  # fmt: skip
+    """The mean of -log softmax(hidden weight^T)[target], in nats, over targets that are not -100; what the loss slot replaces.
+
+    ``cap`` is that of the configuration, `output_cap`.
+    """
+    return F.cross_entropy(capped((hidden @ weight.T).float(), cap), targets, ignore_index=-100)
+
+
+def capped(logits: Float[Tensor, "..."], cap: float | None) -> Float[Tensor, "..."]:
+    """cap * tanh(logits / cap), which lies between -cap and cap (Gemma 2, arXiv 2408.00118); None leaves the logits."""
+    return logits if cap is None else cap * torch.tanh(logits / cap)
 
 
 def initialise(model: "Transformer", std: float, generator: torch.Generator | None = None) -> None:
@@ -537,7 +513,8 @@ class Transformer(nn.Module):
         self, tokens: Int[Tensor, "batch seq"], *, source: Tensor | None = None, **given: Any
     ) -> Float[Tensor, "batch seq vocab"]:
         """Logits of the next token at each place."""
-        return self.output(self.hidden(tokens, **self._with_context(source, given)))
+        logits = self.output(self.hidden(tokens, **self._with_context(source, given)))
+        return capped(logits, self.config.output_cap)
 
     def loss(self, tokens: Tensor, targets: Tensor, *, source: Tensor | None = None, **given: Any) -> Float[Tensor, ""]:
         """The mean loss over targets that are not -100, plus the ``auxiliary_loss`` of every part that has one.
@@ -548,7 +525,8 @@ class Transformer(nn.Module):
         if targets.shape != tokens.shape:
             raise ValueError(f"targets have the shape {tuple(targets.shape)}, and tokens {tuple(tokens.shape)}")
         hidden = rearrange(self.hidden(tokens, **self._with_context(source, given)), "batch seq d -> (batch seq) d")
-        loss = (self.config.loss or cross_entropy)(hidden, self.output.weight, targets.flatten().long())
+        score = self.config.loss or partial(cross_entropy, cap=self.config.output_cap)
+        loss = score(hidden, self.output.weight, targets.flatten().long())
         return loss + sum(part.auxiliary_loss for part in self.modules() if hasattr(part, "auxiliary_loss"))
 
     def hidden(
@@ -589,115 +567,3 @@ class Transformer(nn.Module):
 
     def _with_context(self, source: Tensor | None, given: dict[str, Any]) -> dict[str, Any]:
         return given if source is None else given | {"context": self.encode(source, given.get("source_padding"))}
-
-
-def next_tokens(
-    logits: Float[Tensor, "batch vocab"], *, temperature: int | float = 1.0, top_k: int | None = None,
-    top_p: int | float | None = None, generator: torch.Generator | None = None,
-) -> Int[Tensor, " batch"]:  # fmt: skip
-    """One token for each row: the likeliest at temperature 0, else drawn from softmax(logits / temperature).
-
-    ``top_k`` keeps the k likeliest; ``top_p`` the fewest whose probabilities reach p (Holtzman et al. 2019, arXiv
-    1904.09751). ValueError for a temperature below 0 or infinite, a top_k that is no integer from 1, a top_p outside
-    (0, 1], and logits whose greatest is no number.
-    """
-    whole = top_k is None or (isinstance(top_k, int) and top_k >= 1)
-    if not 0 <= temperature < math.inf or not whole or (top_p is not None and not 0 < top_p <= 1):
-        raise ValueError(
-            f"0 <= temperature {temperature} < inf, whole top_k {top_k} >= 1, 0 < top_p {top_p} <= 1 must hold"
-        )
-    broken = ~logits.amax(dim=-1).isfinite()
-    if broken.any():
-        raise ValueError(
-            f"the greatest logit of row {int(broken.nonzero()[0])} is NaN or infinite: nothing can be drawn"
-        )
-    if temperature == 0:
-        return logits.argmax(dim=-1)
-    ordered, order = (logits.float() / temperature).sort(dim=-1, descending=True, stable=True)
-    probabilities = ordered.softmax(dim=-1)
-    if top_k is not None:
-        probabilities[:, top_k:] = 0
-    if top_p is not None:  # a token stays when those before it do not reach p
-        probabilities[probabilities.cumsum(dim=-1) - probabilities >= top_p * probabilities.sum(-1, keepdim=True)] = 0
-    return order.gather(-1, torch.multinomial(probabilities, 1, generator=generator)).squeeze(-1)
-
-
-def _prompt(model: Transformer, tokens: Tensor, padding: Tensor | None) -> Tensor | None:
-    """The padding as booleans; ValueError for prompts after which nobody can go on."""
-    check_ids("tokens", tokens)
-    check_vocabulary(tokens, model.config.vocab_size)
-    if not tokens.shape[1]:
-        raise ValueError("the prompt is empty: give at least one token, such as the one that begins a text")
-    if padding is None:
-        return None
-    real = as_padding(padding, *tokens.shape)
-    wrong = (real.long().cummax(dim=1).values != real).any(dim=1) | ~real[:, -1]
-    if wrong.any():
-        raise ValueError(f"row {int(wrong.nonzero()[0])} has padding after a token, or nothing else: pad on the left")
-    return real
-
-
-def _ids(stop: int | Sequence[int] | Set[int] | Tensor | None, model: Transformer) -> Tensor:
-    """The tokens that end a text, one or several or none."""
-    several = [] if stop is None else list(stop) if isinstance(stop, Set) else stop
-    found = torch.as_tensor(several, device=model.embedding.weight.device).flatten()
-    if found.numel() and found.dtype not in (torch.int64, torch.int32):
-        raise TypeError(f"stop is {stop!r}: give one id, or several")
-    check_vocabulary(found, model.config.vocab_size)
-    return found
-
-
-def _places(model: Transformer, tokens: Tensor, padding: Tensor | None, past: int) -> dict[str, Tensor]:
-    """The padding of prompts continued over all tokens so far, and where those after the first ``past`` stand."""
-    if padding is None:
-        return {}
-    real = F.pad(padding, (0, tokens.shape[1] - padding.shape[1]), value=True)
-    positions = (real.cumsum(dim=-1) - 1).clamp(min=0)[:, past:]
-    if model.config.positions == "glm":
-        positions = torch.stack((positions, torch.zeros_like(positions)), dim=1)
-    return {"padding": real, "token_positions": positions}
-
-
-def _write(
-    model: Transformer, tokens: Tensor, number: int, stop: Tensor, padding: Tensor | None, cache: KVCache | None,
-    given: dict[str, Any], choice: dict[str, Any],
-) -> Tensor:  # fmt: skip
-    ended = torch.zeros(len(tokens), dtype=torch.bool, device=tokens.device)
-    for _ in range(number):
-        past = 0 if cache is None else cache.length
-        seen = given | _places(model, tokens, padding, past)
-        logits = model(tokens[:, past:], cache=cache, **seen)[:, -1]
-        new = next_tokens(logits, **choice)
-        if stop.numel():
-            new = torch.where(ended, tokens[:, -1], new)
-            ended |= torch.isin(new, stop)
-        tokens = torch.cat((tokens, new[:, None]), dim=1)
-        if stop.numel() and ended.all():
-            break
-    return tokens
-
-
-@torch.no_grad()
-def generate(
-    model: Transformer, tokens: Int[Tensor, "batch seq"], max_new_tokens: int, *,
-    stop: int | Sequence[int] | Set[int] | Tensor | None = None, padding: Tensor | None = None, use_cache: bool = True,
-    given: dict[str, Any] | None = None, **choice: Any,
-) -> Int[Tensor, "batch longer"]:  # fmt: skip
-    """``tokens`` and what the model adds to them, token by token until ``max_new_tokens`` or all rows have met ``stop``.
-
-    ``choice`` goes to `next_tokens`, ``given`` to the model (context, prefix). Prompts of different lengths are padded
-    on the left, ``padding`` False or 0 there. ``stop`` is an id or several; after one a row goes on with it. ValueError
-    beyond the context length, for an empty prompt, padding elsewhere, ids that do not exist.
-    """
-    padding, stop = _prompt(model, tokens, padding), _ids(stop, model)
-    if max_new_tokens < 0:
-        raise ValueError(f"max_new_tokens is {max_new_tokens}, and must be at least 0")
-    length, training = tokens.shape[1] + max_new_tokens, model.training
-    if length > model.config.context_length and model.config.positions in BOUNDED:
-        raise ValueError(f"{length} tokens, and the model's context_length is {model.config.context_length}")
-    model.eval()
-    try:
-        cache = model.new_cache(length) if use_cache else None
-        return _write(model, tokens, max_new_tokens, stop, padding, cache, given or {}, choice)
-    finally:
-        model.train(training)

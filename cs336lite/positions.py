@@ -21,6 +21,9 @@ from torch import Tensor, nn
 
 from cs336lite.attention import softmax
 
+BOUNDED = ("learned", "glm", "rope", "rope_half")
+"""Position schemes of `cs336lite.model` that know no position beyond ``context_length``: rows and tables of angles end."""
+
 
 def sinusoids(positions: Int[Tensor, "..."], d_model: int) -> Float[Tensor, "... d_model"]:
     """sin(p / 10000 ** (2i / d_model)) at dimension 2i, the cosine at 2i + 1 (arXiv 1706.03762, section 3.5).
@@ -84,49 +87,6 @@ class AlibiAttention(nn.Module):
         return attend_with_scores(Q @ K.mT * Q.shape[-1] ** -0.5 + far, V, mask)
 
 
-class ShawAttention(nn.Module):
-    """A learned vector for each distance, added to the key and to the value (arXiv 1803.02155, equations 3 and 4).
-
-    Distances beyond ``max_distance`` share a vector. All heads of a layer share the table.
-    """
-
-    def __init__(self, d_head: int, max_distance: int) -> None:
-        super().__init__()
-        self.max_distance = max_distance
-        self.keys = nn.Embedding(2 * max_distance + 1, d_head)
-        self.values = nn.Embedding(2 * max_distance + 1, d_head)
-
-    def forward(self, Q: Tensor, K: Tensor, V: Tensor, mask: Bool[Tensor, "..."] | None = None) -> Tensor:
-        far = distances(Q.shape[-2], K.shape[-2], Q.device)
-        rows = far.clamp(-self.max_distance, self.max_distance) + self.max_distance
-        by_distance = torch.einsum("bhqd,qkd->bhqk", Q, self.keys(rows))
-        scores = (Q @ K.mT + by_distance) * Q.shape[-1] ** -0.5
-        weights = softmax(scores if mask is None else scores.masked_fill(~mask, -torch.inf), dim=-1)
-        return weights @ V + torch.einsum("bhqk,qkd->bhqd", weights, self.values(rows))
-
-
-class TransformerXLAttention(nn.Module):
-    """(q + u) k + (q + v) W r, with r the sinusoids of the distance to the key (arXiv 1901.02860, section 3.3).
-
-    ``u`` and ``v`` belong to the heads and ``W`` to the layer. For causal attention: keys after the query get no
-    position.
-    """
-
-    def __init__(self, d_model: int, num_heads: int, d_head: int) -> None:
-        super().__init__()
-        self.r_proj = nn.Linear(d_model, num_heads * d_head, bias=False)
-        self.u = nn.Parameter(torch.zeros(num_heads, 1, d_head))
-        self.v = nn.Parameter(torch.zeros(num_heads, 1, d_head))
-
-    def forward(self, Q: Tensor, K: Tensor, V: Tensor, mask: Bool[Tensor, "..."] | None = None) -> Tensor:
-        (heads, q, d), k = Q.shape[1:], K.shape[-2]
-        waves = sinusoids(torch.arange(k, device=Q.device), self.r_proj.in_features).to(Q.dtype)
-        R = self.r_proj(waves).view(k, heads, d).transpose(0, 1)  # by how far back the key lies
-        back = (-distances(q, k, Q.device)).clamp(min=0).expand(*Q.shape[:2], q, k)
-        by_distance = ((Q + self.v) @ R.mT).gather(-1, back)
-        return attend_with_scores(((Q + self.u) @ K.mT + by_distance) * d**-0.5, V, mask)
-
-
 def t5_buckets(
     far: Int[Tensor, "..."], bidirectional: bool, num_buckets: int = 32, max_distance: int = 128
 ) -> Int[Tensor, "..."]:
@@ -173,6 +133,49 @@ class T5Attention(nn.Module):
                 t5_buckets(far, self.bidirectional, self.num_buckets, self.max_distance)
             ).permute(2, 0, 1)
         return attend_with_scores(scores, V, mask)
+
+
+class ShawAttention(nn.Module):
+    """A learned vector for each distance, added to the key and to the value (arXiv 1803.02155, equations 3 and 4).
+
+    Distances beyond ``max_distance`` share a vector. All heads of a layer share the table.
+    """
+
+    def __init__(self, d_head: int, max_distance: int) -> None:
+        super().__init__()
+        self.max_distance = max_distance
+        self.keys = nn.Embedding(2 * max_distance + 1, d_head)
+        self.values = nn.Embedding(2 * max_distance + 1, d_head)
+
+    def forward(self, Q: Tensor, K: Tensor, V: Tensor, mask: Bool[Tensor, "..."] | None = None) -> Tensor:
+        far = distances(Q.shape[-2], K.shape[-2], Q.device)
+        rows = far.clamp(-self.max_distance, self.max_distance) + self.max_distance
+        by_distance = torch.einsum("bhqd,qkd->bhqk", Q, self.keys(rows))
+        scores = (Q @ K.mT + by_distance) * Q.shape[-1] ** -0.5
+        weights = softmax(scores if mask is None else scores.masked_fill(~mask, -torch.inf), dim=-1)
+        return weights @ V + torch.einsum("bhqk,qkd->bhqd", weights, self.values(rows))
+
+
+class TransformerXLAttention(nn.Module):
+    """(q + u) k + (q + v) W r, with r the sinusoids of the distance to the key (arXiv 1901.02860, section 3.3).
+
+    ``u`` and ``v`` belong to the heads and ``W`` to the layer. For causal attention: keys after the query get no
+    position.
+    """
+
+    def __init__(self, d_model: int, num_heads: int, d_head: int) -> None:
+        super().__init__()
+        self.r_proj = nn.Linear(d_model, num_heads * d_head, bias=False)
+        self.u = nn.Parameter(torch.zeros(num_heads, 1, d_head))
+        self.v = nn.Parameter(torch.zeros(num_heads, 1, d_head))
+
+    def forward(self, Q: Tensor, K: Tensor, V: Tensor, mask: Bool[Tensor, "..."] | None = None) -> Tensor:
+        (heads, q, d), k = Q.shape[1:], K.shape[-2]
+        waves = sinusoids(torch.arange(k, device=Q.device), self.r_proj.in_features).to(Q.dtype)
+        R = self.r_proj(waves).view(k, heads, d).transpose(0, 1)  # by how far back the key lies
+        back = (-distances(q, k, Q.device)).clamp(min=0).expand(*Q.shape[:2], q, k)
+        by_distance = ((Q + self.v) @ R.mT).gather(-1, back)
+        return attend_with_scores(((Q + self.u) @ K.mT + by_distance) * d**-0.5, V, mask)
 
 
 def mask_of_padding(real: Bool[Tensor, "batch k"]) -> Bool[Tensor, "batch 1 1 k"]:

@@ -22,17 +22,21 @@ from torch import Tensor, nn
 from cs336lite.course.data import SEPARATOR, default_corpus
 from cs336lite.course.kept import kept
 from cs336lite.course.sweeps import best, by_seed, interior
-from cs336lite.model import (
-    Transformer,
-    TransformerConfig,
-)
+from cs336lite.generation import generate as generate
+from cs336lite.generation import next_tokens as next_tokens
+from cs336lite.layers import RMSNorm
+from cs336lite.model import Transformer, TransformerConfig
+from cs336lite.positions import BOUNDED as BOUNDED
 
 BASE = {
     "vocab_size": 256, "context_length": 128, "d_model": 48, "num_layers": 6, "num_heads": 4, "d_ff": 128,
+    "init_std": 0.144,
 }  # fmt: skip
-"""Pre-norm, RMSNorm, SwiGLU, RoPE, no biases, serial blocks, a pair of key and value heads for each query head."""
+"""Pre-norm, RMSNorm, SwiGLU, RoPE, no biases, serial blocks, a pair of key and value heads for each query head.
 
-TRAINING = {"steps": 600, "batch": 16, "seq": 64, "warmup": 50}
+Matrices begin with the deviation 1 / sqrt(d_model), which keeps the size of a vector."""
+
+TRAINING = {"steps": 500, "batch": 16, "seq": 64, "warmup": 50}
 """Steps of 1,024 bytes; the rate rises for ``warmup`` steps, then falls linearly to 0."""
 
 ARMS: dict[str, dict[str, Any]] = {
@@ -40,6 +44,7 @@ ARMS: dict[str, dict[str, Any]] = {
     "post-norm": {"norm_placement": "post"},
     "double norm": {"norm_placement": "double"},
     "norm in the branch": {"norm_placement": "branch"},
+    "norm in the branch, QK-norm": {"norm_placement": "branch", "qk_norm": "RMSNorm"},  # as in OLMo 2
     "LayerNorm": {"norm": "layernorm"},
     "ReLU": {"activation": "relu", "d_ff": 192},  # two matrices of 4 d have the parameters of three of 8/3 d
     "GELU": {"activation": "gelu", "d_ff": 192},
@@ -48,17 +53,19 @@ ARMS: dict[str, dict[str, Any]] = {
     "GQA, 2 of 4": {"num_kv_heads": 2, "d_ff": 144},  # what is saved in keys and values goes into the width
     "MQA, 1 of 4": {"num_kv_heads": 1, "d_ff": 152},
     "sinusoids": {"positions": "sinusoidal", "embedding_scale": 48**0.5},
-    "sinusoids, unscaled": {"positions": "sinusoidal"},
     "learned positions": {"positions": "learned"},
     "ALiBi": {"positions": "alibi"},
     "no positions": {"positions": "none"},
     "no warmup": {"warmup": 1},
     "post-norm, no warmup": {"norm_placement": "post", "warmup": 1},
+    "started small": {"init_std": 0.02},  # GPT-2's deviation, which suits wider models
+    "norm in the branch, started small": {"norm_placement": "branch", "init_std": 0.02},
+    "GELU, started small": {"activation": "gelu", "d_ff": 192, "init_std": 0.02},
 }
 """What differs from `BASE` and `TRAINING`, by the arm's name."""
 
-GRID = (4.5e-3, 6.8e-3, 1e-2)
-TUNING, REPORTING = (101, 102), (1, 2, 3, 4, 5, 6, 7, 8)
+GRID = (6.8e-3, 1e-2, 1.5e-2)
+TUNING, REPORTING = (101,), (1, 2, 3, 4, 5, 6, 7, 8)
 
 
 @cache
@@ -81,9 +88,15 @@ def held_out_loss(model: Transformer, seq: int, pieces: int = 400) -> float:
     return sum(losses) / len(losses)
 
 
+def config_of(run: Mapping[str, Any]) -> TransformerConfig:
+    """The configuration of a run, which is plain JSON and has a norm by its name."""
+    named = {"qk_norm": RMSNorm} if run["config"].get("qk_norm") == "RMSNorm" else {}
+    return TransformerConfig(**run["config"] | named)
+
+
 def train_model(run: Mapping[str, Any]) -> tuple[Transformer | None, list[float], float]:
     """(model, training loss every 50 steps, seconds) of ``run``, {arm, lr, seed, config, training}; None if it diverged."""
-    config, t, seq = TransformerConfig(**run["config"]), run["training"], run["training"]["seq"]
+    config, t, seq = config_of(run), run["training"], run["training"]["seq"]
     draw, learned = torch.Generator().manual_seed(run["seed"]), texts()[0]
     model, curve, started = Transformer(config, draw), [], time.perf_counter()
     optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.95), weight_decay=0.1, fused=True)
@@ -164,7 +177,7 @@ def sweep(
     tuning: tuple[int, ...] = TUNING, reporting: tuple[int, ...] = REPORTING, training: Mapping[str, Any] = TRAINING, name: str = "03b_variants",
     jobs: int = 1, widen: int = 6,
 ) -> dict[str, Any]:  # fmt: skip
-    """Choose each arm's rate and report it: {"chosen": {arm: {lr, inside, why}}, "rows": [...]}, one row a training.
+    """Choose each arm's rate and report it: {"chosen": {arm: {lr, inside, why, grid}}, "rows": [...]}, one row a training.
 
     A grid whose best rate is at an end is widened for that arm, up to ``widen`` times. Runs are kept in the data folder, so
     that the sweep can be stopped and goes on where it was. With ``jobs`` it takes so many processes.
@@ -181,17 +194,17 @@ def sweep(
             )
             if lr not in ends or not left:
                 inside = interior(lr, grids[arm])
-                chosen[arm] = {"lr": lr, "inside": bool(inside), "why": str(inside)}
+                chosen[arm] = {"lr": lr, "inside": bool(inside), "why": str(inside), "grid": sorted(grids[arm])}
             else:
                 grids[arm].append(float(f"{lr / 1.5 if lr == ends[0] else lr * 1.5:.3g}"))
     runs = [run_of(arm, chosen[arm]["lr"], seed, arms[arm], training) for arm in arms for seed in reporting]
     rows |= {(row["arm"], row["lr"], row["seed"]): row for row in kept(name, runs, train_variant, jobs=jobs)}
-    return {"chosen": chosen, "rows": [told(row) for row in rows.values()]}
+    return {"chosen": {arm: chosen[arm] for arm in arms}, "rows": [told(row) for row in rows.values()]}
 
 
 def told(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row without what the configuration of the record says already."""
-    return {name: row[name] for name in ("arm", "lr", "seed", "final", "curve", "seconds")}
+    """A row without what the configuration of the record says already, and without its seconds, which say how busy the machine was."""
+    return {name: row[name] for name in ("arm", "lr", "seed", "final", "curve")}
 
 
 def reported(found: Mapping[str, Any], reporting: tuple[int, ...] = REPORTING) -> dict[str, dict[int, float]]:

@@ -15,6 +15,8 @@ grants, and says why when these are more than a few::
     most: 14
     because: it refuses bad arguments, which is asked for
 
+``heavy: …`` says why judging one takes very long: such a solution is judged among the slow tests alone.
+
 A line ``from _base import *`` stands for
 the text of ``_base.py``, and ``_hollow`` for that of ``_hollow.py``, so that `Solution.source` is always a submission that
 stands alone.
@@ -53,6 +55,7 @@ class Solution:
     because: str = ""
     points: tuple[float, float] | None = None
     may: tuple[str, ...] = ()
+    heavy: str = ""
 
     @property
     def name(self) -> str:
@@ -81,7 +84,9 @@ def read_solution(path: Path) -> Solution:
     because = field(docstring, "because")
     low, dash, high = field(docstring, "points").partition("-")
     points = (float(low), float(high if dash else low)) if low else None
-    return Solution(path, text, fails, field(docstring, "names"), float(most) if most else None, because, points, may)
+    most_points = float(most) if most else None
+    heavy = field(docstring, "heavy")
+    return Solution(path, text, fails, field(docstring, "names"), most_points, because, points, may, heavy)
 
 
 def solutions(assignment: str, kind: str = "") -> list[Solution]:

@@ -45,22 +45,27 @@ BATCH = 3
 class Attention(nn.Module):
     """Queries from x, keys and values from y; ``fused`` takes PyTorch's own kernel."""
 
-    def __init__(self, s: ModelShape, bias=False, qkv_bias=False, fused=False, qk_norm=None):
+    def __init__(self, s: ModelShape, bias=False, qkv_bias=False, fused=False, qk_norm=None, across=False):
         super().__init__()
+        self.across = across
         self.heads, self.head = s.num_heads, s.d_head or s.d_model // s.num_heads
         self.kv_heads, self.fused = s.num_kv_heads or s.num_heads, fused
         self.q = nn.Linear(s.d_model, self.heads * self.head, bias or qkv_bias)
         self.k = nn.Linear(s.d_model, self.kv_heads * self.head, bias or qkv_bias)
         self.v = nn.Linear(s.d_model, self.kv_heads * self.head, bias or qkv_bias)
         self.o = nn.Linear(self.heads * self.head, s.d_model, bias)
-        self.q_norm, self.k_norm = (qk_norm(self.head), qk_norm(self.head)) if qk_norm else (nn.Identity(),) * 2
+        sizes = [n * self.head if across else self.head for n in (self.heads, self.kv_heads)]
+        self.q_norm, self.k_norm = map(qk_norm, sizes) if qk_norm else (nn.Identity(),) * 2
 
     def forward(self, x, y=None, mask=None, cache=None):
         y = x if y is None else y
         q = self.q(x).unflatten(-1, (self.heads, self.head)).transpose(1, 2)
         k = self.k(y).unflatten(-1, (self.kv_heads, self.head)).transpose(1, 2)
         v = self.v(y).unflatten(-1, (self.kv_heads, self.head)).transpose(1, 2)
-        q, k = self.q_norm(q), self.k_norm(k)
+        q, k = (
+            norm(t.transpose(1, 2).flatten(2)).view_as(t.transpose(1, 2)).transpose(1, 2) if self.across else norm(t)
+            for norm, t in ((self.q_norm, q), (self.k_norm, k))
+        )
         if cache is not None:
             k, v = torch.cat([cache[0], k], 2), torch.cat([cache[1], v], 2)
             cache[:] = [k, v]
@@ -185,6 +190,7 @@ SHAPES = {
     "llama": ModelShape(**SIZES, num_kv_heads=2, glu=True),
     "palm": ModelShape(**SIZES, num_kv_heads=1, d_head=10, glu=True, norms_per_block=1, tied_embeddings=True),
     "qwen": ModelShape(**SIZES, num_kv_heads=2, d_head=8, glu=True, qkv_bias=True, qk_norm=True),
+    "olmo2": ModelShape(**SIZES, num_kv_heads=2, glu=True, qk_norm=True, qk_norm_across_heads=True),
     "experts": ModelShape(**SIZES, num_kv_heads=2, glu=True, num_experts=5, top_k=2),
     "encoder-decoder": ModelShape(**SIZES, bias=True, tied_embeddings=True, num_encoder_layers=2),
 }
@@ -211,6 +217,7 @@ def make(name: str, **options) -> nn.Module:
         "llama": lambda: Block(s, rms, Gated(s), fused=fused),
         "palm": lambda: Block(s, rms, Gated(s), parallel=True),
         "qwen": lambda: Block(s, rms, Gated(s), qkv_bias=True, qk_norm=rms),
+        "olmo2": lambda: Block(s, rms, Gated(s), qk_norm=rms, across=True),
         "experts": lambda: Block(s, rms, Experts(s)),
     }[name]
     return Decoder(s, block, rms, tied=name == "palm", **options)

@@ -199,6 +199,9 @@ def test_every_appendix_of_the_course_has_its_line_in_its_lecture():
     texts = {item.name: item for item in plan(ROOT)}
     for name, item in texts.items():
         if item.kind == "appendix":
-            lecture = next(other for other in texts.values() if other.kind == "lecture" and other.name[:2] == name[:2])
+            part = name.split("x_")[0]  # 03 of 03x_positions, 03b of 03bx_presets
+            lecture = next(
+                other for other in texts.values() if other.kind == "lecture" and other.name.split("_")[0] == part
+            )
             assert f"(appendix/{name}.ipynb)" in lecture.text.path.read_text(encoding="utf-8")
             assert f"(../{lecture.name}.ipynb)" in item.text.path.read_text(encoding="utf-8")

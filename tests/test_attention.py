@@ -421,6 +421,30 @@ def test_attend_is_a_slot():
     assert seen[1][3] is None  # a single token needs no mask
 
 
+def test_a_slot_that_says_so_gets_shared_heads_as_they_are():
+    """Keys and values of two heads arrive, not six copies; with a context and with a cache, too."""
+
+    seen = []
+
+    class Shared:
+        shares_heads = True
+
+        def __call__(self, Q, K, V, mask):
+            seen.append((Q.shape[1], K.shape[1], V.shape[1], K.shape[2]))
+            return F.scaled_dot_product_attention(Q, K, V, attn_mask=mask, enable_gqa=True)
+
+    plain, x, other = module(12, 6, 2), normal(2, 5, 12), normal(2, 7, 12, seed=1)
+    slot = module(12, 6, 2, attend=Shared())
+    for read in ({}, {"context": other}):
+        torch.testing.assert_close(slot(x, **read), plain(x, **read))
+        wanted, found = (torch.autograd.grad(layer(x, **read).sum(), layer.parameters()) for layer in (plain, slot))
+        torch.testing.assert_close(found, wanted)
+    cache = Growing()
+    parts = torch.cat([slot(part, cache=cache) for part in x.split([4, 1], dim=1)], dim=1)
+    torch.testing.assert_close(parts, plain(x))
+    assert [*dict.fromkeys(seen)] == [(6, 2, 2, 5), (6, 2, 2, 7), (6, 2, 2, 4)]
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
 def test_module_keeps_the_dtype(dtype):
     layer, x = module(8, 2, rope=Turn()).to(dtype), normal(2, 4, 8).to(dtype)

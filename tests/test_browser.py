@@ -15,6 +15,8 @@ from browser import CHROMIUM, Notebook, chromium, jupyter_lab, new_page, own_set
 from conftest import RIGHT, ROOT, run, small_notebook
 from nbgrader.utils import get_username
 
+from cs336lite.course.lab import settings, write_start_page
+
 pytestmark = [
     pytest.mark.skipif(not sys.platform.startswith("linux"), reason="grading runs on Linux"),
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt-get install chromium"),
@@ -52,18 +54,35 @@ def ran(*command: str, cwd: Path, **environment: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def edition(tmp_path_factory):
+def edition(real_edition, tmp_path_factory):
     """A student edition."""
-    folder = tmp_path_factory.mktemp("edition") / "my-course"
-    ran("cs336lite", "release", str(folder), cwd=ROOT)
-    return folder
+    return shutil.copytree(real_edition, tmp_path_factory.mktemp("edition") / "my-course")
 
 
 @pytest.fixture(scope="module")
 def students_lab(edition, tmp_path_factory):
     """JupyterLab in the student edition; its kernels import the edition's own package, as after ``make lab``."""
-    with jupyter_lab(edition, tmp_path_factory.mktemp("home"), PYTHONPATH=str(edition)) as url:
+    assert write_start_page(edition) == ""
+    put = {"PYTHONPATH": str(edition), "JUPYTER_CONFIG_PATH": str(settings(edition))}
+    with jupyter_lab(edition, tmp_path_factory.mktemp("home"), **put) as url:
         yield url
+
+
+def test_the_start_page_leads_to_the_first_lecture_and_no_tools_for_instructors_are_there(students_lab, page):
+    Notebook(page, students_lab, "start.ipynb")
+    expect(page.locator(".jp-RenderedMarkdown", has_text="Start here")).to_contain_text("Next: read 01_tokenizer")
+    expect(page.locator(".jp-OutputArea-output", has_text="a1_bpe").first).to_contain_text("5 h")
+    asked = page.request.get(f"{students_lab}formgrader")
+    assert asked.status == 404  # the server has no such part either
+    menu = page.get_by_role("menuitem", name="Nbgrader", exact=True)
+    if menu.count():  # in an edition without an exchange there is none
+        menu.click()
+        page.get_by_role("menuitem", name="Assignment List", exact=True).wait_for()
+        for name in ("Formgrader", "Create Assignment"):
+            expect(page.get_by_role("menuitem", name=name, exact=True)).to_have_count(0)
+        page.keyboard.press("Escape")
+    page.locator(".jp-RenderedMarkdown a", has_text="01_tokenizer").first.click()
+    page.locator(".jp-RenderedMarkdown h1", has_text="01 · Tokenizer").first.wait_for()
 
 
 def test_a_lecture_shows_its_text_and_figures_and_an_exercise_is_solved_in_it(students_lab, edition, page):

@@ -90,11 +90,13 @@ def about(assignment):
 
 
 def each(kind, sample=1):
-    """The parameters of a test for each solution of a kind; all but each n-th are slow."""
+    """The parameters of a test for each solution of a kind; all but each n-th are slow, and so are heavy ones."""
     return pytest.mark.parametrize(
         ("assignment", "solution"),
         [
-            pytest.param(name, one, id=f"{name}-{one.name}", marks=[pytest.mark.slow] if number % sample else [])
+            pytest.param(
+                name, one, id=f"{name}-{one.name}", marks=[pytest.mark.slow] if number % sample or one.heavy else []
+            )
             for name in GRADED_MODULES
             for number, one in enumerate(solutions(name, kind))
         ],

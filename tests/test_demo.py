@@ -1,9 +1,11 @@
 """The whole class of the demo: everybody gets what they earned, and nothing that the attacker wanted."""
 
 import csv
+import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from conftest import ROOT, run
@@ -13,6 +15,8 @@ pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="gr
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
+    if said := os.environ.get("CS336LITE_DEMO"):  # `make demo` has run, and said what is in this file
+        return ROOT / "demo", Path(said).read_text()
     folder = tmp_path_factory.mktemp("demo") / "class"
     result = run("cs336lite", "demo", str(folder), cwd=ROOT, timeout=540)
     assert result.returncode == 0, result.stdout + result.stderr
@@ -36,7 +40,8 @@ def test_the_terminal_shows_names_scores_messages_and_where_to_look(demo):
         assert words in said
     for student in ("ada", "chen", "gus", "mallory"):
         page = folder / "course" / "feedback" / student / "a1_bpe" / "a1_bpe.html"
-        assert str(page) in said.replace("\n", "") and page.exists()
+        shown = page.relative_to(ROOT) if page.is_relative_to(ROOT) else page
+        assert str(shown) in said.replace("\n", "") and page.exists()
 
 
 def test_feedback_names_the_mistake_and_runs_no_script(demo):

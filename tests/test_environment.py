@@ -1,5 +1,8 @@
 """The three ways to install agree, and nothing pulls what it should not."""
 
+import ast
+import importlib.metadata
+import re
 import shutil
 import subprocess
 import sys
@@ -8,8 +11,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from environment import ROOT, canonical, direct, environment, locked
+from environment import ROOT, canonical, direct, environment, locked, parts, requirements
 from packaging.requirements import Requirement
+
+from cs336lite.course.release import INSTRUCTOR_LINES, INSTRUCTOR_TOOLS
 
 
 def test_environment_yml_is_what_the_lock_says():
@@ -28,10 +33,10 @@ def test_the_lock_satisfies_every_direct_dependency():
 
 
 def test_every_line_of_the_lock_is_one_exact_version():
-    for line in (ROOT / "requirements.lock").read_text().splitlines():
-        (specifier,) = Requirement(line).specifier
+    for requirement in requirements((ROOT / "requirements.lock").read_text()):
+        (specifier,) = requirement.specifier
         assert specifier.operator == "==" and "*" not in specifier.version
-        assert not canonical(Requirement(line).name).startswith(("nvidia-", "cuda-")), "torch pins these itself"
+        assert not canonical(requirement.name).startswith(("nvidia-", "cuda-")), "torch pins these itself"
 
 
 def test_what_the_course_was_asked_to_use_is_there():
@@ -105,3 +110,60 @@ def test_make_says_that_python_is_too_old(tmp_path):
     done = subprocess.run(["make", ".venv/ready", "PYTHON=./python"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode != 0 and "needs Python 3.11 or newer, and ./python is 3.10" in done.stderr
     assert not (tmp_path / ".venv").exists()
+
+
+def test_a_student_edition_installs_no_tools_of_ours():
+    """The lock, pyproject and environment.yml of an edition agree, hold what the course needs, and nothing of the tests'."""
+    course, tests = parts()
+    cut = {
+        name: re.sub(INSTRUCTOR_LINES, "", (ROOT / name).read_text())
+        for name in ("requirements.lock", "pyproject.toml", "environment.yml")
+    }
+    light = locked(text=cut["requirements.lock"])
+    assert set(course) <= set(light) and set(tests) & set(light) == {"psutil", "pyyaml"}  # which Jupyter asks for
+    assert {"jupyterlab", "nbgrader", "torch"} <= set(light) and len(light) < len(locked())
+    project = tomllib.loads(cut["pyproject.toml"])
+    assert set(project["project"]["optional-dependencies"]) == {"data"} and "pytest" not in project["tool"]
+    pins = yaml.safe_load(cut["environment.yml"])["dependencies"][-1]["pip"]
+    assert pins == [*(f"{name}=={light[name]}{marker}" for name, marker in course.items()), "-e ."]
+
+
+def test_the_light_lock_is_enough_for_all_that_an_edition_imports():
+    """Each import of what an edition holds comes from Python itself, the course, or a package of the light lock."""
+    light = set(locked(text=re.sub(INSTRUCTOR_LINES, "", (ROOT / "requirements.lock").read_text())))
+    providers = importlib.metadata.packages_distributions()
+    folders = (
+        "cs336lite",
+        "cs336lite/course",
+        "notebooks/text",
+        "notebooks/checks",
+        "assignments/text",
+        "assignments/public",
+    )
+    sources = [path for folder in folders for path in sorted((ROOT / folder).glob("*.py"))]
+    seen = set()
+    for path in sources:
+        if path.name in INSTRUCTOR_TOOLS:
+            continue
+        for name in imported(path):
+            seen.add(name)
+            known = {canonical(found) for found in providers.get(name, [])}
+            if name not in sys.stdlib_module_names and name not in OPTIONAL and name != "cs336lite":
+                assert known & light, f"{path.name} imports {name}, which no student's environment has"
+    assert {"torch", "nbgrader", "scipy", "IPython"} <= seen
+
+
+OPTIONAL = {"datasets", "distributed", "transformers"}
+"""What code asks for where it is there, and says so where it is not."""
+
+
+def imported(path: Path) -> set[str]:
+    """The packages that the code of a file, or of a text's cells, imports."""
+    source = re.sub(r"(?m)^[%!].*$", "", path.read_text(encoding="utf-8"))
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            found.add(node.module.partition(".")[0])
+    return found

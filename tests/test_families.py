@@ -5,17 +5,15 @@ import inspect
 import json
 import random
 import re
+import warnings
 
 import pytest
 import torch
-from hugging_face_oracle import as_chatglm, randomise
+from hugging_face_oracle import BASE, CHATGLM, MODELS, as_chatglm, randomise, save, transformers
 from safetensors.torch import save_file
 from torch import nn
 
-from cs336lite.course.families import config_from_hugging_face
-from cs336lite.course.hugging_face import load_hugging_face
-
-transformers = pytest.importorskip("transformers")
+from cs336lite.course.hugging_face import config_from_hugging_face, load_hugging_face
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -30,24 +28,6 @@ def quiet():
     transformers.logging.set_verbosity_warning()
 
 
-SIZES = dict(
-    vocab_size=64, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
-    num_key_value_heads=2, max_position_embeddings=32, pad_token_id=None,
-)  # fmt: skip
-GPT2 = dict(vocab_size=64, n_positions=32, n_embd=32, n_layer=2, n_head=4)
-BASE = {
-    "gpt2": GPT2,
-    "gpt_bigcode": GPT2,
-    "bloom": dict(vocab_size=64, hidden_size=32, n_layer=2, n_head=4),
-    "llama": SIZES,
-    "glm": SIZES | dict(head_dim=8),
-    "glm4": SIZES | dict(head_dim=8),
-    "t5": dict(vocab_size=64, d_model=32, d_kv=12, d_ff=48, num_layers=2, num_heads=4),
-}
-MODELS = {
-    "gpt2": "GPT2LMHeadModel", "gpt_bigcode": "GPTBigCodeForCausalLM", "bloom": "BloomForCausalLM", "glm": "GlmForCausalLM",
-    "llama": "LlamaForCausalLM", "glm4": "Glm4ForCausalLM", "t5": "T5ForConditionalGeneration",
-}  # fmt: skip
 FULL, SLIDING = ["full_attention"] * 2, ["full_attention", "sliding_attention"]
 
 # Values to draw from for the keys that may matter, in the spellings of old files too, and for some of other families.
@@ -82,10 +62,15 @@ ROPE = {
         None, {}, {"type": "linear", "factor": 2.0}, {"rope_type": "dynamic", "factor": 2.0}, {"rope_type": "default"},
         {"factor": 4.0}, {"type": "default", "rope_theta": 40.0}, {"rope_type": "linear", "factor": 2, "type": "default"},
         {"rope_type": "yarn", "factor": 2.0, "original_max_position_embeddings": 16},
+        {"rope_type": "yarn", "factor": 4, "beta_fast": 2, "beta_slow": 0.1, "attention_factor": 0.7, "rope_theta": 80.0},
+        {"rope_type": "yarn", "factor": 4, "mscale": 0.7, "mscale_all_dim": 0.3, "truncate": False, "beta_fast": 3},
+        {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0},
         {
-            "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+            "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 0.1, "high_freq_factor": 2.0,
             "original_max_position_embeddings": 16,
         },
+        {"rope_type": "longrope", "factor": 2.0, "short_factor": [1.0] * 4, "long_factor": [1.0] * 4},
+        {"rope_type": "linear", "factor": 2.0, "another": 3},
     ],
     "partial_rotary_factor": [1.0, 0.5, 0.25, 0.75, 0.3],
 }  # fmt: skip
@@ -94,6 +79,7 @@ LLAMA = ROPE | {
     "attention_bias": [False, True], "mlp_bias": [False, True], "hidden_act": ACTIVATIONS, "rms_norm_eps": EPSILON,
     "intermediate_size": [40], "num_hidden_layers": [1, 3], "hidden_size": [48], "max_position_embeddings": [64],
 }  # fmt: skip
+WINDOWS = {"use_sliding_window": [False, True], "sliding_window": [None, 4, 40], "max_window_layers": [0, 1, 28]}
 GPT = {
     "hidden_size": [32, 48], "num_attention_heads": [4, 8], "num_hidden_layers": [2, 3], "max_position_embeddings": [32, 40],
     "n_embd": [48], "n_head": [2], "n_layer": [1], "n_positions": [64], "n_inner": [None, 40], "layer_norm_epsilon": EPSILON,
@@ -110,6 +96,19 @@ DRAWN = {
     "llama": LLAMA,
     "glm": LLAMA,
     "glm4": LLAMA,
+    "mistral": LLAMA | {"sliding_window": [None, 4, 40], "layer_types": [FULL, None]},
+    "qwen2": LLAMA | WINDOWS,
+    "qwen3": LLAMA | WINDOWS,
+    "gemma": LLAMA | {"hidden_activation": [None, "gelu"], "use_bidirectional_attention": [None, True]},
+    "gemma2": LLAMA | {
+        "hidden_activation": ACTIVATIONS, "query_pre_attn_scalar": [16, 8, 2.5], "attn_logit_softcapping": [None, 0.5, 50.0],
+        "final_logit_softcapping": [None, 1.5, 30], "sliding_window": [4, 40, None], "use_bidirectional_attention": [True],
+    },
+    "olmo2": LLAMA,
+    "gpt_neox": LLAMA | {
+        "use_parallel_residual": [True, False], "rotary_pct": [0.25, 0.5, 1.0, 0.3], "rotary_emb_base": [10_000, 500.0],
+        "layer_norm_eps": EPSILON,
+    },
     "t5": {
         "feed_forward_proj": ["relu", "gelu", "gated-gelu", "gated-silu", "gated-relu", "gated-gelu_new", "tanh", "gated-tanh"],
         "dense_act_fn": ["relu", "gelu_new", "silu"], "is_gated_act": [True, False], "scale_decoder_outputs": [True, False],
@@ -172,15 +171,17 @@ def make(family: str, settings: dict, own_head: bool) -> nn.Module | None:
 
 
 @torch.no_grad()
-def theirs(model: nn.Module, family: str) -> torch.Tensor:
-    tokens = torch.arange(40).view(2, 20) * 7 % 64
+def theirs(model: nn.Module, family: str, seq: int = 20) -> torch.Tensor:
+    tokens = torch.arange(40).view(2, 20)[:, :seq] * 7 % 64
     return model(tokens, decoder_input_ids=tokens.flip(1)).logits if family == "t5" else model(tokens).logits
 
 
 @torch.no_grad()
 def ours(folder, family: str) -> torch.Tensor:
-    tokens = torch.arange(40).view(2, 20) * 7 % 64
-    model = load_hugging_face(folder, dtype=torch.float32)
+    """Logits of as many of the 20 tokens as the context has, which a sliding window makes shorter, with a warning."""
+    with warnings.catch_warnings(action="ignore"):
+        model = load_hugging_face(folder, dtype=torch.float32)
+    tokens = torch.arange(40).view(2, 20)[:, : model.config.context_length] * 7 % 64
     return model(tokens.flip(1), source=tokens) if family == "t5" else model(tokens)
 
 
@@ -189,16 +190,14 @@ def outcome(folder, family: str, change: dict, as_given: bool, own_head: bool = 
     settings = BASE[family] | change
     made = make(family, settings, own_head)
     if made is None:
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(ValueError), warnings.catch_warnings(action="ignore"):
             config_from_hugging_face(settings | {"model_type": family})
         return "invalid"
-    made.save_pretrained(folder)
-    plain = json.loads((folder / "config.json").read_text())
+    plain = save(made, folder)
     if as_given:
         plain = {**settings, "model_type": family}
         (folder / "config.json").write_text(json.dumps(plain))
     again = type(made).from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
-    wanted = theirs(again, family)
     try:
         found = ours(folder, family)
     except ValueError as error:
@@ -207,6 +206,7 @@ def outcome(folder, family: str, change: dict, as_given: bool, own_head: bool = 
         other |= {key for name in other if isinstance(plain.get(name), dict) for key in plain[name]}
         assert any(key in str(error) for key in other), f"{change} is refused without a name: {error}"
         return "refused"
+    wanted = theirs(again, family, found.shape[1])
     off = (found - wanted).abs().max() / wanted.abs().max()
     assert off < 1e-4, f"{family} with {change}, {as_given=}: the logits differ by {off:.1e} of the largest"
     return "same"
@@ -224,13 +224,13 @@ def check(tmp_path, family: str, seeds: range) -> None:
 
 @pytest.mark.parametrize("family", MODELS)
 def test_random_configurations_give_the_logits_or_are_refused_by_name(family, tmp_path):
-    check(tmp_path, family, range(24))
+    check(tmp_path, family, range(16))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("family", MODELS)
 def test_more_random_configurations_give_the_logits_or_are_refused_by_name(family, tmp_path):
-    check(tmp_path, family, range(24, 120))
+    check(tmp_path, family, range(16, 120))
 
 
 @pytest.mark.slow
@@ -242,12 +242,6 @@ def test_each_value_of_each_key_alone_gives_the_logits_or_is_refused_by_name(fam
             outcome(tmp_path, family, {key: value}, as_given)
 
 
-CHATGLM = dict(
-    model_type="chatglm", padded_vocab_size=64, seq_length=32, hidden_size=32, num_layers=2, kv_channels=8,
-    num_attention_heads=4, ffn_hidden_size=48, multi_query_group_num=2, layernorm_epsilon=1.5625e-7, add_qkv_bias=True,
-    rmsnorm=True, post_layer_norm=True, multi_query_attention=True, add_bias_linear=False, interleaved_qkv=False,
-    apply_residual_connection_post_layernorm=False, tie_word_embeddings=False,
-)  # fmt: skip
 IN_GLM = {  # what ChatGLM2 calls otherwise
     "padded_vocab_size": "vocab_size", "seq_length": "max_position_embeddings", "num_layers": "num_hidden_layers",
     "kv_channels": "head_dim", "ffn_hidden_size": "intermediate_size", "multi_query_group_num": "num_key_value_heads",
@@ -268,68 +262,3 @@ def test_random_configurations_of_chatglm2_give_the_logits_of_glm(seed, tmp_path
     save_file({name: x.clone() for name, x in as_chatglm(they.state_dict()).items()}, tmp_path / "model.safetensors")
     (tmp_path / "config.json").write_text(json.dumps(settings))
     torch.testing.assert_close(ours(tmp_path, "chatglm"), theirs(they, "glm"), atol=1e-5, rtol=0)
-
-
-WRONG = {
-    "size": [0, -1, 2.0, "32", True, [], {}, 1e400],
-    "number": [-1e-5, "1e-5", True, float("nan"), float("inf"), [], {}],
-    "flag": [None, 0, 1, "true", [], {}],
-    "text": [None, 1, "", [], {}],
-}
-KINDS = {
-    "llama": {
-        "size": ["vocab_size", "hidden_size", "num_attention_heads", "num_hidden_layers", "num_key_value_heads", "head_dim"],
-        "number": ["rms_norm_eps", "rope_theta", "partial_rotary_factor"], "text": ["hidden_act"],
-        "flag": ["tie_word_embeddings", "attention_bias", "mlp_bias"],
-    },
-    "glm": {"size": ["head_dim", "num_key_value_heads"], "flag": ["attention_bias"]},
-    "gpt2": {
-        "size": ["n_embd", "n_head", "n_layer", "n_positions", "n_inner", "hidden_size"], "number": ["layer_norm_epsilon"],
-        "text": ["activation_function"], "flag": ["tie_word_embeddings"],
-    },
-    "gpt_bigcode": {"flag": ["multi_query"]},
-    "bloom": {"size": ["hidden_size", "n_embed", "n_head", "n_layer", "seq_length"], "flag": ["slow_but_exact"]},
-    "t5": {
-        "size": ["d_model", "d_kv", "d_ff", "num_layers", "num_decoder_layers", "num_heads", "relative_attention_max_distance"],
-        "number": ["layer_norm_epsilon"], "text": ["feed_forward_proj", "dense_act_fn"],
-        "flag": ["tie_word_embeddings", "scale_decoder_outputs", "is_gated_act"],
-    },
-    "chatglm": {"size": ["padded_vocab_size", "kv_channels", "multi_query_group_num"], "flag": ["add_qkv_bias"]},
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("family, kind, key", [(f, k, key) for f in KINDS for k in KINDS[f] for key in KINDS[f][k]])
-def test_a_value_of_another_type_or_range_is_refused_by_its_key(family, kind, key):
-    base = CHATGLM if family == "chatglm" else BASE[family] | {"model_type": family}
-    config_from_hugging_face(base)
-    for value in WRONG[kind]:
-        with pytest.raises(ValueError, match=key):
-            config_from_hugging_face(base | {key: value})
-
-
-@pytest.mark.parametrize(
-    "family, change, said",
-    [
-        ("glm", {"head_dim": None}, "head_dim is None"),
-        ("glm", {"num_key_value_heads": None}, "num_key_value_heads is None"),
-        ("glm", {"head_dim": 12, "partial_rotary_factor": 0.25}, "partial_rotary_factor 0.25"),
-        ("glm", {"partial_rotary_factor": 0}, "partial_rotary_factor 0"),
-        ("llama", {"head_dim": 5}, "head_dim 5"),
-        ("llama", {"rope_theta": 0}, "rope_theta 0"),
-        ("llama", {"rope_parameters": [1]}, "rope_parameters is .1., and must be an object"),
-        ("llama", {"rope_scaling": {"type": "linear"}, "rope_parameters": {"rope_type": "default"}}, "rope_scaling"),
-        ("llama", {"num_attention_heads": 5}, "hidden_size 32 is not a multiple of num_attention_heads 5"),
-        ("llama", {"num_key_value_heads": 3}, "num_attention_heads 4 is not a multiple of num_key_value_heads 3"),
-        ("llama", {"model_type": ["llama"]}, "model_type is .'llama'."),
-        ("gpt2", {"hidden_size": 48}, "names of one thing, and differ: .'n_embd': 32, 'hidden_size': 48"),
-        ("gpt2", {"n_head": 5}, "n_embd 32 is not a multiple of n_head 5"),
-        ("bloom", {"slow_but_exact": True, "pretraining_tp": 2}, "slow_but_exact with pretraining_tp"),
-        ("t5", {"feed_forward_proj": "other-relu"}, "feed_forward_proj is 'other-relu'"),
-        ("t5", {"relative_attention_max_distance": 16}, "relative_attention_max_distance is 16"),
-        ("llama", {"transformers_weights": "other.safetensors"}, "transformers_weights"),
-        ("llama", {"per_layer_config": {"0": {"rms_norm_eps": 1.0}}}, "per_layer_config"),
-    ],
-)
-def test_what_does_not_fit_is_refused_by_its_key(family, change, said):
-    with pytest.raises(ValueError, match=said):
-        config_from_hugging_face(BASE[family] | {"model_type": family} | change)

@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+from pathlib import Path
 
 import pytest
 from conftest import RIGHT, run, small_notebook, submit
@@ -32,6 +33,13 @@ def released(small_course):
     result = runner.nbgrader_api(small_course).generate_assignment("a1_bpe")
     assert result["success"], result
     return small_course
+
+
+def test_nbgrader_finds_alembic_where_no_environment_is_active(small_course, monkeypatch):
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert shutil.which("alembic") is None
+    runner.course_config(small_course)
+    assert shutil.which("alembic") == str(Path(sys.executable).with_name("alembic"))
 
 
 def submission(course, content):

@@ -481,6 +481,20 @@ def models(**slots):
     return made
 
 
+@pytest.mark.parametrize("name", ["flash_attention", "tiled_attention"])
+def test_heads_that_share_keys_reach_the_kernel_without_copies(monkeypatch, name):
+    seen, kernel = [], getattr(flash, name)
+
+    def counted(Q, K, V, mask, **options):
+        seen.append((Q.shape[1], K.shape[1], V.shape[1]))
+        return kernel(Q, K, V, mask, **options)
+
+    monkeypatch.setattr(flash, name, counted)
+    plain, fast = models(attend=FlashAttend(tiled=name == "tiled_attention"))
+    tokens = torch.randint(0, 61, (2, 9), device=DEVICE)
+    assert torch.allclose(plain(tokens), fast(tokens), atol=1e-4) and seen == [(4, 2, 2)] * 2
+
+
 SLOTS = {"norm": kernels.RMSNorm, "feed_forward": kernels.feed_forward, "loss": kernels.linear_cross_entropy}
 
 

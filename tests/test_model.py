@@ -6,13 +6,15 @@ from dataclasses import dataclass
 
 import pytest
 import torch
+import torch.nn.functional as F
 from conftest import spoken
 from torch import nn
 
 from cs336lite.accounting import backward_flops, counted_flops, forward_flops, kv_cache_bytes, parameters
 from cs336lite.attention import scaled_dot_product_attention
 from cs336lite.layers import ACTIVATIONS, GATES, LayerNorm, RMSNorm
-from cs336lite.model import PLACEMENTS, POSITIONS, KVCache, Transformer, TransformerConfig, generate, next_tokens
+from cs336lite.model import PLACEMENTS, POSITIONS, KVCache, Transformer, TransformerConfig, generate, next_tokens, sdpa
+from cs336lite.rope import RotaryPositionalEmbedding
 
 TINY = TransformerConfig(vocab_size=40, context_length=24, d_model=32, num_layers=3, num_heads=4, d_ff=48)
 
@@ -20,6 +22,11 @@ TINY = TransformerConfig(vocab_size=40, context_length=24, d_model=32, num_layer
 def with_positions(name):
     """A short table of distances, where the scheme has one."""
     return TINY.replace(positions=name, max_distance=20 if name == "t5" else 5)
+
+
+def slow_rope(config):
+    """What a slot makes in place of RoPE: all pairs turn slowly."""
+    return RotaryPositionalEmbedding(1e6, config.head_size, config.context_length)
 
 
 VARIANTS = {
@@ -39,6 +46,10 @@ VARIANTS = {
     "prefix": TINY.replace(mask="prefix"),
     "glm": TINY.replace(mask="prefix", positions="glm"),
     "qk norm": TINY.replace(qk_norm=RMSNorm),
+    "qk norm across heads": TINY.replace(qk_norm=RMSNorm, qk_norm_across_heads=True, num_kv_heads=2, norm_placement="branch"),
+    "parallel, two norms": TINY.replace(parallel=True, parallel_norms=2, norm="layernorm", bias=True),
+    "capped logits": TINY.replace(output_cap=0.5),
+    "another rope": TINY.replace(rope=slow_rope),
     "encoder and decoder, 2017": TINY.replace(
         num_encoder_layers=2, norm="layernorm", norm_placement="post", bias=True, activation="relu", positions="sinusoidal"
     ),
@@ -221,6 +232,26 @@ def test_sdpa_gives_what_the_plain_formula_gives():
     x, real = tokens(), torch.arange(10) < torch.tensor([[10], [7]])
     torch.testing.assert_close(fast(x), plain(x), atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(fast(x, padding=real), plain(x, padding=real), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("num_kv_heads", [1, 2, 4])
+def test_shared_heads_reach_the_fused_kernel_without_copies(monkeypatch, num_kv_heads):
+    config, seen, kernel = TINY.replace(num_kv_heads=num_kv_heads), [], F.scaled_dot_product_attention
+
+    def counted(Q, K, V, *rest, **options):
+        seen.append((Q.shape[1], K.shape[1], V.shape[1]))
+        return kernel(Q, K, V, *rest, **options)
+
+    monkeypatch.setattr(F, "scaled_dot_product_attention", counted)
+    plain, fast, x = make(config).eval(), make(config.replace(attend="sdpa")).eval(), tokens()
+    cache = fast.new_cache()
+    cached = torch.cat([fast(part, cache=cache) for part in x.split([7, 1, 2], dim=1)], dim=1)
+    for logits in (fast(x), cached):
+        torch.testing.assert_close(logits, plain(x), atol=1e-5, rtol=1e-4)
+    assert set(seen) == {(4, num_kv_heads, num_kv_heads)} and len(seen) == 4 * config.num_layers
+    Q, K = torch.randn(2, 4, 6, 8), torch.randn(2, num_kv_heads, 6, 8)
+    repeated = K.repeat_interleave(4 // num_kv_heads, dim=1)  # what a module that copies heads hands over
+    torch.testing.assert_close(sdpa(Q, repeated, repeated), sdpa(Q, K, K))
 
 
 def test_a_block_has_its_norms_where_the_placement_says():
@@ -472,9 +503,15 @@ TOLD = {
         for name, bad in (
             ("num_layers", "0"), ("d_head", "0"), ("num_encoder_layers", "-1"), ("rope_theta", "0"), ("rope_theta", "nan"),
             ("rotary_dim", "3"), ("rotary_dim", "10"), ("max_distance", "0"), ("norm_eps", "-1e-05"), ("init_std", "inf"),
-            ("dropout", "-0.1"), ("dropout", "nan"), ("embedding_scale", "nan"),
+            ("dropout", "-0.1"), ("dropout", "nan"), ("embedding_scale", "nan"), ("output_cap", "0"), ("output_cap", "-1"),
         )
     },
+    "config.replace(output_cap='30')": "TypeError: output_cap is '30', and must be a number",
+    "config.replace(parallel_norms=2)": "ValueError: parallel_norms is 2: a parallel block has 1 or 2",
+    "config.replace(parallel=True, parallel_norms=3)": "ValueError: parallel_norms is 3: a parallel block has 1 or 2",
+    "config.replace(qk_norm_across_heads=True)": "ValueError: qk_norm_across_heads is True, and there is no qk_norm",
+    "config.replace(rope=1)": "TypeError: rope is 1, and must be None or what can be called",
+    "config.replace(rope=print, positions='alibi')": "ValueError: rope is given, and positions are 'alibi'",
     "torch.compile(model, backend='eager', fullgraph=True)(x, padding=real).allclose(model(x, padding=real))": "True",
     "torch.vmap(model)(x[:, None]).allclose(model(x)[:, None], atol=1e-6)": "True",
     "make(positions='t5', max_distance=16)": "ValueError: max_distance is 16, and must be above 16",
@@ -494,6 +531,40 @@ def test_no_tokens_and_no_texts_pass_through(config):
     parts = [model(part, cache=cache, **read) for part in x.split([0, 4, 0, 6], dim=1)]
     torch.testing.assert_close(torch.cat(parts, dim=1), model(x, **read), atol=2e-5, rtol=1e-4)
     assert model(x[:0], **{name: source[:0] for name, source in read.items()}).shape == (0, 10, 40)
+
+
+def test_a_cap_bends_the_logits_and_the_loss_reads_them():
+    plain, capped = make(TINY.replace(init_std=1.0)), make(TINY.replace(init_std=1.0, output_cap=2.0))
+    x, targets = tokens(), tokens(seed=3)
+    logits = capped(x)
+    torch.testing.assert_close(logits, 2 * torch.tanh(plain(x) / 2))
+    assert plain(x).abs().max() > 2.5 > 2 >= logits.abs().max()
+    wanted = nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten())
+    torch.testing.assert_close(capped.loss(x, targets), wanted)
+
+
+def test_a_norm_across_heads_sees_all_of_them_and_one_per_head_does_not():
+    config = TINY.replace(qk_norm=RMSNorm)
+    for across in (False, True):
+        norm = make(config.replace(qk_norm_across_heads=across)).decoder.blocks[0].attention.q_norm
+        x = torch.randn(2, 4, 5, 8, generator=torch.Generator().manual_seed(0))
+        louder = x.clone()
+        louder[:, 0] *= 10
+        assert torch.allclose(norm(louder)[:, 1:], norm(x)[:, 1:]) is not across
+        dims = (1, 3) if across else (3,)
+        torch.testing.assert_close(
+            norm(x).square().mean(dims), torch.ones_like(norm(x).square().mean(dims)), atol=1e-3, rtol=0
+        )
+
+
+def test_two_norms_of_a_parallel_block_are_one_for_each_part():
+    model = make(VARIANTS["parallel, two norms"])
+    block, x = model.decoder.blocks[0], torch.randn(2, 5, 32, generator=torch.Generator().manual_seed(0))
+    wanted = x + block.attention(block.norms["attention"](x)) + block.feed_forward(block.norms["feed_forward"](x))
+    torch.testing.assert_close(block(x), wanted)
+    with torch.no_grad():
+        block.norms["feed_forward"].bias.add_(1.0)
+    assert not torch.allclose(block(x), wanted)
 
 
 def test_a_row_stops_at_any_of_several_tokens():

@@ -8,10 +8,16 @@ from nbgrader.apps import NbGraderApp
 from typer.main import get_command
 
 from cs336lite.cli import app
-from cs336lite.course import release
+from cs336lite.course import edition_readme
 from cs336lite.grading.client import Budget
 
-TEXTS = {name: (ROOT / name).read_text() for name in ("README.md", "CONTRIBUTING.md", "docs/teaching.md")}
+TEXTS = {
+    name: (ROOT / name).read_text()
+    for name in (
+        *("README.md", "CONTRIBUTING.md"),
+        *("docs/learning.md", "docs/teaching.md", "docs/grader.md"),
+    )
+}
 
 
 @pytest.mark.parametrize("name", TEXTS)
@@ -59,6 +65,11 @@ def test_every_make_target_exists():
             assert target in targets, f"{name}: make {target}"
 
 
+def test_a_newcomer_reads_it_in_two_minutes():
+    words = re.sub(r"(?m)^\|.*$", "", TEXTS["README.md"])  # the table of the way is looked at
+    assert len(words.split()) < 600
+
+
 @pytest.mark.parametrize("name", TEXTS)
 def test_every_link_inside_the_repository_leads_somewhere(name):
     for link in re.findall(r"\]\(([^)]+)\)", TEXTS[name]):
@@ -72,13 +83,13 @@ def test_every_link_inside_the_repository_leads_somewhere(name):
             )
 
 
-def test_both_readmes_say_what_a_submission_may_use():
+def test_the_guide_and_the_students_readme_say_what_a_submission_may_use():
     budget = Budget()
-    told = " ".join(TEXTS["README.md"].split())
+    told = " ".join(TEXTS["docs/grader.md"].split())
     for seconds, of in ((budget.load_seconds, "to run its cells"), (budget.submission_seconds, "in all")):
         assert f"{seconds:g} s {of}" in told
     assert f"{budget.idle_seconds:g} s asleep" in told and f"{budget.threads} threads" in told
-    told = " ".join(release.README.split())
+    told = " ".join(edition_readme.README.split())
     assert f"{budget.load_seconds:g} seconds of processor time together" in told
     assert f"sleep {budget.idle_seconds:g} seconds" in told and f"({budget.submission_seconds:g} in all)" in told
     assert f"{budget.memory_bytes >> 30} GiB of memory and {budget.threads} threads" in told

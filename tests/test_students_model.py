@@ -17,7 +17,7 @@ import torch
 
 torch.set_num_threads(1)
 NAMES = ("llama2-70b", "palm-8b", "chatglm2-6b", "t5-small", "glm-10b", "transformer-xl-enwik8-12l", "bloom-176b")
-OURS = [f"cs336lite.{name}" for name in ("attention", "rope", "positions", "model", "presets")]
+OURS = [f"cs336lite.{name}" for name in ("attention", "rope", "positions", "generation", "model", "presets")]
 
 
 def package(sources):

@@ -31,7 +31,7 @@ def cases():
     for assignment in ASSIGNMENTS:
         found = [solution for kind in KINDS for solution in solutions(assignment, kind)]
         for number, solution in enumerate(found):
-            marks = [] if number % EACH == 0 else [pytest.mark.slow]
+            marks = [pytest.mark.slow] if number % EACH or solution.heavy else []
             yield pytest.param(assignment, solution, id=f"{assignment}-{solution.name}", marks=marks)
 
 

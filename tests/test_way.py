@@ -21,7 +21,7 @@ from nbclient import NotebookClient
 from cs336lite.course import progress
 from cs336lite.course.build import Item, build, plan
 from cs336lite.course.map import read
-from cs336lite.course.paths import AFTER_LECTURE, GRADED_MODULES, CourseError, steps, way
+from cs336lite.course.paths import AFTER_LECTURE, GRADED_MODULES, PAGES, CourseError, steps, way
 from cs336lite.course.ready import Ready, finished, have, kept_outputs, outputs_file, shown_names, whose
 from cs336lite.course.release import release
 from cs336lite.course.status import Status, Step, duration, status
@@ -31,7 +31,7 @@ from cs336lite.course.unlock import unlock
 ORDER = [
     *("01_tokenizer", "a1_bpe", "02_tensors", "a2_attention", "a3_rope", "03_architecture", "03b_variants", "a4_lion"),
     *("04_hyperparameters", "05_stability", "a5_moe_router", "06_moe", "07_kernels", "08_scaling"),
-    "a6_inference",
+    *("a6_inference", *PAGES),
 ]
 LECTURES = [name for name in ORDER if name not in GRADED_MODULES]
 
@@ -52,10 +52,8 @@ def cells_of(lecture: str) -> list:
 def test_the_course_has_one_order():
     assert steps(REAL) == ORDER and set(AFTER_LECTURE) == set(GRADED_MODULES)
     assert [step.name for step in status(REAL).steps] == ORDER
-    assert (
-        list(dict.fromkeys(names[0] for names in read(REAL / "assets" / "map.png").values() if "x_" not in names[0]))
-        == ORDER
-    )
+    drawn = dict.fromkeys(names[0] for names in read(REAL / "assets" / "map.png").values() if "x_" not in names[0])
+    assert [*drawn, *PAGES] == ORDER  # a page builds nothing
 
 
 def test_appendices_follow_their_lecture_and_precede_its_assignments():

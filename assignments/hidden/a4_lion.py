@@ -314,8 +314,9 @@ DIRECTIONS = ("right", "beta2", "no complement", "exchanged", "fixed", "gradient
 INTERPOLATING = DIRECTIONS[:5]
 MOMENTA = (
     *("right", "beta1", "no complement", "exchanged", "fixed", "corrected", "sign", "first gradient"),
-    *("never decays", "all gradients", "shared memory"),
+    *("never decays", "all gradients", "shared memory", "ones", "parameter"),
 )
+ELSEWHERE = {"ones": torch.ones_like, "parameter": torch.clone}  # where a momentum begins that does not begin at 0
 ORDERS = ("right", "momentum first")
 Kind = tuple[str, str, str]
 
@@ -325,14 +326,14 @@ def is_told_apart(kind: Kind) -> bool:
     direction, momentum, order = kind
     if "fixed" in (direction, momentum):
         return {direction, momentum} <= {"right", "fixed"}
-    return momentum not in MOMENTA[-3:] or (direction == order == "right")
+    return momentum not in MOMENTA[-5:] or (direction == order == "right")
 
 
 KINDS: list[Kind] = [kind for kind in itertools.product(DIRECTIONS, MOMENTA, ORDERS) if is_told_apart(kind)]
 
 
-def signs(gradients: Tensor, betas: tuple[float, float], kind: Kind) -> Tensor:
-    """The directions, (steps, n), that an algorithm of this kind takes when it sees these gradients, (steps, n)."""
+def signs(gradients: Tensor, betas: tuple[float, float], kind: Kind, start: Tensor) -> Tensor:
+    """The directions, (steps, n), that an algorithm of this kind takes from there when it sees these gradients, (steps, n)."""
     direction, momentum, order = kind
     beta1, beta2 = betas
     kept, taken = {
@@ -353,7 +354,8 @@ def signs(gradients: Tensor, betas: tuple[float, float], kind: Kind) -> Tensor:
         "gradient": (0.0, 1.0),
         "momentum": (1.0, 0.0),
     }[direction]
-    m = gradients[0].double() if momentum == "first gradient" else torch.zeros_like(gradients[0].double())
+    begun = {"first gradient": lambda p: gradients[0].double(), **ELSEWHERE}.get(momentum, torch.zeros_like)
+    m = begun(start.double())
     found = []
     for step, g in enumerate(gradients.double()):
         new = kept * m + taken * (g.sign() if momentum == "sign" else g)
@@ -381,14 +383,14 @@ class Question:
 def telling(rng) -> Question:
     """A question to which no two kinds that interpolate have the same answer."""
     while True:
-        betas, gradients = some_betas(rng), spread(rng, 6, 400)
-        answers = torch.stack([signs(gradients, betas, kind) for kind in KINDS]).to(torch.int8)
+        betas, gradients, start = some_betas(rng), spread(rng, 6, 400), numbers(rng, 400)
+        answers = torch.stack([signs(gradients, betas, kind, start) for kind in KINDS]).to(torch.int8)
         patterns = {kind: answer.numpy().tobytes() for kind, answer in zip(KINDS, answers, strict=True)}
         seen = [patterns[kind] for kind in KINDS if kind[0] in INTERPOLATING]
         # The sign of the new momentum is an interpolation too, by the weights of the momentum.
         others = {patterns[kind] for kind in KINDS if kind[0] == "gradient" or kind[::2] == ("momentum", "right")}
         if len(set(seen)) == len(seen) and not others & set(seen):
-            return Question(numbers(rng, 400), gradients, betas, answers)
+            return Question(start, gradients, betas, answers)
 
 
 ALONE = "the direction is the sign of the {} alone: interpolate momentum and gradient by beta1"
@@ -485,12 +487,20 @@ def look_at(student, via: str, question: Question) -> Look:
     ]
     seen = replace(seen, by_its_own=(own[0] and not goes_like(steps, g), own[1] and not goes_like(steps, g)))
     lion = any(seen.by_its_own) and even(steps)
+    told = signs_of(steps).to(torch.int8)
+    begun = [kind for kind, answer in zip(KINDS, question.answers, strict=True) if begins_elsewhere(kind, answer, told)]
+    lion = lion or bool(begun)
     if seen.keeps and even(steps) and mixes(steps, m[:-1], g):
         lion, seen = True, replace(seen, mixes=True)
     expect(lion or (seen.keeps and goes_like(steps, g)) or follows_a_momentum(steps, g, question.betas), NO_LION)
-    told = signs_of(steps).to(torch.int8)
     alike = [(question.answers == way).flatten(1).all(1) for way in (told, -told)]
-    return replace(seen, kinds=tuple(k for k, one, other in zip(KINDS, *alike, strict=True) if one or other))
+    kinds = [k for k, one, other in zip(KINDS, *alike, strict=True) if one or other]
+    return replace(seen, kinds=tuple(kinds or begun))
+
+
+def begins_elsewhere(kind: Kind, answer: Tensor, told: Tensor) -> bool:
+    """Whether steps are those of a momentum that does not begin at 0; in float32 some directions are near enough to 0."""
+    return kind[1] in ELSEWHERE and max(float((answer == way).double().mean()) for way in (told, -told)) > 0.99
 
 
 looked: WeakKeyDictionary = WeakKeyDictionary()
@@ -596,6 +606,8 @@ def steps_go_down(student, rng):
     expect(not found.still, STILL)
     if seen.mixes and not seen.kinds:
         return  # the weights are wrong, which is judged next, and with them the way of a step
+    if any(kind[1] in ELSEWHERE for kind in seen.kinds):
+        return  # told in exercise 2: the first steps go by what the momentum begins with
     way = (found.path[-1] - found.path[0]).sign()
     expect(not bool((way == gradient.sign()).all()), "parameters climb: the step is subtracted")
     expect(bool((way == -gradient.sign()).all()), "the first steps must go against the gradient everywhere")
@@ -665,7 +677,7 @@ def ten_directions(student, rng):
     found = seen.walk(student, start, gradients, seen.options(lr=lr, betas=DEFAULTS))
     g = found.gradients
     expect_no_loss(seen)
-    ways = [signs(g, DEFAULTS, kind) for kind in KINDS if kind[0] == "right"]
+    ways = [signs(g, DEFAULTS, kind, start) for kind in KINDS if kind[0] == "right"]
     for kept in found.kept:
         ways += [beta1 * moment + (1 - beta1) * g for moment in (kept[:-1], kept[1:]) if bool(kept.any())]
     right = any(bool(((-lr * way.sign() - found.steps).abs() < 1e-3 * lr).double().mean() > 0.999) for way in ways)
@@ -696,6 +708,8 @@ def beta2_weighs_the_momentum(student, rng):
         "corrected": "the momentum is corrected for its bias as in Adam: Lion takes it as it is",
         "sign": "the momentum collects the signs of gradients: it collects the gradients",
         "first gradient": "the momentum begins with the first gradient: it begins at 0",
+        "ones": "the momentum begins at 1: it begins at 0",
+        "parameter": "the momentum begins as a copy of the parameter: it begins at 0, torch.zeros_like(p)",
         "never decays": "the old momentum lacks its weight beta2, so it never fades",
         "all gradients": "the momentum is the sum of all gradients: it is beta2 * momentum + (1 - beta2) * gradient",
         "shared memory": (
@@ -1123,7 +1137,9 @@ def far_apart(rng) -> tuple[list[Tensor], list[list[Tensor]], tuple[float, float
         rows = [[spread(rng, 24) for _ in range(3)] for _ in range(5)]
         last = spread(rng, 24) * 0.3
         rows += [[last] * 3]
-        paths = [signs(torch.stack([row[i] for row in rows]), betas, ("right",) * 3)[-1] for i in range(3)]
+        paths = [
+            signs(torch.stack([row[i] for row in rows]), betas, ("right",) * 3, torch.zeros(()))[-1] for i in range(3)
+        ]
         if all(not torch.equal(a, b) for a, b in itertools.combinations(paths, 2)):
             return [numbers(rng, 24) for _ in range(3)], rows, betas
 

@@ -23,13 +23,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from functools import wraps
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from cs336lite.course import spec
 from cs336lite.course.answers import ORDINARY, anything, ask, close, either, like, list_of, same, some_tensor
-from cs336lite.course.spec import Fail, StudentError, check, expect
+from cs336lite.course.spec import Fail, StudentError, expect
 
 WARM = ("torch", "einops", "jaxtyping", "torch.overrides")
 REFUSED = ()  # torch has no router; softmax, topk and logsumexp are not what is asked
@@ -41,6 +43,49 @@ READ = {  # where to read on, by exercise
     "router": ("Fedus et al. 2021, Switch Transformers, section 2.4", SWITCH),
     "dispatch": ("Shazeer et al. 2017, section 3.1", "https://arxiv.org/abs/1701.06538"),
 }
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What is drawn at random
+
+
+def check(exercise: str, **declared: Any) -> Callable:
+    """As `spec.check`. Of a router that draws something at random no other sentence would be true, so it is told that."""
+
+    def decorate(function: Callable) -> Callable:
+        @wraps(function)
+        def judged(student, rng):
+            try:
+                function(student, rng)
+            except Fail as fail:
+                if exercise != "dispatch" and answers_differ(student):
+                    raise Fail(AT_RANDOM) from fail
+                raise
+
+        return spec.check(exercise, **declared)(judged)
+
+    return decorate
+
+
+AT_RANDOM = (
+    "asked twice, the router says different things of the same tokens: something is drawn at random in forward, such as "
+    "noise or dropout"
+)
+
+
+def answers_differ(student) -> bool:
+    """Whether the same tokens get other logits, gates or losses when they come again."""
+    weight, x = torch.eye(6), torch.arange(1.0, 49.0).sin().reshape(8, 6)
+    try:
+        first, *others = said_as_given(student, weight, 2, [x, x, x], need=[])
+    except (Fail, StudentError):
+        return False
+    return any(
+        not (close(one, two, 1e-6, 1e-6) if one.is_floating_point() else same(one, two))
+        for other in others
+        for one, two in zip(first[:5], other[:5], strict=True)
+        if one is not None and two is not None
+    )
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -702,9 +747,27 @@ def gates_of(logits: Tensor, indices: Tensor) -> Tensor:
     return logits.double().softmax(-1).gather(-1, indices)
 
 
+TWICE = "softmax is taken twice: of probabilities, it makes them nearly equal"
+CUT = "negative logits are cut off before the softmax: take it of the logits as they are"
+ORDER = "the gates are right, but stand in another order than the experts that they belong to"
+
+
+def other_logits(answer: Tensor, logits: Tensor, indices: Tensor) -> str:
+    """What is said of gates that are a softmax of the logits times a number; nothing of others."""
+    h = logits.double().gather(-1, indices)
+    if answer.shape != h.shape or h.shape[-1] < 2 or not bool((answer > 0).all()):
+        return ""
+    times = answer.double().log().diff(dim=-1) / h.diff(dim=-1)
+    if abs(float(times.mean()) - 1) < 0.01 or not near(times, times.mean().expand(times.shape), 1e-2):
+        return ""
+    return f": they are those of the logits times {float(times.mean()):.3g}, and softmax is taken of the logits as they are"
+
+
 def wrong_gates(logits: Tensor, indices: Tensor) -> list[tuple[Tensor, str]]:
     """Misconceptions of a gate, whether it is renormalised or not."""
     p, h, k = gates_of(logits, indices), logits.double().gather(-1, indices), indices.shape[-1]
+    cut = gates_of(logits.relu(), indices)
+    divided = p / p.sum(-1, keepdim=True)
     over_tokens = logits.double().softmax(0).gather(-1, indices)
     sigmoids = h.sigmoid()
     tokens = "softmax runs over the tokens: take it over the experts of each token"
@@ -712,7 +775,15 @@ def wrong_gates(logits: Tensor, indices: Tensor) -> list[tuple[Tensor, str]]:
     return [
         (h, "the gates are logits: take the softmax over all experts"),
         (h / h.sum(-1, keepdim=True), "the gates are logits: take the softmax over all experts"),
-        (p.softmax(-1), "softmax is taken twice: of probabilities, it makes them nearly equal"),
+        (p.softmax(-1), TWICE),
+        (divided.softmax(-1), TWICE),
+        *((gates, CUT) for gates in (cut, cut / cut.sum(-1, keepdim=True))),
+        *(
+            (gates.flip(0), "the gates of one token stand with another: their rows are turned round")
+            for gates in (p, divided)
+        ),
+        *((gates.sort(-1).values, ORDER) for gates in (p, divided)),
+        *((gates.sort(-1, descending=True).values, ORDER) for gates in (p, divided)),
         (p.log(), "the gates are logarithms: take softmax, not log_softmax"),
         (p / k, "the gates are divided by k: divide them by their sum, and only with renormalize"),
         (torch.full_like(p, 1 / k), "all gates are equal: they are the probabilities of the chosen experts"),
@@ -739,12 +810,13 @@ def renormalised_gates(student, rng):
         expect(said.weights.shape == p.shape, "weights must have the shape (..., k), as indices")
         message = "the gates do not add up to 1: with renormalize=True divide them by the sum of the chosen"
         wrong = [(p, message), *wrong_gates(logits, indices)]
-        judge(said.weights, p / p.sum(-1, keepdim=True), "the gates are not p_e / sum of the chosen p_j", wrong)
+        otherwise = f"the gates are not p_e / sum of the chosen p_j{other_logits(said.weights, logits, indices)}"
+        judge(said.weights, p / p.sum(-1, keepdim=True), otherwise, wrong)
 
 
 @check("gates", points=1, title="without renormalize: probabilities among all experts", seconds=5)
 def gates_among_all(student, rng):
-    for k in (1, 2, 3):
+    for k in (2, 3, 1):
         logits = some_logits(rng, 9, 6)
         (said,) = route(student, k, logits, need=["weights"], renormalize=False)
         indices = said.chosen(logits, k)
@@ -757,7 +829,8 @@ def gates_among_all(student, rng):
             "is divided"
         )
         wrong = [(p / p.sum(-1, keepdim=True), message), *wrong_gates(logits, indices)]
-        judge(said.weights, p, "with renormalize=False the gates are not the probabilities among all experts", wrong)
+        otherwise = "with renormalize=False the gates are not the probabilities among all experts"
+        judge(said.weights, p, f"{otherwise}{other_logits(said.weights, logits, indices)}", wrong)
 
 
 @check("gates", points=1, title="one expert, and all of them", seconds=5)
@@ -905,6 +978,7 @@ def balance_of(logits: Tensor, indices: Tensor, weights: Tensor | None) -> Readi
     first = "only the first choice of each token is counted: all k assignments count"
     values = [(mean * wanted).sum() / times for mean in (own, chosen) for times in (1, k)]
     wrong = [(factor * value, gates) for value in values for factor in (experts, 1)]
+    wrong += [(factor * (f * logits.double().relu().softmax(-1).mean(0)).sum(), CUT) for factor in (experts, 1)]
     for factor in (experts, 1):
         wrong += [
             (
@@ -990,9 +1064,11 @@ def idle_experts_count(student, rng):
     (numbered,) = route(student, 2, last[:, turned], need=[ONE], problem=problem)
     losses = [one_number(one.balance, ONE) for one in (said, other, numbered)]
     expect_a_loss(losses[:2])
+    readings = balance_of(first, said.chosen(first, 2), said.weights)
+    for reading, cut in readings.wrong:
+        expect(cut != CUT or not near(losses[0], reading), CUT)
     message = "the loss depends on the numbers of the experts: when the last ones get no token they still count"
     expect(near(losses[1], losses[2]), message)
-    readings = balance_of(first, said.chosen(first, 2), said.weights)
     used = len(said.chosen(first, 2).unique())
     message = "num_experts is taken for the number of experts that got a token: idle ones count too"
     expect(not near(losses[0], used * readings.bare) or used == 6, message)
@@ -1197,7 +1273,10 @@ def logits_of_any_tokens(student, rng):
         chosen = [part.shape for part in (said.weights, said.indices) if part is not None]  # else judged above
         expect(all(shape == (*front, 2) for shape in chosen), message + one)
         readings, wrong = logits_readings(x, weight)
-        judge(said.logits, readings, "the logits are not gate(x), x times the transpose of gate.weight", wrong)
+        factor = coefficient([(said.logits.double().square().mean().sqrt(), readings.square().mean().sqrt())])
+        otherwise = "the logits are not gate(x), x times the transpose of gate.weight"
+        scaled = near(said.logits, factor * readings) or near(said.logits, -factor * readings)
+        judge(said.logits, readings, f"{otherwise}: they come multiplied by a number" if scaled else otherwise, wrong)
     problem = "the router fails for x that is not contiguous, such as x.transpose(0, 1): use reshape in place of view"
     (said,) = said_of(student, weight, 2, [normal(rng, 2, 3, 4).float()], need=need, strided=True, problem=problem)
 

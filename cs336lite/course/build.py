@@ -20,7 +20,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from nbformat import NotebookNode
 from cs336lite import scratch
 from cs336lite.course import form, points
 from cs336lite.course.export import BUILT_LINE, defined_names, text_modules
+from cs336lite.course.papers import link_papers
 from cs336lite.course.paths import GRADED_MODULES, CourseError, is_appendix, is_student_edition, way, write_atomic
 from cs336lite.course.spec import load_spec
 from cs336lite.course.text import Text, first_line, read_text, without_echo
@@ -41,8 +42,8 @@ SIZE_LIMIT = 500_000
 CELL_SECONDS = 1200
 PACKAGE = "cs336lite"
 TOOLS = frozenset(
-    "build check demo export exported form hint last_cell paths points progress ready release saved spec status text unlock "
-    "have".split()
+    "build check demo edition_readme export exported form hint lab last_cell papers paths points progress "
+    "ready reference release reset saved spec status study text unlock have".split()
 )
 """Modules of ``cs336lite.course`` that never change what a notebook shows, so that editing one rebuilds nothing."""
 
@@ -117,6 +118,9 @@ def _number(found: tuple[str, Path]) -> tuple[int, str]:
 
 def _read_item(root: Path, kind: str, path: Path) -> Item:
     text = read_text(path)
+    for cell in text.notebook.cells:
+        if cell.cell_type == "markdown":
+            cell.source = link_papers(cell.source)
     source = path.relative_to(root).as_posix()
     modules = text_modules(text, source)
     if kind != "assignment":
@@ -260,8 +264,10 @@ def _needs(
                 yield found, builders[found], i, line
 
 
-def _imports(source: str, package: str) -> Iterator[tuple[str, int]]:
+@cache  # every text asks for all that it imports, directly or not
+def _imports(source: str, package: str) -> tuple[tuple[str, int], ...]:
     """(dotted name, line) of everything that code inside ``package`` imports from the course."""
+    found = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -271,9 +277,8 @@ def _imports(source: str, package: str) -> Iterator[tuple[str, int]]:
             names = [f"{base}.{alias.name}" for alias in node.names]
         else:
             continue
-        for name in names:
-            if name.startswith(f"{PACKAGE}."):
-                yield name, node.lineno
+        found += [(name, node.lineno) for name in names if name.startswith(f"{PACKAGE}.")]
+    return tuple(found)
 
 
 def _resolve(root: Path, dotted: str, built: Iterable[str]) -> str:
@@ -460,7 +465,7 @@ def orphans(root: Path, items: list[Item], broken: Iterable[str]) -> list[Report
     return [
         Report(path.relative_to(root).as_posix(), "out of step", ("no text builds this file: delete it",))
         for path in sorted(files)
-        if path not in known
+        if path not in known and not re.search(r" \(mine( \d+)?\)$", path.stem)  # what `cs336lite reset` kept
     ]
 
 
@@ -619,6 +624,7 @@ def build(
     execute: bool = False,
     force: bool = False,
     progress: bool = True,
+    read: tuple[list[Item], dict[str, CourseError]] | None = None,
 ) -> list[Report]:
     """Bring notebooks and modules in step with the texts; one report for each text, in the order of the course.
 
@@ -629,13 +635,14 @@ def build(
         execute: with ``check``, also run the notebooks and compare their outputs (images and timings excepted).
         force: discard edits that were made by hand in built files.
         progress: show a bar when the terminal can.
+        read: the texts as `read_items` gives them, when they have been read already.
 
     Raises:
         CourseError: a student edition, an unknown name, or an order of imports that cannot be.
     """
     if is_student_edition(root):
         raise CourseError("this is a student edition, which has no texts to build from; build in the full repository")
-    items, broken = read_items(root)
+    items, broken = read or read_items(root)
     order = arrange(root, items, broken)
     chosen = _choose(root, order, list(broken), names)
     reports = [Report(name, "failed", (str(problem),)) for name, problem in broken.items() if name in chosen]

@@ -52,7 +52,10 @@ class Effort:
 def effort(notebook: NotebookNode) -> Effort:
     """Count a lecture: words of prose, lines of code that are not folded, blank or comments, predictions, exercises."""
     prose = [cell.source for cell in notebook.cells if cell.cell_type == "markdown"]
-    words = sum(len(re.findall(r"\w[\w'’.,-]*", re.sub(r"\$[^$]*\$", "x", source))) for source in prose)
+    prose = [
+        re.sub(r"\]\([^)\s]*\)", "]", re.sub(r"\$[^$]*\$", "x", source)) for source in prose
+    ]  # links as they are read
+    words = sum(len(re.findall(r"\w[\w'’.,-]*", source)) for source in prose)
     asked = [cell.metadata["cs336lite"] for cell in notebook.cells if "exercise" in cell.metadata.get("cs336lite", {})]
     return Effort(
         words,

@@ -33,10 +33,10 @@ c = get_config()
 c.CourseDirectory.course_id = {course_id!r}
 c.Exchange.root = {exchange!r}
 c.Exchange.assignment_dir = str(Path(__file__).resolve().parent{below})
-# of an assignment's folder, what is handed in: not checkpoints, data, or a text that came later
+# of an assignment's folder, what is handed in: not checkpoints, data, a text that came later, or what a reset kept
 c.CourseDirectory.include = ["*.ipynb", "*.py"]
 c.CourseDirectory.ignore = [
-    ".ipynb_checkpoints", "*.pyc", "__pycache__", "feedback", "* (new).ipynb", "nbgrader_config.py"
+    ".ipynb_checkpoints", "*.pyc", "__pycache__", "feedback", "* (new).ipynb", "* (mine*).ipynb", "nbgrader_config.py"
 ]
 c.CourseDirectory.max_dir_size = 10**8  # kB, of which nearly all is left out
 '''

@@ -37,7 +37,7 @@ def difference_figure(
         title=title or "Paired differences, seed by seed",
         xlabel=f"difference in {quantity} ({unit})",
         ylabel="arms compared",
-        size=(6.4, 1.9 + 0.45 * len(rows)),
+        size=(max(6.4, 4.6 + 0.08 * max(len(row.name) for row in rows)), 1.9 + 0.45 * len(rows)),  # room for the names
     )
     if within is not None:
         ax.axvspan(-within, within, color="#E4E4E4", label=f"the same within {within:g} {unit}")

@@ -16,6 +16,9 @@ from cs336lite.scratch import part_of
 EDITION_MARKER = ".cs336lite-edition"
 """A file at the root of a student edition; the full repository has none."""
 
+MY = "my"
+"""The folder of a clone that holds a self-learner's own copy of the course, a student edition (`course/study.py`)."""
+
 GRADED_MODULES = {
     "a1_bpe": "bpe",
     "a2_attention": "attention",
@@ -35,6 +38,9 @@ AFTER_LECTURE = {
     "a6_inference": 8,
 }
 """The number of the lecture after which each assignment is done: this and `way` are the order of the course."""
+
+PAGES = ("99_your_model",)
+"""Notebooks on the way that are no lectures: to play with, without questions and claims."""
 
 LAST = 1_000
 """The place of what has none yet: behind all lectures."""
@@ -83,6 +89,18 @@ def own_root() -> Path:
 
 def is_student_edition(root: Path) -> bool:
     return (root / EDITION_MARKER).exists()
+
+
+def full_repository(root: Path) -> Path | None:
+    """The clone that a self-learner's own copy of the course lies in; None for any other copy."""
+    clone = root.parent
+    mine = root.name == MY and is_student_edition(root)
+    return clone if mine and is_root(clone) and not is_student_edition(clone) else None
+
+
+def original(root: Path, name: str) -> Path:
+    """In an edition, a notebook as it was given, for `course/reset.py`; JupyterLab does not show the folder."""
+    return root / "notebooks" / ".originals" / f"{name}.ipynb"
 
 
 def assignments(root: Path) -> list[str]:

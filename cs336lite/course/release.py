@@ -16,21 +16,30 @@ import subprocess
 import sys
 import tarfile
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import nbformat
+from nbformat import NotebookNode
 
 from cs336lite import scratch
 from cs336lite.course import manifest
 from cs336lite.course.border import plain
-from cs336lite.course.build import PACKAGE, Item, build, plan
+from cs336lite.course.build import PACKAGE, Item, arrange, build, plan, read_items
+from cs336lite.course.edition_readme import STUDY, readme
 from cs336lite.course.export import split_directive, text_modules
 from cs336lite.course.form import is_predict
 from cs336lite.course.handin import HandIn
-from cs336lite.course.paths import CourseError, assignment_name, is_appendix, is_student_edition, way, write_atomic
+from cs336lite.course.paths import (
+    CourseError,
+    assignment_name,
+    is_student_edition,
+    original,
+    write_atomic,
+)
 from cs336lite.course.ready import kept_outputs, outputs_file
+from cs336lite.course.reset import pristine
 from cs336lite.course.text import CODE_STUB, skeleton, solution_lines, solved
 
 ROOT_FILES = ("pyproject.toml", "Makefile", "environment.yml", "requirements.lock", "LICENSE")
@@ -40,62 +49,6 @@ INSTRUCTOR_TOOLS = ("demo.py",)
 INSTRUCTOR_LINES = r"(?s)# >>> not in the student edition\n.*?# <<< not in the student edition\n"
 TRIVIAL = 10
 SHORT_STRING = 12
-
-README = """\
-# cs336lite, student edition
-
-How language models are built: lectures that run on a laptop, and assignments whose code the next lectures use.
-
-    make lab
-
-makes an environment in `.venv` (it needs Python 3.11 or newer) and opens JupyterLab. With conda:
-`conda env create -f environment.yml`, `conda activate cs336lite`, `pip install --no-deps -e .`, `jupyter lab`.
-
-Then go through these in order: {steps}.
-
-1. A lecture is in `notebooks/`. Run it cell by cell. Outputs below a **Predict** are yours to make: guess, then run. Its own
-   exercises are not graded: write your answer in its cell, or open the folded cell below it. Its last cell says what
-   comes next. What lies in `notebooks/appendix/` is the rest of the package, to look things up in.
-2. An assignment is in `assignments/`, in its notebook. `check("{first}")` tells what is right so far, `hint("{first}")` helps.
-   Save it (Ctrl+S) and run its last cell: that puts your code into `cs336lite/`, runs the public checks on it there, and
-   the lectures that you start after it use yours.
-3. `status()` shows where you are: the next step first, what is done, and the hours that are left.
-
-What you hand in is the notebook, or a plain `.py` with your definitions. It is run from the top, as Jupyter runs it, by a
-grader without network that can write no files and start no processes. Your cells have 20 seconds of processor time together
-and may sleep 20 seconds: a statement that takes most of that is stopped as by the stop button, and the cells after it run
-all the same, also after an error or a crash. Each check then has 10 seconds unless it says otherwise (180 in all),
-2 GiB of memory and 128 threads. So a long experiment costs you nothing, as long as no answer needs its result.
-
-In a terminal the same are `.venv/bin/cs336lite check {first}`, `.venv/bin/cs336lite hint {first}` and `.venv/bin/cs336lite status`.
-Until an assignment is solved, lectures say so where they need it, and show what the course's own run has shown.
-
-## Handing in
-{handing_in}
-
-## A newer edition
-When your instructor gives you a newer edition (with a correction, or with more assignments), run in this folder
-
-    .venv/bin/cs336lite update NEW_EDITION.zip
-
-(`--dry-run` first shows what it would do). What you wrote stays: your solutions and your own files where they are, a
-lecture that you changed beside the new one as `... (mine).ipynb`; a new text of an assignment that you have begun comes
-beside yours as `... (new).ipynb`.
-"""
-
-THROUGH_THE_EXCHANGE = """\
-On the machine of your course, save the notebook and run, in any folder of this edition,
-
-    .venv/bin/cs336lite submit {first}
-    .venv/bin/cs336lite feedback {first}      # fetch the feedback, once there is some
-
-You may hand in again until the deadline; the last one counts. What is handed in is `assignments/{first}/`, notebooks and
-`.py` files alone. `nbgrader submit {first}` and `nbgrader fetch_feedback {first}` do the same in this folder and in
-`assignments/`, and so does JupyterLab's menu Nbgrader > Assignment List. The course is called `{course_id}` there."""
-
-BY_UPLOAD = """\
-Upload the notebook, `assignments/{first}/{first}.ipynb`, where your instructor says: as a file, not as a link. Save it
-before, keep its name, and look at what you uploaded. Your feedback comes back as one page, `{first}.html`."""
 
 
 def release(
@@ -129,7 +82,8 @@ def release(
         )
     if archive and zipped.exists():
         raise CourseError(f"{zipped} exists already: move it or name another folder; nothing was written")
-    behind = [report for report in build(root, check=True, progress=False) if not report.ok]
+    read = read_items(root)
+    behind = [report for report in build(root, check=True, progress=False, read=read) if not report.ok]
     if behind:
         raise CourseError("the course is not in step: run `cs336lite build` first\n" + "\n".join(map(str, behind)))
     try:
@@ -141,7 +95,7 @@ def release(
     scratch.sweep(destination.parent)
     with scratch.Scratch("release", destination.parent) as temporary:
         edition = temporary / "edition"
-        items = plan(root)
+        items = arrange(root, read[0])
         _write_edition(root, items, edition, chosen, hand_in)
         if found := leaks(root, edition, items):
             raise CourseError(
@@ -157,9 +111,27 @@ def release(
     return zipped if archive else destination
 
 
+def write_study(root: Path, folder: Path) -> None:
+    """Write a self-learner's own copy of the course into a new folder: an edition that uses the clone's environment.
+
+    Notebooks are taken as git has them, whatever the reader has run or changed in the clone.
+
+    Raises:
+        CourseError: a text of the course cannot be read.
+    """
+    _write_edition(root, plan(root), folder, None, None, study=True)
+
+
 def _write_edition(
-    root: Path, items: list[Item], edition: Path, chosen: set[str] | None, hand_in: HandIn | None
+    root: Path,
+    items: list[Item],
+    edition: Path,
+    chosen: set[str] | None,
+    hand_in: HandIn | None,
+    *,
+    study: bool = False,
 ) -> None:
+    read = (lambda path: pristine(root, path)) if study else Path.read_bytes
     lectures = [item for item in items if item.kind != "assignment"]
     assignments = [item for item in items if item.kind == "assignment"]
     package = edition / PACKAGE
@@ -174,9 +146,11 @@ def _write_edition(
         for module, source in item.modules.items():
             header = f"# Built in {shown}: read it there.\n"
             write_atomic(package / f"{module}.py", header + source.partition("\n")[2])
-        write_atomic(edition / shown, _notebook(item.notebook, predict=True))
-        if outputs := kept_outputs(nbformat.read(item.notebook, as_version=4)):
+        notebook = nbformat.reads(read(item.notebook).decode(), as_version=4)
+        if outputs := kept_outputs(notebook):
             write_atomic(outputs_file(edition, item.name), json.dumps(outputs, indent=0, ensure_ascii=False) + "\n")
+        for path in (edition / shown, original(edition, item.name)):
+            write_atomic(path, _notebook(notebook, predict=True))
     for path in sorted((root / "notebooks" / "checks").glob("*.py")):
         write_atomic(edition / "notebooks" / "checks" / path.name, path.read_bytes())
     for path in sorted((root / "notebooks" / "results").glob("*.json")):
@@ -185,44 +159,33 @@ def _write_edition(
         for module, source in text_modules(item.text, item.source, stub=item.name).items():
             write_atomic(package / f"{module}.py", source)
     assignments = [item for item in assignments if chosen is None or item.name in chosen]
-    for name, folder in generate(root, [item.name for item in assignments], edition / "assignments").items():
-        notebook = folder / f"{name}.ipynb"
-        write_atomic(notebook, _notebook(notebook))
+    for name, folder in generate(root, [item.name for item in assignments], edition / "assignments", read).items():
+        path = folder / f"{name}.ipynb"
+        given = _notebook(nbformat.read(path, as_version=4))
+        write_atomic(path, given)
+        write_atomic(original(edition, name), given)
     for item in assignments:
         public = root / "assignments" / "public" / f"{item.name}.py"
         if not public.exists():
             raise CourseError(f"{item.name} has no public checks: write {public}")
         write_atomic(edition / "assignments" / "public" / public.name, public.read_bytes())
     for name in ROOT_FILES:
-        if (root / name).exists():
+        if (root / name).exists() and not study:
             text = (root / name).read_text(encoding="utf-8")
             write_atomic(edition / name, re.sub(INSTRUCTOR_LINES, "", text))
     for name, text in (hand_in.files() if hand_in else {}).items():
         write_atomic(edition / name, text)
-    write_atomic(
-        edition / "README.md", readme([item.name for item in lectures], [item.name for item in assignments], hand_in)
-    )
+    names = [item.name for item in lectures], [item.name for item in assignments]
+    write_atomic(edition / "README.md", STUDY if study else readme(*names, hand_in))
     version = re.search(r'__version__ = "(.+?)"', (root / PACKAGE / "__init__.py").read_text(encoding="utf-8"))
     manifest.write(root, edition, version[1] if version else "unknown")
 
 
-def readme(lectures: list[str], assignments: list[str], hand_in: HandIn | None) -> str:
-    """The README of an edition with these lectures and assignments."""
-    first = assignments[0] if assignments else "a1_bpe"
-    fill = {"first": first, "course_id": hand_in.course_id if hand_in else ""}
-    return README.format(
-        steps=", ".join(f"`{name}`" for name in way([*lectures, *assignments]) if not is_appendix(name)),
-        first=first,
-        handing_in=(THROUGH_THE_EXCHANGE if hand_in else BY_UPLOAD).format(**fill),
-    )
-
-
-def _notebook(path: Path, *, predict: bool = False) -> str:
+def _notebook(notebook: NotebookNode, *, predict: bool = False) -> str:
     """A notebook without what only the build needs to know, and without the answers to what its reader shall predict.
 
     With ``predict`` no output stands below the first prediction: what a later cell shows would tell it as well.
     """
-    notebook = nbformat.read(path, as_version=4)
     first = next((i for i, cell in enumerate(notebook.cells) if is_predict(cell)), len(notebook.cells))
     for cell in notebook.cells[first:] if predict else []:
         if cell.cell_type == "code":
@@ -232,8 +195,13 @@ def _notebook(path: Path, *, predict: bool = False) -> str:
     return nbformat.writes(notebook, version=4).rstrip("\n") + "\n"
 
 
-def generate(root: Path, names: Iterable[str], destination: Path) -> dict[str, Path]:
-    """Released assignments, as ``nbgrader generate_assignment`` writes them, but with no gradebook touched."""
+def generate(
+    root: Path, names: Iterable[str], destination: Path, read: Callable[[Path], bytes] = Path.read_bytes
+) -> dict[str, Path]:
+    """Released assignments, as ``nbgrader generate_assignment`` writes them, but with no gradebook touched.
+
+    ``read`` gives the content of an assignment's source notebook.
+    """
     from nbgrader.converters import GenerateAssignment
     from nbgrader.coursedir import CourseDirectory
     from traitlets.config import Config
@@ -246,7 +214,9 @@ def generate(root: Path, names: Iterable[str], destination: Path) -> dict[str, P
         config.ClearSolutions.code_stub = {"python": CODE_STUB}
         config.SaveCells.enabled = False
         for name in names:
-            shutil.copytree(root / "assignments" / "source" / name, temporary / "source" / name)
+            source = root / "assignments" / "source" / name
+            shutil.copytree(source, temporary / "source" / name)
+            (temporary / "source" / name / f"{name}.ipynb").write_bytes(read(source / f"{name}.ipynb"))
             config.CourseDirectory.assignment_id = name
             converter = GenerateAssignment(coursedir=CourseDirectory(config=config), no_database=True, config=config)
             converter.log.setLevel("CRITICAL")
@@ -418,6 +388,8 @@ def _squeeze(text: str) -> str:
 
 def _strings(source: str) -> set[str]:
     """The values of string literals in code, f-strings' fixed parts among them; nothing when it is not Python."""
+    if "'" not in source and '"' not in source:  # most of a notebook's strings; to parse them takes seconds
+        return set()
     try:
         tree = ast.parse(source)
     except (SyntaxError, ValueError):
@@ -462,6 +434,8 @@ def _readings(name: str, data: bytes) -> Iterator[str]:
             yield "\0".join(sorted(_strings(piece)))
     elif name.endswith(".py"):
         yield "\0".join(sorted(_strings(text)))
+    elif name.endswith(".html"):
+        yield html.unescape(re.sub(r"<[^>]*>", "", text))
 
 
 def _json_texts(value: Any) -> Iterator[str]:

@@ -32,8 +32,7 @@ COUNTS = (
 )
 COUNTS_HERE = (
     "A lecture is done when its last cell has run, an assignment when all its public checks have passed in its notebook. "
-    "This is the full repository, solutions included: to write your own, make a student edition, "
-    "`cs336lite release ../my-course`."
+    "This is the full repository, solutions included: to write your own, run `make study`."
 )
 
 
@@ -111,10 +110,14 @@ class Status:
         return COUNTS if is_student_edition(self.root) else COUNTS_HERE
 
     def _repr_html_(self) -> str:
+        return self.html(Path.cwd())
+
+    def html(self, start: Path) -> str:
+        """As a table whose links are relative to a folder."""
         cell = 'style="text-align:left;vertical-align:top;padding:2px 12px 2px 0"'
         rows = []
         for step, (mark, name, *rest) in zip(self.steps, self.rows()):
-            link = quote(os.path.relpath(self.root / step.notebook).replace(os.sep, "/"))
+            link = quote(os.path.relpath(self.root / step.notebook, start).replace(os.sep, "/"))
             name = f'<a href="{link}">{html.escape(name)}</a>'
             texts = "".join(f"<td {cell}>{html.escape(text)}</td>" for text in rest)
             rows.append(f"<tr><td {cell}>{mark}</td><td {cell}>{name}</td>{texts}</tr>")

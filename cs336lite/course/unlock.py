@@ -1,7 +1,8 @@
 """``cs336lite unlock aN``: the reference of one assignment for a student edition, after the deadline.
 
-An instructor unlocks an edition at hand, or writes one small file that students apply. The student's own module waits
-beside the reference, as ``bpe_student.py``, and ``--undo`` puts it back.
+An instructor unlocks an edition at hand, or writes one small file that students apply. A self-learner unlocks in ``my/``,
+from the clone around it. The student's own module waits beside the reference, as ``bpe_student.py``, and ``--undo``
+puts it back.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from cs336lite.course.paths import (
     GRADED_MODULES,
     CourseError,
     assignment_name,
+    full_repository,
     is_student_edition,
     write_atomic,
 )
@@ -49,6 +51,12 @@ def unlock(
             already, or not at all.
     """
     name = assignment_name(root, assignment)
+    if clone := full_repository(root):
+        if edition or export or source:
+            raise CourseError(
+                f"in your own copy of the course it is `cs336lite unlock {name}`, and --undo takes yours again"
+            )
+        return _lock(root, name) if undo else _apply(root, name, _reference(clone, name))
     if is_student_edition(root):
         if edition or export:
             raise CourseError(

@@ -24,6 +24,7 @@ from cs336lite.course.paths import (
     EDITION_MARKER,
     GRADED_MODULES,
     CourseError,
+    full_repository,
     is_student_edition,
     read_json,
 )
@@ -65,6 +66,8 @@ def update(root: Path, source: Path | None, *, dry_run: bool = False) -> str:
     """
     if not is_student_edition(root):
         raise CourseError("only a student edition is updated so; the full repository is updated with git")
+    if full_repository(root) and source is not None and Path(source).suffix == ".zip":
+        raise CourseError("this is your own copy in a clone of the course: `git pull` there, then `cs336lite study`")
     unfinished = (root / JOURNAL).is_dir()
     if unfinished and not dry_run:
         finish(root)
@@ -93,7 +96,11 @@ def update(root: Path, source: Path | None, *, dry_run: bool = False) -> str:
         )
     content = {path: whole(read, path, new.files[path], where) for path in sorted(new.files)}
     steps = planned(root, old, new, content)
-    told = "\n".join(SAID[step.what].format(path=step.path, target=step.target, aside=step.aside) for step in steps)
+    told = "\n".join(
+        SAID[step.what].format(path=step.path, target=step.target, aside=step.aside)
+        for step in steps
+        if not step.path.startswith("notebooks/.originals/")  # each goes with its notebook
+    )
     if dry_run:
         return f"nothing was changed; an update would do this:\n{told}" if steps else "this edition is up to date"
     gone = {step.path for step in steps if step.what == "removed"} | set(new.files)

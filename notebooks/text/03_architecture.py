@@ -593,8 +593,8 @@ finish(fig)
 # %% [markdown]
 # Only the *distance* of two positions counts, and no table of positions has to be learned. (The vectors turn after the
 # matrices $W_Q$ and $W_K$, so that this holds for any weights.) But with one angle, position 13 would look like position
-# 1: 12 steps of 30 degrees are a full turn. So RoPE cuts a head into pairs of numbers, and each pair turns at its own
-# speed, like the hands of a clock: pair $i$ of $d/2$ by $10{,}000^{-2i/d}$ radians for each position.
+# 1: 12 steps of 30 degrees are a full turn. So RoPE cuts a head into pairs of numbers, and gives every pair a speed
+# of its own, like the hands of a clock: pair $i$ of $d/2$ by $10{,}000^{-2i/d}$ radians for each position.
 
 # %%
 PAIRS = 4  # of a head with 8 numbers
@@ -1280,6 +1280,9 @@ if READY.or_show("shared heads"):
     )
 
 # %% [markdown]
+# The package's cache takes its memory once, and its loop knows top-k, top-p, an end, and prompts of different lengths:
+# [appendix 03x](appendix/03x_writing.ipynb).
+#
 # ## Answers
 #
 # Every sentence below was tested on the numbers in it while this notebook ran; a false one would have stopped its cell.

@@ -1,13 +1,13 @@
 # ---
 # jupyter:
 #   kernelspec: {display_name: Python 3, language: python, name: python3}
-#   cs336lite: {module: training, minutes: 3, prerequisites: [03_architecture], device: CPU}
+#   cs336lite: {module: training, minutes: 3, prerequisites: [03b_variants], device: CPU}
 # ---
 
 # %% [markdown]
 # # 04 · Hyperparameters (超参数)
 #
-# **3 minutes to run on 2 cores · prerequisites: 03, and a4 for Lion · device: CPU**
+# **3 minutes to run on 2 cores · prerequisites: 03b, and a4 for Lion · device: CPU**
 #
 # A model is a few numbers of shape and a few numbers of training. Which of them matter? You will build the engine that
 # trains every model from here on, `cs336lite.training`, and then turn one knob after the other. Each comparison has

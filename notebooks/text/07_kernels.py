@@ -1,13 +1,13 @@
 # ---
 # jupyter:
 #   kernelspec: {display_name: Python 3, language: python, name: python3}
-#   cs336lite: {module: kernels, minutes: 3, prerequisites: [02_tensors, 03_architecture], device: CPU or GPU}
+#   cs336lite: {module: kernels, minutes: 3, prerequisites: [02_tensors, 03b_variants], device: CPU or GPU}
 # ---
 
 # %% [markdown]
 # # 07 · GPU kernels (GPU 算子)
 #
-# **3 minutes to run on 2 cores · prerequisites: 02, 03, some NumPy · device: CPU, by Triton's interpreter; a GPU is used if there is one**
+# **3 minutes to run on 2 cores · prerequisites: 02, 03b, some NumPy · device: CPU, by Triton's interpreter; a GPU is used if there is one**
 #
 # A model is a list of operations, and each of them reads its inputs from memory and writes its result back. On a GPU
 # most of the time goes there. A *kernel* (核函数) of your own does several operations while the numbers are on the chip.
@@ -2255,11 +2255,13 @@ def tiled_attention(
 class FlashAttend:
     """The attend slot of a model, attend(Q, K, V, mask): `flash_attention`, or with ``tiled`` `tiled_attention`.
 
-    With ``causal`` the model leaves the causal mask to it. Built in notebooks/07_kernels.ipynb.
+    With ``causal`` the model leaves the causal mask to it. Heads that share keys and values come as they are, not repeated
+    (``shares_heads``). Built in notebooks/07_kernels.ipynb.
     """
 
     causal: bool = True
     tiled: bool = False
+    shares_heads = True
 
     @property
     def masks_causally(self) -> bool:

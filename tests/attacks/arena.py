@@ -422,7 +422,7 @@ def quick_budgets() -> None:
     from cs336lite.grading import client, verdicts
 
     names = {field.name for field in dataclasses.fields(client.Budget)}
-    wanted = {"load_seconds": 4.0, "submission_seconds": 15.0, "idle_seconds": 4.0}
+    wanted = {"load_seconds": 2.0, "submission_seconds": 8.0, "idle_seconds": 2.0}
     budget = client.Budget(**{name: value for name, value in wanted.items() if name in names})
     verdicts.Judge.BUDGET = budget
 

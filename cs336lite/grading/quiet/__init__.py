@@ -38,7 +38,6 @@ TOOLS = (
     "corpus",
     "download",
     "draw",
-    "families",
     "hugging_face",
     "map",
     "paths",

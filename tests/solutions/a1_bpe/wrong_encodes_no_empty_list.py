@@ -3,6 +3,7 @@
 fails: encode.nothing_at_all
 names: without special tokens encode goes wrong
 points: 97-99
+heavy: every text is cut into single characters
 """
 
 from _base import *

@@ -1,7 +1,7 @@
 """Works out the speeds in float16, where 500,000 is infinite.
 
 fails: angles.ordinary_heads_turn_at_the_right_speeds, angles.cosines_are_exact, angles.angles_are_exact_far_away
-names: the result does not show the angles
+names: some pairs stay as they are
 points: 86-94
 """
 
