@@ -2,7 +2,7 @@
 
 import torch
 
-from cs336lite.course.answers import ask, like, tensor_of
+from cs336lite.course.answers import ask, like, list_of, tensor_of
 from cs336lite.course.show import expect_close, expect_equal
 from cs336lite.course.spec import check, expect
 
@@ -47,11 +47,11 @@ def run_bytes(student, *sizes):
 
 @check("cache_bytes", title="one token of a small model")
 def small_model(student, rng):
-    found = ask(student, int, run_bytes, 2, 3, 4, 1, 4, what="the number of bytes")
-    expect(found != 96, "a token leaves a key and a value: twice as much")
-    expect(found != 48 and found != 24, "itemsize is missing: a number takes so many bytes")
-    expect(found != 96 * 2 // 2 and found != 192 // 2, "all layers keep keys and values")
-    expect_equal(found, 192, "2 layers, 3 heads of 4 numbers, one token, 4 bytes a number")
+    found = ask(student, int, run_bytes, 3, 5, 3, 1, 4, what="the number of bytes")
+    expect(found != 180, "a token leaves a key and a value: twice as much")
+    expect(found != 120, "all layers keep keys and values")
+    expect(found != 90, "itemsize is missing: a number takes so many bytes")
+    expect_equal(found, 360, "3 layers, 5 heads of 3 numbers, one token, 4 bytes a number")
 
 
 @check("cache_bytes", title="many tokens, bfloat16")
@@ -84,7 +84,7 @@ def fill(student, rng):
     form = (tensor_of(2, 2, dtype=torch.int64), tensor_of(2, dtype=torch.int64))
     tokens, _ = ask(student, form, run_pad, prompts, 9, what="the pair of tokens and padding")
     expect_equal(tokens.tolist(), [[5, 6], [9, 7]], "fill stands before the shorter prompt")
-    kept = ask(student, [[int, int], [int]], pad_and_keep, prompts, what="the prompts afterwards")
+    kept = ask(student, list_of(list_of(int)), pad_and_keep, prompts, what="the prompts afterwards")
     expect_equal(kept, [[5, 6], [7]], "the prompts themselves stay as they are: make new lists")
 
 
@@ -101,8 +101,9 @@ def run_penalty(student, logits, written, penalty):
 def both_signs(student, rng):
     z = torch.tensor([3.0, -1.0, 2.0, -4.0, 0.0])
     found = ask(student, like(z), run_penalty, z, torch.tensor([0, 1, 4]), 2.0, what="the logits")
-    expect(found[1] != -0.5, "a negative logit that is divided becomes larger, and its token likelier: multiply it")
-    expect(found[2] == 2 and found[3] == -4, "tokens that were not written keep their logits")
+    _, divided, *others, _ = found.tolist()
+    expect(divided != -0.5, "a negative logit that is divided becomes larger, and its token likelier: multiply it")
+    expect(others == [2, -4], "tokens that were not written keep their logits")
     expect_close(found, torch.tensor([1.5, -2.0, 2.0, -4.0, 0.0]), "written are 0, 1 and 4, the penalty is 2")
 
 
@@ -110,7 +111,7 @@ def both_signs(student, rng):
 def once(student, rng):
     z = torch.tensor([4.0, -2.0, 1.0])
     found = ask(student, like(z), run_penalty, z, torch.tensor([0, 0, 1, 0]), 2.0, what="the logits")
-    expect(found[0] not in (1.0, 0.5), "a token that was written three times is penalised once")
+    expect(found[0].item() not in (1.0, 0.5), "a token that was written three times is penalised once")
     expect_close(found, torch.tensor([2.0, -4.0, 1.0]), "written are 0, 0, 1, 0")
     kept = ask(student, like(z), penalty_and_keep, z, torch.tensor([0, 1]), what="the argument afterwards")
     expect(torch.equal(kept, z), "the argument was changed: work on a copy")
@@ -163,7 +164,8 @@ def one_batch(student, rng):
 @check("wasted_share", title="several batches, the last one smaller")
 def several(student, rng):
     found = ask(student, float, run_wasted, [1, 3, 5, 5, 4], 2, what="the share")
-    expect(abs(found - 2 / 22) > 1e-6, "answers are not sorted: they are served in the order in which they came")
+    for other in (3 / 21, 1 / 19):
+        expect(abs(found - other) > 1e-6, "answers are not sorted: they are served in the order in which they came")
     expect(abs(found - 6 / 24) > 1e-6, "a last batch of one answer has one row")
     expect(abs(found - 7 / 25) > 1e-6, "each batch ends with its own longest answer")
     expect_close(found, 0.1, "batches (1, 3), (5, 5), (4): 2 of 20 row-steps")
@@ -177,15 +179,12 @@ def run_rounding(student, groups, bits):
 
 @check("asymmetric", title="the example, 2 bits")
 def example(student, rng):
-    groups = torch.tensor([[-0.1, 0.2, 0.5], [1.0, 3.0, 4.0]])
+    groups = torch.tensor([[-0.1, 0.25, 0.5], [1.0, 3.0, 4.0]])
     found = ask(student, like(groups), run_rounding, groups, 2, what="the weights")
-    quarter = torch.tensor([-0.1, 0.2, 0.5])
-    expect(
-        torch.allclose(found[0, 2], torch.tensor(0.5)),
-        "the greatest weight is a level: 2 ** bits - 1 steps lie between",
-    )
-    expect(not torch.allclose(found[0], quarter), "nothing was rounded")
-    expect_close(found, torch.tensor([[-0.1, 0.3, 0.5], [1.0, 3.0, 4.0]]), "levels of (-0.1, 0.2, 0.5) are 0.2 apart")
+    steps = abs(found[0, 1].item() - 0.2) > 1e-6 and abs(found[0, 2].item() - 0.5) < 1e-6
+    expect(steps or torch.allclose(found, groups), "2 ** bits levels have 2 ** bits - 1 steps between them")
+    expect(not torch.allclose(found, groups), "nothing was rounded")
+    expect_close(found, torch.tensor([[-0.1, 0.3, 0.5], [1.0, 3.0, 4.0]]), "levels of (-0.1, 0.25, 0.5) are 0.2 apart")
 
 
 @check("asymmetric", title="each group has its own levels")
