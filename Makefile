@@ -80,6 +80,7 @@ bench: $(VENV)/ready  ## ours and its peers, in turn, as ratios
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/moe.py
 	$(BIN)/python benchmarks/kernels.py
+	$(BIN)/python benchmarks/inference.py
 # <<< not in the student edition
 
 # torch goes first and by its exact version: whatever else asks for it is then content

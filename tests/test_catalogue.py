@@ -69,6 +69,14 @@ ABOUT = {
         ("wrong_rounded_first", "wrong_float16_overflows", "wrong_loop_when_gathering", "wrong_gates_detached"),
         most_sent=2_000_000,
     ),
+    "a6_inference": About(
+        (
+            *("KVCache", "token_probabilities", "sample", "speculative_step", "PagedCache"),
+            *("quantize_int8", "dequantize_int8"),
+        ),
+        (),
+        ("wrong_joins_with_cat", "wrong_top_p_drops_the_last", "wrong_replaced_from_p", "wrong_no_copy_on_write"),
+    ),
 }
 EVERY = pytest.mark.parametrize("assignment", GRADED_MODULES)
 

@@ -103,10 +103,12 @@ MISSING = {  # what a lecture or an appendix asks for when nothing has been solv
     "06_moe": ("a2_attention", "a3_rope", "a5_moe_router"),
     "07_kernels": ("a2_attention", "a3_rope"),
     "08_scaling": ("a2_attention", "a3_rope"),
+    "09_inference": ("a2_attention", "a3_rope", "a6_inference"),
     **{path.stem: () for path in APPENDICES},
     "03x_positions": ("a2_attention", "a3_rope"),
     "03x_writing": ("a2_attention", "a3_rope"),
     "03bx_presets": ("a2_attention", "a3_rope"),
+    "09x_caches": ("a2_attention", "a3_rope"),
 }
 VARIANTS = {  # right answers in other styles than the reference's
     "bpe": "a1_bpe/right_words_as_strings",
@@ -114,6 +116,7 @@ VARIANTS = {  # right answers in other styles than the reference's
     "rope": "a3_rope/right_rotate_half",
     "lion": "a4_lion/right_functional",
     "router": "a5_moe_router/right_mixtral",
+    "decoding": "a6_inference/right_logits",
 }
 
 
@@ -163,6 +166,7 @@ LATER = {
     "05_stability",
     "07_kernels",
     "08_scaling",
+    "09_inference",
     *(n for n, due in MISSING.items() if not due),
 }
 
@@ -173,7 +177,7 @@ def test_every_lecture_runs_on_the_students_own_code(solved, name, monkeypatch):
     assert "is not done yet" not in printed
     for exercise in exercises(name):
         assert f"{exercise}: yours, " in printed
-    modules = {"a1_bpe": "bpe", "a2_attention": "attention", "a3_rope": "rope", "a5_moe_router": "router"}
+    modules = {"a1_bpe": "bpe", "a2_attention": "attention", "a3_rope": "rope", "a5_moe_router": "router", "a6_inference": "decoding"}
     for assignment in MISSING[name]:  # Lion is imported by the processes that train
         assert assignment not in modules or f"the {modules[assignment]} of the student" in printed
     for assignment in MISSING[name]:  # and it says whose code it runs on

@@ -25,10 +25,18 @@ GRADED_MODULES = {
     "a3_rope": "rope",
     "a4_lion": "lion",
     "a5_moe_router": "router",
+    "a6_inference": "decoding",
 }
 """Which module of the package each assignment builds."""
 
-AFTER_LECTURE = {"a1_bpe": 1, "a2_attention": 2, "a3_rope": 2, "a4_lion": 3, "a5_moe_router": 5}
+AFTER_LECTURE = {
+    "a1_bpe": 1,
+    "a2_attention": 2,
+    "a3_rope": 2,
+    "a4_lion": 3,
+    "a5_moe_router": 5,
+    "a6_inference": 8,
+}
 """The number of the lecture after which each assignment is done: this and `way` are the order of the course."""
 
 PAGES = ("99_your_model",)

@@ -48,6 +48,7 @@ LECTURE_MODULES = {
     "a3_rope": ("tokenizer", "costs", "accounting"),
     "a4_lion": ("tokenizer", "costs", "accounting", "layers"),
     "a5_moe_router": ("tokenizer", "costs", "accounting", "layers"),
+    "a6_inference": ("tokenizer", "costs", "accounting", "layers", "kernels", "tiles", "flash", "compiled"),
 }
 """Which modules of the course a submission may import: those that lectures and appendices before it build, unless they hold
 an answer to it or need a module that an assignment builds. a1 has none: lecture 01's `tokenizer` learns merges."""

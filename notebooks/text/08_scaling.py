@@ -1565,8 +1565,8 @@ if HAVE_MODEL.or_show("one of them again"):  # one of them again
 #
 # ## Next
 #
-# This was the last of the eight lectures. On the page **99 · your own model** the parts that you have written become one model,
-# which you train and read. Beyond this course: inference (prefill, decode, KV cache), parallelism, data, alignment.
+# Assignment **a6_inference**: the parts of a machine that writes with a trained model. Lecture **09 · inference** builds
+# it. Beyond this course: parallelism, data, alignment.
 
 # %%
 finished("08_scaling")

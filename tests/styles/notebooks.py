@@ -20,6 +20,7 @@ FIRST = {
     "a3_rope": "angles",
     "a4_lion": "direction",
     "a5_moe_router": "gates",
+    "a6_inference": "cache",
 }
 """The first cell that a student solves in each assignment: it is prefixed, wrapped and broken."""
 
