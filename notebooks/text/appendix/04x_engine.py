@@ -1207,7 +1207,8 @@ if READY.or_show("two processes, compared"):
 
 # %% tags=["timing"]
 if READY.or_show("a sweep"):
-    arms = [Experiment(BASE, replace(PLAN, lr=lr, seed=0), f"{lr:g}") for lr in (1e-3, 3e-3, 1e-2, 3e-2)]
+    plan = TrainingConfig(steps=40, batch_size=8, warmup=10)  # the package's: other processes cannot import a notebook
+    arms = [Experiment(BASE, replace(plan, lr=lr), f"{lr:g}") for lr in (1e-3, 3e-3, 1e-2, 3e-2)]
     with tempfile.TemporaryDirectory() as folder:
         data, heldout = Tokens(DATA.ids), Tokens(HELDOUT.ids)
         first = sweep(arms[:2], data, validation=heldout, cache=folder, progress=False)
