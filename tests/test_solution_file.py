@@ -173,6 +173,27 @@ def test_what_the_check_could_not_use_is_told_as_what_came(tmp_path, source, dri
     assert told(ran(tmp_path, source).names, driver, 1).startswith(said)
 
 
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("def f(): pass", "it is None, or holds None. Is a `return` missing?"),
+        ("def f(): return [None]", "it is None, or holds None. Is a `return` missing?"),
+        (
+            "def f(): return 'text'",
+            "perhaps it has another form than the one asked for (TypeError in the check itself)",
+        ),
+    ],
+)
+def test_none_that_only_the_check_meets_is_told_as_a_missing_return(tmp_path, source, said):
+    spec = tmp_path / "spec.py"
+    spec.write_text(
+        "from cs336lite.course.spec import check, expect\ndef ask(student): return student.f()\n"
+        "@check('f', title='a sum')\ndef total(student, rng): expect(sum(student.run(ask)) == 3, 'wrong')"
+    )
+    [result] = run_checks(load_spec(spec), LocalStudent(ran(tmp_path, source).names))
+    assert result.message == f"this check could not be finished with your answer: {said}"
+
+
 def test_a_call_is_not_repeated_when_it_took_long(tmp_path):
     source = "n = 0\nimport time\ndef f(x):\n    global n\n    n += 1\n    t = time.process_time()\n    while time.process_time() < t + 1.1: pass\n"
     names = ran(tmp_path, source).names

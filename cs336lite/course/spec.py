@@ -136,6 +136,8 @@ class Check:
             fault = fault_of(error, self.function.__code__.co_filename)
             kind = known_kind(type(error).__name__)
             message = f"{STUMBLED}: perhaps it has another form than the one asked for ({kind} in the check itself)"
+            if isinstance(student, LocalStudent) and "NoneType" in str(error):
+                message = f"{STUMBLED}: it is None, or holds None. Is a `return` missing?"
             if not isinstance(student, LocalStudent):
                 message += "; your instructor is told, and sees whether the check is to blame"
         else:
