@@ -150,6 +150,12 @@ def test_an_exception_is_told_with_its_text_and_its_line(tmp_path):
     )
 
 
+def test_what_is_not_solved_is_named_where_another_exercise_asks_for_it(tmp_path):
+    source = "class Maker:\n  def make(self, x): raise NotImplementedError\ndef f(x): return Maker().make(x)"
+    said = "this exercise is not solved yet: `Maker.make` still raises NotImplementedError"
+    assert told(ran(tmp_path, source).names, call, 1) == said
+
+
 def test_the_line_is_that_of_the_cell(tmp_path):
     found = cells(tmp_path, "#| export\nz = 1\n", "#| export\n\ndef f(x):\n    return [][x]\n")
     assert "(in `f`, line 4 of cell `c1`: return [][x])" in told(found.names, call, 0)
