@@ -278,6 +278,15 @@ def test_the_first_file_that_goes_wrong_decides():
     assert "train_bpe must return two things" in of_merging(lambda *args: None)
 
 
+@pytest.mark.parametrize("returned", [lambda vocab, merges: (merges, vocab), lambda vocab, merges: vocab])
+def test_the_public_checks_name_what_training_returns_and_in_which_order(returned):
+    names = catalogue.namespace(next(one for one in RIGHT if one.name == "right_in_parts").source)
+    right = names["train_bpe"]
+    student = LocalStudent({**names, "train_bpe": lambda *args: returned(*right(*args))})
+    first = next(one for one in PUBLIC if one.exercise == "train")
+    assert "two things, in this order: the vocabulary, a dict, and the list of merges" in first.run(student, 0).message
+
+
 def test_a_merge_that_loses_tokens_hears_nothing_of_letters():
     """With few merges it looks like a pattern of ASCII letters: the same text without other letters shows that it is not."""
     names = catalogue.namespace(next(one for one in RIGHT if one.name == "right_in_parts").source)

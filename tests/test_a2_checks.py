@@ -1,5 +1,6 @@
 """What is special to the checks of a2_attention; its catalogue is judged in `test_catalogue`."""
 
+import dataclasses
 import random
 import re
 import sys
@@ -47,6 +48,23 @@ def test_what_is_together_carries_about_half_of_the_points():
     together = [one for one in HIDDEN if one.id.endswith("_together")]
     assert {one.exercise for one in together} == set(POINTS)
     assert sum(one.points for one in together) == 47.5
+
+
+def test_an_answer_that_is_none_or_no_tensor_is_told_with_what_is_asked_for():
+    names = catalogue.namespace(named("right_in_parts")[0].source)
+    check = next(one for one in HIDDEN if one.exercise == "softmax")
+    for answer, told in ((None, "None came back, is a `return` missing?"), ([[0.5]], "what came back is no tensor:")):
+        message = judge(
+            dataclasses.replace(HIDDEN, checks=(check,)), {**names, "softmax": lambda x, dim, answer=answer: answer}, 1
+        )
+        assert message.failed == {check.id: f"{told} softmax keeps the shape of what it is given"}
+
+
+def test_a_mask_that_is_wrong_in_every_dtype_is_not_blamed_on_one():
+    check = next(one for one in PUBLIC if one.id == "attention.attention_dtypes")
+    for solution in named("wrong_mask_inverted", "wrong_softmax_over_queries"):
+        message = check.run(LocalStudent(namespace(solution.source)), 0).message
+        assert message.startswith("this is judged when the mask works in float32"), solution.name
 
 
 # ---------------------------------------------------------------------------------------------------------------------

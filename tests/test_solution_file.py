@@ -150,6 +150,12 @@ def test_an_exception_is_told_with_its_text_and_its_line(tmp_path):
     )
 
 
+def test_what_is_not_solved_is_named_where_another_exercise_asks_for_it(tmp_path):
+    source = "class Maker:\n  def make(self, x): raise NotImplementedError\ndef f(x): return Maker().make(x)"
+    said = "this exercise is not solved yet: `Maker.make` still raises NotImplementedError"
+    assert told(ran(tmp_path, source).names, call, 1) == said
+
+
 def test_the_line_is_that_of_the_cell(tmp_path):
     found = cells(tmp_path, "#| export\nz = 1\n", "#| export\n\ndef f(x):\n    return [][x]\n")
     assert "(in `f`, line 4 of cell `c1`: return [][x])" in told(found.names, call, 0)
@@ -171,6 +177,27 @@ def test_the_line_is_that_of_the_cell(tmp_path):
 )
 def test_what_the_check_could_not_use_is_told_as_what_came(tmp_path, source, driver, said):
     assert told(ran(tmp_path, source).names, driver, 1).startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("def f(): pass", "it is None, or holds None. Is a `return` missing?"),
+        ("def f(): return [None]", "it is None, or holds None. Is a `return` missing?"),
+        (
+            "def f(): return 'text'",
+            "perhaps it has another form than the one asked for (TypeError in the check itself)",
+        ),
+    ],
+)
+def test_none_that_only_the_check_meets_is_told_as_a_missing_return(tmp_path, source, said):
+    spec = tmp_path / "spec.py"
+    spec.write_text(
+        "from cs336lite.course.spec import check, expect\ndef ask(student): return student.f()\n"
+        "@check('f', title='a sum')\ndef total(student, rng): expect(sum(student.run(ask)) == 3, 'wrong')"
+    )
+    [result] = run_checks(load_spec(spec), LocalStudent(ran(tmp_path, source).names))
+    assert result.message == f"this check could not be finished with your answer: {said}"
 
 
 def test_a_call_is_not_repeated_when_it_took_long(tmp_path):

@@ -1,12 +1,15 @@
 """check, hint and status, as functions and as commands, on the small course."""
 
+import importlib
 import json
+import signal
+import sys
 import time
 
 import pytest
 from conftest import RIGHT, run
 
-from cs336lite.course import check, hint, status
+from cs336lite.course import check, hint, status, timing
 from cs336lite.course import paths as paths_module
 from cs336lite.course.check import CheckReport, run_checks
 from cs336lite.course.paths import EDITION_MARKER, CourseError, assignment_name, find_root, write_atomic
@@ -73,6 +76,21 @@ def test_an_endless_loop_is_stopped(tmp_path, small_course):
     results = run_checks(spec, LocalStudent({"double": forever, "halve": lambda n: n // 2}), "double")
     assert [r.passed for r in results] == [False, False]
     assert "endless loop" in results[0].message
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGALRM"), reason="there is no alarm")
+@pytest.mark.parametrize(("rings", "whole"), [(1, True), (timing.MOST_WAITS, True), (timing.MOST_WAITS + 1, False)])
+def test_an_import_is_not_cut_off_by_a_limit_unless_it_has_no_end(tmp_path, monkeypatch, rings, whole):
+    (tmp_path / "imported_late.py").write_text(
+        f"import signal\nfor _ in range({rings}):\n    signal.raise_signal(signal.SIGALRM)\nwhole = True\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "imported_late", raising=False)
+    reached = []
+    with pytest.raises(timing.Stopped, match="stopped after 1000 s"), timing.time_limit(1000):
+        reached.append(importlib.import_module("imported_late").whole)
+        signal.raise_signal(signal.SIGALRM)
+    assert reached == [True] * whole
 
 
 def test_hints_come_one_by_one_and_are_remembered(root):

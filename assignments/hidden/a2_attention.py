@@ -586,7 +586,8 @@ def ask(student, form: Any, driver: Callable, *args: Any, problems: dict[str, st
 
 
 def expect_shape(answer: Any, shape: Sequence[int], what: str) -> None:
-    expect(isinstance(answer, Tensor), f"{what} must be a tensor")
+    expect(answer is not None, f"None came back, is a `return` missing? {what}")
+    expect(isinstance(answer, Tensor), f"what came back is no tensor: {what}")
     expect(answer.shape == torch.Size(shape), f"the shape is not the one asked for: {what}")
     expect(answer.dtype.is_floating_point, f"{what}, in a floating dtype")
 

@@ -212,6 +212,8 @@ def run_train(student, path, vocab_size, special_tokens):
     if not isinstance(answer, (tuple, list)) or len(answer) != 2:
         return None
     vocab, merges = answer
+    if not hasattr(vocab, "items"):
+        return None
     merges = [tuple(bytes(token) if isinstance(token, bytearray) else token for token in pair) for pair in merges]
     return {i: token for i, token in vocab.items()}, merges
 
@@ -253,7 +255,8 @@ def run_full_recount(student, words, passes):
 def trained(student, data, vocab_size, special_tokens):
     """The student's vocabulary and merges for a file with these bytes."""
     answer = student.run(run_train, student.file(data), vocab_size, special_tokens)
-    expect(answer is not None, "train_bpe must return two things: the vocabulary and the list of merges")
+    message = "train_bpe must return two things, in this order: the vocabulary, a dict, and the list of merges"
+    expect(answer is not None, message)
     pairs = all(len(pair) == 2 and all(isinstance(token, bytes) for token in pair) for pair in answer[1])
     expect(pairs, f"each merge is two bytes objects, such as (b'a', b'b'): {shown(answer[1])}")
     return answer

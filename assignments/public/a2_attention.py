@@ -300,6 +300,11 @@ def the_mask(student, rng):
 def attention_dtypes(student, rng):
     mask = torch.tensor([[True, False], [True, True]])
     plain = torch.zeros(2, 4), torch.zeros(2, 4), torch.eye(2)
+    means = torch.tensor([[1.0, 0.0], [0.5, 0.5]])
+    message = (
+        "this is judged when the mask works in float32: each query takes the mean of the values that it may attend to"
+    )
+    expect(close(student.run(run_attention, *plain, mask), means), message)
     for dtype in (torch.float64, torch.float16, torch.bfloat16):
         message = (
             f"{dtype} with a mask fails, and float32 does not: does the number in place of -inf fit, are dtypes mixed?"
@@ -307,7 +312,7 @@ def attention_dtypes(student, rng):
         with blame({"RuntimeError": message}, lambda: student.run(run_attention, *plain, mask)):
             out = student.run(run_attention, *(tensor.to(dtype) for tensor in plain), mask)
         expect(out.dtype == dtype, f"{dtype} goes in, so {dtype} must come out")
-        expect(close(out, torch.tensor([[1.0, 0.0], [0.5, 0.5]]), 1e-2), f"the mask does not work in {dtype}")
+        expect(close(out, means, 1e-2), f"the mask does not work in {dtype}")
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -29,7 +29,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache, wraps
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, TracebackType
 from typing import Any, Protocol
 
 from cs336lite.course.border import chain, known_kind, own, plain, python_kinds
@@ -136,6 +136,8 @@ class Check:
             fault = fault_of(error, self.function.__code__.co_filename)
             kind = known_kind(type(error).__name__)
             message = f"{STUMBLED}: perhaps it has another form than the one asked for ({kind} in the check itself)"
+            if isinstance(student, LocalStudent) and "NoneType" in str(error):
+                message = f"{STUMBLED}: it is None, or holds None. Is a `return` missing?"
             if not isinstance(student, LocalStudent):
                 message += "; your instructor is told, and sees whether the check is to blame"
         else:
@@ -377,7 +379,9 @@ def explain(error: Exception, names: dict[str, Any], again: Callable[[], Any], s
     if isinstance(error, NotImplementedError) and (
         not error.args or UNSOLVED in str(error)
     ):  # torch has some of its own
-        return StudentError("Unsolved", "this exercise is not solved yet: its code still raises NotImplementedError")
+        frame = last_frame(error, names)
+        what = f"`{frame.tb_frame.f_code.co_qualname}`" if frame else "its code"
+        return StudentError("Unsolved", f"{UNSOLVED}: {what} still raises NotImplementedError")
     error = first_cause(error)
     text = said(error)
     if in_solution(error, names):
@@ -401,16 +405,22 @@ def said(error: BaseException) -> str:
 
 def line_of(error: BaseException, names: dict[str, Any]) -> str:
     """The last line of the student's that an exception passed: its function, its place, and what stands there."""
-    trace, last = error.__traceback__, None
-    while trace is not None:
-        last = trace if trace.tb_frame.f_globals is names else last
-        trace = trace.tb_next
+    last = last_frame(error, names)
     if last is None:
         return ""
     code, number = last.tb_frame.f_code, last.tb_lineno
     source = plain(linecache.getline(code.co_filename, number), 80)
     shown = f": {source}" if source else ""
     return f" (in `{code.co_name}`, {place(code.co_filename, number)}{shown})"
+
+
+def last_frame(error: BaseException, names: dict[str, Any]) -> TracebackType | None:
+    """Where an exception came by last in code that has these global names."""
+    trace, last = error.__traceback__, None
+    while trace is not None:
+        last = trace if trace.tb_frame.f_globals is names else last
+        trace = trace.tb_next
+    return last
 
 
 def place(filename: str, line: int) -> str:
