@@ -1,0 +1,233 @@
+"""Attacks on the checks of a6_inference: answers without a cache, a distribution, a table or an integer behind them.
+
+Each is judged as the grader judges, behind the wall, and gets at most what it earns; the reference gets everything.
+"""
+
+import sys
+import textwrap
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from catalogue import spec
+
+from cs336lite import decoding
+
+HIDDEN = spec("a6_inference", "hidden")
+REFERENCE = Path(decoding.__file__).read_text(encoding="utf-8")
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="grading runs on Linux")
+
+# A submission that answers drivers itself, whatever the grader asks: from then on its ``forged`` are called instead.
+FORGE = """
+import sys
+import torch
+
+frame, forged = sys._getframe(), {}
+while not hasattr(frame.f_locals.get("self"), "wire"):
+    frame = frame.f_back
+kind = type(frame.f_locals["self"])
+
+
+def run(self, source, function, args, right=kind.run):
+    return forged[function](*args) if function in forged else right(self, source, function, args)
+
+
+kind.run = run
+
+
+def instead(function):
+    forged[function.__name__] = function
+    return function
+"""
+
+NOTHING = """
+for name in ("cache", "attention", "places", "shared", "changed_later", "refused", "bad_cut", "probabilities", "sample",
+             "options", "kept", "speculative", "step_kept", "pages", "quantize", "dequantize", "group_sizes"):
+    forged["drive_" + name] = lambda *args: []
+"""
+
+# In the right shapes, and with every refusal as it should be; ``number`` makes what is in them.
+SHAPES = """
+def numbers(*shape):
+    return number(torch.empty(shape))
+
+
+def refusals(wrong):
+    return ["refused" if one else "taken" for one in wrong]
+
+
+def so_far(pairs):
+    return [numbers(*pairs[0][i].shape[:2], sum(pair[i].shape[2] for pair in pairs), pairs[0][i].shape[3]) for i in range(2)]
+
+
+@instead
+def drive_cache(max_length, padding, steps):
+    said, pairs = [], []
+    for step in steps:
+        pairs = [*pairs, step] if len(step) == 2 else [[x[:, :, : step[0]] for x in pair] for pair in pairs[:1]]
+        said.append(so_far(pairs) if len(step) == 2 else step[0])
+    return said
+
+
+@instead
+def drive_attention(parts, xs, matrices, table, padding, max_length):
+    return numbers(*xs.shape)
+
+
+@instead
+def drive_places(padding, before, seq):
+    said, length = [], 0
+    for count in before:
+        length += count
+        if padding is None:
+            said.append([torch.arange(length, length + seq), None, length])
+        else:
+            said.append([numbers(3, seq).long(), numbers(3, 1, 1, length + seq) > 0, length])
+    return said
+
+
+@instead
+def drive_shared(first, second, mark):
+    return [numbers(*x.shape) for x in first]
+
+
+@instead
+def drive_changed_later(first, second):
+    return first, so_far([first, second])
+
+
+@instead
+def drive_refused(room, pairs, bad, last):
+    return "refused", 4, so_far([*pairs, last])
+
+
+@instead
+def drive_bad_cut(pair, lengths):
+    return refusals(not 0 <= length <= pair[0].shape[2] for length in lengths)
+
+
+@instead
+def drive_probabilities(cases):
+    return [numbers(*logits.shape).to(torch.promote_types(logits.dtype, torch.float32)) for logits, options in cases]
+
+
+@instead
+def drive_sample(probabilities, u):
+    return numbers(*u.shape).long()
+
+
+@instead
+def drive_options(logits, cases):
+    least = {"temperature": 0, "top_k": 1, "top_p": 1e-9, "min_p": 0}
+    most = {"temperature": 9, "top_k": 99, "top_p": 1, "min_p": 1}
+    return refusals(any(not least[name] <= x <= most[name] for name, x in options.items()) for options in cases)
+
+
+@instead
+def drive_kept(logits, options):
+    return logits
+
+
+@instead
+def drive_speculative(cases):
+    return [[[*draft.tolist(), 0] for u in us] for draft, q, p, us in cases]
+
+
+@instead
+def drive_step_kept(draft, q, p, u):
+    return [draft, q, p, u]
+
+
+@instead
+def drive_pages(sizes, calls):
+    said, lengths = [], []
+    for name, *args in calls:
+        if name in ("new", "fork"):
+            lengths.append(0 if name == "new" else lengths[args[0]])
+        elif name == "append":
+            lengths[args[0]] += len(args[1])
+        elif name in ("read", "memory"):
+            said.append([numbers(lengths[args[0]], *sizes[2:]) for _ in range(2)])
+        elif name in ("count", "table", "try"):
+            said.append({"count": sizes[0], "table": [0], "try": "refused"}[name])
+    return said
+
+
+@instead
+def drive_quantize(weight, group_size):
+    q, scales = numbers(*weight.shape), numbers(weight.shape[0], weight.shape[1] // group_size)
+    return [q.to(torch.int8), scales, numbers(*weight.shape), weight]
+
+
+@instead
+def drive_dequantize(q, scales):
+    return numbers(*q.shape)
+
+
+@instead
+def drive_group_sizes(weight, sizes):
+    return refusals(size < 1 or weight.shape[1] % size for size in sizes)
+"""
+
+# Tensors far larger than what is asked for, and answers that are no plain numbers.
+ENORMOUS = """
+number = lambda t: torch.ones(3 << 20, 1, 1, 1, dtype=torch.int8)
+"""
+NO_REFUSALS = """
+class Trusting(KVCache):
+    def update(self, k, v):
+        self.max_length = max(self.max_length, self.length + k.shape[2])
+        return super().update(k, v)
+
+
+KVCache = Trusting
+"""
+
+
+@dataclass(frozen=True)
+class Attack:
+    name: str
+    source: str
+    most: float  # what it earns, and at most a few points more
+
+
+ATTACKS = [
+    Attack("empty lists for an answer", FORGE + NOTHING, 0),
+    Attack("random numbers", FORGE + SHAPES + "number = torch.Tensor.normal_", 0),
+    Attack("zeros", FORGE + SHAPES + "number = torch.zeros_like", 0),
+    Attack("ones", FORGE + SHAPES + "number = torch.ones_like", 0),
+    Attack("not a number", FORGE + SHAPES + "number = lambda t: torch.full_like(t, torch.nan)", 0),
+    Attack("infinity", FORGE + SHAPES + "number = lambda t: torch.full_like(t, torch.inf)", 0),
+    Attack("enormous tensors", FORGE + SHAPES + ENORMOUS, 0),
+    Attack("a cache that refuses nothing", REFERENCE + NO_REFUSALS, 99),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def points():
+    """What a submission gets, behind the wall, in one worker for all."""
+    from cs336lite.grading.client import Worker
+    from cs336lite.grading.verdicts import needs_of
+
+    with Worker(needs_of(HIDDEN)) as worker:
+
+        def judged(source: str, seed: str) -> float:
+            total = 0.0
+            with worker.student((("1", textwrap.dedent(source)),)) as student:
+                for one in HIDDEN:
+                    student.begin(one.seconds)
+                    total += one.run(student, seed).points
+            return total
+
+        yield judged
+
+
+@pytest.mark.parametrize("attack", ATTACKS, ids=[attack.name for attack in ATTACKS])
+def test_attack(points, attack):
+    assert points(attack.source, "attack") <= attack.most
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_the_reference_keeps_everything(points, seed):
+    assert points(REFERENCE, f"honest {seed}") == 100
