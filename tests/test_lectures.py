@@ -177,7 +177,13 @@ def test_every_lecture_runs_on_the_students_own_code(solved, name, monkeypatch):
     assert "is not done yet" not in printed
     for exercise in exercises(name):
         assert f"{exercise}: yours, " in printed
-    modules = {"a1_bpe": "bpe", "a2_attention": "attention", "a3_rope": "rope", "a5_moe_router": "router", "a6_inference": "decoding"}
+    modules = {
+        "a1_bpe": "bpe",
+        "a2_attention": "attention",
+        "a3_rope": "rope",
+        "a5_moe_router": "router",
+        "a6_inference": "decoding",
+    }
     for assignment in MISSING[name]:  # Lion is imported by the processes that train
         assert assignment not in modules or f"the {modules[assignment]} of the student" in printed
     for assignment in MISSING[name]:  # and it says whose code it runs on
