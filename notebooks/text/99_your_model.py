@@ -50,7 +50,7 @@ NAME = "me"
 LONG = False
 
 d_model, blocks, steps = (192, 6, 3000) if LONG else (96, 3, 300)
-heads, length, batch_size, vocab_size = 4, 128, 16, 1024
+heads, length, batch_size, vocab_size = 4, 64, 32, 1024
 
 # %% [markdown]
 # ## The text
@@ -118,10 +118,11 @@ class YourModel(nn.Module):
     def __init__(self, vocab_size: int, d_model: int, blocks: int, heads: int, length: int) -> None:
         super().__init__()
         self.embedding = nn.Embedding(vocab_size, d_model)
-        nn.init.normal_(self.embedding.weight, std=0.02)
         self.positions = PARTS.positions(d_model, length)
         self.blocks = nn.Sequential(*(Block(d_model, heads, length) for _ in range(blocks)))
         self.norm = RMSNorm(d_model)
+        for matrix in (p for p in self.parameters() if p.ndim > 1):
+            nn.init.normal_(matrix, std=matrix.shape[-1] ** -0.5)  # which keeps the size of a vector, as in lecture 03b
 
     def forward(self, tokens: Tensor) -> Tensor:
         x = self.positions(self.embedding(tokens))
@@ -136,11 +137,11 @@ print(f"{parameters:,} parameters, {steps * batch_size * length:,} tokens to see
 # %% [markdown]
 # ## Training
 #
-# Before training all tokens are about equally likely: the model needs about $\log_2(\text{vocabulary})$ bits a token.
+# Before training the model knows nothing and guesses at random, so it needs more than $\log_2(\text{vocabulary})$ bits a token.
 
 # %% tags=["timing"]
 curve = [(0, evaluate(model, data, length))]
-optimizer = PARTS.optimizer(model.parameters(), lr=2e-3)
+optimizer = PARTS.optimizer(model.parameters(), lr=3e-3)
 curve += train(model, optimizer, data, steps=steps, batch_size=batch_size, length=length)
 print(f"{curve[0][1]:.2f} bits per byte before, {curve[-1][1]:.2f} after")
 
