@@ -68,7 +68,7 @@ def test_any_parts_make_a_model_that_learns_and_sees_no_future(names, one_thread
 SMALLER = {  # what a run of seconds changes of the page
     "PARTS = parts()": "",
     "(96, 3, 300)": "(16, 1, 4)",
-    "= 4, 128, 16, 1024": "= 2, 32, 4, 300",
+    "= 4, 64, 32, 1024": "= 2, 32, 4, 300",
     "train_bytes=3_000_000": "train_bytes=100_000",
     'finished("99_your_model")': "",
 }
