@@ -31,6 +31,7 @@
 # %%
 import numpy as np
 from IPython.display import display
+from scipy.optimize import nnls
 
 from cs336lite.costs import roofline
 from cs336lite.course import check, finished, hint, whose
@@ -974,13 +975,13 @@ def draw_requests(n: int, a_second: float, seed: int = 0, mean_new: float = 40.0
 
 
 # %% [markdown]
-# **Predict.** The answers of users are of very different lengths: few are long. With 400 answers as drawn below, in batches of 8: what
+# **Predict.** The answers of users are of very different lengths: few are long. With 300 answers as drawn below, in batches of 8: what
 # percentage of the row-steps is wasted?
 
 # %%
 guess = None  # percent
 
-requests = draw_requests(400, a_second=1.0)
+requests = draw_requests(300, a_second=1.0)
 wasted = 100 * wasted_share([request.new for request in requests], 8)
 
 # %% folded=true
@@ -1055,9 +1056,9 @@ ROWS = [1, 4, 8, 16]
 if READY.or_show("costs of steps"):
     works = [*(decode_step(served, rows, 128) for rows in ROWS), *(partial(read_prompt, served, n) for n in (16, 128))]
     *steps, short, long = best_seconds(*works)
-    step_row, step = np.polyfit(ROWS, steps, 1)
-    prefill_token, prefill = np.polyfit([16, 128], [short, long], 1)
-    costs = StepCosts(step, max(step_row, 0.0), max(prefill, 0.0), prefill_token)
+    (step, step_row), _ = nnls(np.stack([np.ones(4), ROWS], axis=1), steps)  # least squares with no cost below 0
+    (prefill, prefill_token), _ = nnls(np.array([[1, 16], [1, 128]]), [short, long])
+    costs = StepCosts(step, step_row, prefill, prefill_token)
     print({f"{rows} texts": f"{1e3 * t:.0f} ms" for rows, t in zip(ROWS, steps)})
     print(
         f"a step: {1e3 * costs.step:.1f} ms and {1e3 * costs.step_row:.1f} for each text; a token of a prompt: {1e3 * prefill_token:.2f} ms"
@@ -1104,7 +1105,7 @@ if READY.or_show("latencies, compared"):
         ax.plot([most[name]] * 2, [0, limit], ":", color=COLORS[color])
     ax.axhline(limit, color=COLORS["black"], linestyle="--", linewidth=1, label="limit: twice an idle engine's latency")
     ax.set(ylim=(0, 5 * limit), title="Simulated with this machine's costs, 8 slots")
-    ax.legend(loc="upper right")
+    fig.legend(loc="outside lower center", ncols=3, frameon=False)
     display(finish(fig))
     print(
         claim(
@@ -1130,7 +1131,7 @@ if READY.or_show("latencies, compared"):
 #
 # By hand: a text of 70 tokens in memory for 384 wastes 314 places. In blocks of 16 it has 5 blocks, 80 places, and wastes 10.
 #
-# **Predict.** The 400 requests above, each with its whole prompt and answer: what percentage of the reserved places holds a token
+# **Predict.** The 300 requests above, each with its whole prompt and answer: what percentage of the reserved places holds a token
 # if each has room for 384? And in blocks of 16?
 
 # %%
@@ -1158,7 +1159,7 @@ fig, ax = axes(xlabel="tokens in a block (logarithmic)", ylabel="reserved places
 ax.plot(BLOCKS, [used[size] for size in BLOCKS], "o-", color=COLORS["blue"])
 ax.set_xscale("log", base=2)
 ax.set_xticks(BLOCKS, [str(size) for size in BLOCKS])
-ax.set(ylim=(0, 105), title="400 texts; the last point is one block for each text")
+ax.set(ylim=(0, 105), title="300 texts; the last point is one block for each text")
 finish(fig)
 
 # %% [markdown]

@@ -16,13 +16,13 @@
 
 # %%
 import numpy as np
-from IPython.display import display
 
 from cs336lite.attention import MultiHeadAttention
 from cs336lite.course import whose
 from cs336lite.course.diagram import Diagram
 from cs336lite.course.measure import best_seconds, reveal
 from cs336lite.course.plot import COLORS, axes, finish
+from cs336lite.inference import symmetric
 from cs336lite.rope import RotaryPositionalEmbedding
 
 READY = whose("attention", "rope", lecture="09x_caches")
@@ -349,8 +349,6 @@ def scaled_rounding(
 
 # %%
 guess = None  # times
-
-from cs336lite.inference import symmetric
 
 drawn = torch.Generator().manual_seed(0)
 weight, inputs = torch.randn(256, 128, generator=drawn), torch.randn(500, 128, generator=drawn)
