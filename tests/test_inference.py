@@ -56,9 +56,9 @@ def test_decode_reads_the_weights_and_the_cache_and_prefill_shares_them():
 def test_greedy_text_is_that_of_the_models_own_loop(model, lengths):
     padding = torch.tensor([max(lengths) - n for n in lengths])
     tokens = torch.randint(11, (len(lengths), max(lengths)), generator=draw(1))
-    found = generate(model, tokens, 12, padding=padding, temperature=0)
+    found = generate(model, tokens, 12, padding=padding, temperature=0.0)
     real = torch.arange(max(lengths)) >= padding[:, None]
-    assert torch.equal(found, generation.generate(model, tokens, 12, padding=real, temperature=0))
+    assert torch.equal(found, generation.generate(model, tokens, 12, padding=real, temperature=0.0))
 
 
 def test_both_loops_leave_the_same_tokens_to_draw_from():
@@ -102,9 +102,9 @@ def test_a_counted_draft_mixes_counts_with_shorter_contexts():
 
 @pytest.mark.parametrize("k", [0, 1, 3, 30])
 def test_greedy_text_with_a_draft_is_the_same(model, k):
-    plain = generate(model, torch.tensor([[1, 2, 3]]), 20, temperature=0)[0].tolist()
+    plain = generate(model, torch.tensor([[1, 2, 3]]), 20, temperature=0.0)[0].tolist()
     draft = CountedDraft(plain * 3, 3, 11)
-    found = speculative_generate(model, draft, [1, 2, 3], 20, k, temperature=0, generator=draw())
+    found = speculative_generate(model, draft, [1, 2, 3], 20, k, temperature=0.0, generator=draw())
     assert found.tokens == plain
     assert found.kept + found.passes == 20 and found.kept <= found.guessed
     assert (found.passes < 20) == (k > 0)
@@ -173,14 +173,14 @@ def test_requests_are_drawn_the_same_everywhere():
 
 
 def test_the_engine_writes_what_the_plain_loop_writes_and_frees_its_pages(model):
-    engine = Engine(model.double(), 12, block_size=4, slots=3, temperature=0)
+    engine = Engine(model.double(), 12, block_size=4, slots=3, temperature=0.0)
     for layer in engine.cache.layers:
         layer.pages.keys, layer.pages.values = layer.pages.keys.double(), layer.pages.values.double()
     asked = [([1 + i % 9] * (1 + i), 3 + 2 * (i % 3)) for i in range(8)]
     answers = [engine.add(prompt, new)[0] for prompt, new in asked]
     engine.run()
     for answer, (prompt, new) in zip(answers, asked):
-        assert answer.tokens == generate(model, torch.tensor([prompt]), new, temperature=0)[0].tolist()
+        assert answer.tokens == generate(model, torch.tensor([prompt]), new, temperature=0.0)[0].tolist()
     assert all(layer.pages.free_blocks == 12 for layer in engine.cache.layers)
     assert engine.passes < sum(new for _, new in asked)
 
@@ -202,7 +202,7 @@ def test_rollouts_share_their_prompt_and_know_their_log_probabilities():
 
 
 def test_what_can_never_fit_is_refused_and_what_does_not_fit_now_waits(model):
-    engine = Engine(Transformer(CONFIG, draw()).eval(), 4, block_size=4, slots=2, temperature=0)
+    engine = Engine(Transformer(CONFIG, draw()).eval(), 4, block_size=4, slots=2, temperature=0.0)
     for prompt, new, n in (([1] * 10, 7, 1), ([1], 1, 3), ([1] * 6, 3, 2)):
         with pytest.raises(ValueError, match="do not fit: 2 slots, 4 blocks"):
             engine.add(prompt, new, n)

@@ -117,7 +117,8 @@ def export_student(
     for module, source in modules.items():
         written.append(root / "cs336lite" / f"{module}.py")
         write_atomic(written[-1], source)
-        if loaded := sys.modules.get(f"cs336lite.{module}"):
+        loaded = sys.modules.get(f"cs336lite.{module}")
+        if loaded and Path(loaded.__file__).resolve() == written[-1].resolve():  # and no module of another copy
             importlib.invalidate_caches()
             importlib.reload(loaded)
     unsolved = tuple(name for source in modules.values() for name in missing(source))

@@ -45,13 +45,14 @@ GRADED_WITHOUT = {
 
 LECTURE_MODULES = {
     "a2_attention": ("tokenizer", "costs", "accounting", "slots"),
-    "a3_rope": ("tokenizer", "costs", "accounting"),
-    "a4_lion": ("tokenizer", "costs", "accounting", "layers"),
-    "a5_moe_router": ("tokenizer", "costs", "accounting", "layers"),
-    "a6_inference": ("tokenizer", "costs", "accounting", "layers", "kernels", "tiles", "flash", "compiled"),
+    "a3_rope": ("tokenizer", "costs", "accounting", "slots"),
+    "a4_lion": ("tokenizer", "costs", "accounting", "slots", "layers"),
+    "a5_moe_router": ("tokenizer", "costs", "accounting", "slots", "layers"),
+    "a6_inference": ("tokenizer", "costs", "accounting", "slots", "layers", "kernels", "tiles", "flash", "compiled"),
 }
 """Which modules of the course a submission may import: those that lectures and appendices before it build, unless they hold
-an answer to it or need a module that an assignment builds. a1 has none: lecture 01's `tokenizer` learns merges."""
+an answer to it or need a module that an assignment builds, and `slots`, which a2's text imports and is written by hand.
+a1 has none: lecture 01's `tokenizer` learns merges."""
 
 
 def site_folders() -> list[str]:

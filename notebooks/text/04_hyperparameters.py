@@ -57,7 +57,7 @@
 # two layers and 167,000 parameters, small enough for hundreds of runs.
 
 
-# %%
+# %% folded=true
 import math
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
@@ -672,6 +672,11 @@ finish(fig)
 # | Larger batches are better | Below the critical batch they save steps, above it they waste tokens. |
 
 # %% [markdown]
+# ## What you built
+#
+# No module: the engine that trained all of this is `cs336lite.training`, which
+# [appendix 04x](appendix/04x_engine.ipynb) builds and explains.
+#
 # ## Limits
 #
 # - All of it at 167,000 parameters, some 50,000 to 160,000 tokens a run, on text from a grammar. A basin may move with

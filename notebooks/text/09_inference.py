@@ -928,7 +928,7 @@ if READY.or_show("speculative seconds"):
     )
 
 # %% [markdown]
-# Below 1 a draft slows the model down. Speculation spends spare arithmetic to save passes. With 64 texts in a batch there is
+# Below 1 a draft slows the model down. Speculation spends spare arithmetic to save passes. With many texts in a batch there is
 # little to spare, so engines turn it off under load.
 #
 # ## 5 · Many requests at once

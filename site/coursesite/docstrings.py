@@ -13,6 +13,8 @@ SECTION = re.compile(r"(Args|Arguments|Attributes|Example|Examples|Note|Raises|R
 def prepared(lines: list[str]) -> list[str]:
     """The lines of a docstring, with blocks that are set in marked as code, those of Args and the like left as they are.
 
+    Bars around a name are an absolute value, and no substitution of reStructuredText.
+
     >>> prepared(["Two lines:", "    x = 1", "    y = 2", "And more."])
     ['Two lines:', '', '::', '', '    x = 1', '    y = 2', '', 'And more.']
     """
@@ -29,7 +31,7 @@ def prepared(lines: list[str]) -> list[str]:
             if not above.endswith("::") and not re.match(r"\s*(- |[*] |>>>|\d+[.] )", above):
                 found += ["", "::", ""] if not found or found[-1] else ["::", ""]
             inside = True
-        found.append(line)
+        found.append(line if inside else re.sub(r"(?<!\S)\|(\w+)\|", r"\\|\1\\|", line))
     return found
 
 

