@@ -306,7 +306,7 @@ def test_a_module_that_no_assignment_builds_is_a_mistake(full, name):
 def test_a_cell_without_its_assignment_shows_what_the_build_has_shown(edition):
     assert set(json.loads(outputs_file(edition, "02_counts").read_text())) == {"pairs of the text", "sum"}
     setup, pairs, total, last = ran(edition)[-4:]
-    assert "ready: False" in setup[0].text
+    assert "ready: False" in "".join(output.get("text", "") for output in setup)
     text = "".join(output.get("text", "") for output in pairs)
     assert "Not run yet: solve assignments/a1_bpe/a1_bpe.ipynb first. The course's own run shows:\n" in text
     assert "pairs: {('c', 'd'): 1}" in text  # the reference's
@@ -318,7 +318,8 @@ def test_a_cell_without_its_assignment_shows_what_the_build_has_shown(edition):
 def test_with_its_assignment_the_same_cell_runs_on_the_readers_code(edition):
     (edition / "cs336lite/bpe.py").write_text(RIGHT)
     setup, pairs, _, _ = ran(edition)[-4:]
-    assert "bpe: yours, 2 of 2 public checks passed\nready: True" in setup[0].text and "noise" not in setup[0].text
+    said = "".join(output.get("text", "") for output in setup)  # one stream, or two on a busy machine
+    assert "bpe: yours, 2 of 2 public checks passed\nready: True" in said and "noise" not in said
     assert pairs[0].text == "pairs: {('c', 'd'): 7}\n"
 
 

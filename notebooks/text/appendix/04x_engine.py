@@ -919,6 +919,7 @@ def crash(step: int, model: nn.Module) -> dict:
     return {}
 
 
+# %%
 if READY.or_show("checkpoint"):
     dropping, slowing = BASE.replace(dropout=0.1), replace(PLAN, early_dropout=0.9)
     never_stopped = train(dropping, slowing, DATA, validation=HELDOUT)
