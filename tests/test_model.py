@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from conftest import spoken
 from torch import nn
 
+from cs336lite import model
 from cs336lite.accounting import backward_flops, counted_flops, forward_flops, kv_cache_bytes, parameters
 from cs336lite.attention import scaled_dot_product_attention
 from cs336lite.layers import ACTIVATIONS, GATES, LayerNorm, RMSNorm
@@ -576,3 +577,18 @@ def test_a_row_stops_at_any_of_several_tokens():
             end = next((i for i in range(4, len(row)) if row[i] in ends), len(row) - 1)
             assert row[: end + 1] == unheld[: end + 1] and set(row[end:]) == {row[end]}
     assert torch.equal(generate(model, x, 15, temperature=0, stop=[]), free)
+
+
+def test_norms_across_heads_reach_an_attention_that_names_its_norms_otherwise(monkeypatch):
+    class Otherwise(model.MultiHeadAttention):
+        def __init__(self, d_model, num_heads, num_kv_heads=None, *, d_head=None, qk_norm=None, **given):
+            super().__init__(d_model, num_heads, num_kv_heads, d_head=d_head, **given)
+            self.norms = torch.nn.ModuleList(qk_norm(d_head or d_model // num_heads) for _ in "qk")
+
+    monkeypatch.setattr(model, "MultiHeadAttention", Otherwise)
+    config = model.TransformerConfig(
+        vocab_size=11, context_length=8, d_model=16, num_layers=1, num_heads=4, num_kv_heads=2, d_ff=8,
+        qk_norm=model.RMSNorm, qk_norm_across_heads=True,
+    )  # fmt: skip
+    norms = model.Transformer(config).decoder.blocks[0].attention.norms
+    assert [sum(p.numel() for p in norm.parameters()) for norm in norms] == [16, 8]  # of 4 query and 2 key heads
