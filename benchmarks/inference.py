@@ -21,7 +21,7 @@ import torch
 import transformers
 
 from cs336lite.course.data import stories
-from cs336lite.course.hugging_face import from_hugging_face
+from cs336lite.course.hugging_face import config_from_hugging_face, from_hugging_face
 from cs336lite.decoding import dequantize_int8, quantize_int8
 from cs336lite.inference import (
     CountedDraft,
@@ -59,7 +59,9 @@ def llama() -> tuple[transformers.PreTrainedModel, Transformer]:
         num_key_value_heads=4, max_position_embeddings=512, tie_word_embeddings=False,
     )  # fmt: skip
     theirs = transformers.LlamaForCausalLM(config).eval()
-    return theirs, from_hugging_face(theirs).eval()
+    ours = Transformer(config_from_hugging_face(theirs.config.to_dict()))
+    ours.load_state_dict(from_hugging_face(theirs.state_dict(), ours.config, "llama"))
+    return theirs, ours.eval()
 
 
 def beside_transformers(rounds: int) -> list[str]:
