@@ -127,14 +127,16 @@ def test_processes_judge_and_are_replaced_when_they_die(small_course):
         assert scores(Processes(judge, 2)) == SCORES
     with Judge(small_course, "a1_bpe", keep=False) as judge, Processes(judge, 2) as pool:
         more = [submission(f"# {n}\n{RIGHT[0]}", RIGHT[1]) for n in range(12)]
-        found, members = {}, set()
+        found, members, hit = {}, set(), set()
         for number, one in enumerate(more):
             for item, verdict in pool.take(Item(number, one)):
                 found[item.label] = verdict.score
-            busy = [bench.process.process.pid for bench, _ in pool.busy.values()]
-            members |= set(busy)
-            if number in (2, 5, 9):
-                os.kill(busy[0], signal.SIGKILL)
+            busy = {item.label: bench.process.process.pid for bench, item in pool.busy.values()}
+            members |= set(busy.values())
+            if number in (2, 5, 9):  # none twice: what is lost three times is given back
+                label = next(label for label in busy if label not in hit)
+                hit.add(label)
+                os.kill(busy[label], signal.SIGKILL)
         found |= {item.label: verdict.score for item, verdict in pool.finish()}
     assert found == dict.fromkeys(range(12), 6)
     assert len(members) > 2
