@@ -4,12 +4,11 @@ Each is judged as the grader judges, behind the wall, and gets at most what it e
 """
 
 import sys
-import textwrap
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from catalogue import spec
+from forging import FORGE, Attack, judging, without_work
 
 from cs336lite import decoding
 
@@ -17,29 +16,6 @@ HIDDEN = spec("a6_inference", "hidden")
 REFERENCE = Path(decoding.__file__).read_text(encoding="utf-8")
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="grading runs on Linux")
-
-# A submission that answers drivers itself, whatever the grader asks: from then on its ``forged`` are called instead.
-FORGE = """
-import sys
-import torch
-
-frame, forged = sys._getframe(), {}
-while not hasattr(frame.f_locals.get("self"), "wire"):
-    frame = frame.f_back
-kind = type(frame.f_locals["self"])
-
-
-def run(self, source, function, args, right=kind.run):
-    return forged[function](*args) if function in forged else right(self, source, function, args)
-
-
-kind.run = run
-
-
-def instead(function):
-    forged[function.__name__] = function
-    return function
-"""
 
 NOTHING = """
 for name in ("cache", "attention", "places", "shared", "changed_later", "refused", "bad_cut", "probabilities", "sample",
@@ -185,20 +161,8 @@ KVCache = Trusting
 """
 
 
-@dataclass(frozen=True)
-class Attack:
-    name: str
-    source: str
-    most: float  # what it earns, and at most a few points more
-
-
 ATTACKS = [
-    Attack("empty lists for an answer", FORGE + NOTHING, 0),
-    Attack("random numbers", FORGE + SHAPES + "number = torch.Tensor.normal_", 0),
-    Attack("zeros", FORGE + SHAPES + "number = torch.zeros_like", 0),
-    Attack("ones", FORGE + SHAPES + "number = torch.ones_like", 0),
-    Attack("not a number", FORGE + SHAPES + "number = lambda t: torch.full_like(t, torch.nan)", 0),
-    Attack("infinity", FORGE + SHAPES + "number = lambda t: torch.full_like(t, torch.inf)", 0),
+    *without_work(NOTHING, SHAPES),
     Attack("enormous tensors", FORGE + SHAPES + ENORMOUS, 0),
     Attack("a cache that refuses nothing", REFERENCE + NO_REFUSALS, 99),
 ]  # fmt: skip
@@ -206,20 +170,7 @@ ATTACKS = [
 
 @pytest.fixture(scope="module")
 def points():
-    """What a submission gets, behind the wall, in one worker for all."""
-    from cs336lite.grading.client import Worker
-    from cs336lite.grading.verdicts import needs_of
-
-    with Worker(needs_of(HIDDEN)) as worker:
-
-        def judged(source: str, seed: str) -> float:
-            total = 0.0
-            with worker.student((("1", textwrap.dedent(source)),)) as student:
-                for one in HIDDEN:
-                    student.begin(one.seconds)
-                    total += one.run(student, seed).points
-            return total
-
+    with judging(HIDDEN) as judged:
         yield judged
 
 
