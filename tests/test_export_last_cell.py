@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import builtins
 import functools
+import importlib
 import re
+import sys
+from types import ModuleType
 
 import pytest
 from test_export import CODE_STUB, HELPED, SOLVED, _indent, edition, run_cells, write_notebook  # noqa: F401
@@ -99,6 +102,18 @@ def test_what_was_run_and_is_not_saved_is_named_and_nothing_is_exported(edition,
 def test_what_cannot_be_known_or_differs_in_layout_counts_as_saved(edition, kernel):  # noqa: F811
     result = exported(edition, SOLVED, kernel)
     assert result.written and len(result.messages) == 1
+
+
+def test_a_module_is_loaded_again_when_it_is_the_one_that_was_written(edition, tmp_path, monkeypatch):  # noqa: F811
+    """A module of another copy of the package has not changed, and those who hold its classes keep them."""
+    again = []
+    monkeypatch.setattr(importlib, "reload", again.append)
+    for place, expected in ((tmp_path / "elsewhere", 0), (edition, 1)):
+        loaded = ModuleType("cs336lite.bpe")
+        loaded.__file__ = str(place / "cs336lite" / "bpe.py")
+        monkeypatch.setitem(sys.modules, "cs336lite.bpe", loaded)
+        exported(edition, SOLVED, Kernel())
+        assert len(again) == expected
 
 
 @pytest.mark.parametrize("directive", ["", "#| export\n"])
