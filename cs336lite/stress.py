@@ -60,7 +60,7 @@ def seen_by(watched: Transformer, model: Transformer, batch: Tensor) -> dict[str
 def train_stressed(run: Mapping[str, Any]) -> dict[str, Any]:
     """Train ``run``, {arm, lr, seed, config, training}, and tell how it went.
 
-    ``final`` is the held-out loss in nats a byte, None where a loss was not finite; ``loss`` and ``norm`` have the training
+    ``final`` is the held-out loss in nats a byte, None where a loss or gradient was not finite; ``loss`` and ``norm`` have the training
     loss and the gradient norm before clipping of every step, and ``watched`` a row every 50 steps: the step, the largest
     attention logit, log Z and the largest output logit on held-out bytes.
     """
@@ -81,12 +81,15 @@ def train_stressed(run: Mapping[str, Any]) -> dict[str, Any]:
         optimizer.zero_grad()
         loss.backward()
         norm = nn.utils.clip_grad_norm_(model.parameters(), t["clip"] or math.inf)
+        if not norm.isfinite():
+            return told
         optimizer.step()
         told["loss"].append(round(loss.item(), 3))
         told["norm"].append(float(f"{norm.item():.3g}"))
         if step % 50 == 0:
             seen = seen_by(watched, model, looked_at)
-            told["watched"].append([step] + [round(seen[n], 2) for n in ("attention_logit", "log_z", "output_logit")])
+            row = [seen[name] for name in ("attention_logit", "log_z", "output_logit")]
+            told["watched"].append([step] + [round(x, 2) if math.isfinite(x) else None for x in row])
     final = held_out_loss(model.eval(), seq)
     return {**told, "final": round(final, 4) if math.isfinite(final) else None}
 
