@@ -39,15 +39,6 @@ def log_z(logits: Float[Tensor, "*rows vocab"]) -> Float[Tensor, "*rows"]:
     return torch.logsumexp(logits.float() if logits.dtype != torch.float64 else logits, dim=-1)
 
 
-def soft_cap(x: Float[Tensor, "..."], cap: float) -> Float[Tensor, "..."]:
-    """cap * tanh(x / cap): x where it is small, never beyond -cap and cap (2408.00118, section 2).
-
-    >>> soft_cap(torch.tensor([-1000.0, 0.5, 1000.0]), 50.0).round().tolist()
-    [-50.0, 0.0, 50.0]
-    """
-    return cap * torch.tanh(x / cap)
-
-
 def penalised_cross_entropy(
     logits: Float[Tensor, "n vocab"], targets: Int[Tensor, " n"], z: float = 0.0
 ) -> Float[Tensor, ""]:
@@ -113,29 +104,53 @@ class SoftCappedLoss(_OutputLoss):
         return soft_cap(super().logits(hidden, weight), self.cap)
 
 
-def capped_cross_entropy(
-    model: Transformer, inputs: Int[Tensor, "batch seq"], targets: Int[Tensor, "batch seq"]
-) -> Float[Tensor, ""]:
-    """Cross entropy of the logits as the model's loss slot makes them, without z-loss: a score for `training.train`.
+def soft_cap(x: Float[Tensor, "..."], cap: float) -> Float[Tensor, "..."]:
+    """cap * tanh(x / cap): x where it is small, never beyond -cap and cap (2408.00118, section 2).
 
-    For a model without a soft cap it is the plain cross entropy.
+    >>> soft_cap(torch.tensor([-1000.0, 0.5, 1000.0]), 50.0).round().tolist()
+    [-50.0, 0.0, 50.0]
     """
-    logits = _logits(_loss_of(model.config), model.hidden(inputs).flatten(0, 1), model.output.weight)
-    return penalised_cross_entropy(logits, targets.flatten())
+    return cap * torch.tanh(x / cap)
 
 
-def _loss_of(config: TransformerConfig) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
-    """What is in the loss slot, without a watch; in an empty one the cross entropy, of capped logits with ``output_cap``."""
-    if config.loss is None:
-        return cross_entropy if config.output_cap is None else SoftCappedLoss(config.output_cap)
-    return config.loss.loss if isinstance(config.loss, WatchedLoss) else config.loss
+@dataclass(frozen=True)
+class SoftCappedAttention:
+    """The slot ``attend=SoftCappedAttention(50.0)``: softmax(soft_cap(Q K^T / sqrt(d), cap)) V (arXiv 2408.00118)."""
+
+    cap: float = 50.0
+
+    def __post_init__(self) -> None:
+        if not self.cap > 0:
+            raise ValueError(f"a cap must be above 0: {self}")
+
+    def __call__(
+        self,
+        Q: Float[Tensor, "batch head q d"],
+        K: Float[Tensor, "batch head k d"],
+        V: Float[Tensor, "batch head k d"],
+        mask: Bool[Tensor, "..."] | None = None,
+    ) -> Float[Tensor, "batch head q d"]:
+        logits = soft_cap(Q @ K.mT / math.sqrt(Q.shape[-1]), self.cap)
+        return attend_with_scores(logits, V, mask)  # the mask comes after the cap, which would make -inf finite
 
 
-def _logits(
-    loss: Callable[[Tensor, Tensor, Tensor], Tensor], hidden: Tensor, weight: Tensor
-) -> Float[Tensor, "n vocab"]:
-    """What the softmax of a loss slot is given."""
-    return (loss if isinstance(loss, _OutputLoss) else ZLoss(0.0)).logits(hidden, weight)
+@dataclass(frozen=True)
+class QKNorm:
+    """The slot ``qk_norm=QKNorm()``: queries and keys are normalised per head before RoPE, each with learned gains.
+
+    ``kind`` is "rmsnorm", or "layernorm" without bias as in ViT-22B. Then no logit exceeds sqrt(d_head) times the
+    largest gain of the queries and that of the keys, whatever the weights are.
+    """
+
+    kind: str = "rmsnorm"
+    eps: float = 1e-6
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("rmsnorm", "layernorm"):
+            raise ValueError(f"kind is {self.kind!r}: give 'rmsnorm' or 'layernorm'")
+
+    def __call__(self, d_head: int) -> nn.Module:
+        return RMSNorm(d_head, self.eps) if self.kind == "rmsnorm" else LayerNorm(d_head, self.eps, bias=False)
 
 
 @dataclass(frozen=True)
@@ -212,44 +227,29 @@ def monitor(step: int, model: Transformer) -> dict[str, float]:
     return found | {name: x.item() for name, x in loss.seen.items()}
 
 
-@dataclass(frozen=True)
-class QKNorm:
-    """The slot ``qk_norm=QKNorm()``: queries and keys are normalised per head before RoPE, each with learned gains.
+def capped_cross_entropy(
+    model: Transformer, inputs: Int[Tensor, "batch seq"], targets: Int[Tensor, "batch seq"]
+) -> Float[Tensor, ""]:
+    """Cross entropy of the logits as the model's loss slot makes them, without z-loss: a score for `training.train`.
 
-    ``kind`` is "rmsnorm", or "layernorm" without bias as in ViT-22B. Then no logit exceeds sqrt(d_head) times the
-    largest gain of the queries and that of the keys, whatever the weights are.
+    For a model without a soft cap it is the plain cross entropy.
     """
-
-    kind: str = "rmsnorm"
-    eps: float = 1e-6
-
-    def __post_init__(self) -> None:
-        if self.kind not in ("rmsnorm", "layernorm"):
-            raise ValueError(f"kind is {self.kind!r}: give 'rmsnorm' or 'layernorm'")
-
-    def __call__(self, d_head: int) -> nn.Module:
-        return RMSNorm(d_head, self.eps) if self.kind == "rmsnorm" else LayerNorm(d_head, self.eps, bias=False)
+    logits = _logits(_loss_of(model.config), model.hidden(inputs).flatten(0, 1), model.output.weight)
+    return penalised_cross_entropy(logits, targets.flatten())
 
 
-@dataclass(frozen=True)
-class SoftCappedAttention:
-    """The slot ``attend=SoftCappedAttention(50.0)``: softmax(soft_cap(Q K^T / sqrt(d), cap)) V (arXiv 2408.00118)."""
+def _loss_of(config: TransformerConfig) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+    """What is in the loss slot, without a watch; in an empty one the cross entropy, of capped logits with ``output_cap``."""
+    if config.loss is None:
+        return cross_entropy if config.output_cap is None else SoftCappedLoss(config.output_cap)
+    return config.loss.loss if isinstance(config.loss, WatchedLoss) else config.loss
 
-    cap: float = 50.0
 
-    def __post_init__(self) -> None:
-        if not self.cap > 0:
-            raise ValueError(f"a cap must be above 0: {self}")
-
-    def __call__(
-        self,
-        Q: Float[Tensor, "batch head q d"],
-        K: Float[Tensor, "batch head k d"],
-        V: Float[Tensor, "batch head k d"],
-        mask: Bool[Tensor, "..."] | None = None,
-    ) -> Float[Tensor, "batch head q d"]:
-        logits = soft_cap(Q @ K.mT / math.sqrt(Q.shape[-1]), self.cap)
-        return attend_with_scores(logits, V, mask)  # the mask comes after the cap, which would make -inf finite
+def _logits(
+    loss: Callable[[Tensor, Tensor, Tensor], Tensor], hidden: Tensor, weight: Tensor
+) -> Float[Tensor, "n vocab"]:
+    """What the softmax of a loss slot is given."""
+    return (loss if isinstance(loss, _OutputLoss) else ZLoss(0.0)).logits(hidden, weight)
 
 
 class SpikeDetector:

@@ -1,3 +1,4 @@
+# Built from notebooks/text/05_stability.py by `cs336lite build`: edit that file, not this one.
 """Small Transformers trained under stress, for lecture 05: bad batches, high learning rates, norms left out.
 
 Built in notebooks/05_stability.ipynb.
@@ -44,9 +45,7 @@ def optimizer_of(model: nn.Module, training: Mapping[str, Any]) -> torch.optim.O
     """AdamW, or SGD with momentum 0.9."""
     if training["optimizer"] == "sgd":
         return torch.optim.SGD(model.parameters(), momentum=0.9)
-    return torch.optim.AdamW(
-        model.parameters(), betas=(0.9, 0.95), weight_decay=training["weight_decay"], fused=True
-    )
+    return torch.optim.AdamW(model.parameters(), betas=(0.9, 0.95), weight_decay=training["weight_decay"], fused=True)
 
 
 def seen_by(watched: Transformer, model: Transformer, batch: Tensor) -> dict[str, float]:
@@ -124,6 +123,39 @@ def run_of(arm: str, changes: Mapping[str, Any], lr: float, seed: int) -> dict[s
 
 SETTING = {"model": MODEL, "training": TRAINING}
 
+
+RATES = (1e-2, 5e-2, 0.25)
+OUTLINE = ("arm", "lr", "seed", "final", "curve", "watched")
+
+ATTENTION = Crossed(
+    "05_attention", {"plain": {}, "QK-norm": {"qk_norm": "QKNorm"}, "soft cap 50": {"attend": "cap"}}, run_of, outlined,
+    grid=RATES, columns=OUTLINE, setting=SETTING,
+)  # fmt: skip
+"""Cures for large attention logits at high learning rates."""
+
+
+Z_LOSS = Crossed(
+    "05_zloss",
+    {
+        "decay": {}, "no decay": {"weight_decay": 0.0}, "no decay, z-loss 1e-4": {"weight_decay": 0.0, "loss": 1e-4},
+        "no decay, z-loss 1e-2": {"weight_decay": 0.0, "loss": 1e-2},
+    },
+    run_of, outlined, grid=(1e-2,), columns=OUTLINE, setting=SETTING,
+)  # fmt: skip
+"""log Z with z-loss and without, with weight decay and without."""
+
+
+NORMS = Crossed(
+    "05_norms",
+    {
+        "pre-norm": {}, "post-norm": {"norm_placement": "post"}, "double norm": {"norm_placement": "double"},
+        "no norm": {"norm": "no norm"},
+    },
+    run_of, outlined, grid=(1e-2, 0.1), columns=OUTLINE, setting=SETTING,
+)  # fmt: skip
+"""Where the norms stand, at high learning rates."""
+
+
 BATCH_ARMS = {
     f"{name}, {'clipped' if clip else 'not clipped'}, {'bad batches' if bad else 'clean'}": {
         "optimizer": optimizer, "clip": clip, "bad": bad,
@@ -139,32 +171,3 @@ BAD_BATCH = Crossed(
     columns=("arm", "lr", "seed", "final", "after", "series"), setting=SETTING,
 )  # fmt: skip
 """Three batches of noise, with clipping and without, for two optimizers, and the same runs with clean batches."""
-
-RATES = (1e-2, 5e-2, 0.25)
-OUTLINE = ("arm", "lr", "seed", "final", "curve", "watched")
-
-ATTENTION = Crossed(
-    "05_attention", {"plain": {}, "QK-norm": {"qk_norm": "QKNorm"}, "soft cap 50": {"attend": "cap"}}, run_of, outlined,
-    grid=RATES, columns=OUTLINE, setting=SETTING,
-)  # fmt: skip
-"""Cures for large attention logits at high learning rates."""
-
-Z_LOSS = Crossed(
-    "05_zloss",
-    {
-        "decay": {}, "no decay": {"weight_decay": 0.0}, "no decay, z-loss 1e-4": {"weight_decay": 0.0, "loss": 1e-4},
-        "no decay, z-loss 1e-2": {"weight_decay": 0.0, "loss": 1e-2},
-    },
-    run_of, outlined, grid=(1e-2,), columns=OUTLINE, setting=SETTING,
-)  # fmt: skip
-"""log Z with z-loss and without, with weight decay and without."""
-
-NORMS = Crossed(
-    "05_norms",
-    {
-        "pre-norm": {}, "post-norm": {"norm_placement": "post"}, "double norm": {"norm_placement": "double"},
-        "no norm": {"norm": "no norm"},
-    },
-    run_of, outlined, grid=(1e-2, 0.1), columns=OUTLINE, setting=SETTING,
-)  # fmt: skip
-"""Where the norms stand, at high learning rates."""

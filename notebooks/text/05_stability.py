@@ -27,6 +27,8 @@
 # **Predict** box. Four exercises ask for a few lines each.
 
 # %%
+from itertools import pairwise
+
 from IPython.display import display
 
 from cs336lite.course import check, finished, hint, whose
@@ -90,7 +92,7 @@ boxes = [
         (51, "feed-forward", "grey"), (69, "softmax", "vermillion"),
     )
 ]  # fmt: skip
-for one, other in zip(boxes, boxes[1:]):
+for one, other in pairwise(boxes):
     d.arrow(one.right, other.left)
 for box, what, cure in ((boxes[2], "over the keys: saturates", "QK-norm, soft cap"), (boxes[4], "over the vocabulary: log Z drifts", "z-loss")):  # fmt: skip
     d.text(box.top[0], 1.2, what, align="middle")
@@ -579,9 +581,7 @@ def optimizer_of(model: nn.Module, training: Mapping[str, Any]) -> torch.optim.O
     """AdamW, or SGD with momentum 0.9."""
     if training["optimizer"] == "sgd":
         return torch.optim.SGD(model.parameters(), momentum=0.9)
-    return torch.optim.AdamW(
-        model.parameters(), betas=(0.9, 0.95), weight_decay=training["weight_decay"], fused=True
-    )
+    return torch.optim.AdamW(model.parameters(), betas=(0.9, 0.95), weight_decay=training["weight_decay"], fused=True)
 
 
 def seen_by(watched: Transformer, model: Transformer, batch: Tensor) -> dict[str, float]:
@@ -666,6 +666,18 @@ SETTING = {"model": MODEL, "training": TRAINING}
 
 # %% folded=true
 #| export stress
+RATES = (1e-2, 5e-2, 0.25)
+OUTLINE = ("arm", "lr", "seed", "final", "curve", "watched")
+
+ATTENTION = Crossed(
+    "05_attention", {"plain": {}, "QK-norm": {"qk_norm": "QKNorm"}, "soft cap 50": {"attend": "cap"}}, run_of, outlined,
+    grid=RATES, columns=OUTLINE, setting=SETTING,
+)  # fmt: skip
+"""Cures for large attention logits at high learning rates."""
+
+
+# %% folded=true
+#| export stress
 Z_LOSS = Crossed(
     "05_zloss",
     {
@@ -675,18 +687,6 @@ Z_LOSS = Crossed(
     run_of, outlined, grid=(1e-2,), columns=OUTLINE, setting=SETTING,
 )  # fmt: skip
 """log Z with z-loss and without, with weight decay and without."""
-
-
-# %% folded=true
-#| export stress
-RATES = (1e-2, 5e-2, 0.25)
-OUTLINE = ("arm", "lr", "seed", "final", "curve", "watched")
-
-ATTENTION = Crossed(
-    "05_attention", {"plain": {}, "QK-norm": {"qk_norm": "QKNorm"}, "soft cap 50": {"attend": "cap"}}, run_of, outlined,
-    grid=RATES, columns=OUTLINE, setting=SETTING,
-)  # fmt: skip
-"""Cures for large attention logits at high learning rates."""
 
 
 # %% folded=true
@@ -788,7 +788,9 @@ finish(fig)
 claim(
     3,
     "Without decay and z-loss log Z stands at {level:.2f} after 950 steps and climbed by {climb:.2f} ± {half:.2f} in the last 550. PaLM's z-loss of 1e-4 makes it {less:.2f} lower; 1e-2 holds it at {held:.2f}, and the held-out loss changes by {cost:+.3f} nats ({low:+.3f} to {high:+.3f}).",
-    lambda level, climb, half, less, held, cost, low, high: climb - half > 0.3 and less < 0 and held < 1 and high < 0.02,
+    lambda level, climb, half, less, held, cost, low, high: (
+        climb - half > 0.3 and less < 0 and held < 1 and high < 0.02
+    ),
     level=end["no decay"].mean,
     climb=climb.mean,
     half=climb.half,
@@ -905,7 +907,9 @@ finish(fig)
 claim(
     5,
     "At 0.01 none of the 20 runs is lost. At 0.1 pre-norm loses {pre} of 5, double norm {double}, post-norm {post} (it ends above the bigram table), and without norms {none} are lost, {diverged} of them by divergence.",
-    lambda pre, double, post, none, diverged: pre == double == 0 and post == none == 5 and diverged >= 3 and not sum(lost[1e-2].values()),
+    lambda pre, double, post, none, diverged: (
+        pre == double == 0 and post == none == 5 and diverged >= 3 and not sum(lost[1e-2].values())
+    ),
     pre=lost[0.1]["pre-norm"],
     double=lost[0.1]["double norm"],
     post=lost[0.1]["post-norm"],
@@ -979,7 +983,12 @@ claim(
     6,
     "In the 20 steps after a bad batch AdamW's loss is {free:.3f} ± {free_half:.3f} nats too high without clipping and {clipped:.3f} ± {half:.3f} with it; paired, clipping saves {saved:.3f} ({low:.3f} to {high:.3f}), and {sgd:.3f} for SGD.",
     lambda free, free_half, clipped, half, saved, low, high, sgd: (
-        free - free_half > 0 and clipped - half > 0 and low > 0.01 and high > saved and sgd > 0.01 and clipped < 0.6 * free
+        free - free_half > 0
+        and clipped - half > 0
+        and low > 0.01
+        and high > saved
+        and sgd > 0.01
+        and clipped < 0.6 * free
     ),
     free=means["AdamW, not clipped"].mean,
     free_half=means["AdamW, not clipped"].half,
@@ -1055,7 +1064,9 @@ finish(fig)
 claim(
     7,
     "In the loss, a threshold of 6 nats, mean + 8 deviations and median + 8 robust deviations find {threshold}, {mean} and {robust} of 24 bad batches with {false} false alarms in all. In the gradient norm the last two find all as well, with {mean_norm} and {norm} false alarms.",
-    lambda threshold, mean, robust, false, mean_norm, norm: threshold == mean == robust == 24 and false <= 2 and norm > mean_norm > 5,
+    lambda threshold, mean, robust, false, mean_norm, norm: (
+        threshold == mean == robust == 24 and false <= 2 and norm > mean_norm > 5
+    ),
     threshold=alarms["loss", "threshold"][0],
     mean=alarms["loss", "mean + 8 deviations"][0],
     robust=alarms["loss", "median + 8 robust"][0],
