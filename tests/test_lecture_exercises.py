@@ -3,7 +3,9 @@
 import codecs
 from functools import partial
 
+import numpy as np
 import pytest
+import torch
 from conftest import ROOT
 
 from cs336lite.course.check import public_spec, run_checks
@@ -107,3 +109,48 @@ def test_right_answers_in_other_words_pass(exercise, source):
 )  # fmt: skip
 def test_a_wrong_answer_is_told_what_is_wrong(exercise, source, message):
     assert any(message in said for said in in_01(exercise, source)), in_01(exercise, source)
+
+
+in_05 = partial(told, "05_stability", torch=torch, F=torch.nn.functional, np=np)
+
+Z_LOSS = "def z_loss(x, t, zeta):\n z = torch.logsumexp(x, -1)\n return {}"
+CLIP = "def clip_all(gs, most):\n n = {}\n return [g * min(1.0, most / float(n)) for g in gs]"
+
+
+@pytest.mark.parametrize(
+    ("exercise", "source"),
+    [
+        ("z_loss", Z_LOSS.format("F.cross_entropy(x, t) + zeta * (z * z).mean()")),
+        ("capped", "def capped(x, cap): return torch.tanh(x.mul(1 / cap)).mul(cap)"),
+        ("clip_all", CLIP.format("torch.cat([g.flatten() for g in gs]).norm()")),
+        ("robust_jump", "def robust_jump(v, b):\n m = np.median(b)\n return (v - m) / np.median(np.abs(np.array(b) - m)) / 1.4826"),
+    ],
+)  # fmt: skip
+def test_right_answers_to_05_in_other_words_pass(exercise, source):
+    assert in_05(exercise, source) == []
+
+
+@pytest.mark.parametrize(
+    ("exercise", "source", "message"),
+    [
+        ("z_loss", Z_LOSS.format("(z - x.gather(-1, t[:, None])[:, 0]).sum()"), "the mean is asked for"),
+        ("z_loss", Z_LOSS.format("F.nll_loss(z[:, None] - x, t)"), "the sign is wrong"),
+        ("z_loss", Z_LOSS.format("F.cross_entropy(x, t) + zeta * z.mean()"), "not squared"),
+        ("z_loss", Z_LOSS.format("F.cross_entropy(x, t) + zeta * z.mean() ** 2"), "then take the mean"),
+        ("z_loss", Z_LOSS.format("F.cross_entropy(x, t)"), "the spring is missing"),
+        ("z_loss", "def z_loss(x, t, zeta):\n z = x.exp().sum(-1).log()\n return (z - x.gather(-1, t[:, None])[:, 0] + zeta * z * z).mean()", "overflows"),
+        ("capped", "def capped(x, cap): return x.clamp(-cap, cap)", "that cuts"),
+        ("capped", "def capped(x, cap): return torch.tanh(x / cap)", "multiply by the cap again"),
+        ("capped", "def capped(x, cap): return cap * torch.tanh(x)", "divide by the cap inside"),
+        ("clip_all", "def clip_all(gs, most): return [g * min(1.0, most / float(g.norm())) for g in gs]", "not one for each"),
+        ("clip_all", CLIP.format("sum(g.norm() for g in gs)"), "root of the sum of squares"),
+        ("clip_all", CLIP.format("sum((g**2).sum() for g in gs)"), "take the root"),
+        ("clip_all", "def clip_all(gs, most):\n n = torch.cat(gs).norm()\n return [g * most / n for g in gs]", "nothing is made longer"),
+        ("clip_all", "def clip_all(gs, most):\n n = torch.cat(gs).norm()\n return [g.mul_(min(1.0, most / float(n))) for g in gs]", "were changed"),
+        ("robust_jump", "def robust_jump(v, b):\n m = np.median(b)\n return (v - m) / np.median(np.abs(np.array(b) - m))", "1.4826 is missing"),
+        ("robust_jump", "def robust_jump(v, b):\n m = np.median(b)\n return (v - m) / np.median(np.abs(np.array(b) - m)) * 1.4826", "divide by 1.4826"),
+        ("robust_jump", "def robust_jump(v, b):\n m = np.median(b)\n return abs(v - m) / np.median(np.abs(np.array(b) - m)) / 1.4826", "keep the sign"),
+    ],
+)  # fmt: skip
+def test_a_wrong_answer_to_05_is_told_what_is_wrong(exercise, source, message):
+    assert any(message in said for said in in_05(exercise, source)), in_05(exercise, source)

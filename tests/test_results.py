@@ -181,7 +181,7 @@ def test_a_damaged_file_is_told_in_one_sentence(kept, content):
         recorded("02_mine.json", never, LR, live=never, folder=kept)
 
 
-LEARNS_FROM = re.compile(r"\b(technical_text|default_corpus)\(")
+LEARNS_FROM = re.compile(r"\b(technical_text|default_corpus|texts)\(")
 
 
 def test_what_was_recorded_was_learned_from_the_text_that_there_is_now():
