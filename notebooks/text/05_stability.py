@@ -196,7 +196,7 @@ finish(fig)
 # The package has the same with targets that do not count (−100), and slots for lecture 03's model.
 
 
-# %% folded=true
+# %%
 #| export
 def log_z(logits: Float[Tensor, "*rows vocab"]) -> Float[Tensor, "*rows"]:
     """log sum_i exp(logits_i), the logarithm of softmax's denominator Z, in float32 or better.
@@ -243,7 +243,7 @@ class _OutputLoss:
         return penalised_cross_entropy(self.logits(hidden, weight), targets, self.z)
 
 
-# %% folded=true
+# %%
 #| export
 @dataclass(frozen=True)
 class ZLoss(_OutputLoss):
@@ -368,7 +368,7 @@ for value, bent, s in zip(x.tolist(), capped(x, 50.0).tolist(), slope.tolist()):
 # no such place.
 
 
-# %% folded=true
+# %%
 #| export
 def soft_cap(x: Float[Tensor, "..."], cap: float) -> Float[Tensor, "..."]:
     """cap * tanh(x / cap): x where it is small, never beyond -cap and cap (2408.00118, section 2).
@@ -664,7 +664,7 @@ def run_of(arm: str, changes: Mapping[str, Any], lr: float, seed: int) -> dict[s
 SETTING = {"model": MODEL, "training": TRAINING}
 
 
-# %% folded=true
+# %%
 #| export stress
 RATES = (1e-2, 5e-2, 0.25)
 OUTLINE = ("arm", "lr", "seed", "final", "curve", "watched")
@@ -702,7 +702,7 @@ NORMS = Crossed(
 """Where the norms stand, at high learning rates."""
 
 
-# %% folded=true
+# %%
 #| export stress
 BATCH_ARMS = {
     f"{name}, {'clipped' if clip else 'not clipped'}, {'bad batches' if bad else 'clean'}": {
