@@ -276,3 +276,338 @@ claim(
 # %% [markdown]
 # The line goes through the smallest and the largest size; the sizes between show how good two numbers are as a
 # description. Below the bend, many small messages are a waste. That is why gradients are sent in buckets.
+#
+# ## 2 · Data parallel (数据并行)
+#
+# **What if every rank has the whole model?** Each takes its part of the batch and computes a gradient. The gradient of the
+# whole batch is the mean of these, if the parts are equally large. So one all-reduce, divided by p, and every rank takes
+# the same step. By hand: gradients 2 and 4 of two halves of a batch; the sum is 6, the mean 3, and each rank steps by 3.
+
+
+# %%
+#| export
+def gradient(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    """The gradient of the mean cross-entropy of classes y (n,) given x, all parameters one behind the other.
+
+    Built in notebooks/10_parallelism.ipynb.
+    """
+    loss = F.cross_entropy(model(x), y)
+    return parameters_to_vector(torch.autograd.grad(loss, list(model.parameters())))
+
+
+def train_replicas(rank: int, world_size: int, model: nn.Module, batches: Sequence, lr: float) -> Generator:
+    """Data parallel, the naive way: SGD steps on batches (x, y), the whole gradient in one all-reduce. The weights, flat.
+
+    Built in notebooks/10_parallelism.ipynb.
+    """
+    weights = parameters_to_vector(model.parameters()).detach()
+    for x, y in batches:
+        own = gradient(model, x.chunk(world_size)[rank], y.chunk(world_size)[rank])
+        weights -= lr * (yield AllReduce(own)) / world_size
+        vector_to_parameters(weights, model.parameters())
+    return weights
+
+
+# %%
+draw = torch.Generator().manual_seed(0)
+torch.manual_seed(0)
+net = nn.Sequential(nn.Linear(16, 64), nn.ReLU(), nn.Linear(64, 10))
+batches = [(torch.randn(32, 16, generator=draw), torch.randint(10, (32,), generator=draw)) for _ in range(20)]
+alone = run(train_replicas, 1, net, batches, 0.1).results[0]
+four = run(train_replicas, 4, net, batches, 0.1)
+apart = run_processes(train_replicas, 2, net, batches, 0.1)
+differences = [(other.results[0] - alone).abs().max().item() for other in (four, apart)]
+same = all(torch.equal(four.results[0], other) for other in four.results)
+moved = (alone - parameters_to_vector(net.parameters()).detach()).abs().max().item()
+claim(
+    2,
+    "After 20 steps, weights that moved by up to {moved:.2f} differ from those of one process by at most {four:.0e} on four ranks and {apart:.0e} on two real processes.",
+    lambda moved, four, apart: moved > 0.01 and four < 1e-5 and apart < 1e-5 and same,
+    moved=moved,
+    four=differences[0],
+    apart=differences[1],
+)
+
+# %% [markdown]
+# They are not equal bit for bit, because sums in another order round differently. The ranks among themselves
+# *are* equal bit for bit, and must be: nothing would ever bring them together again.
+#
+# **Buckets and overlap.** The backward pass finishes the gradients of the last layer first. They can be sent while earlier
+# layers are still computed. One message for each parameter would pay the latency too often; so gradients are collected in
+# *buckets* (桶) of some megabytes. A bucket is sent when it is full, and the link carries one after the other.
+#
+# By hand: three layers take 2 s each in the backward pass, and 3 s each to send. One after the other: 6 + 9 = 15 s.
+# Overlapped, the first bucket is ready at 2 s, and the link is busy for 9 s from then on.
+
+
+# %% exercise="overlapped" minutes=10 difficulty=2
+def overlapped(backward: list[float], sending: list[float]) -> float:
+    """When the last bucket has arrived: bucket i is ready when the first i + 1 backward times are over, and the link
+    carries one bucket at a time, in order."""
+    ### BEGIN SOLUTION
+    ready = done = 0.0
+    for work, send in zip(backward, sending):
+        ready += work
+        done = max(done, ready) + send
+    return done
+    ### END SOLUTION
+
+
+# %% [markdown]
+# **Predict.** Twelve layers take 10 ms each in the backward pass, and their gradients 8 ms each to send. How many ms are
+# left to wait when the backward pass is over?
+
+# %%
+guess = None  # ms
+
+left = overlapped([10.0] * 12, [8.0] * 12) - 120
+
+# %% folded=true
+# run this cell to compare your guess
+because = {96: "that is without overlap", 0: "the gradients of the last layer computed can be sent only after it"}
+reveal("ms left", left, guess, within=1, because=because)
+claim(
+    2,
+    "Twelve layers of 10 ms backward and 8 ms of sending end {left:.0f} ms after the backward pass with overlap and {naive:.0f} ms after it without.",
+    lambda left, naive: left < naive / 10,
+    left=left,
+    naive=12 * 8,
+)
+
+# %% folded=true
+fig, ax = axes(xlabel="milliseconds", size=(7.5, 3.0))
+groups = (("one message at the end", 1), ("3 buckets, overlapped", 3), ("12 buckets, overlapped", 12))
+for row, (name, count) in enumerate(groups):
+    each, end = 12 // count, 0.0
+    for i in range(count):
+        ax.barh(2 * row, 10 * each, left=10 * each * i, color=COLORS["blue"], edgecolor="white", height=0.8)
+        begin = max(end, 10 * each * (i + 1))
+        end = begin + 8 * each
+        ax.barh(2 * row + 0.8, 8 * each, left=begin, color=COLORS["orange"], edgecolor="white", height=0.6)
+ax.barh(0, 0, color=COLORS["blue"], label="backward")
+ax.barh(0, 0, color=COLORS["orange"], label="sending")
+ax.set(yticks=[0.4, 2.4, 4.4], yticklabels=[name for name, _ in groups], title="Sending hides behind the backward pass")
+ax.legend(loc="upper right")
+finish(fig)
+
+# %% [markdown]
+# These are times of a model in which a message has no latency and sending does not slow down computing. On real devices both
+# share memory bandwidth, and buckets of about 25 MB are a usual compromise (PyTorch DDP, 2006.15704).
+#
+# ## 3 · Sharding the state (ZeRO, FSDP)
+#
+# **Why should every rank keep everything?** In mixed precision a parameter takes 2 bytes for its weight, 2 for
+# its gradient and 12 for Adam: a float32 copy of the weight and two moments. All replicas hold the same 16 bytes. ZeRO
+# (1910.02054) cuts them into p *shards* (分片): stage 1 the 12 bytes of the optimizer, stage 2 the gradient as well, stage 3 also the
+# weight. Stage 3 is what PyTorch calls FSDP (2304.11277).
+#
+# By hand: 8 parameters on 4 ranks, stage 1: 8 · 2 + 8 · 2 + 8 · 12 / 4 = 56 bytes a rank, instead of 128.
+
+
+# %% exercise="zero_bytes" minutes=6 difficulty=1
+def zero_bytes(num_parameters: int, ranks: int, stage: int) -> float:
+    """Bytes of weights (2), gradients (2) and optimizer (12) on each rank; stage 0 shares nothing, 1 to 3 as ZeRO does."""
+    ### BEGIN SOLUTION
+    weight, grad, optimizer = 2, 2, 12
+    if stage >= 1:
+        optimizer /= ranks
+    if stage >= 2:
+        grad /= ranks
+    if stage >= 3:
+        weight /= ranks
+    return num_parameters * (weight + grad + optimizer)
+    ### END SOLUTION
+
+
+# %% [markdown]
+# **Predict.** A model of 70 billion parameters on 64 devices: how many GB does each hold with stage 1? And with stage 3?
+
+# %%
+guess_first = guess_third = None  # GB
+
+held = {stage: zero_bytes(70_000_000_000, 64, stage) / 1e9 for stage in range(4)}
+
+# %% folded=true
+# run this cell to compare your guess
+because = {17.5: "that is stage 3: stage 1 leaves weights and gradients whole", 1120: "that is without sharding"}
+reveal("stage 1, GB", held[1], guess_first, within=1.05, because=because, shown=f"{held[1]:.0f}")
+because = {293: "that is stage 1", 1120: "that is without sharding"}
+reveal("stage 3, GB", held[3], guess_third, within=1.05, because=because)
+
+# %% folded=true
+fig, ax = axes(xlabel="ranks (logarithmic)", ylabel="GB on each rank (logarithmic)", size=(6.5, 3.3))
+counts = [1, 2, 4, 8, 16, 32, 64, 128, 256]
+for stage, (color, mark) in enumerate((("black", "o"), ("blue", "s"), ("orange", "^"), ("green", "D"))):
+    y = [zero_bytes(70_000_000_000, p, stage) / 1e9 for p in counts]
+    ax.plot(counts, y, f"{mark}-", color=COLORS[color], label=f"stage {stage}" if stage else "replicas")
+ax.axhline(80, color=COLORS["vermillion"], linestyle="--", label="a device of 80 GB")
+ax.set(xscale="log", yscale="log", title="70 billion parameters, 16 bytes each: only stage 3 goes on falling")
+ax.legend(loc="lower left")
+finish(fig)
+
+# %% [markdown]
+# Stage 3 in a program: a rank keeps its shard of all weights. Before it can compute, the ranks gather the
+# weights; after the backward pass a reduce-scatter brings each rank the sum of its shard's gradient, and it updates that.
+
+
+# %%
+#| export
+def padded(flat: Tensor, parts: int) -> tuple[Tensor, ...]:
+    """A flat tensor in equal parts, zeros at its end where it does not divide.
+
+    >>> padded(torch.tensor([1, 2, 3]), 2)
+    (tensor([1, 2]), tensor([3, 0]))
+
+    Built in notebooks/10_parallelism.ipynb.
+    """
+    return F.pad(flat, (0, -len(flat) % parts)).chunk(parts)
+
+
+def train_sharded(rank: int, world_size: int, model: nn.Module, batches: Sequence, lr: float) -> Generator:
+    """Fully sharded data parallel: SGD with momentum 0.9, each rank keeps a shard. (the weights, floats held in between).
+
+    Built in notebooks/10_parallelism.ipynb.
+    """
+    whole = parameters_to_vector(model.parameters()).detach()
+    shard = padded(whole, world_size)[rank].clone()
+    momentum = torch.zeros_like(shard)
+    for x, y in batches:
+        weights = torch.cat((yield AllGather(shard)))[: len(whole)]
+        vector_to_parameters(weights, model.parameters())
+        own = gradient(model, x.chunk(world_size)[rank], y.chunk(world_size)[rank])
+        total = yield ReduceScatter(list(padded(own, world_size)))
+        momentum = 0.9 * momentum + total / world_size
+        shard = shard - lr * momentum
+    return torch.cat((yield AllGather(shard)))[: len(whole)], shard.numel() + momentum.numel()
+
+
+# %%
+single, sharded = run(train_sharded, 1, net, batches, 0.1), run(train_sharded, 4, net, batches, 0.1)
+n = len(alone)
+part = -(-n // 4)
+formula = 4 * 3 * part * (2 * len(batches) + 1)  # float32, to three others: two collectives a step, one at the end
+apart = (sharded.results[0][0] - single.results[0][0]).abs().max().item()
+claim(
+    3,
+    "Four ranks hold {share:.0f} % of the weights and moments each, send {sent:,} bytes as the formula says, and end within {apart:.0e} of one process.",
+    lambda share, sent, apart: abs(share - 25) < 0.5 and sent == formula and apart < 1e-5,
+    share=100 * sharded.results[0][1] / single.results[0][1],
+    sent=sharded.sent[0],
+    apart=apart,
+)
+
+# %% [markdown]
+# A reduce-scatter and an all-gather are an all-reduce, so these bytes are no more than those of replicas. Real FSDP gathers
+# one layer at a time, so that it never holds the whole model, and gathers again for the backward pass. Then it sends one and a half times
+# as much. Stages 1 and 2 send what replicas send.
+#
+# ## 4 · Tensor parallel (张量并行)
+#
+# **What if one layer is too large?** Then it is cut. Attention has a natural cut: its heads. Each rank takes the columns of
+# $W_Q, W_K, W_V$ of its own heads, and the rows of $W_O$ that read them. No rank needs another one until the end, where the parts of
+# the output are added: one all-reduce. A feed-forward network is cut in the same way, columns first and then rows (a7).
+
+# %% folded=true
+d = Diagram(92, 8.4)
+x = d.box(1, 3.4, "x\non all ranks", height=2, color="grey")
+for y, rank, color in ((0.8, 0, "blue"), (5.6, 1, "orange")):
+    first = d.box(26, y, f"Wq Wk Wv\nheads of rank {rank}", width=20, height=2, color=color)
+    second = d.box(50, y, f"Wo, rows\nof rank {rank}", width=14, height=2, color=color)
+    d.arrow(x.right, first.left, color="grey")
+    d.arrow(first.right, second.left, color=color)
+    d.arrow(second.right, (75, 4.4), color=color)
+d.box(75, 3.4, "sum\non all ranks", height=2, color="green")
+d.text(15, 7.9, "f: backward sum")
+d.text(66, 7.9, "g: forward sum")
+d.show()
+
+# %% [markdown]
+# In the backward pass the picture turns around. The output's gradient is the same on all ranks, so at g nothing is sent. Each
+# rank then has *its heads' part* of the gradient of x, and at f these parts are added. Megatron-LM (1909.08053) calls the two
+# places f and g: one all-reduce forward and one backward for attention, and as many for the feed-forward.
+
+
+# %%
+#| export
+def heads_output(x: Tensor, q: Tensor, k: Tensor, v: Tensor, o: Tensor, heads: int) -> Tensor:
+    """Causal attention of x (seq, d) with matrices q, k, v (d, width) and o (width, d) for so many heads.
+
+    Built in notebooks/10_parallelism.ipynb.
+    """
+    q, k, v = (rearrange(x @ w, "seq (heads d_head) -> heads seq d_head", heads=heads) for w in (q, k, v))
+    mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+    return rearrange(mixed, "heads seq d_head -> seq (heads d_head)") @ o
+
+
+def parallel_heads(rank: int, world_size: int, x: Tensor, weights: Sequence[Tensor], heads: int, upstream: Tensor):
+    """`heads_output` with the heads cut among ranks: (output, gradient of x, gradients of the rank's part of the weights).
+
+    ``upstream`` is the output's gradient. Built in notebooks/10_parallelism.ipynb.
+    """
+    x = x.detach().requires_grad_()
+    own = [w.chunk(world_size, dim=1)[rank] for w in weights[:3]] + [weights[3].chunk(world_size)[rank]]
+    own = [w.detach().requires_grad_() for w in own]
+    part = heads_output(x, *own, heads // world_size)
+    output = yield AllReduce(part)  # g
+    part.backward(upstream)
+    d_x = yield AllReduce(x.grad)  # f
+    return output, d_x, [w.grad for w in own]
+
+
+# %%
+x, upstream = torch.randn(24, 32, generator=draw), torch.randn(24, 32, generator=draw)
+matrices = [torch.randn(32, 32, generator=draw) / 32**0.5 for _ in range(4)]
+[(y1, dx1, grads1)] = run(parallel_heads, 1, x, matrices, 8, upstream).results
+cut = run(parallel_heads, 4, x, matrices, 8, upstream)
+y4, dx4, _ = cut.results[0]
+columns = torch.cat([grads[0] for _, _, grads in cut.results], dim=1)
+far = max((a - b).abs().max().item() for a, b in ((y4, y1), (dx4, dx1), (columns, grads1[0])))
+claim(
+    4,
+    "Eight heads on four ranks give the output and gradients of one process within {far:.0e}, for {sent:,} bytes a rank: two all-reduces of an activation.",
+    lambda far, sent: far < 1e-4 and sent == 2 * 2 * 3 * x.nbytes // 4,
+    far=far,
+    sent=cut.sent[0],
+)
+
+# %% [markdown]
+# These sums stand *inside* every layer, and nothing can be computed meanwhile. So tensor parallelism stays within a node of
+# fast links. **Sequence parallel** (2205.05198): norms and dropout work on each token alone, so between two layers each rank can keep the tokens
+# of its own. The all-reduce becomes a reduce-scatter before the norm and an all-gather after it: the same bytes, and a p-th
+# of the activations.
+#
+# **The output layer** has a row for each token of the vocabulary, and its logits are the largest activation of all. Each rank
+# keeps its rows. The loss needs three numbers a position: the maximum, the sum of exponentials, and the logit of the right token.
+
+
+# %%
+#| export
+def vocabulary_loss(rank: int, world_size: int, hidden: Tensor, output: Tensor, targets: Tensor) -> Generator:
+    """The mean cross-entropy of targets (n,), from hidden (n, d) and the rank's rows of output (vocab, d); no logit is sent.
+
+    Built in notebooks/10_parallelism.ipynb.
+    """
+    rows = output.chunk(world_size)
+    first, rows = sum(map(len, rows[:rank])), rows[rank]
+    logits = hidden @ rows.T
+    top = yield AllReduce(logits.amax(dim=1), op="max")
+    total = yield AllReduce((logits - top[:, None]).exp().sum(dim=1))
+    column = (targets - first).clamp(0, len(rows) - 1)
+    here = (targets >= first) & (targets < first + len(rows))
+    right = yield AllReduce(torch.where(here, logits.gather(1, column[:, None])[:, 0], 0.0))
+    return (top + total.log() - right).mean()
+
+
+# %%
+hidden, output = torch.randn(64, 32, generator=draw), torch.randn(1000, 32, generator=draw)
+targets = torch.randint(1000, (64,), generator=draw)
+split = run(vocabulary_loss, 4, hidden, output, targets)
+plain = F.cross_entropy(hidden @ output.T, targets).item()
+claim(
+    4,
+    "The loss over a vocabulary on four ranks is {split:.4f} as on one, {plain:.4f}, and sends {share:.1f} % of the bytes that gathering the logits would.",
+    lambda split, plain, share: abs(split - plain) < 1e-4 and share < 2,
+    split=split.results[0].item(),
+    plain=plain,
+    share=100 * split.sent[0] / (4 * 64 * 750),
+)
