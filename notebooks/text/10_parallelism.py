@@ -611,3 +611,406 @@ claim(
     plain=plain,
     share=100 * split.sent[0] / (4 * 64 * 750),
 )
+
+# %% [markdown]
+# ## 5 · Pipeline (流水线并行)
+#
+# **What if the layers are shared out instead?** Rank 0 has the first layers, rank 1 the next ones. Only activations at the
+# borders are sent. But rank 1 waits until rank 0 is done. So a batch is cut into *microbatches* (微批次): while rank 1 works on the first,
+# rank 0 takes the second. In GPipe (1811.06965) all microbatches go forward, then all come back. The time in which a rank waits is the *bubble* (流水线气泡).
+#
+# By hand: two stages, one microbatch, every pass 1 s. Forward on rank 0, forward on rank 1, backward on 1, backward on 0: 4 s,
+# of which each rank works 2 s. Half of the time is bubble.
+
+
+# %%
+#| export
+Pass = tuple[str, int]  # ("forward" or "backward", which microbatch)
+
+
+def gpipe(stages: int, microbatches: int) -> list[list[Pass]]:
+    """For each stage the order of its passes: all forward, then all backward from the last microbatch on.
+
+    Built in notebooks/10_parallelism.ipynb.
+    """
+    numbers = range(microbatches)
+    return [[("forward", m) for m in numbers] + [("backward", m) for m in reversed(numbers)] for _ in range(stages)]
+
+
+def timeline(orders: Sequence[Sequence[Pass]], forward: float = 1.0, backward: float = 2.0) -> list[dict]:
+    """For each stage {pass: (start, end)}, when each starts as soon as its stage is free and what it needs is there.
+
+    A forward pass needs that of the stage before, a backward pass that of the stage behind, and its own forward pass.
+    Raises ValueError when no stage can go on.
+
+    >>> timeline(gpipe(2, 1), 1, 1)[0]
+    {('forward', 0): (0.0, 1.0), ('backward', 0): (3.0, 4.0)}
+
+    Built in notebooks/10_parallelism.ipynb.
+    """
+    done: list[dict] = [{} for _ in orders]
+    while any(len(made) < len(order) for made, order in zip(done, orders, strict=True)):
+        before = sum(map(len, done))
+        for stage, order in enumerate(orders):
+            for kind, m in order[len(done[stage]) :]:
+                needed = [(stage, ("forward", m))] if kind == "backward" else []
+                other = stage + (1 if kind == "backward" else -1)
+                needed += [(other, (kind, m))] if 0 <= other < len(orders) else []
+                if any(one not in done[at] for at, one in needed):
+                    break
+                free = max((end for _, end in done[stage].values()), default=0.0)
+                start = max([free, *(done[at][one][1] for at, one in needed)])
+                done[stage][kind, m] = (start, start + (forward if kind == "forward" else backward))
+        if sum(map(len, done)) == before:
+            raise ValueError(f"no stage can go on; each has done so many passes: {[len(made) for made in done]}")
+    return done
+
+
+def waiting_share(line: Sequence[dict]) -> float:
+    """The share of the time from the first start to the last end in which the stages wait.
+
+    Built in notebooks/10_parallelism.ipynb.
+    """
+    spans = [span for made in line for span in made.values()]
+    return 1 - sum(end - start for start, end in spans) / len(line) / max(end for _, end in spans)
+
+
+# %% exercise="bubble" minutes=8 difficulty=2
+def bubble(stages: int, microbatches: int) -> float:
+    """The share of the time in which each stage waits, when all stages take equally long."""
+    ### BEGIN SOLUTION
+    return (stages - 1) / (microbatches + stages - 1)
+    ### END SOLUTION
+
+
+# %% [markdown]
+# **Predict.** Four stages and eight microbatches: how many percent of the time does each stage wait?
+
+# %%
+guess = None  # percent
+
+line = timeline(gpipe(4, 8))
+waits = {(p, m): waiting_share(timeline(gpipe(p, m))) for p in (2, 4, 8) for m in (1, 4, 8, 32)}
+
+# %% folded=true
+# run this cell to compare your guess
+because = {37.5: "that is the bubble in units of work: divide by the whole time", 50: "that would be as many microbatches as stages less one"}  # fmt: skip
+reveal("percent of the time", 100 * waits[4, 8], guess, within=1.05, because=because, shown=f"{100 * waits[4, 8]:.1f}")
+worst = max(abs(share - bubble(p, m)) for (p, m), share in waits.items())
+claim(
+    5,
+    "In 12 time lines of GPipe the measured bubble is (p − 1) / (m + p − 1) within {worst:.0e}: {few:.0f} % with 4 stages and 8 microbatches, {many:.0f} % with 32.",
+    lambda worst, few, many: worst < 1e-9 and many < few,
+    worst=worst,
+    few=100 * waits[4, 8],
+    many=100 * waits[4, 32],
+)
+
+# %% folded=true
+fig, ax = axes(xlabel="time (forward pass of a microbatch = 1)", ylabel="stage", size=(8, 2.7))
+for stage, made in enumerate(line):
+    for (kind, m), (start, end) in made.items():
+        color = COLORS["blue" if kind == "forward" else "orange"]
+        ax.barh(stage, end - start, left=start, color=color, edgecolor="white", height=0.85)
+        ax.text((start + end) / 2, stage, str(m), ha="center", va="center", fontsize=8, color="white" if kind == "forward" else "black")  # fmt: skip
+ax.set(yticks=range(4), title="GPipe, 4 stages, 8 microbatches: forward blue, backward orange, waiting white")
+ax.invert_yaxis()
+finish(fig)
+
+# %% [markdown]
+# GPipe keeps the activations of all m microbatches until they come back. **1F1B** (one forward, one backward; 1806.03377, 2104.04473) starts the first
+# backward pass as soon as it can. Its bubble is the same, but stage s holds at most p − s microbatches. You write that order in
+# a7. *Interleaved* schedules give each rank v pieces of the model and divide the bubble by v, for v times the messages.
+# *Zero-bubble* schedules (2401.10241) cut the backward pass in two and fill the gaps with the part that nobody waits for.
+#
+# Now with numbers in it: a pipeline of real layers.
+
+
+# %%
+#| export
+def pipeline(rank: int, world_size: int, stages: Sequence[nn.Module], x: Tensor, y: Tensor, microbatches: int):
+    """GPipe on one batch: the rank's gradient, flat, and the most microbatches whose activations it held.
+
+    Built in notebooks/10_parallelism.ipynb.
+    """
+    stage, last, kept = stages[rank], rank == world_size - 1, []
+    for part in x.chunk(microbatches):
+        given = part if rank == 0 else (yield Receive(rank - 1))
+        kept.append((given.requires_grad_(), stage(given)))
+        if not last:
+            yield Send(rank + 1, kept[-1][1])
+    most = len(kept)
+    for right in reversed(y.chunk(microbatches)):
+        given, made = kept.pop()
+        if last:
+            (F.cross_entropy(made, right) / microbatches).backward()
+        else:
+            made.backward((yield Receive(rank + 1)))
+        if rank:
+            yield Send(rank - 1, given.grad)
+    return parameters_to_vector(p.grad for p in stage.parameters()), most
+
+
+# %%
+torch.manual_seed(1)
+sizes = [16, 32, 32, 32, 10]
+stages = [nn.Sequential(nn.Linear(a, b), nn.Tanh()) for a, b in zip(sizes, sizes[1:])]
+x, y = batches[0]
+whole = gradient(nn.Sequential(*stages), x, y)
+found = run(pipeline, 4, stages, x.clone(), y, 8)
+far = (torch.cat([grads for grads, _ in found.results]) - whole).abs().max().item()
+claim(
+    5,
+    "A pipeline of four ranks and eight microbatches gives the gradient of one process within {far:.0e}; GPipe held the activations of {most} microbatches.",
+    lambda far, most: far < 1e-6 and most == 8,
+    far=far,
+    most=found.results[0][1],
+)
+
+# %% [markdown]
+# ## 6 · Context parallel: ring attention (环形注意力)
+#
+# **What if one text is too long?** Then each rank takes a part of its tokens. Everything but attention works on each token
+# alone. For attention, keys and values travel around a ring, and every rank adds each part to its running result, as FlashAttention does with
+# its tiles (lecture 07): two softmax averages become one when each is weighted by its sum of exponentials. Nothing is approximated (2310.01889).
+#
+# By hand: scores 0 on one rank, 0 and 0 on another. The averages a and b have sums of exponentials 1 and 2, so together (1 a + 2 b) / 3.
+
+
+# %%
+#| export
+def ring_attention(rank: int, world_size: int, q: Tensor, k: Tensor, v: Tensor) -> Generator:
+    """Causal attention of q, k, v (heads, seq, d_head) by ranks that each hold a part of the tokens: the rank's output.
+
+    Built in notebooks/10_parallelism.ipynb.
+    """
+    positions = torch.arange(q.shape[1]).chunk(world_size)
+    q, k, v = (one.chunk(world_size, dim=1)[rank] for one in (q, k, v))
+    output, weight = torch.zeros_like(q), torch.full(q.shape[:2], -torch.inf)
+    for hop in range(world_size):
+        owner = (rank - hop) % world_size
+        if owner <= rank:  # later tokens are not attended to
+            later = positions[owner] > positions[rank][:, None]
+            scores = (q @ k.mT / q.shape[-1] ** 0.5).masked_fill(later, -torch.inf)
+            part = scores.logsumexp(dim=-1)
+            both = torch.logaddexp(weight, part)
+            output = output * (weight - both).exp()[..., None] + (scores - both[..., None]).exp() @ v
+            weight = both
+        if hop < world_size - 1:
+            yield Send((rank + 1) % world_size, torch.stack([k, v]))
+            k, v = yield Receive((rank - 1) % world_size)
+    return output
+
+
+# %%
+q, k, v = (torch.randn(2, 64, 8, generator=draw) for _ in range(3))
+exact = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+around = run(ring_attention, 4, q, k, v)
+far = (torch.cat(around.results, dim=1) - exact).abs().max().item()
+claim(
+    6,
+    "Ring attention on four ranks is attention within {far:.0e}; each rank held {share:.0f} % of the keys and values at a time and sent {sent:,} bytes.",
+    lambda far, share, sent: far < 1e-5 and sent == 3 * 2 * k.nbytes // 4 and share == 25,
+    far=far,
+    share=100 * len(around.results[0][0]) / 64,
+    sent=around.sent[0],
+)
+
+# %% folded=true
+fig, ax = axes(xlabel="part of the keys", ylabel="rank (part of the queries)", size=(4.6, 3.4))
+work = np.array([[2 if key < query else key == query for key in range(4)] for query in range(4)])
+ax.imshow(work, cmap="Blues", vmin=0, vmax=3)
+for query in range(4):
+    for key in range(4):
+        ax.text(key, query, ["none", "half", "all"][int(work[query, key])], ha="center", va="center")
+ax.set(xticks=range(4), yticks=range(4), title="Causal work of each rank: uneven")
+finish(fig)
+
+# %% [markdown]
+# The last rank has the most work and the first nearly none. So real systems give each rank a part from the front and one from the
+# back: with 2p parts, rank r takes parts r and 2p − 1 − r (Llama 3, 2407.21783, section 3.3.2).
+#
+# ## 7 · A planner
+#
+# **Which split for which cluster?** Now the pieces make a plan. Compute: the FLOPs of lecture 02 over all devices at a share of
+# their peak that good matrix products reach; we assume 60 % for every run. Tensor parallel: two all-reduces in each pass of a layer, over the links
+# within a node. Pipeline: the bubble, divided by v for interleaved stages. Data parallel: a reduce-scatter of gradients and
+# an all-gather of weights between nodes, here without overlap.
+
+
+# %%
+#| export
+@dataclass(frozen=True)
+class Cluster:
+    """Devices: peak FLOP/s, bytes of memory, and bytes a second of each device's links within a node and between nodes."""
+
+    peak_flops: float
+    memory: float
+    within: float
+    between: float
+
+
+@dataclass(frozen=True)
+class Split:
+    """How many ranks share a layer (tensor), the depth (pipeline) and the batch (data); v pieces of the model a rank."""
+
+    tensor: int
+    pipeline: int
+    data: int
+    interleave: int = 1
+
+    @property
+    def devices(self) -> int:
+        return self.tensor * self.pipeline * self.data
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Seconds of a step by part, bytes of a rank, and the share of the peak that useful FLOPs reach (MFU)."""
+
+    seconds: dict[str, float]
+    bytes: dict[str, float]
+    mfu: float
+
+
+def plan(
+    shape: ModelShape, sequences: int, split: Split, cluster: Cluster, *, recompute: bool, efficiency: float = 0.6
+) -> Plan:
+    """What a step on so many sequences of full length costs, one sequence a microbatch, ZeRO-1, bfloat16.
+
+    ``recompute``: each layer keeps its input alone and runs forward twice. Raises ValueError when the batch does not divide.
+
+    Built in notebooks/10_parallelism.ipynb.
+    """
+    t, p, d = split.tensor, split.pipeline, split.data
+    if sequences % d:
+        raise ValueError(f"{sequences} sequences do not divide among {d} replicas")
+    micro, seq, layers = sequences // d, shape.context_length, shape.num_layers / p
+    useful = training_flops(shape, sequences, seq).total
+    computing = useful * (4 / 3 if recompute else 1) / split.devices / cluster.peak_flops / efficiency
+    activation = 2 * seq * shape.d_model
+    sums = (6 if recompute else 4) * layers * micro * 2 * (t - 1) / t * activation / cluster.within
+    idle = (computing + sums) * (p - 1) / micro / split.interleave
+    own = parameters(shape) / t / p
+    exchange = 2 * (d - 1) / d * 2 * own / cluster.between
+    seconds = {"compute": computing, "tensor": sums, "bubble": idle, "data": exchange}
+    inside = seq * shape.d_model * 34 / t  # of one layer, attention's scores not kept (2205.05198)
+    kept = min(p, micro) * layers * (activation if recompute else inside)
+    memory = {"weights, gradients": 4 * own, "optimizer": 12 * own / d, "activations": kept + inside}
+    return Plan(seconds, memory, useful / sum(seconds.values()) / split.devices / cluster.peak_flops)
+
+
+# %% [markdown]
+# Four runs of Megatron-LM on A100s (2104.04473, table 1; they recompute, and count that work) and two of Llama 3 405B on H100s (2407.21783,
+# table 4). Their numbers are teraFLOP/s of a device. **Assumed**, because the papers do not say it in these tables: one sequence a
+# microbatch, Llama's 16 pipeline ranks with eight pieces each, and links of 300 and 25 GB/s (A100), 450 and 50 GB/s (H100) each way.
+#
+# **Predict.** 1,008 billion parameters on 3,072 A100s, whose peak is 312 teraFLOP/s, recomputed work counted. How many teraFLOP/s does our planner
+# say that each device reaches?
+
+# %%
+guess = None  # teraFLOP/s of a device
+
+A100 = Cluster(312e12, 80e9, 300e9, 25e9)
+H100 = Cluster(989e12, 80e9, 450e9, 50e9)
+
+
+def megatron(heads, d_model, layers):
+    return ModelShape(51_200, 2_048, d_model, layers, heads, 4 * d_model, bias=True, tied_embeddings=True)
+
+
+LLAMA_405B = ModelShape(128_256, 8_192, 16_384, 126, 128, 53_248, num_kv_heads=8, glu=True)
+RUNS = [  # name, shape, sequences a step, split, cluster, recompute, published teraFLOP/s
+    ("18 B", megatron(48, 6_144, 40), 1_024, Split(8, 1, 32), A100, True, 135),
+    ("76 B", megatron(80, 10_240, 60), 1_792, Split(8, 4, 32), A100, True, 140),
+    ("310 B", megatron(128, 16_384, 96), 2_160, Split(8, 16, 15), A100, True, 155),
+    ("1008 B", megatron(160, 25_600, 128), 3_072, Split(8, 64, 6), A100, True, 163),
+    ("405 B, 8k GPUs", LLAMA_405B, 2_048, Split(8, 16, 64, 8), H100, False, 430),
+    ("405 B, 16k GPUs", LLAMA_405B, 2_048, Split(8, 16, 128, 8), H100, False, 400),
+]
+plans = {name: plan(*rest[:4], recompute=rest[4]) for name, *rest in RUNS}
+ours = {name: plans[name].mfu * cluster.peak_flops / 1e12 * (4 / 3 if again else 1) for name, _, _, _, cluster, again, _ in RUNS}  # fmt: skip
+
+# %% folded=true
+# run this cell to compare your guess
+because = {"too large": "60 % of the peak is 187, and sums, the bubble and gradients take time on top"}
+reveal("planned, teraFLOP/s", ours["1008 B"], guess, within=1.15, because=because, shown=f"{ours['1008 B']:.0f}")
+fig, (left, right) = axes(1, 2, size=(9.4, 3.6))
+rows = np.arange(len(RUNS))
+left.barh(rows - 0.2, [run_[-1] for run_ in RUNS], 0.38, color=COLORS["black"], label="published")
+left.barh(rows + 0.2, list(ours.values()), 0.38, color=COLORS["sky_blue"], label="planned")
+left.set(yticks=rows, yticklabels=list(ours), xlabel="teraFLOP/s of a device", title="Published and planned", xlim=(0, 620))  # fmt: skip
+left.invert_yaxis()
+left.legend(loc="upper right")
+start = np.zeros(len(RUNS))
+for part, color in (("compute", "blue"), ("tensor", "orange"), ("bubble", "vermillion"), ("data", "green")):
+    share = np.array([100 * one.seconds[part] / sum(one.seconds.values()) for one in plans.values()])
+    right.barh(rows, share, left=start, color=COLORS[color], label=part)
+    start += share
+right.set(yticks=rows, yticklabels=[], xlabel="planned share of a step (%)", title="Where the time goes", ylim=(6.9, -0.6))  # fmt: skip
+right.legend(loc="lower center", ncols=4, fontsize=8)
+display(finish(fig))
+factor = max(max(ours[r[0]] / r[-1], r[-1] / ours[r[0]]) for r in RUNS)
+fits = max(sum(one.bytes.values()) for one in plans.values())
+claim(
+    7,
+    "With one assumed efficiency the planner is within a factor of {factor:.2f} of six published runs, and plans at most {fits:.0f} GB on devices of 80 GB.",
+    lambda factor, fits: factor < 1.4 and fits < 80,
+    factor=factor,
+    fits=fits / 1e9,
+)
+
+# %% [markdown]
+# The planner leaves out overlap, stragglers, loading of data and checkpoints, and one assumed efficiency stands for all kernels. So it
+# ranks splits, and says what limits them; it does not replace a measurement.
+#
+# **Try it**: give the model of 1,008 billion parameters an interleaved pipeline with two pieces. Which part shrinks, and by how much?
+#
+# ## Answers
+#
+# Every sentence below was tested on the numbers in it while this notebook ran; a false one would have stopped its cell.
+
+# %%
+claims()
+
+# %% [markdown]
+# ## Often said, and what is true
+#
+# | often said | what is true |
+# |---|---|
+# | An all-reduce over more ranks costs proportionally more bytes | In a ring a rank sends less than twice the tensor, however many there are; the number of steps grows. |
+# | ZeRO needs more communication than data parallel | Stages 1 and 2 send as much as an all-reduce; stage 3 one and a half times as much (1910.02054). |
+# | Data parallel training is exact | It is exact up to the order of sums, and the ranks are equal bit for bit among themselves. |
+# | 1F1B has a smaller bubble than GPipe | The same bubble; it holds fewer activations. |
+# | Ring attention approximates | It is exact; what is uneven is the causal work. |
+#
+# ## What you built
+#
+# `cs336lite.parallel`: `train_replicas` and `train_sharded`; `parallel_heads` and `vocabulary_loss`; `gpipe`, `timeline` and
+# `pipeline`; `ring_attention`; `Cluster`, `Split` and `plan`. They run on `cs336lite.collectives`, in one process or in many.
+#
+# ## Limits
+#
+# - Everything ran on one processor. Bytes and results carry over; times do not.
+# - Bytes of collectives are counted by the ring's formulas. Libraries choose other algorithms too, trees for small messages and
+#   sums inside the switch.
+# - The models are small, and each kind of parallelism stands alone. Real runs combine three or four.
+#
+# ## Exercises for longer evenings
+#
+# - Write `train_sharded` layer by layer, with a second all-gather in the backward pass, and compare the bytes.
+# - Balance `ring_attention` with a part from the front and one from the back of the text for each rank.
+#
+# ## Sources
+#
+# Rajbhandari et al. 2019, ZeRO (arXiv 1910.02054) · Zhao et al. 2023, FSDP (2304.11277) · Li et al. 2020, PyTorch DDP (2006.15704) ·
+# Shoeybi et al. 2019, Megatron-LM (1909.08053) · Narayanan et al. 2021 (2104.04473) · Korthikanti et al. 2022 (2205.05198) · Huang et al.
+# 2018, GPipe (1811.06965) · Harlap et al. 2018, PipeDream (1806.03377) · Qi et al. 2023, zero bubble (2401.10241) · Liu et al. 2023, ring
+# attention (2310.01889) · Llama team 2024 (2407.21783).
+#
+# ## Next
+#
+# On the page **99 · your own model** the parts that you have written become one model, which you train and read.
+
+# %%
+finished("10_parallelism")
