@@ -181,7 +181,7 @@ def run_processes(
 ) -> Outcome:
     """`run` in real processes that talk through gloo, PyTorch's library for CPUs.
 
-    The program and its arguments must be of modules that a new process can import. Bytes and steps are counted as in
+    Arguments must be of classes that a new process can import; the program may be defined in a notebook. Bytes and steps are counted as in
     `run`; gloo adds sums in an order of its own.
 
     Raises:

@@ -9,6 +9,7 @@ Written by hand: `python -m cs336lite.gloo FOLDER RANK SIZE SECONDS` is a rank.
 
 from __future__ import annotations
 
+import marshal
 import os
 import pickle
 import signal
@@ -19,8 +20,11 @@ import time
 import traceback
 from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import timedelta
+from importlib import import_module
 from pathlib import Path
+from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 import torch
@@ -41,13 +45,8 @@ def run_processes(program: Callable[..., Generator], size: int, args: tuple, kwa
     """See `cs336lite.collectives.run_processes`."""
     if isinstance(size, bool) or not isinstance(size, int) or size < 1:
         raise ValueError(f"world_size is {size!r}: there is at least one rank")
-    if getattr(program, "__module__", None) == "__main__":
-        raise ValueError(
-            f"a new process cannot find {program.__name__}, which was defined in a notebook or script: "
-            "run_processes takes functions of modules, and `run` takes any"
-        )
     with Scratch("course") as folder:
-        (folder / "program").write_bytes(pickle.dumps((program, args, kwargs)))
+        (folder / "program").write_bytes(pickle.dumps((pack(program), args, kwargs)))
         ranks = [_start(folder, rank, size, timeout) for rank in range(size)]
         try:
             _watch(ranks, folder, timeout)
@@ -66,6 +65,59 @@ def run_processes(program: Callable[..., Generator], size: int, args: tuple, kwa
         trace,
         max(one["steps"] for one in made),
     )
+
+
+def pack(program: Callable[..., Any], known: dict | None = None) -> Any:
+    """A function in a form that another process can read: by its name, or, if a notebook defined it, by its code.
+
+    Raises ValueError for a function of a notebook inside another function: its surroundings cannot be sent.
+    """
+    if not isinstance(program, FunctionType) or program.__module__ != "__main__":
+        return program
+    known = {} if known is None else known
+    if program.__closure__:
+        raise ValueError(f"{program.__qualname__} uses names of the function around it: define it on its own")
+    if program.__name__ not in known:
+        used: dict[str, Any] = {}
+        known[program.__name__] = (marshal.dumps(program.__code__), program.__defaults__, program.__kwdefaults__, used)
+        for name in _names(program.__code__):
+            value = program.__globals__.get(name, _names)
+            if isinstance(value, ModuleType):
+                used[name] = ("module", value.__name__)
+            elif isinstance(value, FunctionType) and value.__module__ == "__main__":
+                pack(value, known)
+                used[name] = ("function", value.__name__)
+            elif value is not _names:
+                used[name] = ("value", value)
+    return Packed(program.__name__, known)
+
+
+def unpack(packed: Any) -> Callable[..., Any]:
+    """The function that was packed."""
+    if not isinstance(packed, Packed):
+        return packed
+    made = {}
+    for name, (code, defaults, named, _) in packed.functions.items():
+        made[name] = FunctionType(marshal.loads(code), {"__builtins__": __builtins__}, name, defaults)
+        made[name].__kwdefaults__ = named
+    for name, (*_, used) in packed.functions.items():
+        for other, (kind, value) in used.items():
+            meant = {"module": import_module, "function": made.get, "value": lambda v: v}[kind](value)
+            made[name].__globals__[other] = meant
+    return made[packed.name]
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A function of a notebook and those that it calls: code, defaults, and what their other names mean."""
+
+    name: str
+    functions: dict[str, tuple]
+
+
+def _names(code: CodeType) -> set[str]:
+    inner = [_names(one) for one in code.co_consts if isinstance(one, CodeType)]
+    return set(code.co_names).union(*inner)
 
 
 def _start(folder: Path, rank: int, size: int, timeout: float) -> subprocess.Popen:
@@ -96,7 +148,8 @@ def _watch(ranks: Sequence[subprocess.Popen], folder: Path, timeout: float) -> N
         return
     problems = {rank: _problem(folder, rank, code) for rank, code in enumerate(codes) if code != 0}
     first = min(problems, key=lambda rank: problems[rank][0])
-    others = [rank for rank, (kind, _) in problems.items() if rank != first and kind == problems[first][0]]
+    nearest = problems[first][0]
+    others = [r for r, (kind, _) in problems.items() if r != first and (kind == nearest or min(kind, nearest) > 1)]
     more = "".join(f"; rank {rank} {problems[rank][1]}" for rank in others)
     raise c.RanksError(f"rank {first} {problems[first][1]}{more}")
 
@@ -224,8 +277,8 @@ def main(folder: Path, rank: int, size: int, timeout: float) -> None:
         dist.init_process_group("gloo", store=store, rank=rank, world_size=size, timeout=timedelta(seconds=timeout))
         (folder / f"ready-{rank}").touch()
         communicating = False
-        program, args, kwargs = pickle.loads((folder / "program").read_bytes())
-        generator, answer = program(rank, size, *args, **kwargs), None
+        packed, args, kwargs = pickle.loads((folder / "program").read_bytes())
+        generator, answer = unpack(packed)(rank, size, *args, **kwargs), None
         if not isinstance(generator, Generator):
             raise TypeError(f"the program returned {type(generator).__name__}: a program is a generator function")
         while True:
@@ -272,4 +325,6 @@ def _end_with_starter() -> None:
 
 
 if __name__ == "__main__":
+    from cs336lite.gloo import main
+
     main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4]))

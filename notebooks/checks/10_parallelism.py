@@ -81,7 +81,9 @@ def each_stage(student, rng):
     n = 8 * rng.randrange(10, 99)
     for stage, wanted in ((0, 16.0), (1, 7.0), (2, 5.5), (3, 4.0)):
         found = ask(student, float, run_zero, n, 4, stage, what="the bytes")
-        expect(stage != 2 or abs(found - 14.5 * n) > 1e-6, "stage 2 shares the optimizer's bytes as well as stage 1 does")
+        expect(
+            stage != 2 or abs(found - 14.5 * n) > 1e-6, "stage 2 shares the optimizer's bytes as well as stage 1 does"
+        )
         expect_close(found, wanted * n, f"{n} parameters, 4 ranks, stage {stage}")
 
 

@@ -27,6 +27,8 @@
 # below a **Predict** box. Four exercises ask for a few lines each; none is graded.
 
 # %%
+from itertools import pairwise
+
 import numpy as np
 from IPython.display import display
 
@@ -214,9 +216,7 @@ claim(
 fig, ax = axes(xlabel="ranks", ylabel="MB sent by the busiest rank, tensor of 8 MB", size=(6.5, 3.2))
 counts = [2, 3, 4, 6, 8, 12, 16]
 for name, program, color, mark in (("through rank 0", by_root, "vermillion", "o"), ("ring", by_ring, "blue", "s")):
-    ax.plot(
-        counts, [max(run(program, p, big).sent) / 1e6 for p in counts], f"{mark}-", color=COLORS[color], label=name
-    )
+    ax.plot(counts, [max(run(program, p, big).sent) / 1e6 for p in counts], f"{mark}-", color=COLORS[color], label=name)
 ax.set(title="A ring never sends more than twice the tensor")
 ax.legend()
 finish(fig)
@@ -754,7 +754,7 @@ def pipeline(rank: int, world_size: int, stages: Sequence[nn.Module], x: Tensor,
 # %%
 torch.manual_seed(1)
 sizes = [16, 32, 32, 32, 10]
-stages = [nn.Sequential(nn.Linear(a, b), nn.Tanh()) for a, b in zip(sizes, sizes[1:])]
+stages = [nn.Sequential(nn.Linear(a, b), nn.Tanh()) for a, b in pairwise(sizes)]
 x, y = batches[0]
 whole = gradient(nn.Sequential(*stages), x, y)
 found = run(pipeline, 4, stages, x.clone(), y, 8)
