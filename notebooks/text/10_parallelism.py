@@ -375,9 +375,9 @@ claim(
 )
 
 # %% folded=true
-fig, ax = axes(xlabel="milliseconds", size=(7.5, 3.0))
+fig, ax = axes(xlabel="milliseconds", ylabel="how gradients are sent", size=(7.5, 3.0))
 groups = (("one message at the end", 1), ("3 buckets, overlapped", 3), ("12 buckets, overlapped", 12))
-for row, (name, count) in enumerate(groups):
+for row, (_, count) in enumerate(groups):
     each, end = 12 // count, 0.0
     for i in range(count):
         ax.barh(2 * row, 10 * each, left=10 * each * i, color=COLORS["blue"], edgecolor="white", height=0.8)
@@ -939,7 +939,7 @@ fig, (left, right) = axes(1, 2, size=(9.4, 3.6))
 rows = np.arange(len(RUNS))
 left.barh(rows - 0.2, [run_[-1] for run_ in RUNS], 0.38, color=COLORS["black"], label="published")
 left.barh(rows + 0.2, list(ours.values()), 0.38, color=COLORS["sky_blue"], label="planned")
-left.set(yticks=rows, yticklabels=list(ours), xlabel="teraFLOP/s of a device", title="Published and planned", xlim=(0, 620))  # fmt: skip
+left.set(yticks=rows, yticklabels=list(ours), xlabel="teraFLOP/s of a device", ylabel="parameters", title="Published and planned", xlim=(0, 620))  # fmt: skip
 left.invert_yaxis()
 left.legend(loc="upper right")
 start = np.zeros(len(RUNS))
@@ -947,20 +947,25 @@ for part, color in (("compute", "blue"), ("tensor", "orange"), ("bubble", "vermi
     share = np.array([100 * one.seconds[part] / sum(one.seconds.values()) for one in plans.values()])
     right.barh(rows, share, left=start, color=COLORS[color], label=part)
     start += share
-right.set(yticks=rows, yticklabels=[], xlabel="planned share of a step (%)", title="Where the time goes", ylim=(6.9, -0.6))  # fmt: skip
+right.set(yticks=rows, yticklabels=[], ylabel="the same runs", xlabel="planned share of a step (%)", title="Where the time goes", ylim=(6.9, -0.6))  # fmt: skip
 right.legend(loc="lower center", ncols=4, fontsize=8)
 display(finish(fig))
 factor = max(max(ours[r[0]] / r[-1], r[-1] / ours[r[0]]) for r in RUNS)
-fits = max(sum(one.bytes.values()) for one in plans.values())
+held = {name: sum(one.bytes.values()) / 1e9 for name, one in plans.items()}
 claim(
     7,
-    "With one assumed efficiency the planner is within a factor of {factor:.2f} of six published runs, and plans at most {fits:.0f} GB on devices of 80 GB.",
-    lambda factor, fits: factor < 1.4 and fits < 80,
+    "With one assumed efficiency the planner is within a factor of {factor:.2f} of six published runs; on devices of 80 GB it plans {small:.0f} to {large:.0f} GB for Megatron's four, and {llama:.0f} GB for Llama's first.",
+    lambda factor, small, large, llama: factor < 1.3 and 0 < small < large < 80 and llama > large,
     factor=factor,
-    fits=fits / 1e9,
+    small=min(list(held.values())[:4]),
+    large=max(list(held.values())[:4]),
+    llama=held["405 B, 8k GPUs"],
 )
 
 # %% [markdown]
+# For Llama the planner asks for more memory than a device has, and yet the run happened. Its 34 bytes of activations for each number of the
+# residual stream are those of a GPT with dropout (2205.05198). Llama has none, and its trainers free tensors as early as they can.
+#
 # The planner leaves out overlap, stragglers, loading of data and checkpoints, and one assumed efficiency stands for all kernels. So it
 # ranks splits, and says what limits them; it does not replace a measurement.
 #
