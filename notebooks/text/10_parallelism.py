@@ -31,6 +31,7 @@ from itertools import pairwise
 
 import numpy as np
 from IPython.display import display
+from scipy.optimize import nnls
 
 from cs336lite.collectives import run, run_processes
 from cs336lite.course import check, finished, hint
@@ -213,11 +214,11 @@ claim(
 )
 
 # %% folded=true
-fig, ax = axes(xlabel="ranks", ylabel="MB sent by the busiest rank, tensor of 8 MB", size=(6.5, 3.2))
+fig, ax = axes(xlabel="ranks", ylabel="MB sent by the busiest rank", size=(6.5, 3.4))
 counts = [2, 3, 4, 6, 8, 12, 16]
 for name, program, color, mark in (("through rank 0", by_root, "vermillion", "o"), ("ring", by_ring, "blue", "s")):
     ax.plot(counts, [max(run(program, p, big).sent) / 1e6 for p in counts], f"{mark}-", color=COLORS[color], label=name)
-ax.set(title="A ring never sends more than twice the tensor")
+ax.set(title="A sum of 8 MB: a ring never sends more than twice the tensor")
 ax.legend()
 finish(fig)
 
@@ -258,12 +259,14 @@ def time_all_reduce(rank: int, world_size: int, sizes: Sequence[int], repeats: i
 SIZES = [4 * 4**i for i in range(4, 12)]  # 1 kB to 16 MB
 seconds = np.max(run_processes(time_all_reduce, 2, SIZES).results, axis=0)
 few, many = seconds[0], seconds[-1]
-latency, bandwidth = few / 2, SIZES[-1] / (many - few)
+design = np.stack([np.full(len(SIZES), 2.0), np.array(SIZES)], axis=1) / seconds[:, None]
+latency, per_byte = nnls(design, np.ones(len(SIZES)))[0]  # the smallest relative errors; neither is negative
+bandwidth = 1 / max(per_byte, 1e-12)
 fig, ax = axes(xlabel="bytes (logarithmic)", ylabel="milliseconds (logarithmic)", size=(6.5, 3.2))
 ax.plot(SIZES, 1e3 * seconds, "o", color=COLORS["blue"], label="measured, 2 processes, least of 7")
 model = [1e3 * all_reduce_seconds(n, 2, latency, bandwidth) for n in SIZES]
 ax.plot(SIZES, model, "--", color=COLORS["vermillion"], label=f"{1e6 * latency:.0f} µs + bytes / {bandwidth / 1e9:.2f} GB/s")  # fmt: skip
-ax.set(xscale="log", yscale="log", title="gloo on this machine: flat while latency counts, then a slope")
+ax.set(xscale="log", yscale="log", title="An all-reduce through gloo on this machine, and two numbers that fit it")
 ax.legend()
 display(finish(fig))
 claim(
@@ -274,8 +277,8 @@ claim(
 )
 
 # %% [markdown]
-# The line goes through the smallest and the largest size; the sizes between show how good two numbers are as a
-# description. Below the bend, many small messages are a waste. That is why gradients are sent in buckets.
+# Two numbers describe the times roughly: on a busy machine a point can lie a factor of two away, and the processes share its caches
+# and cores, as devices with links of their own do not. Below the bend, many small messages are a waste. That is why gradients are sent in buckets.
 #
 # ## 2 · Data parallel (数据并行)
 #
