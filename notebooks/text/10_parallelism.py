@@ -91,8 +91,7 @@ d.show()
 # %% folded=true
 d = Diagram(94, 19.5)
 d.text(1, 0.8, "before")
-d.text(24, 0.8, "after")
-before = [["a0 a1 a2", "b0 b1 b2", "c0 c1 c2"]]
+d.text(40, 0.8, "after")
 for y, name, given, got in (
     (1.6, "broadcast from rank 0", ["a", "-", "-"], ["a", "a", "a"]),
     (5.1, "all-reduce", ["a", "b", "c"], ["a+b+c"] * 3),
