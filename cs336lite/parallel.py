@@ -171,7 +171,7 @@ def timeline(orders: Sequence[Sequence[Pass]], forward: float = 1.0, backward: f
     A forward pass needs that of the stage before, a backward pass that of the stage behind, and its own forward pass.
     Raises ValueError when no stage can go on.
 
-    >>> timeline(gpipe(2, 1), 1, 1)[0]
+    >>> timeline(gpipe(2, 1), 1.0, 1.0)[0]
     {('forward', 0): (0.0, 1.0), ('backward', 0): (3.0, 4.0)}
 
     Built in notebooks/10_parallelism.ipynb.
