@@ -20,7 +20,19 @@ from cs336lite.course.text import skeleton, solution_lines, solved
 __all__ = ["leaks", "secrets"]
 
 ROOT_FILES = ("pyproject.toml", "Makefile", "environment.yml", "requirements.lock", "LICENSE")
-TOP = ("__init__.py", "cli.py", "keys.py", "runs.py", "scratch.py", "slots.py", "sources.py")
+TOP = (
+    *(
+        "__init__.py",
+        "cli.py",
+        "collectives.py",
+        "gloo.py",
+        "keys.py",
+        "runs.py",
+        "scratch.py",
+        "slots.py",
+        "sources.py",
+    ),
+)
 """The modules of the package that are written by hand."""
 INSTRUCTOR_TOOLS = ("demo.py",)
 

@@ -1617,7 +1617,7 @@ claims()
 #
 # ## Next
 #
-# On the page **99 · your own model** the parts that you have written become one model, which you train and read.
+# Lecture **10 · parallelism**: many devices train one model, and what they say to each other.
 
 # %%
 finished("09_inference")
