@@ -447,7 +447,7 @@ def some_values(rng, *counts: int) -> list[Tensor]:
 @check("buckets", points=2, title="what is in a bucket", seconds=10)
 def bucket_by_bucket(student, rng):
     expect_an_average(student, rng)
-    cases = [((3, 2, 4, 1), 20), ((3, 2, 4, 1), 16), ((6, 30, 2, 3, 5), 40), ((4, 1, 1, 1, 1, 1, 1, 1), 16)]
+    cases = [((6, 30, 2, 3, 5), 40), ((3, 2, 4, 1), 20), ((3, 2, 4, 1), 16), ((4, 1, 1, 1, 1, 1, 1, 1), 16)]
     for counts, most in cases:
         values = some_values(rng, *counts)
         played = average(student, values, some_grads(rng, values, 2), most)
