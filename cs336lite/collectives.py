@@ -176,10 +176,12 @@ def run(program: Callable[..., Generator], world_size: int, *args: Any, **kwargs
     return _Driver(program, world_size, args, kwargs).run()
 
 
-def run_processes(program: Callable[..., Generator], world_size: int, *args: Any, timeout: float = 60, **kwargs: Any) -> Outcome:
+def run_processes(
+    program: Callable[..., Generator], world_size: int, *args: Any, timeout: float = 60, **kwargs: Any
+) -> Outcome:
     """`run` in real processes that talk through gloo, PyTorch's library for CPUs.
 
-    The program and its arguments must be of modules that a new process can import. Bytes and steps are counted as in
+    Arguments must be of classes that a new process can import; the program may be defined in a notebook. Bytes and steps are counted as in
     `run`; gloo adds sums in an order of its own.
 
     Raises:
@@ -231,7 +233,9 @@ def ring_bytes(requests: Sequence[Request]) -> list[int]:
     if isinstance(first, Broadcast):
         return [0 if rank == (first.source - 1) % size else nbytes([_source(requests)]) for rank in range(size)]
     if isinstance(first, AllGather):
-        return [nbytes([r.tensor for r in requests]) - nbytes([requests[(rank + 1) % size].tensor]) for rank in range(size)]
+        return [
+            nbytes([r.tensor for r in requests]) - nbytes([requests[(rank + 1) % size].tensor]) for rank in range(size)
+        ]
     if isinstance(first, (ReduceScatter, AllToAll)):
         return [nbytes(r.given()) - nbytes([r.given()[rank]]) for rank, r in enumerate(requests)]
     x = first.tensor  # AllReduce: a reduce-scatter of nearly equal chunks, and an all-gather of them
@@ -313,7 +317,11 @@ class _Driver:
         self.waiting: list[Request | None] = [None] * size
         self.results: list[Any] = [None] * size
         self.mail = {(a, b): deque[tuple[Tensor, int]]() for a in range(size) for b in range(size)}
-        self.clock, self.out, self.into = [0] * size, [0] * size, [0] * size  # steps: the rank, its sending, its receiving
+        self.clock, self.out, self.into = (
+            [0] * size,
+            [0] * size,
+            [0] * size,
+        )  # steps: the rank, its sending, its receiving
         self.trace: list[Event] = []
 
     def run(self) -> Outcome:
