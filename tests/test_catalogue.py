@@ -77,6 +77,14 @@ ABOUT = {
         (),
         ("wrong_joins_with_cat", "wrong_top_p_drops_the_last", "wrong_replaced_from_p", "wrong_no_copy_on_write"),
     ),
+    "a7_parallel": About(
+        (
+            *("ring_all_reduce", "average_gradients", "ZeroOptimizer", "shard", "column_forward", "column_backward"),
+            *("row_forward", "row_backward", "feed_forward", "feed_forward_backward", "one_forward_one_backward"),
+        ),
+        (),
+        ("wrong_deadlock", "wrong_sums_gradients", "wrong_full_state", "wrong_column_without_all_reduce"),
+    ),
 }
 EVERY = pytest.mark.parametrize("assignment", GRADED_MODULES)
 

@@ -31,7 +31,7 @@ from cs336lite.course.unlock import unlock
 ORDER = [
     *("01_tokenizer", "a1_bpe", "02_tensors", "a2_attention", "a3_rope", "03_architecture", "03b_variants", "a4_lion"),
     *("04_hyperparameters", "05_stability", "a5_moe_router", "06_moe", "07_kernels", "08_scaling"),
-    *("a6_inference", "09_inference", "10_parallelism", *PAGES),
+    *("a6_inference", "09_inference", "a7_parallel", "10_parallelism", *PAGES),
 ]
 LECTURES = [name for name in ORDER if name not in GRADED_MODULES]
 

@@ -26,6 +26,7 @@ GRADED_MODULES = {
     "a4_lion": "lion",
     "a5_moe_router": "router",
     "a6_inference": "decoding",
+    "a7_parallel": "sharding",
 }
 """Which module of the package each assignment builds."""
 
@@ -36,6 +37,7 @@ AFTER_LECTURE = {
     "a4_lion": 3,
     "a5_moe_router": 5,
     "a6_inference": 8,
+    "a7_parallel": 9,
 }
 """The number of the lecture after which each assignment is done: this and `way` are the order of the course."""
 

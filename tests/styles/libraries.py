@@ -20,6 +20,7 @@ ENTRY = {
     "a4_lion": "Lion.step",
     "a5_moe_router": "dispatch",
     "a6_inference": "sample",
+    "a7_parallel": "ring_all_reduce",
 }
 """What every check of an assignment, or most of them, call sooner or later."""
 

@@ -21,6 +21,7 @@ FIRST = {
     "a4_lion": "direction",
     "a5_moe_router": "gates",
     "a6_inference": "cache",
+    "a7_parallel": "ring",
 }
 """The first cell that a student solves in each assignment: it is prefixed, wrapped and broken."""
 

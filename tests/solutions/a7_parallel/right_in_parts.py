@@ -1,0 +1,6 @@
+"""Each part by itself, as in the wrong solutions."""
+
+from _base import *
+
+
+# nothing is changed

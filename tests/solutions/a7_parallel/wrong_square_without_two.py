@@ -1,0 +1,14 @@
+"""The derivative of the square lacks its 2.
+
+fails: tensor.whole_feed_forward, tensor.uneven_parts, tensor.tensor_together
+names: lacks the factor 2
+"""
+
+from _base import *
+
+
+def feed_forward_backward(rank, world_size, x, w1, w2, grad_y):
+    hidden = (x @ w1.T).relu()
+    grad_hidden = (grad_y @ w2) * hidden
+    grad_x = yield AllReduce(grad_hidden @ w1)
+    return grad_x, weight_gradient(grad_hidden, x), weight_gradient(grad_y, hidden.square())

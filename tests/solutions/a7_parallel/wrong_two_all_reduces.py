@@ -1,0 +1,15 @@
+"""The gradient between the layers is added, divided and so changes nothing but the bytes.
+
+fails: tensor.whole_feed_forward, tensor.uneven_parts, tensor.tensor_together
+names: asks for more than one
+"""
+
+from _base import *
+
+
+def feed_forward_backward(rank, world_size, x, w1, w2, grad_y):
+    hidden = (x @ w1.T).relu()
+    grad_hidden = (grad_y @ w2) * 2 * hidden
+    yield AllReduce(torch.zeros_like(grad_y))
+    grad_x = yield AllReduce(grad_hidden @ w1)
+    return grad_x, weight_gradient(grad_hidden, x), weight_gradient(grad_y, hidden.square())
