@@ -1,4 +1,18 @@
-# Built from notebooks/text/07_kernels.py by `cs336lite build`: edit that file, not this one.
+# ---
+# jupyter:
+#   kernelspec: {display_name: Python 3, language: python, name: python3}
+#   cs336lite: {module: compiled, minutes: 1, prerequisites: [03b_variants], device: CPU or GPU}
+# ---
+
+# %% [markdown]
+# # 07x · What a kernel takes of a GPU that is not here (appendix of lecture 07)
+#
+# {badge} · prerequisites: [07 · GPU kernels](../07_kernels.ipynb) · device: CPU, by Triton's interpreter; a GPU is used if there is one
+#
+# The compiler needs no GPU: `cs336lite.compiled` compiles every kernel in a process of its own, and NVIDIA's tool says what each takes.
+
+# %%
+#| export
 """The kernels compiled for an NVIDIA GPU that need not be there: ``python -m cs336lite.compiled 90`` prints, for each
 kernel and choice of tiles, the registers and the shared memory that it takes.
 
@@ -18,14 +32,15 @@ from pathlib import Path
 from unittest.mock import patch
 
 import torch
+from cs336lite.backend import BACKEND, triton
 from torch import Tensor
 
-from cs336lite.kernels import triton
 
-
+# %%
+#| export
 @dataclass(frozen=True)
 class Compiled:
-    """What one compiled kernel takes of a GPU. Built in notebooks/07_kernels.ipynb."""
+    """What one compiled kernel takes of a GPU. Built in notebooks/appendix/07x_without_a_gpu.ipynb."""
 
     kernel: str
     tile: dict[str, int]
@@ -40,6 +55,8 @@ class Compiled:
         return min(by_registers, shared // (self.shared + 1_024), threads // self.threads, 32)
 
 
+# %%
+#| export
 class _Driver:
     """Stands for a GPU: it says which one is compiled for, and can do nothing else."""
 
@@ -58,6 +75,8 @@ class _Driver:
         return 0
 
 
+# %%
+#| export
 def _resources(cubin: bytes) -> dict[str, int]:
     """What NVIDIA's own tool says about a compiled kernel."""
     tool = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
@@ -67,6 +86,8 @@ def _resources(cubin: bytes) -> dict[str, int]:
     return {name: int(value) for name, value in re.findall(r"(REG|STACK):(\d+)", said.stdout)}
 
 
+# %%
+#| export
 TILE_NAMES = ("ROWS", "BLOCK", "BLOCK_D", "M", "N", "K", "num_warps", "num_stages")
 
 
@@ -77,11 +98,13 @@ def _compiled(kernel: object, made: object, options: dict[str, object]) -> Compi
     )
 
 
+# %%
+#| export
 @contextmanager
 def compiling(capability: int, every: bool = False) -> Iterator[list[Compiled]]:
     """Inside, a launch compiles and runs nothing; the list grows by what it compiled, ``every`` choice of tiles or one.
 
-    Only in a process of its own, without the interpreter (TRITON_INTERPRET=0). Built in notebooks/07_kernels.ipynb.
+    Only in a process of its own, without the interpreter (TRITON_INTERPRET=0). Built in notebooks/appendix/07x_without_a_gpu.ipynb.
     """
     found: list[Compiled] = []
     kernels, tuners = triton.runtime.jit.JITFunction, triton.runtime.autotuner.Autotuner
@@ -101,9 +124,11 @@ def compiling(capability: int, every: bool = False) -> Iterator[list[Compiled]]:
         yield found
 
 
+# %%
+#| export
 def _workload(dtype: torch.dtype) -> dict[str, Callable[[], Tensor | None]]:
     """A call of every kernel, with sizes of a small model."""
-    from cs336lite import flash, kernels, tiles
+    from cs336lite import backend, flash, kernels, tiles
 
     def draw(*shape: int) -> Tensor:
         return torch.zeros(shape, dtype=dtype).requires_grad_()
@@ -126,11 +151,13 @@ def _workload(dtype: torch.dtype) -> dict[str, Callable[[], Tensor | None]]:
     }
 
 
+# %%
+#| export
 def main(capability: int, every: bool = False, dtype: torch.dtype = torch.bfloat16) -> None:
-    """Compile all kernels and print one line of JSON for each. Built in notebooks/07_kernels.ipynb."""
-    from cs336lite import flash, kernels, tiles
+    """Compile all kernels and print one line of JSON for each. Built in notebooks/appendix/07x_without_a_gpu.ipynb."""
+    from cs336lite import backend, flash, kernels, tiles
 
-    for module in (kernels, tiles, flash):
+    for module in (backend, kernels, tiles, flash):
         module.BACKEND = "gpu"  # tensors lie on the CPU, and nobody looks into them
     with compiling(capability, every) as found:
         for call in _workload(dtype).values():
@@ -141,10 +168,12 @@ def main(capability: int, every: bool = False, dtype: torch.dtype = torch.bfloat
         print(json.dumps(asdict(one)))
 
 
+# %%
+#| export
 def compiled_kernels(capability: int = 90, *, every: bool = False, dtype: str = "bfloat16") -> list[Compiled]:
     """What each kernel takes on a GPU of this compute capability (80: A100, 90: H100), found out in a new process.
 
-    Built in notebooks/07_kernels.ipynb.
+    Built in notebooks/appendix/07x_without_a_gpu.ipynb.
     """
     command = [sys.executable, "-m", "cs336lite.compiled", str(capability), dtype, *["every"] * every]
     environment = {**os.environ, "TRITON_INTERPRET": "0", "CUDA_VISIBLE_DEVICES": ""}
@@ -154,5 +183,14 @@ def compiled_kernels(capability: int = 90, *, every: bool = False, dtype: str = 
     return [Compiled(**json.loads(line)) for line in done.stdout.splitlines()]
 
 
+# %%
+#| export
 if __name__ == "__main__" and "".join(sys.argv[1:2]).isdigit():  # a notebook is called __main__ too
     main(int(sys.argv[1]), "every" in sys.argv, getattr(torch, sys.argv[2]))
+
+
+# %%
+if BACKEND == "interpreter":
+    made = {(one.kernel, str(one.tile)): one for one in compiled_kernels(90)}
+    for one in made.values():
+        print(f"{one.kernel:<32}{one.registers:>4} registers, {one.spilled:>4} bytes of stack, {one.shared:>7} shared")

@@ -1,4 +1,18 @@
-# Built from notebooks/text/07_kernels.py by `cs336lite build`: edit that file, not this one.
+# ---
+# jupyter:
+#   kernelspec: {display_name: Python 3, language: python, name: python3}
+#   cs336lite: {module: flash, minutes: 1, prerequisites: [03b_variants], device: CPU or GPU}
+# ---
+
+# %% [markdown]
+# # 07x · FlashAttention, forward and backward (appendix of lecture 07)
+#
+# {badge} · prerequisites: [07 · GPU kernels](../07_kernels.ipynb) · device: CPU, by Triton's interpreter; a GPU is used if there is one
+#
+# Exact attention in tiles whose memory is linear in the length: `cs336lite.flash`, and the same in PyTorch operations.
+
+# %%
+#| export
 """FlashAttention-2 (arXiv 2205.14135, 2307.08691): exact attention in tiles, whose memory is linear in the length.
 
 Q (batch, heads, q, d); K and V (batch, kv_heads, k, d), where query heads share keys and values in turn: head h reads
@@ -13,20 +27,22 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from cs336lite.backend import BACKEND, DEVICE, INTERPRETED, autocast, check, jit, launch, tl, triton
 from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from cs336lite.kernels import BACKEND, INTERPRETED, check, jit, launch, tl, triton
 from cs336lite.slots import Attend
 from cs336lite.tiles import bucket_of, precision_of, tuned
 
 
+# %%
+#| export
 @jit
-def of_head(ptr, strides, heads, group):
-    """Where the matrix of this program's head begins, when ``group`` heads share one; program_id(1) counts heads."""
-    batch, head = tl.program_id(1).to(tl.int64) // heads, tl.program_id(1).to(tl.int64) % heads
+def of_head(ptr, strides, which, heads, group):
+    """Where the matrix of this program's head begins, when ``group`` heads share one; ``which`` counts heads of all sequences."""
+    batch, head = which // heads, which % heads
     return ptr + batch * strides[0] + head // group * strides[1]
 
 
@@ -37,6 +53,8 @@ def tile_at(ptr, first, stride, ROWS: tl.constexpr, BLOCK_D: tl.constexpr):
     return ptr + tl.cast(first, tl.int64) * stride + inner
 
 
+# %%
+#| export
 @jit
 def load_tile(
     ptr, first, stride, limit, ROWS: tl.constexpr, D: tl.constexpr, BLOCK_D: tl.constexpr, EDGE: tl.constexpr
@@ -53,6 +71,8 @@ def load_tile(
     return tile.to(tl.float32) if INTERPRETED else tile  # the interpreter cannot multiply bfloat16
 
 
+# %%
+#| export
 @jit
 def hide(
     scores, row, col, q_len, k_len, mask_ptr, mask_strides, CAUSAL: tl.constexpr, MASK: tl.constexpr, EDGE: tl.constexpr
@@ -70,6 +90,8 @@ def hide(
     return scores
 
 
+# %%
+#| export
 @jit
 def seen_by(first, M: tl.constexpr, q_len, k_len, CAUSAL: tl.constexpr, N: tl.constexpr):
     """For queries first to first + M: up to which key, a multiple of N, all see all; and up to which any sees any."""
@@ -81,6 +103,8 @@ def seen_by(first, M: tl.constexpr, q_len, k_len, CAUSAL: tl.constexpr, N: tl.co
     return whole, stop
 
 
+# %%
+#| export
 @jit
 def attend_to_tiles(
     acc, top, total, q, k_ptr, v_ptr, mask_ptr, row, start, stop, q_len, k_len, k_stride, v_stride, mask_strides, scale,
@@ -104,6 +128,8 @@ def attend_to_tiles(
     return acc, top, total
 
 
+# %%
+#| export
 @jit
 def write_output(
     o_ptr, lse_ptr, acc, top, total, tile, o_stride, q_len, M: tl.constexpr, D: tl.constexpr, BLOCK_D: tl.constexpr
@@ -116,6 +142,8 @@ def write_output(
     tl.store(lse_ptr + row, tl.where(total == 0, float("inf"), top + tl.log2(some)), mask=row < q_len)
 
 
+# %%
+#| export
 @jit
 def flash_forward_kernel(
     o_ptr, lse_ptr, q_ptr, k_ptr, v_ptr, mask_ptr, o_strides, q_strides, k_strides, v_strides, mask_strides,
@@ -123,11 +151,12 @@ def flash_forward_kernel(
     MASK: tl.constexpr, PRECISION: tl.constexpr, M: tl.constexpr, N: tl.constexpr,
 ):  # fmt: skip
     """M queries of one head against all keys that they see: tiles that are seen whole, then those at the edge."""
-    tile = tl.num_programs(0) - 1 - tl.program_id(0)  # the last queries see most keys: begin with them
+    tile, which = tl.program_id(0) % tl.cdiv(q_len, M), tl.program_id(0).to(tl.int64) // tl.cdiv(q_len, M)
+    tile = tl.cdiv(q_len, M) - 1 - tile  # the last queries see most keys: begin with them
     row = tile * M + tl.arange(0, M)
-    k_ptr, v_ptr = of_head(k_ptr, k_strides, heads, group), of_head(v_ptr, v_strides, heads, group)
-    mask_ptr = of_head(mask_ptr, mask_strides, heads, 1)
-    q = load_tile(of_head(q_ptr, q_strides, heads, 1), tile * M, q_strides[2], q_len, M, D, BLOCK_D, True)
+    k_ptr, v_ptr = of_head(k_ptr, k_strides, which, heads, group), of_head(v_ptr, v_strides, which, heads, group)
+    mask_ptr = of_head(mask_ptr, mask_strides, which, heads, 1)
+    q = load_tile(of_head(q_ptr, q_strides, which, heads, 1), tile * M, q_strides[2], q_len, M, D, BLOCK_D, True)
     acc, total = tl.zeros((M, BLOCK_D), tl.float32), tl.zeros((M,), tl.float32)
     top = tl.full((M,), -float("inf"), tl.float32)
     whole, stop = seen_by(tile * M, M, q_len, k_len, CAUSAL, N)
@@ -136,25 +165,30 @@ def flash_forward_kernel(
             acc, top, total, q, k_ptr, v_ptr, mask_ptr, row, whole * EDGE, stop * EDGE + whole * (1 - EDGE), q_len,
             k_len, k_strides[2], v_strides[2], mask_strides, scale, D, BLOCK_D, CAUSAL, MASK, EDGE, PRECISION, N,
         )  # fmt: skip
-    lse_ptr += tl.program_id(1).to(tl.int64) * q_len
-    o_ptr = of_head(o_ptr, o_strides, heads, 1)
+    lse_ptr += which * q_len
+    o_ptr = of_head(o_ptr, o_strides, which, heads, 1)
     write_output(o_ptr, lse_ptr, acc, top, total, tile, o_strides[2], q_len, M, D, BLOCK_D)
 
 
+# %%
+#| export
 @jit
 def flash_delta_kernel(
     delta_ptr, o_ptr, do_ptr, o_strides, do_strides, heads, q_len,
     D: tl.constexpr, BLOCK_D: tl.constexpr, M: tl.constexpr,
 ):  # fmt: skip
     """delta = sum(dO * O) of each query: what the backward pass of softmax subtracts."""
-    first = tl.program_id(0) * M
-    o = load_tile(of_head(o_ptr, o_strides, heads, 1), first, o_strides[2], q_len, M, D, BLOCK_D, True)
-    do = load_tile(of_head(do_ptr, do_strides, heads, 1), first, do_strides[2], q_len, M, D, BLOCK_D, True)
+    tile, which = tl.program_id(0) % tl.cdiv(q_len, M), tl.program_id(0).to(tl.int64) // tl.cdiv(q_len, M)
+    first = tile * M
+    o = load_tile(of_head(o_ptr, o_strides, which, heads, 1), first, o_strides[2], q_len, M, D, BLOCK_D, True)
+    do = load_tile(of_head(do_ptr, do_strides, which, heads, 1), first, do_strides[2], q_len, M, D, BLOCK_D, True)
     row = first + tl.arange(0, M)
     delta = tl.sum(o.to(tl.float32) * do.to(tl.float32), axis=1)
-    tl.store(delta_ptr + tl.program_id(1).to(tl.int64) * q_len + row, delta, mask=row < q_len)
+    tl.store(delta_ptr + which * q_len + row, delta, mask=row < q_len)
 
 
+# %%
+#| export
 @jit
 def dq_from_tiles(
     dq, q, do, lse, delta, k_ptr, v_ptr, mask_ptr, row, start, stop, q_len, k_len, k_stride, v_stride, mask_strides,
@@ -173,6 +207,8 @@ def dq_from_tiles(
     return dq
 
 
+# %%
+#| export
 @jit
 def flash_dq_kernel(
     dq_ptr, lse_ptr, delta_ptr, do_ptr, q_ptr, k_ptr, v_ptr, mask_ptr, dq_strides, do_strides, q_strides, k_strides,
@@ -180,23 +216,26 @@ def flash_dq_kernel(
     CAUSAL: tl.constexpr, MASK: tl.constexpr, PRECISION: tl.constexpr, M: tl.constexpr, N: tl.constexpr,
 ):  # fmt: skip
     """dQ of M queries of one head; ``factor`` is the scale of the scores without the log 2."""
-    first = (tl.num_programs(0) - 1 - tl.program_id(0)) * M
-    row, flat = first + tl.arange(0, M), tl.program_id(1).to(tl.int64) * q_len
-    q = load_tile(of_head(q_ptr, q_strides, heads, 1), first, q_strides[2], q_len, M, D, BLOCK_D, True)
-    do = load_tile(of_head(do_ptr, do_strides, heads, 1), first, do_strides[2], q_len, M, D, BLOCK_D, True)
+    tile, which = tl.program_id(0) % tl.cdiv(q_len, M), tl.program_id(0).to(tl.int64) // tl.cdiv(q_len, M)
+    first = (tl.cdiv(q_len, M) - 1 - tile) * M
+    row, flat = first + tl.arange(0, M), which * q_len
+    q = load_tile(of_head(q_ptr, q_strides, which, heads, 1), first, q_strides[2], q_len, M, D, BLOCK_D, True)
+    do = load_tile(of_head(do_ptr, do_strides, which, heads, 1), first, do_strides[2], q_len, M, D, BLOCK_D, True)
     lse = tl.load(lse_ptr + flat + row, mask=row < q_len, other=float("inf"))
     delta, dq = tl.load(delta_ptr + flat + row, mask=row < q_len, other=0.0), tl.zeros((M, BLOCK_D), tl.float32)
-    k_ptr, v_ptr = of_head(k_ptr, k_strides, heads, group), of_head(v_ptr, v_strides, heads, group)
+    k_ptr, v_ptr = of_head(k_ptr, k_strides, which, heads, group), of_head(v_ptr, v_strides, which, heads, group)
     whole, stop = seen_by(first, M, q_len, k_len, CAUSAL, N)
     for EDGE in tl.static_range(2):
-        dq = dq_from_tiles(dq, q, do, lse, delta, k_ptr, v_ptr, of_head(mask_ptr, mask_strides, heads, 1), row,
+        dq = dq_from_tiles(dq, q, do, lse, delta, k_ptr, v_ptr, of_head(mask_ptr, mask_strides, which, heads, 1), row,
             whole * EDGE, stop * EDGE + whole * (1 - EDGE), q_len, k_len, k_strides[2], v_strides[2], mask_strides,
             scale, D, BLOCK_D, CAUSAL, MASK, EDGE, PRECISION, N)  # fmt: skip
-    ptrs = tile_at(of_head(dq_ptr, dq_strides, heads, 1), first, dq_strides[2], M, BLOCK_D)
+    ptrs = tile_at(of_head(dq_ptr, dq_strides, which, heads, 1), first, dq_strides[2], M, BLOCK_D)
     inside = (row[:, None] < q_len) & (tl.arange(0, BLOCK_D)[None, :] < D)
     tl.store(ptrs, (dq * factor).to(dq_ptr.dtype.element_ty), mask=inside)
 
 
+# %%
+#| export
 @jit
 def dkv_from_tiles(
     dk, dv, k, v, q_ptr, do_ptr, lse_ptr, delta_ptr, mask_ptr, col, start, stop, q_len, k_len, q_stride, do_stride,
@@ -219,6 +258,8 @@ def dkv_from_tiles(
     return dk, dv
 
 
+# %%
+#| export
 @jit
 def dkv_from_head(
     dk, dv, k, v, q_ptr, do_ptr, lse_ptr, delta_ptr, mask_ptr, first, q_len, k_len, q_stride, do_stride, mask_strides,
@@ -243,6 +284,8 @@ def dkv_from_head(
         q_stride, do_stride, mask_strides, scale, D, BLOCK_D, CAUSAL, MASK, True, PRECISION, M)  # fmt: skip
 
 
+# %%
+#| export
 @jit
 def flash_dkv_kernel(
     dk_ptr, dv_ptr, lse_ptr, delta_ptr, do_ptr, q_ptr, k_ptr, v_ptr, mask_ptr, dk_strides, dv_strides, do_strides,
@@ -251,24 +294,27 @@ def flash_dkv_kernel(
     M: tl.constexpr, N: tl.constexpr,
 ):  # fmt: skip
     """dK and dV of N keys: summed over the queries that see them, of every head that shares them."""
-    first, batch = tl.program_id(0) * N, tl.program_id(1).to(tl.int64) // kv_heads
-    k = load_tile(of_head(k_ptr, k_strides, kv_heads, 1), first, k_strides[2], k_len, N, D, BLOCK_D, True)
-    v = load_tile(of_head(v_ptr, v_strides, kv_heads, 1), first, v_strides[2], k_len, N, D, BLOCK_D, True)
+    tile, which = tl.program_id(0) % tl.cdiv(k_len, N), tl.program_id(0).to(tl.int64) // tl.cdiv(k_len, N)
+    first, batch = tile * N, which // kv_heads
+    k = load_tile(of_head(k_ptr, k_strides, which, kv_heads, 1), first, k_strides[2], k_len, N, D, BLOCK_D, True)
+    v = load_tile(of_head(v_ptr, v_strides, which, kv_heads, 1), first, v_strides[2], k_len, N, D, BLOCK_D, True)
     dk, dv = tl.zeros((N, BLOCK_D), tl.float32), tl.zeros((N, BLOCK_D), tl.float32)
     for member in range(group):
-        head = tl.program_id(1).to(tl.int64) % kv_heads * group + member
+        head = which % kv_heads * group + member
         flat = (batch * kv_heads * group + head) * q_len
         dk, dv = dkv_from_head(
             dk, dv, k, v, q_ptr + batch * q_strides[0] + head * q_strides[1], do_ptr + batch * do_strides[0] + head * do_strides[1], lse_ptr + flat, delta_ptr + flat,
             mask_ptr + batch * mask_strides[0] + head * mask_strides[1], first, q_len, k_len, q_strides[2], do_strides[2],
             mask_strides, scale, D, BLOCK_D, CAUSAL, MASK, PRECISION, M, N)  # fmt: skip
     inside = (first + tl.arange(0, N)[:, None] < k_len) & (tl.arange(0, BLOCK_D)[None, :] < D)
-    for_dk = tile_at(of_head(dk_ptr, dk_strides, kv_heads, 1), first, dk_strides[2], N, BLOCK_D)
-    for_dv = tile_at(of_head(dv_ptr, dv_strides, kv_heads, 1), first, dv_strides[2], N, BLOCK_D)
+    for_dk = tile_at(of_head(dk_ptr, dk_strides, which, kv_heads, 1), first, dk_strides[2], N, BLOCK_D)
+    for_dv = tile_at(of_head(dv_ptr, dv_strides, which, kv_heads, 1), first, dv_strides[2], N, BLOCK_D)
     tl.store(for_dk, (dk * factor).to(dk_ptr.dtype.element_ty), mask=inside)
     tl.store(for_dv, dv.to(dv_ptr.dtype.element_ty), mask=inside)
 
 
+# %%
+#| export
 HERE = {"M": 128, "N": 128}  # the interpreter's cost is per tile
 
 
@@ -280,12 +326,14 @@ def _tiles(*shapes: tuple[int, int, int, int]) -> list[tuple[dict[str, int], int
 FORWARD = _tiles((128, 128, 8, 3), (128, 64, 8, 3), (128, 64, 4, 3), (64, 64, 4, 3), (64, 32, 4, 2))
 FOR_KEYS = _tiles((64, 128, 8, 3), (64, 128, 8, 2), (32, 128, 4, 3), (64, 64, 4, 2), (32, 64, 4, 2), (32, 32, 4, 1))
 FOR_QUERIES = _tiles((128, 64, 8, 3), (128, 64, 8, 2), (128, 32, 4, 3), (64, 64, 4, 2), (64, 32, 4, 2), (32, 32, 4, 1))
-KEY = ["bucket", "D", "CAUSAL", "MASK"]
+KEY = ["bucket", "D", "CAUSAL", "MASK", "PRECISION", "group"]
 tuned_forward = tuned(flash_forward_kernel, FORWARD, HERE, KEY)
 tuned_dq = tuned(flash_dq_kernel, FOR_QUERIES, HERE, KEY)
 tuned_dkv = tuned(flash_dkv_kernel, FOR_KEYS, HERE, KEY)
 
 
+# %%
+#| export
 def _options(q: Tensor, causal: bool, mask: Tensor | None) -> dict[str, object]:
     """What the three kernels are told alike."""
     d = q.shape[-1]
@@ -305,28 +353,32 @@ def _forward(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool,
     extra = q if mask is None else mask
     strides = (t.stride() for t in (o, q, k, v, extra))
     sizes = heads, heads // kv_heads, q_len, k_len, scale / math.log(2), bucket_of(q_len, k_len)
-    grid = lambda tile: (triton.cdiv(q_len, tile["M"]), batch * heads)  # noqa: E731
+    grid = lambda tile: (triton.cdiv(q_len, tile["M"]) * batch * heads,)  # noqa: E731
     launch(tuned_forward, grid, o, lse, q, k, v, extra, *strides, *sizes, **_options(q, causal, mask))
     return o, lse
 
 
+# %%
+#| export
 def _backward(do, q, k, v, o, lse, mask, causal: bool, scale: float) -> tuple[Tensor, Tensor, Tensor]:
     (batch, heads, q_len, d), (kv_heads, k_len) = q.shape, k.shape[1:3]
     options, extra = _options(q, causal, mask), q if mask is None else mask
     delta, dq, dk, dv = torch.empty_like(lse), torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
     block = options["BLOCK_D"]
-    launch(flash_delta_kernel, (triton.cdiv(q_len, 64), batch * heads), delta, o, do, o.stride(), do.stride(), heads,
+    launch(flash_delta_kernel, (triton.cdiv(q_len, 64) * batch * heads,), delta, o, do, o.stride(), do.stride(), heads,
            q_len, d, block, 64)  # fmt: skip
     group, sizes = heads // kv_heads, (q_len, k_len, scale / math.log(2), scale, bucket_of(q_len, k_len))
     inputs = lse, delta, do, q, k, v, extra
     strides = tuple(t.stride() for t in (do, q, k, v, extra))
-    grid = lambda tile: (triton.cdiv(q_len, tile["M"]), batch * heads)  # noqa: E731
+    grid = lambda tile: (triton.cdiv(q_len, tile["M"]) * batch * heads,)  # noqa: E731
     launch(tuned_dq, grid, dq, *inputs, dq.stride(), *strides, heads, group, *sizes, **options)
-    grid = lambda tile: (triton.cdiv(k_len, tile["N"]), batch * kv_heads)  # noqa: E731
+    grid = lambda tile: (triton.cdiv(k_len, tile["N"]) * batch * kv_heads,)  # noqa: E731
     launch(tuned_dkv, grid, dk, dv, *inputs, dk.stride(), dv.stride(), *strides, kv_heads, group, *sizes, **options)
     return dq, dk, dv
 
 
+# %%
+#| export
 class _Flash(torch.autograd.Function):
     @staticmethod
     def forward(ctx, q, k, v, mask, causal, scale):
@@ -344,13 +396,15 @@ class _Flash(torch.autograd.Function):
         return *_backward(do, q, k, v, o, lse, mask, ctx.causal, ctx.scale), None, None, None
 
 
+# %%
+#| export
 def plain_attention(
     Q: Float[Tensor, "..."], K: Float[Tensor, "..."], V: Float[Tensor, "..."], mask: Bool[Tensor, "..."] | None = None,
     *, causal: bool = True, scale: float | None = None,
 ) -> Float[Tensor, "..."]:  # fmt: skip
     """Attention by PyTorch's own unfused path, the whole matrix of scores in float32.
 
-    Built in notebooks/07_kernels.ipynb.
+    Built in notebooks/appendix/07x_tiled_attention.ipynb.
     """
     q, k, v = (t if t.dtype == torch.float64 else t.float() for t in (Q, K, V))
     if causal:
@@ -361,6 +415,8 @@ def plain_attention(
     return out.to(Q.dtype)
 
 
+# %%
+#| export
 def _check_attention(Q: Tensor, K: Tensor, V: Tensor, mask: Tensor | None, here: bool = True) -> None:
     """Raise what is wrong with the arguments, before anything is launched; ``here``: by a kernel."""
     check(Q=Q, K=K, V=V, here=here)
@@ -386,14 +442,17 @@ def _check_attention(Q: Tensor, K: Tensor, V: Tensor, mask: Tensor | None, here:
         raise ValueError(f"{shapes}: a mask {tuple(mask.shape)} does not broadcast to (batch, heads, q, k)") from None
 
 
+# %%
+#| export
 def flash_attention(
     Q: Float[Tensor, "..."], K: Float[Tensor, "..."], V: Float[Tensor, "..."], mask: Bool[Tensor, "..."] | None = None,
     *, causal: bool = True, scale: float | None = None,
 ) -> Float[Tensor, "..."]:  # fmt: skip
     """softmax(Q K^T * scale) V in tiles, forward and backward; any length, d up to 256; scale is 1 / sqrt(d) by default.
 
-    Without Triton it is `tiled_attention`. Built in notebooks/07_kernels.ipynb.
+    Without Triton it is `tiled_attention`. Built in notebooks/appendix/07x_tiled_attention.ipynb.
     """
+    Q, K, V = autocast(Q, K, V)
     _check_attention(Q, K, V, mask)
     if BACKEND == "pytorch" or Q.numel() == 0 or K.numel() == 0:
         return tiled_attention(Q, K, V, mask, causal=causal, scale=scale)
@@ -402,6 +461,8 @@ def flash_attention(
     return _Flash.apply(Q, K, V, mask, causal, Q.shape[-1] ** -0.5 if scale is None else scale)
 
 
+# %%
+#| export
 QUERIES, KEYS, HEADS = 128, 384, 4
 """The tiles of `tiled_attention`: scores of so many queries, keys and key heads at once, about 1 MB, stay in the cache."""
 
@@ -424,6 +485,8 @@ def _scores(q, k, row: int, col: int, past: int, causal: bool, mask, less: Tenso
     return scores
 
 
+# %%
+#| export
 def _tiled_forward(o, lse, q, k, v, mask, causal: bool, scale: float) -> None:
     """Fill o (kv, group, q, d) and lse (kv, group, q, 1) for some heads: q as o, k and v (kv, k, d)."""
     past = k.shape[1] - q.shape[2]
@@ -446,6 +509,8 @@ def _tiled_forward(o, lse, q, k, v, mask, causal: bool, scale: float) -> None:
         lse[:, :, row : row + QUERIES] = known.masked_fill_(nothing, torch.inf).view(*tile.shape[:3], 1)
 
 
+# %%
+#| export
 def _tiled_backward(dq, dk, dv, do, q, k, v, o, lse, mask, causal: bool, scale: float) -> None:
     """Add the gradients of some heads to dq, dk, dv, all zero; shapes as in `_tiled_forward`."""
     past = k.shape[1] - q.shape[2]
@@ -465,6 +530,8 @@ def _tiled_backward(dq, dk, dv, do, q, k, v, o, lse, mask, causal: bool, scale: 
         dq[:, :, rows] = into.mul_(scale).view_as(tile)
 
 
+# %%
+#| export
 def _some_heads(group: int, mask: Tensor | None, *tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
     """Views of a few heads at a time: (kv, group, q, d) of tensors with query heads, (kv, k, d) of the others; last the
     mask, (kv, group, q, k) or None."""
@@ -475,12 +542,15 @@ def _some_heads(group: int, mask: Tensor | None, *tensors: Tensor) -> Iterator[t
             yield *(t[batch, at] for t in tensors), None if mask is None else mask[batch, at]
 
 
+# %%
+#| export
 class _Tiled(torch.autograd.Function):
     @staticmethod
     def forward(ctx, q, k, v, mask, causal, scale):
         o, lse = torch.empty_like(q), torch.empty(*q.shape[:-1], 1, dtype=q.dtype, device=q.device)
         for *some, of_mask in _some_heads(q.shape[2], mask, o, lse, q, k, v):
-            _tiled_forward(*some, of_mask, causal, scale)
+            with torch.autocast(q.device.type, enabled=False):
+                _tiled_forward(*some, of_mask, causal, scale)
         ctx.save_for_backward(q, k, v, o, lse, mask)
         ctx.causal, ctx.scale = causal, scale
         return o
@@ -491,18 +561,22 @@ class _Tiled(torch.autograd.Function):
         *saved, mask = ctx.saved_tensors
         gradients = [torch.zeros_like(t) for t in saved[:3]]
         for *some, of_mask in _some_heads(do.shape[2], mask, *gradients, do, *saved):
-            _tiled_backward(*some, of_mask, ctx.causal, ctx.scale)
+            with torch.autocast(do.device.type, enabled=False):
+                _tiled_backward(*some, of_mask, ctx.causal, ctx.scale)
         return *gradients, None, None, None
 
 
+# %%
+#| export
 def tiled_attention(
     Q: Float[Tensor, "..."], K: Float[Tensor, "..."], V: Float[Tensor, "..."], mask: Bool[Tensor, "..."] | None = None,
     *, causal: bool = True, scale: float | None = None,
 ) -> Float[Tensor, "..."]:  # fmt: skip
     """`flash_attention`'s algorithm in PyTorch: exact, never all scores at once, for any device. Sums in float32.
 
-    Built in notebooks/07_kernels.ipynb.
+    Built in notebooks/appendix/07x_tiled_attention.ipynb.
     """
+    Q, K, V = autocast(Q, K, V)
     _check_attention(Q, K, V, mask, here=False)
     heads = K.shape[1], Q.shape[1] // K.shape[1]
     if mask is not None:
@@ -512,12 +586,14 @@ def tiled_attention(
     return out.flatten(1, 2).to(Q.dtype)
 
 
+# %%
+#| export
 @dataclass(frozen=True)
 class FlashAttend(Attend):
     """The attend slot of a model, attend(Q, K, V, mask): `flash_attention`, or with ``tiled`` `tiled_attention`.
 
     With ``causal`` the model leaves the causal mask to it. Heads that share keys and values come as they are, not repeated
-    (``shares_heads``). Built in notebooks/07_kernels.ipynb.
+    (``shares_heads``). Built in notebooks/appendix/07x_tiled_attention.ipynb.
     """
 
     causal: bool = True
@@ -530,3 +606,9 @@ class FlashAttend(Attend):
 
     def __call__(self, Q: Tensor, K: Tensor, V: Tensor, mask: Tensor | None = None) -> Tensor:
         return (tiled_attention if self.tiled else flash_attention)(Q, K, V, mask, causal=self.causal)
+
+
+# %%
+Q, K, V = (torch.randn(1, heads, 20, 16, device=DEVICE) for heads in (4, 2, 2))
+assert torch.allclose(flash_attention(Q, K, V), plain_attention(Q, K, V), atol=1e-5)
+print("attention in tiles equals attention with all scores")

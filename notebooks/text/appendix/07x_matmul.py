@@ -1,14 +1,32 @@
-# Built from notebooks/text/07_kernels.py by `cs336lite build`: edit that file, not this one.
+# ---
+# jupyter:
+#   kernelspec: {display_name: Python 3, language: python, name: python3}
+#   cs336lite: {module: tiles, minutes: 1, prerequisites: [03b_variants], device: CPU or GPU}
+# ---
 
+# %% [markdown]
+# # 07x · Matrix products in tiles (appendix of lecture 07)
+#
+# {badge} · prerequisites: [07 · GPU kernels](../07_kernels.ipynb) · device: CPU, by Triton's interpreter; a GPU is used if there is one
+#
+# A matrix product in tiles, and the choice of tiles on each GPU: `cs336lite.tiles`.
+
+# %%
+#| export
+"""A matrix product in tiles, and the choice of tile sizes.
+
+Built in notebooks/appendix/07x_matmul.ipynb.
+"""
 
 import torch
+from cs336lite.backend import BACKEND, DEVICE, INTERPRETED, autocast, check, jit, launch, tl, triton
 from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from cs336lite.kernels import BACKEND, INTERPRETED, check, jit, launch, tl, triton
 
-
+# %%
+#| export
 @jit
 def tile_of(program, tiles_m, tiles_n, GROUP: tl.constexpr):
     """Row and column of a program's tile: down GROUP rows, then the next column, so that neighbours share operands."""
@@ -18,6 +36,8 @@ def tile_of(program, tiles_m, tiles_n, GROUP: tl.constexpr):
     return first + program % in_group % height, program % in_group // height
 
 
+# %%
+#| export
 @jit
 def matmul_kernel(
     c_ptr, a_ptr, b_ptr, m, n, k, bucket, c_strides, a_strides, b_strides,
@@ -42,9 +62,11 @@ def matmul_kernel(
     tl.store(c_ptrs, total.to(c_ptr.dtype.element_ty), mask=(row[:, None] < m) & (col[None, :] < n))
 
 
+# %%
+#| export
 def tuned(kernel: object, gpu: list[tuple[dict[str, int], int, int]], here: dict[str, int], key: list[str]) -> object:
     """The kernel with its tile sizes: on a GPU the best of ``gpu``, (tiles, warps, stages), measured on first use and
-    kept on disk for each value of ``key``; on the interpreter ``here``. Built in notebooks/07_kernels.ipynb.
+    kept on disk for each value of ``key``; on the interpreter ``here``. Built in notebooks/appendix/07x_matmul.ipynb.
     """
     if triton is None:
         return kernel
@@ -62,6 +84,8 @@ def tuned(kernel: object, gpu: list[tuple[dict[str, int], int, int]], here: dict
     return triton.autotune(configs, key=key, prune_configs_by=prune, cache_results=True)(kernel)
 
 
+# %%
+#| export
 MATMUL_TILES = [
     ({"M": 128, "N": 256, "K": 64, "GROUP": 8}, 8, 3),
     ({"M": 256, "N": 128, "K": 64, "GROUP": 8}, 8, 3),
@@ -76,16 +100,18 @@ tuned_matmul = tuned(matmul_kernel, MATMUL_TILES, {"M": 128, "N": 128, "K": 128,
 def precision_of(x: Tensor) -> str:
     """How a kernel multiplies float32: exactly, or in TF32 if torch.set_float32_matmul_precision allows it.
 
-    Built in notebooks/07_kernels.ipynb.
+    Built in notebooks/appendix/07x_matmul.ipynb.
     """
     return "ieee" if x.dtype != torch.float32 or torch.get_float32_matmul_precision() == "highest" else "tf32"
 
 
 def bucket_of(*sizes: int) -> int:
-    """One number for sizes of about this magnitude: a choice of tiles serves them all. Built in notebooks/07_kernels.ipynb."""
+    """One number for sizes of about this magnitude: a choice of tiles serves them all. Built in notebooks/appendix/07x_matmul.ipynb."""
     return sum((size - 1).bit_length() * 100**i for i, size in enumerate(sizes))
 
 
+# %%
+#| export
 def _matmul(a: Tensor, b: Tensor) -> Tensor:
     (m, k), n = a.shape, b.shape[1]
     c = torch.empty(m, n, dtype=a.dtype, device=a.device)
@@ -111,11 +137,20 @@ class _Matmul(torch.autograd.Function):
         return _matmul(dc, b.T), _matmul(a.T, dc)  # the strides say "transposed": nothing is copied
 
 
+# %%
+#| export
 def matmul(a: Float[Tensor, "..."], b: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-    """The product of (m, k) and (k, n) with any strides, summed in float32. Built in notebooks/07_kernels.ipynb."""
+    """The product of (m, k) and (k, n) with any strides, summed in float32. Built in notebooks/appendix/07x_matmul.ipynb."""
+    a, b = autocast(a, b)
     check(a=a, b=b)
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[0]:
         raise ValueError(f"cannot multiply {tuple(a.shape)} by {tuple(b.shape)}: give (m, k) and (k, n)")
     if BACKEND == "pytorch" or 0 in (*a.shape, *b.shape):
         return a @ b
     return _Matmul.apply(a, b)
+
+
+# %%
+a, b = torch.randn(9, 5, device=DEVICE), torch.randn(5, 7, device=DEVICE)
+assert torch.allclose(matmul(a, b), a @ b, atol=1e-5)
+print("the product equals PyTorch's")
