@@ -39,6 +39,7 @@ def _import_triton() -> ModuleType | None:
         del sys.modules[name]  # torch may have imported it, without its interpreter
     os.environ["TRITON_INTERPRET"] = "1"
     try:
+        _import("triton.experimental.gluon")  # a launch imports it, and it must find what it expects
         return _import("triton")
     finally:
         del os.environ["TRITON_INTERPRET"]
