@@ -48,7 +48,10 @@ LECTURE_MODULES = {
     "a3_rope": ("tokenizer", "costs", "accounting", "slots"),
     "a4_lion": ("tokenizer", "costs", "accounting", "slots", "layers"),
     "a5_moe_router": ("tokenizer", "costs", "accounting", "slots", "layers"),
-    "a6_inference": ("tokenizer", "costs", "accounting", "slots", "layers", "kernels", "tiles", "flash", "compiled"),
+    "a6_inference": (
+        *("tokenizer", "costs", "accounting", "slots", "layers"),
+        *("backend", "kernels", "tiles", "flash", "compiled"),
+    ),
 }
 """Which modules of the course a submission may import: those that lectures and appendices before it build, unless they hold
 an answer to it or need a module that an assignment builds, and `slots`, which a2's text imports and is written by hand.
