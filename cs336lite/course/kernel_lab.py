@@ -1,15 +1,13 @@
 """What lecture 07 uses to look at Triton kernels: start Triton, watch what a kernel reads, compile for a GPU that is not here.
 
-    triton, tl, DEVICE = start()             # Triton with its interpreter where there is no GPU
-    seen = watch(lambda: kernel[grid](...))  # every load and store, program by program (interpreter only)
-    asked(seen), fetched(seen)               # bytes that programs ask for; bytes of the sectors that they touch
-    compiled(kernel, {"x_ptr": "*fp32", "n": "i32"}, {"BLOCK": 1024})    # registers, shared memory
+triton, tl, jit, DEVICE = start()        # Triton with its interpreter where there is no GPU
+seen = watch(lambda: kernel[grid](...))  # every load and store, program by program (interpreter only)
+asked(seen), fetched(seen)               # bytes that programs ask for; bytes of the sectors that they touch
+compiled(kernel, {"x_ptr": "*fp32", "n": "i32"}, {"BLOCK": 1024})    # registers, shared memory
 """
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import inspect
 import json
 import os
@@ -28,31 +26,23 @@ import numpy as np
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from cs336lite import backend
 from cs336lite.course.paths import CourseError
 
 __all__ = ["Access", "Compiled", "asked", "compiled", "fetched", "operation_bytes", "start", "watch"]
 
 
-def start() -> tuple[ModuleType, ModuleType, str]:
-    """(triton, triton.language, device): on "cuda", or on "cpu" with Triton's interpreter.
+def start() -> tuple[ModuleType, ModuleType, Callable, str]:
+    """(triton, triton.language, jit, device): on "cuda", or on "cpu" with Triton's interpreter.
 
-    Triton decides at its import, so whatever imported it without the interpreter is undone first. Raises CourseError
-    where Triton is not installed, as on macOS and Windows.
+    Raises CourseError where kernels cannot run: Triton is not installed, as on macOS and Windows, or not wanted.
     """
-    if importlib.util.find_spec("triton") is None:
+    if backend.BACKEND == "pytorch":
         raise CourseError(
-            "Triton is not installed here: it runs on Linux, and on Windows inside WSL. The notebook as it is in the "
-            "repository shows what every cell gives; a GPU is not needed."
+            f"{backend.REASON}. This lecture needs Triton, which runs on Linux, and on Windows inside WSL; a GPU is not "
+            "needed. The notebook as it is in the repository shows what every cell gives."
         )
-    gpu = torch.cuda.is_available() and torch.version.hip is None
-    if not gpu and os.environ.setdefault("TRITON_INTERPRET", "1") != "1":
-        raise CourseError("no GPU, and TRITON_INTERPRET is not 1: unset it, and start the kernel of the notebook again")
-    triton = importlib.import_module("triton")
-    if not gpu and isinstance(importlib.import_module("triton.language").sum, triton.runtime.jit.JITFunction):
-        for name in [name for name in sys.modules if name.partition(".")[0] == "triton" and "._C" not in name]:
-            del sys.modules[name]
-        triton = importlib.import_module("triton")
-    return triton, importlib.import_module("triton.language"), "cuda" if gpu else "cpu"
+    return backend.triton, backend.tl, backend.jit, backend.DEVICE
 
 
 @dataclass(frozen=True)
@@ -67,8 +57,8 @@ class Access:
 
 def watch(function: Callable[[], object]) -> list[Access]:
     """All loads and stores of the kernels that ``function`` launches. Raises CourseError without the interpreter."""
-    if os.environ.get("TRITON_INTERPRET") != "1":
-        raise CourseError("loads and stores can be watched in Triton's interpreter only: set TRITON_INTERPRET=1")
+    if backend.BACKEND != "interpreter":
+        raise CourseError(f"loads and stores can be watched in Triton's interpreter only ({backend.REASON})")
     from triton.runtime.interpreter import interpreter_builder as builder
 
     seen: list[Access] = []
@@ -178,4 +168,3 @@ tool = pathlib.Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "c
 said = subprocess.run([tool, "--dump-resource-usage", cubin], capture_output=True, text=True, check=True).stdout
 print(json.dumps({"resources": said, "shared": made.metadata.shared, "threads": 32 * made.metadata.num_warps}))
 """
-

@@ -50,7 +50,7 @@ LECTURE_MODULES = {
     "a5_moe_router": ("tokenizer", "costs", "accounting", "slots", "layers"),
     "a6_inference": (
         *("tokenizer", "costs", "accounting", "slots", "layers"),
-        *("backend", "kernels", "tiles", "flash", "compiled"),
+        *("backend", "kernels", "tiles", "flash", "compiled", "gpu_model"),
     ),
 }
 """Which modules of the course a submission may import: those that lectures and appendices before it build, unless they hold
