@@ -31,6 +31,7 @@
 
 # %%
 import itertools
+import time
 
 import numpy as np
 import torch
@@ -68,25 +69,26 @@ from collections.abc import Sequence
 # step away is larger, slower and further.
 
 # %% folded=true
-d = Diagram(92, 11)
-d.text(1, 0.7, "layer of an H100 (SXM)")
-d.text(34, 0.7, "size")
-d.text(50, 0.7, "bandwidth of all together")
-d.text(76, 0.7, "wait, in clocks")
-ladder = [
-    ("registers", 16, "33 MB", "-", "about 1", "green"),
-    ("shared memory, L1", 20, "30 MB", "about 30 TB/s", "about 30", "sky_blue"),
-    ("L2 cache", 24, "50 MB", "about 6 TB/s", "about 260", "orange"),
-    ("HBM", 28, "80 GB", "3.35 TB/s", "about 480", "vermillion"),
-]
-for i, (name, width, size, speed, wait, color) in enumerate(ladder):
-    d.box(1, 1.6 + 2 * i, name, width=width, height=1.5, color=color)
-    for x, text in ((34, size), (50, speed), (76, wait)):
-        d.text(x, 2.35 + 2 * i, text)
-d.text(1, 10.2, "size and HBM: NVIDIA's data sheet; shared: 128 bytes a clock and SM; waits: measured, arXiv 2402.13499")
-d.show()
+layers = ["registers", "shared memory, L1", "L2 cache", "HBM"]
+fig, panels = axes(1, 3, ylabel="layer of an H100", size=(9, 2.5), sharey=True)
+for ax, title, unit, values in (
+    (panels[0], "Size", "MB", [33, 30, 50, 80_000]),
+    (panels[1], "Bandwidth, all together", "TB/s", [0, 30, 6, 3.35]),
+    (panels[2], "Wait for a number", "clocks", [1, 30, 260, 480]),
+):
+    bars = ax.barh(layers, values, color=[COLORS[c] for c in ("green", "sky_blue", "orange", "vermillion")])
+    ax.bar_label(bars, [f"{v:,}" if v else "no figure published" for v in values], padding=3, fontsize=9)
+    ax.set(title=title, xlabel=f"{unit} (logarithmic)", xscale="log")
+    ax.set_xlim(0.5, max(values) * 40)
+panels[0].invert_yaxis()
+for ax in panels[1:]:
+    ax.set_ylabel(" ")
+finish(fig)
 
 # %% [markdown]
+# Sizes and HBM's bandwidth are NVIDIA's (H100 SXM). Shared memory gives 128 bytes a clock on each SM. The figure for L2 and the waits are
+# rounded from measurements of others (arXiv 2402.13499).
+#
 # An SM runs *warps* (线程束) of 32 threads that execute one instruction together. While one warp waits for memory, another
 # runs: with waits of hundreds of clocks, many must be ready.
 #
@@ -160,22 +162,18 @@ finish(fig)
 
 
 # %% tags=["timing"]
+def once(function) -> float:
+    """Seconds of one call."""
+    begin = time.perf_counter()
+    function()
+    return time.perf_counter() - begin
+
+
 def cold_and_warm(function, flush) -> tuple[float, float]:
     """The least seconds of a call after a flush of the cache, and right after another call."""
-    seconds = {"cold": [], "warm": []}
-    for _ in range(5):
-        for kind, before in (("cold", flush), ("warm", function)):
-            before()
-            seconds[kind] += best_seconds_once(function)
-    return min(seconds["cold"]), min(seconds["warm"])
-
-
-def best_seconds_once(function) -> list[float]:
-    from time import perf_counter
-
-    begin = perf_counter()
-    function()
-    return [perf_counter() - begin]
+    cold = min((flush(), once(function))[1] for _ in range(5))
+    warm = min((function(), once(function))[1] for _ in range(5))
+    return cold, warm
 
 
 large = torch.zeros(48 * 2**20)  # 192 MB: more than most caches
@@ -249,11 +247,11 @@ def add(x, y, block: int = 1024):
     return z
 
 
-x, y = torch.randn(10_000, device=DEVICE), torch.randn(10_000, device=DEVICE)
+x, y = torch.randn(30_000, device=DEVICE), torch.randn(30_000, device=DEVICE)
 assert torch.equal(add(x, y), x + y)
 
 # %% [markdown]
-# `BLOCK` is a `tl.constexpr`: known when the kernel is compiled, and a power of two. **Predict.** 10,000 numbers in tiles of
+# `BLOCK` is a `tl.constexpr`: known when the kernel is compiled, and a power of two. **Predict.** 30,000 numbers in tiles of
 # 1,024: how many programs run? How many bytes do they load and store?
 
 # %%
@@ -265,11 +263,11 @@ seen = watch(lambda: add(x, y)) if INTERPRETED else []
 # run this cell to compare your guess
 if INTERPRETED:
     programs, moved = len({one.program for one in seen}), asked(seen)
-    reveal("programs", programs, guess_programs, within=1, because={9: "nine tiles hold 9,216 numbers; the rest needs one more"})
-    reveal("bytes", moved, guess_bytes, within=1, because={4 * 3 * 1024 * 10: "masked elements are not read", 4 * 10_000: "three tensors: two are read, one is written"})  # fmt: skip
-    print(claim(3, "{programs} programs with a tile each add 10,000 numbers, and move {moved:,} bytes: two tensors read, one written, nothing twice.", lambda programs, moved: programs == -(-10_000 // 1024) and moved == 3 * 4 * 10_000, programs=programs, moved=moved))  # fmt: skip
+    reveal("programs", programs, guess_programs, within=1, because={29: "29 tiles hold 29,696 numbers; the rest needs one more"})
+    reveal("bytes", moved, guess_bytes, within=1, because={4 * 3 * 1024 * 30: "masked elements are not read", 4 * 30_000: "three tensors: two are read, one is written"})  # fmt: skip
+    print(claim(3, "{programs} programs with a tile each add 30,000 numbers, and move {moved:,} bytes: two tensors read, one written, nothing twice.", lambda programs, moved: programs == -(-30_000 // 1024) and moved == 3 * 4 * 30_000, programs=programs, moved=moved))  # fmt: skip
 else:
-    print(claim(3, "{n:,} sums of programs on this GPU are right.", lambda n: n == 10_000, n=int((add(x, y) == x + y).sum())))  # fmt: skip
+    print(claim(3, "{n:,} sums of programs on this GPU are right.", lambda n: n == 30_000, n=int((add(x, y) == x + y).sum())))  # fmt: skip
 
 # %% [markdown]
 # The interpreter runs the same source in NumPy, program after program, so every load can be written down. Sectors can be
@@ -430,7 +428,7 @@ for shift, color, name, i in ((-0.2, "sky_blue", "basic operations, one by one",
     ax.barh(np.arange(3) + shift, [rows[n][i] for n in rows], 0.38, color=COLORS[color], label=name)
 ours = {"softmax": asked(watch(lambda: fused_softmax(x))) / x.nbytes, "RMSNorm": asked(watch(lambda: fused_rms(x, w))) / x.nbytes} if INTERPRETED else {"softmax": 2, "RMSNorm": 2}  # fmt: skip
 ax.plot(list(ours.values()), range(2), "D", color=COLORS["black"], label="our kernels")
-ax.set(yticks=range(3), yticklabels=list(rows), title="Decomposed, fused by PyTorch, fused by us", ylim=(2.6, -0.6))
+ax.set(yticks=range(3), yticklabels=list(rows), title="Forward: in steps, by PyTorch, by us", ylim=(2.6, -0.6), xlim=(0, 19))
 ax.legend(loc="lower right")
 finish(fig)
 
@@ -758,8 +756,8 @@ d.show()
 # a program, and whether something was *spilled* (溢出) to memory because registers ran out. An SM has 65,536 registers, 228 KiB of shared
 # memory and room for 2,048 threads, so these numbers bound how many programs live there at once.
 #
-# - **Occupancy** (占用率) is the share of those 2,048 threads that are resident. A kernel that waits for memory wants it high; the fastest
-#   matrix products run with 12 % and everything in registers.
+# - **Occupancy** (占用率) is the share of those 2,048 threads that are resident. A kernel that waits for memory wants it high; large
+#   matrix products are fast with an eighth of it, and everything in registers.
 # - **Warps.** A program of 128 threads is 4 warps, each with its own next instruction. An SM issues for at most 4 of its 64 warps in one clock.
 # - **Divergence** (分支发散): when threads of a warp take two branches, both run one after another. In Triton branches are for whole programs,
 #   and `tl.where` computes both sides: 2 evaluations for each element.
@@ -798,17 +796,17 @@ def resident_programs(
 
 
 # %% [markdown]
-# **Predict.** 32 threads read a column of a tile of 32 × 32 numbers in shared memory: how many turns? And with a row of 33 numbers instead?
+# **Predict.** 32 threads read a column of a tile in shared memory whose rows have 8 numbers: how many turns? And with rows of 9?
 
 # %%
-guess_32 = guess_33 = None  # turns
+guess_8 = guess_9 = None  # turns
 
 turns = {stride: bank_conflicts(stride) for stride in range(1, 41)}
 
 # %% folded=true
 # run this cell to compare your guess
-reveal("rows of 32", turns[32], guess_32, within=1, because={1: "all 32 numbers of a column lie in one bank"})
-reveal("rows of 33", turns[33], guess_33, within=1, because={"too large": "each row is shifted by one bank: a column meets all 32"})
+reveal("rows of 8", turns[8], guess_8, within=1, because={1: "the column meets only every eighth bank: 4 of 32", 32: "they meet 4 banks, not one"})
+reveal("rows of 9", turns[9], guess_9, within=1, because={"too large": "9 and 32 share no factor: the column meets all 32 banks"})
 fig, ax = axes(xlabel="stride (4-byte numbers)", ylabel="turns for one warp", size=(6.8, 2.8))
 ax.bar(list(turns), list(turns.values()), color=COLORS["blue"])
 ax.set(title="Conflicts in 32 banks: powers of two are the worst")
@@ -835,7 +833,7 @@ for name, one in made.items():
 fig, ax = axes(xlabel="resident threads (% of 2,048)", ylabel="kernel and tile", size=(7.4, 3))
 share_of = [100 * resident[name] * made[name].threads / 2_048 for name in made]
 bars = ax.barh(range(len(made)), share_of, color=COLORS["blue"])
-ax.bar_label(bars, [f"{resident[name]} programs" for name in made], padding=3)
+ax.bar_label(bars, [f"{n} program{'s' * (n > 1)}" for n in resident.values()], padding=3)
 ax.set(yticks=range(len(made)), yticklabels=list(made), xlim=(0, 125), title="Occupancy on an H100, from the compiled kernels")
 ax.set_xticks(range(0, 101, 25))
 ax.invert_yaxis()
