@@ -263,7 +263,13 @@ seen = watch(lambda: add(x, y)) if INTERPRETED else []
 # run this cell to compare your guess
 if INTERPRETED:
     programs, moved = len({one.program for one in seen}), asked(seen)
-    reveal("programs", programs, guess_programs, within=1, because={29: "29 tiles hold 29,696 numbers; the rest needs one more"})
+    reveal(
+        "programs",
+        programs,
+        guess_programs,
+        within=1,
+        because={29: "29 tiles hold 29,696 numbers; the rest needs one more"},
+    )
     reveal("bytes", moved, guess_bytes, within=1, because={4 * 3 * 1024 * 30: "masked elements are not read", 4 * 30_000: "three tensors: two are read, one is written"})  # fmt: skip
     print(claim(3, "{programs} programs with a tile each add 30,000 numbers, and move {moved:,} bytes: two tensors read, one written, nothing twice.", lambda programs, moved: programs == -(-30_000 // 1024) and moved == 3 * 4 * 30_000, programs=programs, moved=moved))  # fmt: skip
 else:
@@ -309,7 +315,9 @@ for r, color in enumerate(("blue", "orange", "green")):
     d.box(1, 1.6 + 1.7 * r, f"program {r}", width=12, color=color)
     d.arrow((13.2, 2.25 + 1.7 * r), (17, 2.25 + 1.7 * r))
     for c in range(8):
-        d.box(17.5 + 5.4 * c, 1.6 + 1.7 * r, str(6 * r + c) if c < 6 else "−∞", width=5, color=color if c < 6 else "grey")
+        d.box(
+            17.5 + 5.4 * c, 1.6 + 1.7 * r, str(6 * r + c) if c < 6 else "−∞", width=5, color=color if c < 6 else "grey"
+        )
 d.text(63, 2.3, "max, exp, sum, quotient")
 d.text(63, 3.3, "happen in registers")
 d.text(17.5, 7.4, "masked columns get −∞ (other=): they change neither the maximum nor the sum", color="grey")
@@ -424,11 +432,20 @@ print(f"largest error {worst:.1e}")
 
 # %% folded=true
 fig, ax = axes(xlabel="bytes moved, in units of the input (forward)", ylabel="operation", size=(7, 3))
-for shift, color, name, i in ((-0.2, "sky_blue", "basic operations, one by one", 0), (0.2, "vermillion", "PyTorch's own function", 1)):
+for shift, color, name, i in (
+    (-0.2, "sky_blue", "basic operations, one by one", 0),
+    (0.2, "vermillion", "PyTorch's own function", 1),
+):
     ax.barh(np.arange(3) + shift, [rows[n][i] for n in rows], 0.38, color=COLORS[color], label=name)
 ours = {"softmax": asked(watch(lambda: fused_softmax(x))) / x.nbytes, "RMSNorm": asked(watch(lambda: fused_rms(x, w))) / x.nbytes} if INTERPRETED else {"softmax": 2, "RMSNorm": 2}  # fmt: skip
 ax.plot(list(ours.values()), range(2), "D", color=COLORS["black"], label="our kernels")
-ax.set(yticks=range(3), yticklabels=list(rows), title="Forward: in steps, by PyTorch, by us", ylim=(2.6, -0.6), xlim=(0, 19))
+ax.set(
+    yticks=range(3),
+    yticklabels=list(rows),
+    title="Forward: in steps, by PyTorch, by us",
+    ylim=(2.6, -0.6),
+    xlim=(0, 19),
+)
 ax.legend(loc="lower right")
 finish(fig)
 
@@ -733,7 +750,10 @@ finish(fig)
 
 # %% folded=true
 d = Diagram(92, 9.4)
-for x, title, horizontal in ((2, "dQ: a program owns a row of tiles", True), (50, "dK, dV: a program owns a column", False)):
+for x, title, horizontal in (
+    (2, "dQ: a program owns a row of tiles", True),
+    (50, "dK, dV: a program owns a column", False),
+):
     d.text(x, 0.7, title)
     for r in range(4):
         for c in range(4):
@@ -805,8 +825,20 @@ turns = {stride: bank_conflicts(stride) for stride in range(1, 41)}
 
 # %% folded=true
 # run this cell to compare your guess
-reveal("rows of 8", turns[8], guess_8, within=1, because={1: "the column meets only every eighth bank: 4 of 32", 32: "they meet 4 banks, not one"})
-reveal("rows of 9", turns[9], guess_9, within=1, because={"too large": "9 and 32 share no factor: the column meets all 32 banks"})
+reveal(
+    "rows of 8",
+    turns[8],
+    guess_8,
+    within=1,
+    because={1: "the column meets only every eighth bank: 4 of 32", 32: "they meet 4 banks, not one"},
+)
+reveal(
+    "rows of 9",
+    turns[9],
+    guess_9,
+    within=1,
+    because={"too large": "9 and 32 share no factor: the column meets all 32 banks"},
+)
 fig, ax = axes(xlabel="stride (4-byte numbers)", ylabel="turns for one warp", size=(6.8, 2.8))
 ax.bar(list(turns), list(turns.values()), color=COLORS["blue"])
 ax.set(title="Conflicts in 32 banks: powers of two are the worst")
@@ -834,7 +866,12 @@ fig, ax = axes(xlabel="resident threads (% of 2,048)", ylabel="kernel and tile",
 share_of = [100 * resident[name] * made[name].threads / 2_048 for name in made]
 bars = ax.barh(range(len(made)), share_of, color=COLORS["blue"])
 ax.bar_label(bars, [f"{n} program{'s' * (n > 1)}" for n in resident.values()], padding=3)
-ax.set(yticks=range(len(made)), yticklabels=list(made), xlim=(0, 125), title="Occupancy on an H100, from the compiled kernels")
+ax.set(
+    yticks=range(len(made)),
+    yticklabels=list(made),
+    xlim=(0, 125),
+    title="Occupancy on an H100, from the compiled kernels",
+)
 ax.set_xticks(range(0, 101, 25))
 ax.invert_yaxis()
 names = list(made)
