@@ -159,7 +159,7 @@ def pictures(cell):
 
 
 # They run before their assignments, too. Of the others, those without assignments would differ in their exercises alone, and
-# 03b and 07 ask for what 03 asks for; every right attention and RoPE runs in test_students_model.
+# 03b asks for what 03 asks for; every right attention and RoPE runs in test_students_model.
 LATER = {
     "03b_variants",
     "04_hyperparameters",
