@@ -1,4 +1,4 @@
-# Built from notebooks/text/07_kernels.py by `cs336lite build`: edit that file, not this one.
+# Built from notebooks/text/appendix/07x_without_a_gpu.py by `cs336lite build`: edit that file, not this one.
 """The kernels compiled for an NVIDIA GPU that need not be there: ``python -m cs336lite.compiled 90`` prints, for each
 kernel and choice of tiles, the registers and the shared memory that it takes.
 
@@ -20,12 +20,12 @@ from unittest.mock import patch
 import torch
 from torch import Tensor
 
-from cs336lite.kernels import triton
+from cs336lite.backend import triton
 
 
 @dataclass(frozen=True)
 class Compiled:
-    """What one compiled kernel takes of a GPU. Built in notebooks/07_kernels.ipynb."""
+    """What one compiled kernel takes of a GPU. Built in notebooks/appendix/07x_without_a_gpu.ipynb."""
 
     kernel: str
     tile: dict[str, int]
@@ -81,7 +81,7 @@ def _compiled(kernel: object, made: object, options: dict[str, object]) -> Compi
 def compiling(capability: int, every: bool = False) -> Iterator[list[Compiled]]:
     """Inside, a launch compiles and runs nothing; the list grows by what it compiled, ``every`` choice of tiles or one.
 
-    Only in a process of its own, without the interpreter (TRITON_INTERPRET=0). Built in notebooks/07_kernels.ipynb.
+    Only in a process of its own, without the interpreter (TRITON_INTERPRET=0). Built in notebooks/appendix/07x_without_a_gpu.ipynb.
     """
     found: list[Compiled] = []
     kernels, tuners = triton.runtime.jit.JITFunction, triton.runtime.autotuner.Autotuner
@@ -127,10 +127,10 @@ def _workload(dtype: torch.dtype) -> dict[str, Callable[[], Tensor | None]]:
 
 
 def main(capability: int, every: bool = False, dtype: torch.dtype = torch.bfloat16) -> None:
-    """Compile all kernels and print one line of JSON for each. Built in notebooks/07_kernels.ipynb."""
-    from cs336lite import flash, kernels, tiles
+    """Compile all kernels and print one line of JSON for each. Built in notebooks/appendix/07x_without_a_gpu.ipynb."""
+    from cs336lite import backend, flash, kernels, tiles
 
-    for module in (kernels, tiles, flash):
+    for module in (backend, kernels, tiles, flash):
         module.BACKEND = "gpu"  # tensors lie on the CPU, and nobody looks into them
     with compiling(capability, every) as found:
         for call in _workload(dtype).values():
@@ -144,7 +144,7 @@ def main(capability: int, every: bool = False, dtype: torch.dtype = torch.bfloat
 def compiled_kernels(capability: int = 90, *, every: bool = False, dtype: str = "bfloat16") -> list[Compiled]:
     """What each kernel takes on a GPU of this compute capability (80: A100, 90: H100), found out in a new process.
 
-    Built in notebooks/07_kernels.ipynb.
+    Built in notebooks/appendix/07x_without_a_gpu.ipynb.
     """
     command = [sys.executable, "-m", "cs336lite.compiled", str(capability), dtype, *["every"] * every]
     environment = {**os.environ, "TRITON_INTERPRET": "0", "CUDA_VISIBLE_DEVICES": ""}

@@ -1,4 +1,4 @@
-# Built from notebooks/text/07_kernels.py by `cs336lite build`: edit that file, not this one.
+# Built from notebooks/text/appendix/07x_tiled_attention.py by `cs336lite build`: edit that file, not this one.
 """FlashAttention-2 (arXiv 2205.14135, 2307.08691): exact attention in tiles, whose memory is linear in the length.
 
 Q (batch, heads, q, d); K and V (batch, kv_heads, k, d), where query heads share keys and values in turn: head h reads
@@ -18,15 +18,15 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from cs336lite.kernels import BACKEND, INTERPRETED, check, jit, launch, tl, triton
+from cs336lite.backend import BACKEND, INTERPRETED, autocast, check, jit, launch, tl, triton
 from cs336lite.slots import Attend
 from cs336lite.tiles import bucket_of, precision_of, tuned
 
 
 @jit
-def of_head(ptr, strides, heads, group):
-    """Where the matrix of this program's head begins, when ``group`` heads share one; program_id(1) counts heads."""
-    batch, head = tl.program_id(1).to(tl.int64) // heads, tl.program_id(1).to(tl.int64) % heads
+def of_head(ptr, strides, which, heads, group):
+    """Where the matrix of this program's head begins, when ``group`` heads share one; ``which`` counts heads of all sequences."""
+    batch, head = which // heads, which % heads
     return ptr + batch * strides[0] + head // group * strides[1]
 
 
@@ -123,11 +123,12 @@ def flash_forward_kernel(
     MASK: tl.constexpr, PRECISION: tl.constexpr, M: tl.constexpr, N: tl.constexpr,
 ):  # fmt: skip
     """M queries of one head against all keys that they see: tiles that are seen whole, then those at the edge."""
-    tile = tl.num_programs(0) - 1 - tl.program_id(0)  # the last queries see most keys: begin with them
+    tile, which = tl.program_id(0) % tl.cdiv(q_len, M), tl.program_id(0).to(tl.int64) // tl.cdiv(q_len, M)
+    tile = tl.cdiv(q_len, M) - 1 - tile  # the last queries see most keys: begin with them
     row = tile * M + tl.arange(0, M)
-    k_ptr, v_ptr = of_head(k_ptr, k_strides, heads, group), of_head(v_ptr, v_strides, heads, group)
-    mask_ptr = of_head(mask_ptr, mask_strides, heads, 1)
-    q = load_tile(of_head(q_ptr, q_strides, heads, 1), tile * M, q_strides[2], q_len, M, D, BLOCK_D, True)
+    k_ptr, v_ptr = of_head(k_ptr, k_strides, which, heads, group), of_head(v_ptr, v_strides, which, heads, group)
+    mask_ptr = of_head(mask_ptr, mask_strides, which, heads, 1)
+    q = load_tile(of_head(q_ptr, q_strides, which, heads, 1), tile * M, q_strides[2], q_len, M, D, BLOCK_D, True)
     acc, total = tl.zeros((M, BLOCK_D), tl.float32), tl.zeros((M,), tl.float32)
     top = tl.full((M,), -float("inf"), tl.float32)
     whole, stop = seen_by(tile * M, M, q_len, k_len, CAUSAL, N)
@@ -136,8 +137,8 @@ def flash_forward_kernel(
             acc, top, total, q, k_ptr, v_ptr, mask_ptr, row, whole * EDGE, stop * EDGE + whole * (1 - EDGE), q_len,
             k_len, k_strides[2], v_strides[2], mask_strides, scale, D, BLOCK_D, CAUSAL, MASK, EDGE, PRECISION, N,
         )  # fmt: skip
-    lse_ptr += tl.program_id(1).to(tl.int64) * q_len
-    o_ptr = of_head(o_ptr, o_strides, heads, 1)
+    lse_ptr += which * q_len
+    o_ptr = of_head(o_ptr, o_strides, which, heads, 1)
     write_output(o_ptr, lse_ptr, acc, top, total, tile, o_strides[2], q_len, M, D, BLOCK_D)
 
 
@@ -147,12 +148,13 @@ def flash_delta_kernel(
     D: tl.constexpr, BLOCK_D: tl.constexpr, M: tl.constexpr,
 ):  # fmt: skip
     """delta = sum(dO * O) of each query: what the backward pass of softmax subtracts."""
-    first = tl.program_id(0) * M
-    o = load_tile(of_head(o_ptr, o_strides, heads, 1), first, o_strides[2], q_len, M, D, BLOCK_D, True)
-    do = load_tile(of_head(do_ptr, do_strides, heads, 1), first, do_strides[2], q_len, M, D, BLOCK_D, True)
+    tile, which = tl.program_id(0) % tl.cdiv(q_len, M), tl.program_id(0).to(tl.int64) // tl.cdiv(q_len, M)
+    first = tile * M
+    o = load_tile(of_head(o_ptr, o_strides, which, heads, 1), first, o_strides[2], q_len, M, D, BLOCK_D, True)
+    do = load_tile(of_head(do_ptr, do_strides, which, heads, 1), first, do_strides[2], q_len, M, D, BLOCK_D, True)
     row = first + tl.arange(0, M)
     delta = tl.sum(o.to(tl.float32) * do.to(tl.float32), axis=1)
-    tl.store(delta_ptr + tl.program_id(1).to(tl.int64) * q_len + row, delta, mask=row < q_len)
+    tl.store(delta_ptr + which * q_len + row, delta, mask=row < q_len)
 
 
 @jit
@@ -180,19 +182,20 @@ def flash_dq_kernel(
     CAUSAL: tl.constexpr, MASK: tl.constexpr, PRECISION: tl.constexpr, M: tl.constexpr, N: tl.constexpr,
 ):  # fmt: skip
     """dQ of M queries of one head; ``factor`` is the scale of the scores without the log 2."""
-    first = (tl.num_programs(0) - 1 - tl.program_id(0)) * M
-    row, flat = first + tl.arange(0, M), tl.program_id(1).to(tl.int64) * q_len
-    q = load_tile(of_head(q_ptr, q_strides, heads, 1), first, q_strides[2], q_len, M, D, BLOCK_D, True)
-    do = load_tile(of_head(do_ptr, do_strides, heads, 1), first, do_strides[2], q_len, M, D, BLOCK_D, True)
+    tile, which = tl.program_id(0) % tl.cdiv(q_len, M), tl.program_id(0).to(tl.int64) // tl.cdiv(q_len, M)
+    first = (tl.cdiv(q_len, M) - 1 - tile) * M
+    row, flat = first + tl.arange(0, M), which * q_len
+    q = load_tile(of_head(q_ptr, q_strides, which, heads, 1), first, q_strides[2], q_len, M, D, BLOCK_D, True)
+    do = load_tile(of_head(do_ptr, do_strides, which, heads, 1), first, do_strides[2], q_len, M, D, BLOCK_D, True)
     lse = tl.load(lse_ptr + flat + row, mask=row < q_len, other=float("inf"))
     delta, dq = tl.load(delta_ptr + flat + row, mask=row < q_len, other=0.0), tl.zeros((M, BLOCK_D), tl.float32)
-    k_ptr, v_ptr = of_head(k_ptr, k_strides, heads, group), of_head(v_ptr, v_strides, heads, group)
+    k_ptr, v_ptr = of_head(k_ptr, k_strides, which, heads, group), of_head(v_ptr, v_strides, which, heads, group)
     whole, stop = seen_by(first, M, q_len, k_len, CAUSAL, N)
     for EDGE in tl.static_range(2):
-        dq = dq_from_tiles(dq, q, do, lse, delta, k_ptr, v_ptr, of_head(mask_ptr, mask_strides, heads, 1), row,
+        dq = dq_from_tiles(dq, q, do, lse, delta, k_ptr, v_ptr, of_head(mask_ptr, mask_strides, which, heads, 1), row,
             whole * EDGE, stop * EDGE + whole * (1 - EDGE), q_len, k_len, k_strides[2], v_strides[2], mask_strides,
             scale, D, BLOCK_D, CAUSAL, MASK, EDGE, PRECISION, N)  # fmt: skip
-    ptrs = tile_at(of_head(dq_ptr, dq_strides, heads, 1), first, dq_strides[2], M, BLOCK_D)
+    ptrs = tile_at(of_head(dq_ptr, dq_strides, which, heads, 1), first, dq_strides[2], M, BLOCK_D)
     inside = (row[:, None] < q_len) & (tl.arange(0, BLOCK_D)[None, :] < D)
     tl.store(ptrs, (dq * factor).to(dq_ptr.dtype.element_ty), mask=inside)
 
@@ -251,20 +254,21 @@ def flash_dkv_kernel(
     M: tl.constexpr, N: tl.constexpr,
 ):  # fmt: skip
     """dK and dV of N keys: summed over the queries that see them, of every head that shares them."""
-    first, batch = tl.program_id(0) * N, tl.program_id(1).to(tl.int64) // kv_heads
-    k = load_tile(of_head(k_ptr, k_strides, kv_heads, 1), first, k_strides[2], k_len, N, D, BLOCK_D, True)
-    v = load_tile(of_head(v_ptr, v_strides, kv_heads, 1), first, v_strides[2], k_len, N, D, BLOCK_D, True)
+    tile, which = tl.program_id(0) % tl.cdiv(k_len, N), tl.program_id(0).to(tl.int64) // tl.cdiv(k_len, N)
+    first, batch = tile * N, which // kv_heads
+    k = load_tile(of_head(k_ptr, k_strides, which, kv_heads, 1), first, k_strides[2], k_len, N, D, BLOCK_D, True)
+    v = load_tile(of_head(v_ptr, v_strides, which, kv_heads, 1), first, v_strides[2], k_len, N, D, BLOCK_D, True)
     dk, dv = tl.zeros((N, BLOCK_D), tl.float32), tl.zeros((N, BLOCK_D), tl.float32)
     for member in range(group):
-        head = tl.program_id(1).to(tl.int64) % kv_heads * group + member
+        head = which % kv_heads * group + member
         flat = (batch * kv_heads * group + head) * q_len
         dk, dv = dkv_from_head(
             dk, dv, k, v, q_ptr + batch * q_strides[0] + head * q_strides[1], do_ptr + batch * do_strides[0] + head * do_strides[1], lse_ptr + flat, delta_ptr + flat,
             mask_ptr + batch * mask_strides[0] + head * mask_strides[1], first, q_len, k_len, q_strides[2], do_strides[2],
             mask_strides, scale, D, BLOCK_D, CAUSAL, MASK, PRECISION, M, N)  # fmt: skip
     inside = (first + tl.arange(0, N)[:, None] < k_len) & (tl.arange(0, BLOCK_D)[None, :] < D)
-    for_dk = tile_at(of_head(dk_ptr, dk_strides, kv_heads, 1), first, dk_strides[2], N, BLOCK_D)
-    for_dv = tile_at(of_head(dv_ptr, dv_strides, kv_heads, 1), first, dv_strides[2], N, BLOCK_D)
+    for_dk = tile_at(of_head(dk_ptr, dk_strides, which, kv_heads, 1), first, dk_strides[2], N, BLOCK_D)
+    for_dv = tile_at(of_head(dv_ptr, dv_strides, which, kv_heads, 1), first, dv_strides[2], N, BLOCK_D)
     tl.store(for_dk, (dk * factor).to(dk_ptr.dtype.element_ty), mask=inside)
     tl.store(for_dv, dv.to(dv_ptr.dtype.element_ty), mask=inside)
 
@@ -280,7 +284,7 @@ def _tiles(*shapes: tuple[int, int, int, int]) -> list[tuple[dict[str, int], int
 FORWARD = _tiles((128, 128, 8, 3), (128, 64, 8, 3), (128, 64, 4, 3), (64, 64, 4, 3), (64, 32, 4, 2))
 FOR_KEYS = _tiles((64, 128, 8, 3), (64, 128, 8, 2), (32, 128, 4, 3), (64, 64, 4, 2), (32, 64, 4, 2), (32, 32, 4, 1))
 FOR_QUERIES = _tiles((128, 64, 8, 3), (128, 64, 8, 2), (128, 32, 4, 3), (64, 64, 4, 2), (64, 32, 4, 2), (32, 32, 4, 1))
-KEY = ["bucket", "D", "CAUSAL", "MASK"]
+KEY = ["bucket", "D", "CAUSAL", "MASK", "PRECISION", "group"]
 tuned_forward = tuned(flash_forward_kernel, FORWARD, HERE, KEY)
 tuned_dq = tuned(flash_dq_kernel, FOR_QUERIES, HERE, KEY)
 tuned_dkv = tuned(flash_dkv_kernel, FOR_KEYS, HERE, KEY)
@@ -305,7 +309,7 @@ def _forward(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool,
     extra = q if mask is None else mask
     strides = (t.stride() for t in (o, q, k, v, extra))
     sizes = heads, heads // kv_heads, q_len, k_len, scale / math.log(2), bucket_of(q_len, k_len)
-    grid = lambda tile: (triton.cdiv(q_len, tile["M"]), batch * heads)  # noqa: E731
+    grid = lambda tile: (triton.cdiv(q_len, tile["M"]) * batch * heads,)  # noqa: E731
     launch(tuned_forward, grid, o, lse, q, k, v, extra, *strides, *sizes, **_options(q, causal, mask))
     return o, lse
 
@@ -315,14 +319,14 @@ def _backward(do, q, k, v, o, lse, mask, causal: bool, scale: float) -> tuple[Te
     options, extra = _options(q, causal, mask), q if mask is None else mask
     delta, dq, dk, dv = torch.empty_like(lse), torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
     block = options["BLOCK_D"]
-    launch(flash_delta_kernel, (triton.cdiv(q_len, 64), batch * heads), delta, o, do, o.stride(), do.stride(), heads,
+    launch(flash_delta_kernel, (triton.cdiv(q_len, 64) * batch * heads,), delta, o, do, o.stride(), do.stride(), heads,
            q_len, d, block, 64)  # fmt: skip
     group, sizes = heads // kv_heads, (q_len, k_len, scale / math.log(2), scale, bucket_of(q_len, k_len))
     inputs = lse, delta, do, q, k, v, extra
     strides = tuple(t.stride() for t in (do, q, k, v, extra))
-    grid = lambda tile: (triton.cdiv(q_len, tile["M"]), batch * heads)  # noqa: E731
+    grid = lambda tile: (triton.cdiv(q_len, tile["M"]) * batch * heads,)  # noqa: E731
     launch(tuned_dq, grid, dq, *inputs, dq.stride(), *strides, heads, group, *sizes, **options)
-    grid = lambda tile: (triton.cdiv(k_len, tile["N"]), batch * kv_heads)  # noqa: E731
+    grid = lambda tile: (triton.cdiv(k_len, tile["N"]) * batch * kv_heads,)  # noqa: E731
     launch(tuned_dkv, grid, dk, dv, *inputs, dk.stride(), dv.stride(), *strides, kv_heads, group, *sizes, **options)
     return dq, dk, dv
 
@@ -350,7 +354,7 @@ def plain_attention(
 ) -> Float[Tensor, "..."]:  # fmt: skip
     """Attention by PyTorch's own unfused path, the whole matrix of scores in float32.
 
-    Built in notebooks/07_kernels.ipynb.
+    Built in notebooks/appendix/07x_tiled_attention.ipynb.
     """
     q, k, v = (t if t.dtype == torch.float64 else t.float() for t in (Q, K, V))
     if causal:
@@ -392,8 +396,9 @@ def flash_attention(
 ) -> Float[Tensor, "..."]:  # fmt: skip
     """softmax(Q K^T * scale) V in tiles, forward and backward; any length, d up to 256; scale is 1 / sqrt(d) by default.
 
-    Without Triton it is `tiled_attention`. Built in notebooks/07_kernels.ipynb.
+    Without Triton it is `tiled_attention`. Built in notebooks/appendix/07x_tiled_attention.ipynb.
     """
+    Q, K, V = autocast(Q, K, V)
     _check_attention(Q, K, V, mask)
     if BACKEND == "pytorch" or Q.numel() == 0 or K.numel() == 0:
         return tiled_attention(Q, K, V, mask, causal=causal, scale=scale)
@@ -480,7 +485,8 @@ class _Tiled(torch.autograd.Function):
     def forward(ctx, q, k, v, mask, causal, scale):
         o, lse = torch.empty_like(q), torch.empty(*q.shape[:-1], 1, dtype=q.dtype, device=q.device)
         for *some, of_mask in _some_heads(q.shape[2], mask, o, lse, q, k, v):
-            _tiled_forward(*some, of_mask, causal, scale)
+            with torch.autocast(q.device.type, enabled=False):
+                _tiled_forward(*some, of_mask, causal, scale)
         ctx.save_for_backward(q, k, v, o, lse, mask)
         ctx.causal, ctx.scale = causal, scale
         return o
@@ -491,7 +497,8 @@ class _Tiled(torch.autograd.Function):
         *saved, mask = ctx.saved_tensors
         gradients = [torch.zeros_like(t) for t in saved[:3]]
         for *some, of_mask in _some_heads(do.shape[2], mask, *gradients, do, *saved):
-            _tiled_backward(*some, of_mask, ctx.causal, ctx.scale)
+            with torch.autocast(do.device.type, enabled=False):
+                _tiled_backward(*some, of_mask, ctx.causal, ctx.scale)
         return *gradients, None, None, None
 
 
@@ -501,8 +508,9 @@ def tiled_attention(
 ) -> Float[Tensor, "..."]:  # fmt: skip
     """`flash_attention`'s algorithm in PyTorch: exact, never all scores at once, for any device. Sums in float32.
 
-    Built in notebooks/07_kernels.ipynb.
+    Built in notebooks/appendix/07x_tiled_attention.ipynb.
     """
+    Q, K, V = autocast(Q, K, V)
     _check_attention(Q, K, V, mask, here=False)
     heads = K.shape[1], Q.shape[1] // K.shape[1]
     if mask is not None:
@@ -517,7 +525,7 @@ class FlashAttend(Attend):
     """The attend slot of a model, attend(Q, K, V, mask): `flash_attention`, or with ``tiled`` `tiled_attention`.
 
     With ``causal`` the model leaves the causal mask to it. Heads that share keys and values come as they are, not repeated
-    (``shares_heads``). Built in notebooks/07_kernels.ipynb.
+    (``shares_heads``). Built in notebooks/appendix/07x_tiled_attention.ipynb.
     """
 
     causal: bool = True

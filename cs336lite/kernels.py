@@ -1,19 +1,13 @@
-# Built from notebooks/text/07_kernels.py by `cs336lite build`: edit that file, not this one.
+# Built from notebooks/text/appendix/07x_fused.py by `cs336lite build`: edit that file, not this one.
 """Triton kernels (融合算子) for a Transformer, each with a twin in plain PyTorch that does the same in more passes.
 
-`BACKEND` says where they run: "gpu", "interpreter" (Triton's, on the CPU) or "pytorch" (no Triton: the twins). Without
-a GPU, importing this module sets the environment variable TRITON_INTERPRET to 1 unless it is set, because Triton reads
-it when it is imported. Functions named `plain_...` are the twins and run everywhere. Sums are in float32; results have
-the dtype of what is given: float32, bfloat16 or float16.
+Functions named `plain_...` are the twins and run everywhere. Sums are in float32; results have the dtype of what is
+given: float32, bfloat16 or float16. Under `torch.autocast` what contains matrix products gets autocast's dtype.
+
+Built in notebooks/appendix/07x_fused.ipynb.
 """
 
-import importlib
-import inspect
-import os
-import sys
 from collections.abc import Callable
-from contextlib import nullcontext
-from types import ModuleType, SimpleNamespace
 
 import torch
 import torch.nn.functional as F
@@ -21,81 +15,17 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-
-def _import(name: str) -> ModuleType | None:
-    """The module, or None where it is not installed."""
-    try:
-        return importlib.import_module(name)
-    except ImportError:
-        return None
-
-
-HAS_GPU = torch.cuda.is_available() and torch.version.hip is None
-if not HAS_GPU and "TRITON_INTERPRET" not in os.environ:
-    os.environ["TRITON_INTERPRET"] = "1"
-    for name in [n for n, m in sys.modules.items() if m and n.partition(".")[0] == "triton" and "._C" not in n]:
-        del sys.modules[name]  # torch may have imported it, without its interpreter
-triton = _import("triton")
-tl = _import("triton.language") or SimpleNamespace(constexpr=lambda value: value)  # annotations below need the name
-
-
-def _reason() -> tuple[str, str]:
-    """Where kernels run, and why."""
-    if triton is None:
-        return "pytorch", "Triton is not installed: every function is its twin in plain PyTorch"
-    if not isinstance(tl.sum, triton.runtime.jit.JITFunction):  # what Triton's own functions became at its import
-        return "interpreter", "no GPU: Triton's interpreter runs the kernels on the CPU"
-    if HAS_GPU:
-        return "gpu", f"compiled for {torch.cuda.get_device_name()}"
-    return "pytorch", "no GPU, and TRITON_INTERPRET says that Triton's interpreter is not wanted"
-
-
-BACKEND = _reason()[0]
-REASON = _reason()[1]
-DEVICE = "cuda" if BACKEND == "gpu" else "cpu"
-INTERPRETED = tl.constexpr(BACKEND == "interpreter")
-
-
-def jit(kernel: Callable) -> object:
-    """`triton.jit`, or nothing where there is no Triton. Built in notebooks/07_kernels.ipynb."""
-    kernel = inspect.unwrap(kernel)  # Triton reads the source: without what a type checker has put around it
-    return kernel if triton is None else triton.jit(kernel)
-
-
-def launch(
-    kernel: object, grid: tuple[int, ...] | Callable[[dict], tuple[int, ...]], *args: object, **options: object
-) -> None:
-    """Run one program of the kernel for each point of the grid, on the device of the first argument.
-
-    Built in notebooks/07_kernels.ipynb.
-    """
-    with torch.cuda.device(args[0].device) if args[0].is_cuda else nullcontext():
-        kernel[grid](*args, **options)
-
-
-DTYPES = (torch.float32, torch.bfloat16, torch.float16)
-
-
-def check(*, same_shape: bool = False, here: bool = True, **tensors: Tensor) -> None:
-    """Raise what is wrong with the arguments of a kernel, by name, before anything is launched.
-
-    Raises TypeError for a dtype that no kernel takes or dtypes that differ, ValueError for different devices, a device
-    on which the kernels do not run (unless not ``here``), or (``same_shape``) different shapes. Built in notebooks/07_kernels.ipynb.
-    """
-    first, *others = tensors
-    x = tensors[first]
-    for name, tensor in tensors.items():
-        if here and tensor.dtype not in DTYPES:
-            raise TypeError(f"{name} is {tensor.dtype}: the kernels take float32, bfloat16 and float16")
-        if here and BACKEND != "pytorch" and tensor.device.type != DEVICE:
-            raise ValueError(f"{name} is on {tensor.device}, but the kernels run on {DEVICE} here ({REASON})")
-    for name in others:
-        if tensors[name].dtype != x.dtype:
-            raise TypeError(f"{name} is {tensors[name].dtype} and {first} is {x.dtype}: give both the same dtype")
-        if tensors[name].device != x.device:
-            raise ValueError(f"{name} is on {tensors[name].device} and {first} on {x.device}")
-        if same_shape and tensors[name].shape != x.shape:
-            raise ValueError(f"{name} has shape {tuple(tensors[name].shape)} and {first} {tuple(x.shape)}")
+from cs336lite.backend import BACKEND as BACKEND
+from cs336lite.backend import DEVICE as DEVICE
+from cs336lite.backend import DTYPES as DTYPES
+from cs336lite.backend import INTERPRETED as INTERPRETED
+from cs336lite.backend import REASON as REASON
+from cs336lite.backend import autocast as autocast
+from cs336lite.backend import check as check
+from cs336lite.backend import jit as jit
+from cs336lite.backend import launch as launch
+from cs336lite.backend import tl as tl
+from cs336lite.backend import triton as triton
 
 
 @jit
@@ -113,7 +43,7 @@ FLAT = {"BLOCK": 2**16} if BACKEND == "interpreter" else {"BLOCK": 2048, "num_wa
 
 
 def flat_grid(x: Tensor) -> tuple[int]:
-    """Programs for a kernel that treats a tensor as one row. Built in notebooks/07_kernels.ipynb."""
+    """Programs for a kernel that treats a tensor as one row. Built in notebooks/appendix/07x_fused.ipynb."""
     return (max(1, -(-x.numel() // FLAT["BLOCK"])),)
 
 
@@ -131,7 +61,7 @@ class _Add(torch.autograd.Function):
 
 
 def add(x: Float[Tensor, "..."], y: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-    """x + y for tensors of one shape. Built in notebooks/07_kernels.ipynb."""
+    """x + y for tensors of one shape. Built in notebooks/appendix/07x_fused.ipynb."""
     check(x=x, y=y, same_shape=True)
     return x + y if BACKEND == "pytorch" else _Add.apply(x, y)
 
@@ -149,14 +79,14 @@ CHUNK = 2**13
 def rows_of(x: Tensor) -> Tensor:
     """x as (rows, n) with neighbours side by side in memory: a view if strides allow, else a copy.
 
-    Built in notebooks/07_kernels.ipynb.
+    Built in notebooks/appendix/07x_fused.ipynb.
     """
     rows = x.reshape(-1, x.shape[-1])
     return rows if rows.stride(-1) == 1 or x.shape[-1] == 1 else rows.contiguous()
 
 
 def row_tiles(rows: int, n: int, widest: int = WIDEST) -> tuple[tuple[int], dict[str, int]]:
-    """The grid and the tile shape for a kernel that works on whole rows. Built in notebooks/07_kernels.ipynb."""
+    """The grid and the tile shape for a kernel that works on whole rows. Built in notebooks/appendix/07x_fused.ipynb."""
     block = min(triton.next_power_of_2(n), widest)
     per_program = max(1, min(TILE // block, triton.next_power_of_2(rows)))
     tile = {"ROWS": per_program, "BLOCK": block, "num_warps": max(1, min(16, per_program * block // 512))}
@@ -202,9 +132,18 @@ def online_softmax_kernel(y_ptr, x_ptr, x_stride, rows, n, ROWS: tl.constexpr, B
 
 
 @jit
-def softmax_backward_kernel(dx_ptr, dy_ptr, y_ptr, dy_stride, rows, n, ROWS: tl.constexpr, BLOCK: tl.constexpr):
-    """dx = y * (dy - sum(y * dy)); where a row fits into a tile, its second read comes from the cache."""
+def softmax_backward_kernel(
+    dx_ptr, dy_ptr, y_ptr, dy_stride, rows, n, ONE_TILE: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr
+):
+    """dx = y * (dy - sum(y * dy)); a row that fits into a tile is read once."""
     row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)[:, None]
+    if ONE_TILE:  # y and dy are read once
+        col = tl.arange(0, BLOCK)[None, :]
+        inside = (row < rows) & (col < n)
+        y = tl.load(y_ptr + row * n + col, mask=inside, other=0.0).to(tl.float32)
+        dy = tl.load(dy_ptr + row * dy_stride + col, mask=inside, other=0.0).to(tl.float32)
+        tl.store(dx_ptr + row * n + col, y * (dy - tl.sum(y * dy, axis=1)[:, None]), mask=inside)
+        return
     total = tl.zeros((ROWS, 1), tl.float32)
     for start in range(0, n, BLOCK):
         col = start + tl.arange(0, BLOCK)[None, :]
@@ -239,13 +178,14 @@ class _Softmax(torch.autograd.Function):
         flat = rows_of(dy)
         rows, n = flat.shape
         dx = torch.empty_like(y)
-        grid, tile = row_tiles(rows, n, min(ctx.widest, CHUNK))
-        launch(softmax_backward_kernel, grid, dx, flat, y, flat.stride(0), rows, n, **tile)
+        one = n <= ctx.widest
+        grid, tile = row_tiles(rows, n, ctx.widest if one else min(ctx.widest, CHUNK))
+        launch(softmax_backward_kernel, grid, dx, flat, y, flat.stride(0), rows, n, one, **tile)
         return dx, None
 
 
 def plain_softmax(x: Float[Tensor, "..."], dim: int = -1) -> Float[Tensor, "..."]:
-    """Softmax; a row of -inf alone gives zeros. Built in notebooks/07_kernels.ipynb."""
+    """Softmax; a row of -inf alone gives zeros. Built in notebooks/appendix/07x_fused.ipynb."""
     z = x if x.dtype == torch.float64 else x.float()
     nothing = (z == -torch.inf).all(dim, keepdim=True)
     return z.masked_fill(nothing, 0).softmax(dim).masked_fill(nothing, 0).to(x.dtype)
@@ -254,7 +194,7 @@ def plain_softmax(x: Float[Tensor, "..."], dim: int = -1) -> Float[Tensor, "..."
 def softmax(x: Float[Tensor, "..."], dim: int = -1, *, widest: int = WIDEST) -> Float[Tensor, "..."]:
     """Softmax along ``dim``, one kernel forward, one backward; a row of -inf alone gives zeros.
 
-    Rows above ``widest`` (a power of two) are read twice, with the online sum. Built in notebooks/07_kernels.ipynb.
+    Rows above ``widest`` (a power of two) are read twice, with the online sum. Built in notebooks/appendix/07x_fused.ipynb.
     """
     check(x=x)
     if BACKEND == "pytorch" or x.numel() == 0:
@@ -297,7 +237,7 @@ def rms_norm_backward_kernel(
 
 
 def programs_at_once(x: Tensor) -> int:
-    """Programs that keep the device busy when each works on many rows. Built in notebooks/07_kernels.ipynb."""
+    """Programs that keep the device busy when each works on many rows. Built in notebooks/appendix/07x_fused.ipynb."""
     return 4 * torch.cuda.get_device_properties(x.device).multi_processor_count if x.is_cuda else 4
 
 
@@ -335,7 +275,7 @@ class _RMSNorm(torch.autograd.Function):
 def plain_rms_norm(
     x: Float[Tensor, "*rows d"], weight: Float[Tensor, " d"], eps: float = 1e-5
 ) -> Float[Tensor, "*rows d"]:
-    """x / sqrt(mean(x**2) + eps) * weight, one operation after the other. Built in notebooks/07_kernels.ipynb."""
+    """x / sqrt(mean(x**2) + eps) * weight, one operation after the other. Built in notebooks/appendix/07x_fused.ipynb."""
     z = x.double() if x.dtype == torch.float64 else x.float()
     return (z * torch.rsqrt(z.square().mean(-1, keepdim=True) + eps) * weight).to(x.dtype)
 
@@ -343,7 +283,7 @@ def plain_rms_norm(
 def rms_norm(x: Float[Tensor, "..."], weight: Float[Tensor, "..."], eps: float = 1e-5) -> Float[Tensor, "..."]:
     """x / sqrt(mean(x**2) + eps) * weight along the last dimension (arXiv 1910.07467), forward and backward fused.
 
-    The weight may be float32 beside an x of fewer bits. Built in notebooks/07_kernels.ipynb.
+    The weight may be float32 beside an x of fewer bits. Built in notebooks/appendix/07x_fused.ipynb.
     """
     check(x=x)
     check(weight=weight)
@@ -359,7 +299,7 @@ def rms_norm(x: Float[Tensor, "..."], weight: Float[Tensor, "..."], eps: float =
 
 
 class RMSNorm(nn.Module):
-    """The norm slot of a model: ``norm=RMSNorm``; parameter ``weight``. Built in notebooks/07_kernels.ipynb."""
+    """The norm slot of a model: ``norm=RMSNorm``; parameter ``weight``. Built in notebooks/appendix/07x_fused.ipynb."""
 
     def __init__(self, d: int, eps: float = 1e-5) -> None:
         super().__init__()
@@ -395,7 +335,7 @@ def swiglu_backward_kernel(h_ptr, dgate_ptr, dup_ptr, dh_ptr, gate_ptr, up_ptr, 
 
 
 def plain_swiglu(gate: Float[Tensor, "..."], up: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-    """silu(gate) * up in two passes. Built in notebooks/07_kernels.ipynb."""
+    """silu(gate) * up in two passes. Built in notebooks/appendix/07x_fused.ipynb."""
     g, u = (t if t.dtype == torch.float64 else t.float() for t in (gate, up))
     return (F.silu(g) * u).to(gate.dtype)
 
@@ -436,7 +376,7 @@ class _SwiGLU(torch.autograd.Function):
 def swiglu(gate: Float[Tensor, "..."], up: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
     """silu(gate) * up (arXiv 2002.05202); keeps only its inputs for the backward pass.
 
-    Built in notebooks/07_kernels.ipynb.
+    Built in notebooks/appendix/07x_fused.ipynb.
     """
     check(gate=gate, up=up, same_shape=True)
     return _SwiGLU.apply(gate, up)
@@ -445,22 +385,24 @@ def swiglu(gate: Float[Tensor, "..."], up: Float[Tensor, "..."]) -> Float[Tensor
 class _SwiGLUFeedForward(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, w_gate, w_up, w_down):
-        gate, up = F.linear(x, w_gate), F.linear(x, w_up)
-        ctx.save_for_backward(x, w_gate, w_up, w_down, gate, up)
-        return F.linear(_swiglu(gate, up), w_down)
+        with torch.autocast(x.device.type, enabled=False):
+            gate, up = F.linear(x, w_gate), F.linear(x, w_up)
+            ctx.save_for_backward(x, w_gate, w_up, w_down, gate, up)
+            return F.linear(_swiglu(gate, up), w_down)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, dy):
         x, w_gate, w_up, w_down, gate, up = ctx.saved_tensors
-        h, dgate, dup = _swiglu_backward(dy @ w_down, gate, up)
-        dy, h, dgate, dup, flat = (t.flatten(0, -2) for t in (dy, h, dgate, dup, x))
-        dx = torch.addmm(dgate @ w_gate, dup, w_up)
-        return dx.view(x.shape), dgate.T @ flat, dup.T @ flat, dy.T @ h
+        with torch.autocast(x.device.type, enabled=False):
+            h, dgate, dup = _swiglu_backward(dy @ w_down, gate, up)
+            dy, h, dgate, dup, flat = (t.flatten(0, -2) for t in (dy, h, dgate, dup, x))
+            dx = torch.addmm(dgate @ w_gate, dup, w_up)
+            return dx.view(x.shape), dgate.T @ flat, dup.T @ flat, dy.T @ h
 
 
 def plain_swiglu_feed_forward(x: Tensor, w_gate: Tensor, w_up: Tensor, w_down: Tensor) -> Tensor:
-    """What `swiglu_feed_forward` computes, through autograd. Built in notebooks/07_kernels.ipynb."""
+    """What `swiglu_feed_forward` computes, through autograd. Built in notebooks/appendix/07x_fused.ipynb."""
     return F.linear(F.silu(F.linear(x, w_gate)) * F.linear(x, w_up), w_down)
 
 
@@ -469,8 +411,9 @@ def swiglu_feed_forward(
 ) -> Float[Tensor, "..."]:
     """down(silu(gate(x)) * up(x)), which keeps gate(x) and up(x) and computes their product again in the backward pass.
 
-    x (..., d_model), w_gate and w_up (d_ff, d_model), w_down (d_model, d_ff). Built in notebooks/07_kernels.ipynb.
+    x (..., d_model), w_gate and w_up (d_ff, d_model), w_down (d_model, d_ff). Built in notebooks/appendix/07x_fused.ipynb.
     """
+    x, w_gate, w_up, w_down = autocast(x, w_gate, w_up, w_down)
     check(x=x, w_gate=w_gate, w_up=w_up, w_down=w_down)
     if not w_gate.shape == w_up.shape == w_down.T.shape or w_gate.shape[1] != x.shape[-1]:
         shapes = {name: tuple(t.shape) for name, t in (("x", x), ("gate", w_gate), ("up", w_up), ("down", w_down))}
@@ -491,7 +434,7 @@ class SwiGLU(nn.Module):
 
 
 def feed_forward(config: object) -> SwiGLU:
-    """The feed_forward slot: a `SwiGLU` of the sizes of a TransformerConfig. Built in notebooks/07_kernels.ipynb.
+    """The feed_forward slot: a `SwiGLU` of the sizes of a TransformerConfig. Built in notebooks/appendix/07x_fused.ipynb.
 
     Raises ValueError if the configuration asks for what it does not do: another activation, biases, dropout.
     """
@@ -594,7 +537,7 @@ def _check_targets(targets: Tensor, rows: int, device: torch.device) -> None:
 
 
 def plain_cross_entropy(logits: Float[Tensor, "n vocab"], targets: Int[Tensor, " n"]) -> Float[Tensor, ""]:
-    """The mean over targets other than -100, in float32. Built in notebooks/07_kernels.ipynb."""
+    """The mean over targets other than -100, in float32. Built in notebooks/appendix/07x_fused.ipynb."""
     return F.cross_entropy(logits if logits.dtype == torch.float64 else logits.float(), targets, ignore_index=IGNORE)
 
 
@@ -602,7 +545,7 @@ def cross_entropy(logits: Float[Tensor, "..."], targets: Int[Tensor, "..."]) -> 
     """Mean of -log softmax(logits)[target] over the targets other than -100; logits (n, vocab), targets (n,) int64.
 
     Reads the logits once forward, once backward, and keeps no probabilities. A target outside the vocabulary is not
-    found out. Built in notebooks/07_kernels.ipynb.
+    found out. Built in notebooks/appendix/07x_fused.ipynb.
     """
     check(logits=logits)
     if logits.ndim != 2:
@@ -613,34 +556,39 @@ def cross_entropy(logits: Float[Tensor, "..."], targets: Int[Tensor, "..."]) -> 
 
 class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, hidden, weight, targets, chunk):
-        wanted = hidden.requires_grad, weight.requires_grad
-        scale = 1 / (targets != IGNORE).sum()
+    def forward(ctx, hidden, weight, targets, chunk, wanted):
+        count = (targets != IGNORE).sum()
+        one = torch.ones((), dtype=torch.float32, device=hidden.device)
         d_hidden = torch.empty_like(hidden) if any(wanted) else None
         d_weight = torch.zeros_like(weight, dtype=torch.float32) if wanted[1] else None
         total = torch.zeros((), dtype=torch.float32, device=hidden.device)
-        for some, target, at in zip(hidden.split(chunk), targets.split(chunk), range(0, len(hidden), chunk)):
-            logits = some @ weight.T  # (chunk, vocab): the only logits there ever are
-            loss, lse = _losses(logits, target)
-            total += loss.sum()
-            if any(wanted):
-                d_logits = _logit_gradients(logits, logits, lse, target, scale)
-                torch.mm(d_logits, weight, out=d_hidden[at : at + chunk])
-            if wanted[1]:
-                d_weight += d_logits.T @ some  # float32, so that many chunks lose nothing
-        ctx.save_for_backward(d_hidden, None if d_weight is None else d_weight.to(weight.dtype))
-        return total * scale
+        with torch.autocast(hidden.device.type, enabled=False):
+            for some, target, at in zip(hidden.split(chunk), targets.split(chunk), range(0, len(hidden), chunk)):
+                logits = some @ weight.T  # (chunk, vocab): the only logits there ever are
+                loss, lse = _losses(logits, target)
+                total += loss.sum()
+                if any(wanted):  # not yet divided by the count: float16 would lose small ones
+                    d_logits = _logit_gradients(logits, logits, lse, target, one)
+                    torch.mm(d_logits, weight, out=d_hidden[at : at + chunk])
+                if wanted[1]:
+                    d_weight += d_logits.T @ some  # float32, so that many chunks lose nothing
+        ctx.save_for_backward(d_hidden, d_weight, count)
+        ctx.dtype = weight.dtype
+        return total / count
 
     @staticmethod
     @once_differentiable
     def backward(ctx, d):
-        return *(None if t is None else t * d.to(t.dtype) for t in ctx.saved_tensors), None, None
+        d_hidden, d_weight, count = ctx.saved_tensors
+        scale = d.float() / count  # with the factor of a GradScaler, before anything is rounded
+        found = (None if t is None else (t.float() * scale).to(ctx.dtype) for t in (d_hidden, d_weight))
+        return *found, None, None, None
 
 
 def plain_linear_cross_entropy(
     hidden: Float[Tensor, "n d_model"], weight: Float[Tensor, "vocab d_model"], targets: Int[Tensor, " n"]
 ) -> Float[Tensor, ""]:
-    """All logits, then their loss. Built in notebooks/07_kernels.ipynb."""
+    """All logits, then their loss. Built in notebooks/appendix/07x_fused.ipynb."""
     return plain_cross_entropy(hidden @ weight.T, targets)
 
 
@@ -651,15 +599,17 @@ def linear_cross_entropy(
 
     hidden (n, d_model), weight (vocab, d_model), targets (n,) int64. The gradients are made in the forward pass, while
     a chunk's logits are there; by default a chunk's logits take about as many bytes as ``hidden``.
-    Built in notebooks/07_kernels.ipynb.
+    Built in notebooks/appendix/07x_fused.ipynb.
     """
+    hidden, weight = autocast(hidden, weight)
     check(hidden=hidden, weight=weight)
     if hidden.ndim != 2 or weight.ndim != 2 or hidden.shape[1] != weight.shape[1]:
         raise ValueError(f"hidden {tuple(hidden.shape)} and weight {tuple(weight.shape)}: give (n, d), (vocab, d)")
     _check_targets(targets, len(hidden), hidden.device)
     if chunk is None:
         chunk = max(256, -(-hidden.numel() // len(weight)))
-    return _LinearCrossEntropy.apply(hidden, weight, targets.contiguous(), chunk)
+    wanted = tuple(torch.is_grad_enabled() and t.requires_grad for t in (hidden, weight))
+    return _LinearCrossEntropy.apply(hidden, weight, targets.contiguous(), chunk, wanted)
 
 
 @jit
@@ -668,8 +618,9 @@ def rope_kernel(
     INTERLEAVED: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """Turn the pairs of ROWS tokens of one head by their angles; sign -1 turns back, which is the backward pass."""
-    batch, head = tl.program_id(1).to(tl.int64) // heads, tl.program_id(1).to(tl.int64) % heads
-    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)[:, None]
+    tile, which = tl.program_id(0) % tl.cdiv(seq, ROWS), tl.program_id(0).to(tl.int64) // tl.cdiv(seq, ROWS)
+    batch, head = which // heads, which % heads
+    row = tile * ROWS + tl.arange(0, ROWS)[:, None].to(tl.int64)
     pair = tl.arange(0, BLOCK)[None, :]
     inside = (row < seq) & (pair < pairs)
     at = position_ptr + batch * position_strides[0] + head * position_strides[1] + row * position_strides[2]
@@ -704,7 +655,7 @@ def _turn(x: Tensor, cos: Tensor, sin: Tensor, positions: Tensor, layout: str, s
     rows = max(1, min(TILE // block, triton.next_power_of_2(seq)))
     strides = y.stride()[:3], x4.stride()[:3], at.stride()
     sizes = heads, seq, d // 2, len(cos), sign, layout == "interleaved"
-    grid = triton.cdiv(seq, rows), batch * heads
+    grid = (triton.cdiv(seq, rows) * batch * heads,)  # one axis: CUDA's second ends at 65,535
     launch(rope_kernel, grid, y, x4, cos, sin, at, *strides, *sizes, ROWS=rows, BLOCK=block, num_warps=8)
     return y.view(x.shape)
 
@@ -723,7 +674,7 @@ class _RoPE(torch.autograd.Function):
 
 
 def plain_rope(x: Tensor, cos: Tensor, sin: Tensor, positions: Tensor, layout: str = "interleaved") -> Tensor:
-    """What `rope` computes, as products of complex numbers. Built in notebooks/07_kernels.ipynb."""
+    """What `rope` computes, as products of complex numbers. Built in notebooks/appendix/07x_fused.ipynb."""
     z = x if x.dtype == torch.float64 else x.float()
     pairs = z.unflatten(-1, (-1, 2)) if layout == "interleaved" else z.unflatten(-1, (2, -1)).mT
     turned = torch.view_as_complex(pairs.contiguous()) * torch.complex(cos, sin)[positions]  # e^(i angle)
@@ -738,7 +689,7 @@ def rope(
     """x (..., seq, d) with each pair turned by the angle whose cosine and sine are in row ``positions`` of the tables.
 
     cos, sin (max_seq_len, d / 2) float32; positions broadcast to x.shape[:-1]; "interleaved" pairs (0, 1), (2, 3), ...,
-    "half" pairs (i, i + d / 2). Built in notebooks/07_kernels.ipynb.
+    "half" pairs (i, i + d / 2). Built in notebooks/appendix/07x_fused.ipynb.
     """
     check(x=x)
     check(cos=cos, sin=sin, same_shape=True)
@@ -787,7 +738,7 @@ def lion_kernel(p_ptr, g_ptr, m_ptr, n, lr, shrink, beta1, beta2, BLOCK: tl.cons
 def plain_lion_step(
     p: Tensor, g: Tensor, m: Tensor, *, lr: float, betas: tuple[float, float] = (0.9, 0.99), weight_decay: float = 0.0
 ) -> None:
-    """What `lion_step` does, in one operation after the other. Built in notebooks/07_kernels.ipynb."""
+    """What `lion_step` does, in one operation after the other. Built in notebooks/appendix/07x_fused.ipynb."""
     wide = [t if t.dtype == torch.float64 else t.float() for t in (p, g, m)]
     u = betas[0] * wide[2] + (1 - betas[0]) * wide[1]
     p.copy_(wide[0] * (1 - lr * weight_decay) - lr * u.sign())
@@ -800,18 +751,24 @@ def lion_step(
 ) -> None:
     """One step of Lion (arXiv 2302.06675) on a parameter, its gradient and its momentum; p and m are changed in place.
 
-    Computed in float32, rounded once. Built in notebooks/07_kernels.ipynb.
+    Computed in float32, rounded once. Built in notebooks/appendix/07x_fused.ipynb.
     """
     check(p=p, g=g, m=m, same_shape=True)
     if BACKEND == "pytorch" or p.numel() == 0:
         return plain_lion_step(p, g, m, lr=lr, betas=betas, weight_decay=weight_decay)
-    if not p.is_contiguous() or not m.is_contiguous():
-        raise ValueError("p and m are changed in place: both must be contiguous")
+    if p.layout != torch.strided or g.layout != torch.strided or m.layout != torch.strided:
+        raise ValueError("p, g and m must be dense: Lion's momentum and decay change every entry")
+    if not p.is_contiguous() or not m.is_contiguous():  # through copies, which are copied back
+        dense = [t.contiguous() for t in (p, g, m)]
+        lion_step(*dense, lr=lr, betas=betas, weight_decay=weight_decay)
+        p.copy_(dense[0])
+        m.copy_(dense[2])
+        return
     launch(lion_kernel, flat_grid(p), p, g.contiguous(), m, p.numel(), lr, 1 - lr * weight_decay, *betas, **FLAT)
 
 
 class Lion(torch.optim.Optimizer):
-    """Lion with one kernel for each parameter. Built in notebooks/07_kernels.ipynb."""
+    """Lion with one kernel for each parameter. Built in notebooks/appendix/07x_fused.ipynb."""
 
     def __init__(self, params, lr: float = 1e-4, betas=(0.9, 0.99), weight_decay: float = 0.0) -> None:
         if lr < 0 or weight_decay < 0 or not all(0 <= beta < 1 for beta in betas):
@@ -825,6 +782,8 @@ class Lion(torch.optim.Optimizer):
         for group in self.param_groups:
             options = {name: group[name] for name in ("lr", "betas", "weight_decay")}
             for p in (p for p in group["params"] if p.grad is not None):
+                if p.grad.is_sparse:
+                    raise RuntimeError("Lion does not take sparse gradients: its momentum changes every entry")
                 if not self.state[p]:
                     self.state[p]["exp_avg"] = torch.zeros_like(p, memory_format=torch.contiguous_format)
                 lion_step(p, p.grad, self.state[p]["exp_avg"], **options)

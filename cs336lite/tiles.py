@@ -1,12 +1,15 @@
-# Built from notebooks/text/07_kernels.py by `cs336lite build`: edit that file, not this one.
+# Built from notebooks/text/appendix/07x_matmul.py by `cs336lite build`: edit that file, not this one.
+"""A matrix product in tiles, and the choice of tile sizes.
 
+Built in notebooks/appendix/07x_matmul.ipynb.
+"""
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from cs336lite.kernels import BACKEND, INTERPRETED, check, jit, launch, tl, triton
+from cs336lite.backend import BACKEND, INTERPRETED, autocast, check, jit, launch, tl, triton
 
 
 @jit
@@ -44,7 +47,7 @@ def matmul_kernel(
 
 def tuned(kernel: object, gpu: list[tuple[dict[str, int], int, int]], here: dict[str, int], key: list[str]) -> object:
     """The kernel with its tile sizes: on a GPU the best of ``gpu``, (tiles, warps, stages), measured on first use and
-    kept on disk for each value of ``key``; on the interpreter ``here``. Built in notebooks/07_kernels.ipynb.
+    kept on disk for each value of ``key``; on the interpreter ``here``. Built in notebooks/appendix/07x_matmul.ipynb.
     """
     if triton is None:
         return kernel
@@ -76,13 +79,13 @@ tuned_matmul = tuned(matmul_kernel, MATMUL_TILES, {"M": 128, "N": 128, "K": 128,
 def precision_of(x: Tensor) -> str:
     """How a kernel multiplies float32: exactly, or in TF32 if torch.set_float32_matmul_precision allows it.
 
-    Built in notebooks/07_kernels.ipynb.
+    Built in notebooks/appendix/07x_matmul.ipynb.
     """
     return "ieee" if x.dtype != torch.float32 or torch.get_float32_matmul_precision() == "highest" else "tf32"
 
 
 def bucket_of(*sizes: int) -> int:
-    """One number for sizes of about this magnitude: a choice of tiles serves them all. Built in notebooks/07_kernels.ipynb."""
+    """One number for sizes of about this magnitude: a choice of tiles serves them all. Built in notebooks/appendix/07x_matmul.ipynb."""
     return sum((size - 1).bit_length() * 100**i for i, size in enumerate(sizes))
 
 
@@ -112,7 +115,8 @@ class _Matmul(torch.autograd.Function):
 
 
 def matmul(a: Float[Tensor, "..."], b: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-    """The product of (m, k) and (k, n) with any strides, summed in float32. Built in notebooks/07_kernels.ipynb."""
+    """The product of (m, k) and (k, n) with any strides, summed in float32. Built in notebooks/appendix/07x_matmul.ipynb."""
+    a, b = autocast(a, b)
     check(a=a, b=b)
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[0]:
         raise ValueError(f"cannot multiply {tuple(a.shape)} by {tuple(b.shape)}: give (m, k) and (k, n)")

@@ -15,7 +15,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from cs336lite import compiled, flash, kernels, tiles
+from cs336lite import backend, compiled, flash, kernels, tiles
 from cs336lite.flash import FlashAttend, flash_attention, plain_attention, tiled_attention
 from cs336lite.kernels import BACKEND, DEVICE
 
@@ -425,11 +425,6 @@ BAD = {
     ),
     "an odd d": (lambda: kernels.rope(draw(3, 5), *tables(3, 4), torch.arange(3)), ValueError, "tables"),
     "a layout": (lambda: kernels.rope(draw(3, 4), *tables(3, 4), torch.arange(3), "both"), ValueError, "layout"),
-    "lion in place": (
-        lambda: kernels.lion_step(draw(4, 3).T, draw(3, 4), draw(3, 4), lr=0.1),
-        ValueError,
-        "contiguous",
-    ),
     "matmul": (lambda: tiles.matmul(draw(3, 4), draw(5, 3)), ValueError, "cannot multiply"),
     "heads": (
         lambda: flash_attention(draw(1, 3, 4, 8), draw(1, 2, 4, 8), draw(1, 2, 4, 8)),
@@ -519,6 +514,111 @@ def test_the_feed_forward_says_what_it_cannot_do():
         models(feed_forward=kernels.feed_forward, activation="gelu")
 
 
+# ------------------------------------------------------------------------------------------------- in ordinary training
+
+FILLED = {
+    "norm": {"norm": kernels.RMSNorm},
+    "feed-forward": {"feed_forward": kernels.feed_forward},
+    "loss": {"loss": kernels.linear_cross_entropy},
+    "flash": {"attend": FlashAttend()},
+    "tiled": {"attend": FlashAttend(tiled=True)},
+    "all": {**SLOTS, "attend": FlashAttend()},
+}
+
+
+@pytest.mark.parametrize("name", FILLED)
+def test_training_in_bfloat16_with_fused_parts_equals_training_without(name):
+    tokens, targets = torch.randint(0, 61, (2, 2, 37), device=DEVICE)
+    losses = []
+    for model in models(**FILLED[name]):
+        optimizer = torch.optim.AdamW(model.parameters(), 1e-3)
+        for _ in range(3):
+            with torch.autocast(DEVICE, torch.bfloat16):
+                loss = model.loss(tokens, targets)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        assert all(p.grad.dtype == FULL and p.grad.isfinite().all() for p in model.parameters())
+        losses.append(loss.item())
+    assert losses[1] == pytest.approx(losses[0], rel=0.02)
+
+
+def test_no_gradient_of_the_loss_is_computed_where_none_is_recorded(monkeypatch):
+    hidden, weight, targets = draw(9, 8).requires_grad_(), draw(30, 8).requires_grad_(), targets_of(9, 30)
+    monkeypatch.setattr(kernels, "_logit_gradients", None)  # a call would be an error
+    with torch.no_grad():
+        kernels.linear_cross_entropy(hidden, weight, targets)
+    with pytest.raises(TypeError):
+        kernels.linear_cross_entropy(hidden, weight, targets)
+
+
+def test_float16_gradients_are_rounded_after_the_scale_of_a_scaler_only():
+    hidden, weight = draw(512, 16, dtype=torch.float16), draw(2_000, 16, dtype=torch.float16) / 4
+    targets, found = torch.randint(0, 2_000, (512,), device=DEVICE), []
+    for h, w in ((hidden, weight), (hidden.float(), weight.float())):
+        h, w = h.clone().requires_grad_(), w.clone().requires_grad_()
+        loss = kernels.linear_cross_entropy(h, w, targets, chunk=512)
+        found.append([g.float() for g in torch.autograd.grad(loss * 65_536.0, (h, w))])
+    for a, b in zip(*found):
+        assert a.isfinite().all() and (a - b).norm() < 2e-3 * b.norm()
+
+
+@on_interpreter
+@pytest.mark.slow
+def test_rows_beyond_31_bits_are_reached():
+    far = torch.empty(2**31 + 64, dtype=torch.bfloat16)  # never touched but at its ends
+    x = far.as_strided((2, 1, 2, 16), (0, 0, 2**31, 1))
+    x.copy_(torch.randn(1, 1, 2, 16))
+    cos, sin = tables(4, 16)
+    at = torch.arange(2)
+    assert torch.allclose(kernels.rope(x, cos, sin, at), kernels.plain_rope(x, cos, sin, at), atol=0.05)
+
+
+def test_every_grid_has_one_axis(monkeypatch):
+    """CUDA's second axis ends at 65,535, which 2,048 sequences of 32 heads exceed."""
+    seen = []
+
+    def launch(kernel, grid, *args, **options):
+        seen.append(len(grid({"M": 32, "N": 32}) if callable(grid) else grid))
+
+    monkeypatch.setattr(flash, "launch", launch)
+    monkeypatch.setattr(kernels, "launch", launch)
+    flash_attention(*(t.requires_grad_() for t in attention_inputs(1, 2, 1, 9, 9, 8))).sum().backward()
+    kernels.rope(draw(2, 3, 4, 8), *tables(4, 8), torch.arange(4, device=DEVICE))
+    assert seen == [1] * 5
+
+
+def test_lion_takes_strided_parameters_and_refuses_sparse_gradients():
+    p, g, m = draw(4, 3).T, draw(3, 4), draw(3, 4)
+    exact = [p.double(), g.double(), m.double()]
+    kernels.lion_step(p, g, m, lr=0.1, weight_decay=0.2)
+    kernels.plain_lion_step(*exact, lr=0.1, weight_decay=0.2)
+    assert torch.allclose(p.double(), exact[0], atol=1e-6) and torch.allclose(m.double(), exact[2], atol=1e-6)
+    table = torch.nn.Embedding(5, 4, sparse=True, device=DEVICE)
+    table(torch.tensor([1], device=DEVICE)).sum().backward()
+    with pytest.raises(RuntimeError, match="sparse"):
+        kernels.Lion(table.parameters()).step()
+
+
+@on_interpreter
+@pytest.mark.parametrize("d", [64, pytest.param(80, marks=pytest.mark.slow), pytest.param(128, marks=pytest.mark.slow)])
+def test_attention_with_the_tiles_of_a_gpu(monkeypatch, d):
+    triton = backend.triton
+    for tuner in (flash.tuned_forward, flash.tuned_dq, flash.tuned_dkv):
+        monkeypatch.setattr(tuner, "configs", [triton.Config({"M": 32, "N": 64})])
+    pair = [lambda q, k, v, f=f: f(q, k, v) for f in (flash_attention, plain_attention)]
+    agrees(*pair, *attention_inputs(1, 8, 1, 150, 150, d))
+
+
+@on_interpreter
+def test_rows_with_the_tiles_of_a_gpu(monkeypatch):
+    monkeypatch.setattr(kernels, "TILE", 2**12)
+    monkeypatch.setattr(kernels, "FLAT", {"BLOCK": 2_048})
+    agrees(kernels.softmax, lambda x: x.softmax(-1), draw(70, 301))
+    agrees(kernels.rms_norm, kernels.plain_rms_norm, draw(70, 301), draw(301))
+    agrees(kernels.swiglu, kernels.plain_swiglu, draw(70, 301), draw(70, 301))
+
+
 # ------------------------------------------------------------------------------------------------- machines of other kinds
 
 
@@ -561,8 +661,8 @@ def test_without_a_gpu_the_interpreter_is_chosen_even_if_triton_was_imported_bef
     assert in_a_new_process(early + USE, TRITON_INTERPRET=None).split() == ["interpreter"]
 
 
-def test_the_package_alone_sets_no_variable():
-    code = "import os, cs336lite; print('TRITON_INTERPRET' in os.environ)"
+def test_no_module_leaves_a_variable_or_a_cuda_context():
+    code = "import os, torch, cs336lite.flash; print('TRITON_INTERPRET' in os.environ or torch.cuda.is_initialized())"
     assert in_a_new_process(code, TRITON_INTERPRET=None).strip() == "False"
 
 
@@ -571,7 +671,7 @@ def test_the_package_alone_sets_no_variable():
 def test_every_kernel_compiles_for_a_gpu_and_fits(capability):
     """A100 and H100: the source that the interpreter runs, through Triton's compiler and NVIDIA's assembler."""
     made = compiled.compiled_kernels(capability)
-    source = "".join(inspect.getsource(module) for module in (kernels, tiles, flash))
+    source = "".join(inspect.getsource(module) for module in (backend, kernels, tiles, flash))
     programs = {node.name for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef)}
     assert {c.kernel for c in made} == {name for name in programs if name.endswith("_kernel")}
     small = [c for c in made if "matmul" not in c.kernel and "flash" not in c.kernel]
@@ -582,7 +682,7 @@ def test_every_kernel_compiles_for_a_gpu_and_fits(capability):
 # ------------------------------------------------------------------------------------------------------------ documentation
 
 
-@pytest.mark.parametrize("module", [kernels, tiles, flash, compiled], ids=lambda m: m.__name__)
+@pytest.mark.parametrize("module", [backend, kernels, tiles, flash, compiled], ids=lambda m: m.__name__)
 def test_everything_public_is_documented(module):
     assert len(Path(module.__file__).read_text().splitlines()) < 900
     for name, value in vars(module).items():

@@ -101,7 +101,7 @@ MISSING = {  # what a lecture or an appendix asks for when nothing has been solv
     "04_hyperparameters": ("a1_bpe", "a2_attention", "a3_rope", "a4_lion"),
     "05_stability": ("a2_attention", "a3_rope"),
     "06_moe": ("a2_attention", "a3_rope", "a5_moe_router"),
-    "07_kernels": ("a2_attention", "a3_rope"),
+    "07_kernels": (),
     "08_scaling": ("a2_attention", "a3_rope"),
     "09_inference": ("a2_attention", "a3_rope", "a6_inference"),
     "10_parallelism": (),
@@ -160,7 +160,7 @@ def pictures(cell):
 
 
 # They run before their assignments, too. Of the others, those without assignments would differ in their exercises alone, and
-# 03b and 07 ask for what 03 asks for; every right attention and RoPE runs in test_students_model.
+# 03b asks for what 03 asks for; every right attention and RoPE runs in test_students_model.
 LATER = {
     "03b_variants",
     "04_hyperparameters",

@@ -48,10 +48,13 @@ LECTURE_MODULES = {
     "a3_rope": ("tokenizer", "costs", "accounting", "slots"),
     "a4_lion": ("tokenizer", "costs", "accounting", "slots", "layers"),
     "a5_moe_router": ("tokenizer", "costs", "accounting", "slots", "layers"),
-    "a6_inference": ("tokenizer", "costs", "accounting", "slots", "layers", "kernels", "tiles", "flash", "compiled"),
+    "a6_inference": (
+        *("tokenizer", "costs", "accounting", "slots", "layers"),
+        *("backend", "kernels", "tiles", "flash", "compiled", "gpu_model"),
+    ),
     "a7_parallel": (
-        *("tokenizer", "costs", "accounting", "slots", "layers", "kernels", "tiles", "flash", "compiled"),
-        "collectives",
+        *("tokenizer", "costs", "accounting", "slots", "layers"),
+        *("backend", "kernels", "tiles", "flash", "compiled", "gpu_model", "collectives"),
     ),
 }
 """Which modules of the course a submission may import: those that lectures and appendices before it build, unless they hold

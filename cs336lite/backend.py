@@ -1,0 +1,123 @@
+# Built from notebooks/text/appendix/07x_backend.py by `cs336lite build`: edit that file, not this one.
+"""Where Triton's kernels run, what they are given, and how they are launched.
+
+`BACKEND` says where: "gpu", "interpreter" (Triton's, on the CPU) or "pytorch" (no Triton). Importing this module makes no
+CUDA context and leaves the environment as it was: TRITON_INTERPRET, which Triton reads while it is imported, is set for
+that moment only. Set by you, it decides: 1 asks for the interpreter, 0 rules it out.
+
+Built in notebooks/appendix/07x_backend.ipynb.
+"""
+
+import importlib
+import inspect
+import os
+import sys
+from collections.abc import Callable
+from contextlib import nullcontext
+from types import ModuleType, SimpleNamespace
+
+import torch
+from torch import Tensor
+
+
+def _import(name: str) -> ModuleType | None:
+    """The module, or None where it is not installed."""
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        return None
+
+
+HAS_GPU = torch.version.hip is None and torch.cuda.device_count() > 0  # asks the driver's library: no context is made
+
+
+def _import_triton() -> ModuleType | None:
+    """Triton, with its interpreter where there is no GPU and nobody has decided otherwise."""
+    if HAS_GPU or "TRITON_INTERPRET" in os.environ:
+        return _import("triton")
+    for name in [n for n, m in sys.modules.items() if m and n.partition(".")[0] == "triton" and "._C" not in n]:
+        del sys.modules[name]  # torch may have imported it, without its interpreter
+    os.environ["TRITON_INTERPRET"] = "1"
+    try:
+        _import("triton.experimental.gluon")  # a launch imports it, and it must find what it expects
+        return _import("triton")
+    finally:
+        del os.environ["TRITON_INTERPRET"]
+
+
+triton = _import_triton()
+tl = _import("triton.language") or SimpleNamespace(constexpr=lambda value: value)  # annotations below need the name
+
+
+def _reason() -> tuple[str, str]:
+    """Where kernels run, and why."""
+    if triton is None:
+        return "pytorch", "Triton is not installed: every function is its twin in plain PyTorch"
+    if not isinstance(tl.sum, triton.runtime.jit.JITFunction):  # what Triton's own functions became at its import
+        return "interpreter", "no GPU: Triton's interpreter runs the kernels on the CPU"
+    if HAS_GPU:
+        return "gpu", "a GPU: kernels are compiled for it when they are first used"
+    return "pytorch", "no GPU, and TRITON_INTERPRET says that Triton's interpreter is not wanted"
+
+
+BACKEND = _reason()[0]
+REASON = _reason()[1]
+DEVICE = "cuda" if BACKEND == "gpu" else "cpu"
+INTERPRETED = tl.constexpr(BACKEND == "interpreter")
+
+
+def jit(kernel: Callable) -> object:
+    """`triton.jit`, or nothing where there is no Triton. Built in notebooks/appendix/07x_backend.ipynb."""
+    kernel = inspect.unwrap(kernel)  # Triton reads the source: without what a type checker has put around it
+    if triton is None:
+        return kernel
+    if BACKEND == "interpreter":
+        return importlib.import_module("triton.runtime.interpreter").InterpretedFunction(kernel)
+    return triton.jit(kernel)
+
+
+def launch(
+    kernel: object, grid: tuple[int, ...] | Callable[[dict], tuple[int, ...]], *args: object, **options: object
+) -> None:
+    """Run one program of the kernel for each point of the grid, on the device of the first argument.
+
+    Built in notebooks/appendix/07x_backend.ipynb.
+    """
+    with torch.cuda.device(args[0].device) if args[0].is_cuda else nullcontext():
+        kernel[grid](*args, **options)
+
+
+DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+
+
+def check(*, same_shape: bool = False, here: bool = True, **tensors: Tensor) -> None:
+    """Raise what is wrong with the arguments of a kernel, by name, before anything is launched.
+
+    Raises TypeError for a dtype that no kernel takes or dtypes that differ, ValueError for different devices, a device
+    on which the kernels do not run (unless not ``here``), or (``same_shape``) different shapes. Built in notebooks/appendix/07x_backend.ipynb.
+    """
+    first, *others = tensors
+    x = tensors[first]
+    for name, tensor in tensors.items():
+        if here and tensor.dtype not in DTYPES:
+            raise TypeError(f"{name} is {tensor.dtype}: the kernels take float32, bfloat16 and float16")
+        if here and BACKEND != "pytorch" and tensor.device.type != DEVICE:
+            raise ValueError(f"{name} is on {tensor.device}, but the kernels run on {DEVICE} here ({REASON})")
+    for name in others:
+        if tensors[name].dtype != x.dtype:
+            raise TypeError(f"{name} is {tensors[name].dtype} and {first} is {x.dtype}: give both the same dtype")
+        if tensors[name].device != x.device:
+            raise ValueError(f"{name} is on {tensors[name].device} and {first} on {x.device}")
+        if same_shape and tensors[name].shape != x.shape:
+            raise ValueError(f"{name} has shape {tuple(tensors[name].shape)} and {first} {tuple(x.shape)}")
+
+
+def autocast(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """The tensors in the dtype that `torch.autocast` asks for, as its matrix products get them; else as they are.
+
+    Built in notebooks/appendix/07x_backend.ipynb.
+    """
+    device = tensors[0].device.type
+    if not torch.is_autocast_enabled(device):
+        return tensors
+    return tuple(t.to(torch.get_autocast_dtype(device)) if t.is_floating_point() else t for t in tensors)

@@ -1,0 +1,196 @@
+# ---
+# jupyter:
+#   kernelspec: {display_name: Python 3, language: python, name: python3}
+#   cs336lite: {module: compiled, minutes: 1, prerequisites: [03b_variants], device: CPU or GPU}
+# ---
+
+# %% [markdown]
+# # 07x · What a kernel takes of a GPU that is not here (appendix of lecture 07)
+#
+# {badge} · prerequisites: [07 · GPU kernels](../07_kernels.ipynb) · device: CPU, by Triton's interpreter; a GPU is used if there is one
+#
+# The compiler needs no GPU: `cs336lite.compiled` compiles every kernel in a process of its own, and NVIDIA's tool says what each takes.
+
+# %%
+#| export
+"""The kernels compiled for an NVIDIA GPU that need not be there: ``python -m cs336lite.compiled 90`` prints, for each
+kernel and choice of tiles, the registers and the shared memory that it takes.
+
+A process of its own, because Triton is imported either with its interpreter or with its compiler. Nothing is run.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from unittest.mock import patch
+
+import torch
+from cs336lite.backend import BACKEND, triton
+from torch import Tensor
+
+
+# %%
+#| export
+@dataclass(frozen=True)
+class Compiled:
+    """What one compiled kernel takes of a GPU. Built in notebooks/appendix/07x_without_a_gpu.ipynb."""
+
+    kernel: str
+    tile: dict[str, int]
+    threads: int
+    registers: int  # of each thread
+    spilled: int  # bytes of each thread that do not fit into registers and go to memory
+    shared: int  # bytes of each program
+
+    def programs(self, registers: int = 65_536, shared: int = 233_472, threads: int = 2_048) -> int:
+        """Programs that one streaming multiprocessor holds at once; the limits are those of an H100."""
+        by_registers = registers // (self.threads * -(-self.registers // 8) * 8)
+        return min(by_registers, shared // (self.shared + 1_024), threads // self.threads, 32)
+
+
+# %%
+#| export
+class _Driver:
+    """Stands for a GPU: it says which one is compiled for, and can do nothing else."""
+
+    def __init__(self, capability: int) -> None:
+        self.capability = capability
+
+    def get_current_target(self):
+        from triton.backends.compiler import GPUTarget
+
+        return GPUTarget("cuda", self.capability, 32)
+
+    def get_current_device(self) -> int:
+        return 0
+
+    def get_current_stream(self, device: int = 0) -> int:
+        return 0
+
+
+# %%
+#| export
+def _resources(cubin: bytes) -> dict[str, int]:
+    """What NVIDIA's own tool says about a compiled kernel."""
+    tool = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        Path(file.name).write_bytes(cubin)
+        said = subprocess.run([tool, "--dump-resource-usage", file.name], capture_output=True, text=True, check=True)
+    return {name: int(value) for name, value in re.findall(r"(REG|STACK):(\d+)", said.stdout)}
+
+
+# %%
+#| export
+TILE_NAMES = ("ROWS", "BLOCK", "BLOCK_D", "M", "N", "K", "num_warps", "num_stages")
+
+
+def _compiled(kernel: object, made: object, options: dict[str, object]) -> Compiled:
+    used, tile = _resources(made.asm["cubin"]), {k: v for k, v in options.items() if k in TILE_NAMES}
+    return Compiled(
+        kernel.fn.__name__, tile, made.metadata.num_warps * 32, used["REG"], used["STACK"], made.metadata.shared
+    )
+
+
+# %%
+#| export
+@contextmanager
+def compiling(capability: int, every: bool = False) -> Iterator[list[Compiled]]:
+    """Inside, a launch compiles and runs nothing; the list grows by what it compiled, ``every`` choice of tiles or one.
+
+    Only in a process of its own, without the interpreter (TRITON_INTERPRET=0). Built in notebooks/appendix/07x_without_a_gpu.ipynb.
+    """
+    found: list[Compiled] = []
+    kernels, tuners = triton.runtime.jit.JITFunction, triton.runtime.autotuner.Autotuner
+    compile_only = kernels.run
+
+    def note(kernel, *args, warmup, **options):
+        found.append(_compiled(kernel, compile_only(kernel, *args, warmup=True, **options), options))
+
+    def choices(tuner, *args, **options):
+        tuner.nargs = dict(zip(tuner.arg_names, args))
+        fitting = tuner.prune_configs(options)
+        for config in fitting if every else fitting[:1]:
+            tuner.fn.run(*args, **options, **config.all_kwargs())
+
+    triton.runtime.driver.set_active(_Driver(capability))
+    with patch.object(kernels, "run", note), patch.object(tuners, "run", choices):
+        yield found
+
+
+# %%
+#| export
+def _workload(dtype: torch.dtype) -> dict[str, Callable[[], Tensor | None]]:
+    """A call of every kernel, with sizes of a small model."""
+    from cs336lite import backend, flash, kernels, tiles
+
+    def draw(*shape: int) -> Tensor:
+        return torch.zeros(shape, dtype=dtype).requires_grad_()
+
+    angles, at, targets = torch.zeros(512, 64), torch.arange(512), torch.zeros(64, dtype=torch.int64)
+    seen = torch.ones(150, 150, dtype=torch.bool)
+    return {
+        "add": lambda: kernels.add(draw(512, 1_024), draw(512, 1_024)),
+        "softmax": lambda: kernels.softmax(draw(512, 4_096)),
+        "wide softmax": lambda: kernels.softmax(draw(4, 40_000)),
+        "rms_norm": lambda: kernels.rms_norm(draw(512, 4_096), draw(4_096)),
+        "swiglu": lambda: kernels.swiglu(draw(512, 1_024), draw(512, 1_024)),
+        "cross_entropy": lambda: kernels.cross_entropy(draw(64, 128_256), targets),
+        "rope": lambda: kernels.rope(draw(2, 8, 512, 128), angles, angles, at),
+        "lion_step": lambda: kernels.lion_step(*(draw(512, 1_024).detach() for _ in range(3)), lr=0.1),
+        "matmul": lambda: tiles.matmul(draw(1_024, 1_024), draw(1_024, 2_048)),
+        "flash 64": lambda: flash.flash_attention(draw(1, 8, 1_024, 64), *(draw(1, 2, 1_024, 64) for _ in range(2))),
+        "flash 128": lambda: flash.flash_attention(draw(1, 8, 1_024, 128), *(draw(1, 2, 1_024, 128) for _ in range(2))),
+        "flash, mask": lambda: flash.flash_attention(*(draw(1, 2, 150, 40) for _ in range(3)), seen, causal=False),
+    }
+
+
+# %%
+#| export
+def main(capability: int, every: bool = False, dtype: torch.dtype = torch.bfloat16) -> None:
+    """Compile all kernels and print one line of JSON for each. Built in notebooks/appendix/07x_without_a_gpu.ipynb."""
+    from cs336lite import backend, flash, kernels, tiles
+
+    for module in (backend, kernels, tiles, flash):
+        module.BACKEND = "gpu"  # tensors lie on the CPU, and nobody looks into them
+    with compiling(capability, every) as found:
+        for call in _workload(dtype).values():
+            result = call()
+            if result is not None:
+                result.backward(torch.ones_like(result))
+    for one in found:
+        print(json.dumps(asdict(one)))
+
+
+# %%
+#| export
+def compiled_kernels(capability: int = 90, *, every: bool = False, dtype: str = "bfloat16") -> list[Compiled]:
+    """What each kernel takes on a GPU of this compute capability (80: A100, 90: H100), found out in a new process.
+
+    Built in notebooks/appendix/07x_without_a_gpu.ipynb.
+    """
+    command = [sys.executable, "-m", "cs336lite.compiled", str(capability), dtype, *["every"] * every]
+    environment = {**os.environ, "TRITON_INTERPRET": "0", "CUDA_VISIBLE_DEVICES": ""}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(done.stderr)
+    return [Compiled(**json.loads(line)) for line in done.stdout.splitlines()]
+
+
+# %%
+#| export
+if __name__ == "__main__" and "".join(sys.argv[1:2]).isdigit():  # a notebook is called __main__ too
+    main(int(sys.argv[1]), "every" in sys.argv, getattr(torch, sys.argv[2]))
+
+
+# %%
+if BACKEND == "interpreter":
+    made = {(one.kernel, str(one.tile)): one for one in compiled_kernels(90)}
+    for one in made.values():
+        print(f"{one.kernel:<32}{one.registers:>4} registers, {one.spilled:>4} bytes of stack, {one.shared:>7} shared")
