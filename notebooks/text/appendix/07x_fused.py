@@ -25,6 +25,10 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
 from cs336lite.backend import BACKEND as BACKEND
 from cs336lite.backend import DEVICE as DEVICE
 from cs336lite.backend import DTYPES as DTYPES
@@ -36,9 +40,6 @@ from cs336lite.backend import jit as jit
 from cs336lite.backend import launch as launch
 from cs336lite.backend import tl as tl
 from cs336lite.backend import triton as triton
-from jaxtyping import Float, Int
-from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 
 # %%

@@ -19,10 +19,11 @@ Built in notebooks/appendix/07x_matmul.ipynb.
 """
 
 import torch
-from cs336lite.backend import BACKEND, DEVICE, INTERPRETED, autocast, check, jit, launch, tl, triton
 from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+
+from cs336lite.backend import BACKEND, DEVICE, INTERPRETED, autocast, check, jit, launch, tl, triton
 
 
 # %%

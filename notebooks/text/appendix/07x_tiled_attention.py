@@ -27,12 +27,12 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from cs336lite.backend import BACKEND, DEVICE, INTERPRETED, autocast, check, jit, launch, tl, triton
 from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from cs336lite.backend import BACKEND, DEVICE, INTERPRETED, autocast, check, jit, launch, tl, triton
 from cs336lite.slots import Attend
 from cs336lite.tiles import bucket_of, precision_of, tuned
 

@@ -32,8 +32,9 @@ from pathlib import Path
 from unittest.mock import patch
 
 import torch
-from cs336lite.backend import BACKEND, triton
 from torch import Tensor
+
+from cs336lite.backend import BACKEND, triton
 
 
 # %%
