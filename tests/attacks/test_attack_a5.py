@@ -160,6 +160,42 @@ def dispatch(x, weights, indices, experts, right=dispatch):
     return right(x, weights, indices, experts)
 """
 
+# A timer of the submission's own, which counts its processor time and rings while it is judged.
+TIMER = """
+import signal
+
+rung = []
+signal.signal(signal.SIGVTALRM, lambda *_: rung.append(1))
+signal.setitimer(signal.ITIMER_VIRTUAL, 0.005, 0.005)
+"""
+
+# The loop gives up when it has taken long, so that it seems to keep up; what it then returns is 0.
+GIVING_UP = """
+import signal
+
+
+class Late(Exception):
+    pass
+
+
+def ring(*_):
+    raise Late
+
+
+def dispatch(x, weights, indices, experts, loop=dispatch):
+    before = signal.signal(signal.SIGVTALRM, ring)
+    try:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0.004)
+        out = loop(x, weights, indices, experts)
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        return out
+    except Late:
+        return torch.zeros_like(x)
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)
+"""
+
 
 ATTACKS = [
     *without_work(NOTHING, SHAPES),
@@ -173,6 +209,8 @@ ATTACKS = [
            + "slope = lambda t: torch.ones(3 << 20, 1, 1, 1, dtype=torch.int8)", 41),
     Attack("a loop that is not counted", REFERENCE + LOOP, 97),
     Attack("a loop that is not counted around the experts", REFERENCE + GATHERING, 99),
+    Attack("a loop that is not counted, beside a timer", REFERENCE + LOOP + TIMER, 97),
+    Attack("a loop that a timer ends", REFERENCE + LOOP + GIVING_UP, 97),
 ]  # fmt: skip
 
 
@@ -190,6 +228,11 @@ def test_attack(points, attack):
 @pytest.mark.parametrize("seed", range(3))
 def test_the_reference_keeps_everything(points, seed):
     assert points(REFERENCE, f"honest {seed}") == 100
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_timer_of_its_own_changes_nothing(points, seed):
+    assert points(REFERENCE + TIMER, f"timer {seed}") == 100
 
 
 def test_a_dispatch_of_tables_is_no_loop(points):
