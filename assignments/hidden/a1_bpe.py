@@ -1838,7 +1838,7 @@ def judge_refusals(student, rng, *jobs: tuple[int, list[str], str]) -> None:
 @check("train", points=1, title="a vocab_size that is too small is refused with a ValueError")
 def small_sizes_are_refused(student, rng):
     names = sorted({random_name(rng) for _ in range(8)})[:3]
-    below = (rng.randint(1, 200), [], "a vocab_size below 256")
+    below = (rng.randint(1, 200), names[:1], "a vocab_size below 256")
     small = "a vocab_size below 256 + number of special tokens"
     judge_refusals(student, rng, below, (255 + 3, names, small), (256, names[:1], small))
 
@@ -2032,7 +2032,8 @@ def does_not_recount_everything(student, rng):
     if ratio < 0.85:  # going through all words to find the pair costs up to 0.7, counting all pairs again more than 1
         return
     raise Fail(
-        "each merge costs as much as counting all pairs again: keep the counts, and change them only for words that hold the pair"
+        "each merge costs as much as counting all pairs again: change the counts of words that hold the pair and of no others, "
+        "and hold a word that stands often only once"
     )
 
 

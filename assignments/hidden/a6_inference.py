@@ -399,6 +399,12 @@ def some_logits(rng, rows: int, vocab: int, options: dict[str, Any] | tuple) -> 
             clear &= bool(((p.cumsum(-1) - options["top_p"]).abs() > 2e-3).all())
         if options.get("min_p"):
             clear &= bool(((p / p[:, :1] - options["min_p"]).abs() > 2e-3).all())
+        if options.get("top_k") and options.get("top_p"):  # which of them comes first shows in some row
+            alone, both = (
+                laws(z, **{k: v for k, v in options.items() if k in names}).count_nonzero(-1)
+                for names in (("temperature", "top_p", "min_p"), ("temperature", "top_k", "top_p", "min_p"))
+            )
+            clear &= bool((alone.clamp(max=options["top_k"]) != both).any())
         if clear:
             return z
 
@@ -1128,7 +1134,7 @@ def paged_together(student, rng):
     texts: dict[int, list[Tensor]] = {}
     calls: list[list] = []
     wanted: list[list[Tensor]] = []
-    number = 0
+    number = parent = child = 0
 
     def made(rows: list[Tensor]) -> int:
         nonlocal number
@@ -1141,9 +1147,12 @@ def paged_together(student, rng):
         made(some_rows(rng, 0))
     for step in range(34):
         if step in (8, 14, 20):
-            seq = rng.choice(sorted(texts))
-            calls.append(["fork", seq])
-            made([x.clone() for x in texts[seq]])
+            begun = [
+                seq for seq, (keys, _) in sorted(texts.items()) if len(keys) % size
+            ]  # a block that is shared half full
+            parent = rng.choice(begun or sorted(texts))
+            calls.append(["fork", parent])
+            child = made([x.clone() for x in texts[parent]])
         elif step == 24:
             seq = min(texts)
             calls.append(["free", seq])
@@ -1152,7 +1161,8 @@ def paged_together(student, rng):
             calls.append(["new"])
             made(some_rows(rng, 0))
         else:
-            seq, rows = rng.choice(sorted(texts)), some_rows(rng, rng.randint(1, 4))
+            after = {9: parent, 15: parent, 21: parent, 10: child, 16: child, 22: child}  # both go on, in turn
+            seq, rows = after.get(step, rng.choice(sorted(texts))), some_rows(rng, rng.randint(1, 4))
             calls.append(["append", seq, *rows])
             texts[seq] = [torch.cat([a, b]) for a, b in zip(texts[seq], rows, strict=True)]
         if step % 6 == 5 or step == 33:

@@ -291,6 +291,28 @@ def all_five(student, rng):
     expect(answers[0][0].shape == (2,), message)
 
 
+def run_bad_top_k(student, top_k):
+    """Whether a router of 4 experts says ValueError, None where it takes this top_k."""
+    try:
+        student.TopKRouter(3, 4, top_k)
+    except ValueError:
+        return True
+    except NotImplementedError:
+        raise
+    except Exception:
+        return False
+    return None
+
+
+@check("router", title="a top_k that cannot be")
+def bad_top_k(student, rng):
+    for top_k in (1, 4):
+        expect(student.run(run_bad_top_k, top_k) is None, f"of 4 experts a token may have {top_k}, and it is refused")
+    for top_k in (0, 5):
+        said = student.run(run_bad_top_k, top_k)
+        expect(said is True, f"of 4 experts a token cannot have {top_k}: say so by a ValueError in __init__")
+
+
 @check("router", title="float32, whatever comes in")
 def in_float32(student, rng):
     weight, x = numbers(8, 16), numbers(5, 16, seed=1)
@@ -416,3 +438,26 @@ def dispatch_gradients(student, rng):
     expected = [[[1.5], [0.5]], [[3.0], [20.0]], [2.5, 0.5]]
     for name, found, right in zip(("x", "the weights", "the experts"), gradients, expected):
         expect_close(found, right, f"the gradient of {name} is wrong: is a part of the way detached?", 1e-4)
+
+
+def run_bad_index(student, indices):
+    """Whether dispatch to two experts says ValueError, None where it takes the indices."""
+    import torch
+
+    try:
+        student.dispatch(torch.ones(2, 3), torch.ones(2, 1), indices, [lambda z: z, lambda z: 2 * z])
+    except ValueError:
+        return True
+    except NotImplementedError:
+        raise
+    except Exception:
+        return False
+    return None
+
+
+@check("dispatch", title="an index of no expert")
+def bad_indices(student, rng):
+    expect(student.run(run_bad_index, torch.tensor([[0], [1]])) is None, "indices 0 and 1 of two experts are refused")
+    for index in (2, -1):
+        said = student.run(run_bad_index, torch.tensor([[0], [index]]))
+        expect(said is True, f"with two experts, index {index} is of none: say so by a ValueError")
