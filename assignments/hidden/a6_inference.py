@@ -797,41 +797,48 @@ def acceptance(student, rng):
     expect(len(rows[0]) == 1, "a draft that the target never says is accepted when u is 0: the comparison is <, not <=")
 
 
+LAST = 1 - 2**-20  # with this number every draft that can be refused is
+FILLED = "the place of a refused draft is filled from "
+
+
+@drawn
+def a_refusal(rng) -> tuple[int, Tensor, Tensor, list[int], list[tuple[str, list[int]]]]:
+    """A draft x with q and p, what replaces it for each number of the grid, and what misconceptions put there: all differ."""
+    while True:
+        p, q = a_pair(rng)
+        x = int((q - p).argmax())
+        rest = p.clone()
+        rest[x] = 0
+        more = (p - q).clamp(min=0)
+        laws = {
+            f"{FILLED}p: it is filled from max(p - q, 0), divided by its sum": p,
+            f"{FILLED}q": q,
+            f"{FILLED}p without that draft: it is max(p - q, 0), divided by its sum": rest,
+            f"{FILLED}|p - q|: where q is greater there is nothing": (p - q).abs(),
+        }
+        right, *others = ([drawn_from(w.double(), float(u)) for u in GRID] for w in (more, *laws.values()))
+        first = [drawn_from(more.double(), LAST)] * len(GRID)
+        message = "the token at the end is drawn with the random number of the draft: it is drawn with the last one"
+        wrong = [*zip(laws, others, strict=True), (message, first)]
+        if not any(a == b for a, b in combinations([right, *others, first], 2)):
+            return x, p, q, right, wrong
+
+
 @check("speculative", points=2, title="what takes the place of a refused draft", seconds=10)
 def replacement(student, rng):
     for _ in range(3):
-        p, q = a_pair(rng)
-        x = int((q - p).argmax())
-        us = torch.stack([torch.full((16,), 1 - 2**-20), GRID], dim=1)
+        x, p, q, right, wrong = a_refusal(rng)
+        us = torch.stack([torch.full((len(GRID),), LAST), GRID], dim=1)
         (rows,) = steps(student, [(torch.tensor([x]), q[None], torch.stack([p, p.flip(0)]), us)])
         expect(all(rows), "a step returns no token: there is always one")
         got = [row[0] for row in rows]
         expect(not all(token == x for token in got), "a refused draft is kept")
-        more = (p - q).clamp(min=0)
-        rest = p.clone()
-        rest[x] = 0
-        wrong = [
-            ("the place of a refused draft is filled from p: it is filled from max(p - q, 0), divided by its sum", p),
-            ("the place of a refused draft is filled from q", q),
-            (
-                "the place of a refused draft is filled from p without that draft: it is max(p - q, 0), divided by its sum",
-                rest,
-            ),
-            ("the place of a refused draft is filled from |p - q|: where q is greater there is nothing", (p - q).abs()),
-        ]
-        right = [drawn_from(more.double(), float(u)) for u in GRID]
         if got == right:
             continue
-        for message, weights in wrong:
-            expect(got != [drawn_from(weights.double(), float(u)) for u in GRID], message)
-        with_first = [drawn_from(more.double(), float(us[0, 0]))] * 16
-        expect(
-            got != with_first,
-            "the token at the end is drawn with the random number of the draft: it is drawn with the last one",
-        )
-        raise Fail(
-            "the place of a refused draft is not filled from max(p - q, 0), divided by its sum, with the last random number"
-        )
+        for message, tokens in wrong:
+            expect(got != tokens, message)
+        message = "max(p - q, 0), divided by its sum, with the last random number"
+        raise Fail(f"the place of a refused draft is not filled from {message}")
 
 
 def drive_step_kept(student, draft, q, p, u):
