@@ -52,14 +52,15 @@ def in_turn(rounds: int, **contenders: Callable[[], object]) -> dict[str, float]
 
 
 def llama() -> tuple[transformers.PreTrainedModel, Transformer]:
-    """A tiny Llama of transformers, and ours with its weights."""
+    """A tiny Llama of transformers, and ours with its weights and the same fused attention."""
     torch.manual_seed(0)
     config = transformers.LlamaConfig(
         vocab_size=512, hidden_size=256, intermediate_size=688, num_hidden_layers=6, num_attention_heads=8,
         num_key_value_heads=4, max_position_embeddings=512, tie_word_embeddings=False,
+        attn_implementation="sdpa",
     )  # fmt: skip
     theirs = transformers.LlamaForCausalLM(config).eval()
-    ours = Transformer(config_from_hugging_face(theirs.config.to_dict()))
+    ours = Transformer(config_from_hugging_face(theirs.config.to_dict()).replace(attend="sdpa"))
     ours.load_state_dict(from_hugging_face(theirs.state_dict(), ours.config, "llama"))
     return theirs, ours.eval()
 

@@ -60,6 +60,13 @@ def test_drawing_with_a_grid_gives_the_probabilities_back():
     assert torch.allclose(counts, p[0], atol=2e-5)
 
 
+def test_choices_may_be_whole_numbers():
+    logits = torch.randn(2, 5, generator=torch.Generator().manual_seed(1))
+    whole = token_probabilities(logits, temperature=1, top_p=1, min_p=0)
+    assert torch.equal(whole, token_probabilities(logits, temperature=1.0, top_p=1.0, min_p=0.0))
+    assert torch.allclose(whole, logits.softmax(dim=-1))
+
+
 def test_equal_target_and_draft_accept_everything():
     p = torch.rand(4, 6, generator=torch.Generator().manual_seed(1)).softmax(-1)
     draft = torch.tensor([3, 0, 5])

@@ -182,6 +182,32 @@ def test_prompts_of_different_lengths_go_on_as_they_would_alone(positions):
         assert torch.equal(together, torch.cat(alone))
 
 
+@pytest.mark.parametrize("name", [name for name, config in VARIANTS.items() if config.num_encoder_layers])
+def test_the_source_is_read_once(name):
+    model, sources = make(VARIANTS[name]).eval(), [tokens(seq=7, seed=5), tokens(seq=7, seed=6)]
+    real = torch.ones(sources[0].shape, dtype=torch.bool)
+    real[0, 5:] = False
+    seen = []
+    model.encoder.register_forward_hook(lambda *_: seen.append("encoder"))
+    for block in model.decoder.blocks:
+        for projection in (block.cross_attention.k_proj, block.cross_attention.v_proj):
+            projection.register_forward_pre_hook(lambda _, read: seen.append(read[0].shape[1]))
+    given = {"source": sources[0], "source_padding": real}
+    found = generate(model, tokens(seq=4), 6, temperature=0, given=given)
+    assert seen.count("encoder") == 1 and seen.count(7) == 2 * len(model.decoder.blocks)
+    assert set(given) == {"source", "source_padding"}
+    assert torch.equal(found, generate(model, tokens(seq=4), 6, temperature=0, given=given, use_cache=False))
+    cache, x = model.new_cache(), tokens(seq=4)
+    with torch.no_grad():  # another source with a cache that holds keys of the first one
+        model(x[:, :2], source=sources[0], cache=cache)
+        first = model(x[:, 2:], source=sources[1], cache=cache)
+        context = model.encode(sources[1])
+        again = model.new_cache()
+        model(x[:, :2], source=sources[0], cache=again)
+        torch.testing.assert_close(model(x[:, 2:], context=context, cache=again), first)
+        assert not torch.allclose(model(x, source=sources[0])[:, 2:], first, atol=1e-4)
+
+
 def test_generation_stops_row_by_row():
     model, x = make(TINY, seed=1), tokens(seq=4)
     free = generate(model, x, 15, temperature=0)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable
+from itertools import combinations
 from typing import Any
 
 import torch
@@ -479,26 +480,36 @@ def top_k_keeps_k(student, rng):
         )
 
 
+@drawn
+def wrong_top_p(rng, top_p: float) -> tuple[Tensor, Tensor, list[tuple[str, Tensor]]]:
+    """Logits, their distribution, and those of misconceptions, of which no two are alike."""
+    while True:
+        z = some_logits(rng, 4, 8, (("top_p", top_p),))
+        p, right = laws(z), laws(z, top_p=top_p)
+        fewer, more, least = [], [], []
+        for row, kept in zip(p, (right > 0).sum(-1).tolist(), strict=True):
+            order = row.argsort(descending=True).tolist()
+            fewer.append(only(row, order[: max(kept - 1, 1)]))
+            more.append(only(row, order[: kept + 1]))
+            up = row.sort().values.cumsum(0)
+            least.append(only(row, row.argsort()[: int((up < top_p).sum()) + 1].tolist()))
+        wrong = [
+            ("top_p has no effect", p),
+            ("top_p drops the token that reaches p: it is kept", torch.stack(fewer)),
+            ("top_p keeps one token more than those that reach p", torch.stack(more)),
+            (f"{NOT_ONE} after top_p", torch.where(right > 0, p, 0.0)),
+            ("top_p keeps the least probable tokens: begin with the most probable", torch.stack(least)),
+        ]
+        values = [right, *(value for _, value in wrong)]
+        if not any(alike(x, y) for x, y in combinations(values, 2)):
+            return z, right, wrong
+
+
 @check("sampling", points=1, title="top-p", seconds=5)
 def top_p_reaches_p(student, rng):
     expect_probabilities(student, rng)
     top_p = round(rng.uniform(0.5, 0.7), 3)
-    z = some_logits(rng, 4, 8, (("top_p", top_p),))
-    p, right = laws(z), laws(z, top_p=top_p)
-    fewer, more, least = [], [], []
-    for row, kept in zip(p, (right > 0).sum(-1).tolist(), strict=True):
-        order = row.argsort(descending=True).tolist()
-        fewer.append(only(row, order[: max(kept - 1, 1)]))
-        more.append(only(row, order[: kept + 1]))
-        up = row.sort().values.cumsum(0)
-        least.append(only(row, row.argsort()[: int((up < top_p).sum()) + 1].tolist()))
-    wrong = [
-        ("top_p has no effect", p),
-        ("top_p drops the token that reaches p: it is kept", torch.stack(fewer)),
-        ("top_p keeps one token more than those that reach p", torch.stack(more)),
-        (f"{NOT_ONE} after top_p", torch.where(right > 0, p, 0.0)),
-        ("top_p keeps the least probable tokens: begin with the most probable", torch.stack(least)),
-    ]
+    z, right, wrong = wrong_top_p(rng, top_p)
     judge(
         ask_law(student, z, top_p=top_p),
         right,
@@ -758,8 +769,8 @@ def acceptance(student, rng):
         ratio = float(p[i, x] / q[i, x])
         us = [ratio * 0.98, ratio * 1.02] if ratio < 0.95 else [0.98 * min(ratio, 1.0)]
         last = rng.random()
-        while x in (drawn_from(p[i].double(), last), drawn_from(q[i].double(), last)):
-            last = rng.random()  # so that a draft that comes out has been accepted
+        while x in (drawn_from(w.double(), last) for w in (p[i], q[i], (p[i] - q[i]).abs())):
+            last = rng.random()  # so that a draft that comes out has been accepted, whatever else takes its place
         cases.append(
             (torch.tensor([x]), q[i : i + 1], torch.stack([p[i], p[i]]), torch.tensor([[u, last] for u in us]))
         )
@@ -786,41 +797,48 @@ def acceptance(student, rng):
     expect(len(rows[0]) == 1, "a draft that the target never says is accepted when u is 0: the comparison is <, not <=")
 
 
+LAST = 1 - 2**-20  # with this number every draft that can be refused is
+FILLED = "the place of a refused draft is filled from "
+
+
+@drawn
+def a_refusal(rng) -> tuple[int, Tensor, Tensor, list[int], list[tuple[str, list[int]]]]:
+    """A draft x with q and p, what replaces it for each number of the grid, and what misconceptions put there: all differ."""
+    while True:
+        p, q = a_pair(rng)
+        x = int((q - p).argmax())
+        rest = p.clone()
+        rest[x] = 0
+        more = (p - q).clamp(min=0)
+        laws = {
+            f"{FILLED}p: it is filled from max(p - q, 0), divided by its sum": p,
+            f"{FILLED}q": q,
+            f"{FILLED}p without that draft: it is max(p - q, 0), divided by its sum": rest,
+            f"{FILLED}|p - q|: where q is greater there is nothing": (p - q).abs(),
+        }
+        right, *others = ([drawn_from(w.double(), float(u)) for u in GRID] for w in (more, *laws.values()))
+        first = [drawn_from(more.double(), LAST)] * len(GRID)
+        message = "the token at the end is drawn with the random number of the draft: it is drawn with the last one"
+        wrong = [*zip(laws, others, strict=True), (message, first)]
+        if not any(a == b for a, b in combinations([right, *others, first], 2)):
+            return x, p, q, right, wrong
+
+
 @check("speculative", points=2, title="what takes the place of a refused draft", seconds=10)
 def replacement(student, rng):
     for _ in range(3):
-        p, q = a_pair(rng)
-        x = int((q - p).argmax())
-        us = torch.stack([torch.full((16,), 1 - 2**-20), GRID], dim=1)
+        x, p, q, right, wrong = a_refusal(rng)
+        us = torch.stack([torch.full((len(GRID),), LAST), GRID], dim=1)
         (rows,) = steps(student, [(torch.tensor([x]), q[None], torch.stack([p, p.flip(0)]), us)])
         expect(all(rows), "a step returns no token: there is always one")
         got = [row[0] for row in rows]
         expect(not all(token == x for token in got), "a refused draft is kept")
-        more = (p - q).clamp(min=0)
-        rest = p.clone()
-        rest[x] = 0
-        wrong = [
-            ("the place of a refused draft is filled from p: it is filled from max(p - q, 0), divided by its sum", p),
-            ("the place of a refused draft is filled from q", q),
-            (
-                "the place of a refused draft is filled from p without that draft: it is max(p - q, 0), divided by its sum",
-                rest,
-            ),
-            ("the place of a refused draft is filled from |p - q|: where q is greater there is nothing", (p - q).abs()),
-        ]
-        right = [drawn_from(more.double(), float(u)) for u in GRID]
         if got == right:
             continue
-        for message, weights in wrong:
-            expect(got != [drawn_from(weights.double(), float(u)) for u in GRID], message)
-        with_first = [drawn_from(more.double(), float(us[0, 0]))] * 16
-        expect(
-            got != with_first,
-            "the token at the end is drawn with the random number of the draft: it is drawn with the last one",
-        )
-        raise Fail(
-            "the place of a refused draft is not filled from max(p - q, 0), divided by its sum, with the last random number"
-        )
+        for message, tokens in wrong:
+            expect(got != tokens, message)
+        message = "max(p - q, 0), divided by its sum, with the last random number"
+        raise Fail(f"the place of a refused draft is not filled from {message}")
 
 
 def drive_step_kept(student, draft, q, p, u):
@@ -1147,22 +1165,21 @@ def paged_together(student, rng):
         made(some_rows(rng, 0))
     for step in range(34):
         if step in (8, 14, 20):
-            begun = [
-                seq for seq, (keys, _) in sorted(texts.items()) if len(keys) % size
-            ]  # a block that is shared half full
-            parent = rng.choice(begun or sorted(texts))
             calls.append(["fork", parent])
             child = made([x.clone() for x in texts[parent]])
-        elif step == 24:
-            seq = min(texts)
-            calls.append(["free", seq])
-            del texts[seq]
+        elif step == 24:  # what it has in common with its copy stays
+            calls.append(["free", parent])
+            del texts[parent]
         elif step == 26:
             calls.append(["new"])
             made(some_rows(rng, 0))
         else:
-            after = {9: parent, 15: parent, 21: parent, 10: child, 16: child, 22: child}  # both go on, in turn
-            seq, rows = after.get(step, rng.choice(sorted(texts))), some_rows(rng, rng.randint(1, 4))
+            after = {9: parent, 15: parent, 21: parent, 10: child, 16: child, 22: child, 27: number - 1}
+            seq, count = after.get(step, rng.choice(sorted(texts))), rng.randint(1, 4)  # both go on, in turn
+            if step in (7, 13, 19):  # is copied next: a full block and one that is begun, or, in the middle, full ones
+                parent, begun = seq, 0 if step == 13 else rng.randint(1, size - 1)
+                count = size + (begun - len(texts[seq][0])) % size
+            rows = some_rows(rng, count)
             calls.append(["append", seq, *rows])
             texts[seq] = [torch.cat([a, b]) for a, b in zip(texts[seq], rows, strict=True)]
         if step % 6 == 5 or step == 33:
@@ -1188,11 +1205,12 @@ def drive_dequantize(student, q, scales):
 
 @drawn
 def some_weights(rng, out: int, groups: int, size: int) -> Tensor:
-    """Weights none of which lies near the middle between two integers; the groups are of different sizes."""
+    """Weights between two integers, none of which lies near one or near the middle; the groups are of different sizes."""
     reach = (10 ** (torch.rand(out, groups, 1, generator=generator(rng)) * 2 - 1)).double()
     q = torch.randint(-126, 127, (out, groups, size), generator=generator(rng)).double()
     q[..., 0] = torch.where(torch.rand(out, groups, generator=generator(rng)) < 0.5, -127.0, 127.0)
-    off = torch.rand(out, groups, size, generator=generator(rng)).double() * 0.8 - 0.4
+    off = torch.rand(out, groups, size, generator=generator(rng)).double() * 0.6 - 0.3
+    off += 0.1 * off.sign()
     off[..., 0] = 0
     places = torch.rand(out, groups, size, generator=generator(rng)).argsort(-1)
     return ((q + off) * reach / 127).gather(-1, places).flatten(1).float()
@@ -1216,10 +1234,16 @@ def expect_form(q: Tensor, scales: Tensor, weight: Tensor, size: int) -> None:
 
 
 def expect_a_quantization(student, rng: random.Random) -> None:
-    """One row, one group."""
-    weight = some_weights(rng, 1, 1, 8)
+    """One row, one group, whose integers differ when they are cut off or rounded down."""
+    while True:
+        weight = some_weights(rng, 1, 1, 8)
+        right, scale = right_quantize(weight, 8)
+        whole = weight.double() / scale
+        whole += 1e-3 * whole.sign()  # the greatest is 127, and not a little less
+        cut, down = whole.trunc(), (whole + 2e-3).floor()
+        if not any(alike(x, y) for x, y in combinations((right, cut, down), 2)):
+            break
     q, scales, back, _ = ask(student, FORM, drive_quantize, weight, 8)
-    right, scale = right_quantize(weight, 8)
     expect(
         q.shape == weight.shape and scales.numel() == 1, "one row of one group does not give q (1, in) and one scale"
     )
@@ -1230,12 +1254,8 @@ def expect_a_quantization(student, rng: random.Random) -> None:
         "the scale is the whole range / 255: symmetric is max |w| / 127",
     )
     expect(relatively(scales.reshape(1, 1), scale), "the scale of one group is not max |w| / 127")
-    whole = weight.double() / scale
-    expect(alike(right, whole.trunc()) or not alike(q, whole.trunc()), "integers are cut off: round to the nearest one")
-    expect(
-        alike(right, whole.floor()) or not alike(q, whole.floor()),
-        "integers are rounded down: round to the nearest one",
-    )
+    expect(not alike(q, cut), "integers are cut off: round to the nearest one")
+    expect(not alike(q, down), "integers are rounded down: round to the nearest one")
     expect(alike(q, right), "q is not round(w / scale)")
     expect(alike(back.reshape(1, 8), right * scale, 1e-4), "dequantize_int8 does not return q * scale")
 

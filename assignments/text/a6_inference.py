@@ -269,10 +269,10 @@ reveal("tokens copied by torch.cat", copied, guess, within=1.05, because={2000: 
 def token_probabilities(
     logits: Float[Tensor, "*batch vocab"],
     *,
-    temperature: float = 1.0,
+    temperature: int | float = 1.0,
     top_k: int | None = None,
-    top_p: float | None = None,
-    min_p: float | None = None,
+    top_p: int | float | None = None,
+    min_p: int | float | None = None,
 ) -> Float[Tensor, "*batch vocab"]:
     """softmax(logits / temperature), of which top-k, top-p (1904.09751) and min-p (2407.01082) leave the likely tokens.
 

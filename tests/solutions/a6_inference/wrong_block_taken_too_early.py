@@ -1,8 +1,7 @@
 """A full block asks for the next one at once.
 
-fails: paged.blocks_counted, paged.no_blocks
+fails: paged.blocks_counted, paged.no_blocks, paged.paged_together
 names: a full block asks for the next one at once
-may: paged.paged_together
 """
 
 from _base import *

@@ -1,8 +1,7 @@
 """free gives blocks away that a copy still has.
 
-fails: paged.freed
+fails: paged.freed, paged.paged_together
 names: count its owners
-may: paged.paged_together
 """
 
 from _base import *
