@@ -54,8 +54,34 @@ def next_tokens(
     return order.gather(-1, torch.multinomial(probabilities, 1, generator=generator)).squeeze(-1)
 
 
+class SourceCache:
+    """Keys and values of the source text in one layer's cross-attention, which must have neither a causal mask nor RoPE.
+
+    The first ``update`` is kept, and what later ones are given is not. A `cs336lite.attention.Cache`.
+    """
+
+    def __init__(self) -> None:
+        self.context, self.kept, self.length = None, None, 0
+
+    def of(self, attention: nn.Module, context: Float[Tensor, "batch source_seq d_model"]) -> "SourceCache":
+        """This cache with the keys and values of ``context``, computed unless it holds those of this very tensor."""
+        if self.context is not context:
+            self.context = self.kept = None
+            attention(context, cache=self)
+            self.context = context
+        return self
+
+    def update(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """The source's keys and values, (batch, num_kv_heads, source_seq, d_head) each."""
+        if self.kept is None:
+            self.kept = k, v
+        return self.kept
+
+
 class LayerCache:
     """Keys and values of one layer, in memory for ``max_length`` tokens that is taken once. A `cs336lite.attention.Cache`.
+
+    ``source`` is for those of a source text, in a decoder that reads one.
 
     ``update`` raises ValueError when there is no room, and for keys and values of another kind than those that it holds.
     """
@@ -65,6 +91,7 @@ class LayerCache:
             raise ValueError(f"a cache cannot have room for {max_length} tokens")
         self.max_length, self.length = max_length, 0
         self.kept: tuple[Tensor, Tensor] | None = None
+        self.source = SourceCache()
 
     def update(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Append (batch, num_kv_heads, seq, d_head) each; returns those of all tokens so far."""
@@ -102,7 +129,7 @@ class KVCache:
 
     @property
     def bytes(self) -> int:
-        return sum(x.nbytes for layer in self.layers for x in layer.kept or ())
+        return sum(x.nbytes for layer in self.layers for x in (*(layer.kept or ()), *(layer.source.kept or ())))
 
 
 def check_ids(name: str, ids: Tensor) -> None:
@@ -162,11 +189,11 @@ def generate(
 ) -> Int[Tensor, "batch longer"]:  # fmt: skip
     """``tokens`` and what the model adds to them, token by token until ``max_new_tokens`` or all rows have met ``stop``.
 
-    ``choice`` goes to `next_tokens`, ``given`` to the model (context, prefix). Prompts of different lengths are padded
+    ``choice`` goes to `next_tokens`, ``given`` to the model (context, prefix); the encoder reads a ``source`` once. Prompts of different lengths are padded
     on the left, ``padding`` False or 0 there. ``stop`` is an id or several; after one a row goes on with it. ValueError
     beyond the context length, for an empty prompt, padding elsewhere, ids that do not exist.
     """
-    config, training = model.config, model.training
+    config, training, given = model.config, model.training, dict(given or {})
     padding = check_prompts(tokens, padding, config.vocab_size)
     stop = ids_that_stop(stop, config.vocab_size).to(tokens.device)
     if max_new_tokens < 0:
@@ -178,12 +205,14 @@ def generate(
     ended = torch.zeros(len(tokens), dtype=torch.bool, device=tokens.device)
     model.eval()
     try:
+        if given.get("source") is not None:
+            given["context"] = model.encode(given.pop("source"), given.get("source_padding"))
         for _ in range(max_new_tokens):
             if stop.numel() and ended.all():
                 break
             past = cache.length if use_cache else 0
             places = {} if padding is None else places_of(padding, tokens.shape[1], past, config.positions)
-            logits = model(tokens[:, past:], cache=cache, **(given or {}), **places)[:, -1]
+            logits = model(tokens[:, past:], cache=cache, **given, **places)[:, -1]
             new = torch.where(ended, tokens[:, -1], next_tokens(logits, **choice))
             ended |= torch.isin(new, stop)
             tokens = torch.cat((tokens, new[:, None]), dim=1)

@@ -695,9 +695,7 @@ class Block(nn.Module):
             return x + self.dropout(self.attention(normed[0], **seen) + self.feed_forward(normed[-1], **told))
         x = self.add("attention", self.attention, x, **seen)
         if self.cross_attention is not None:
-            source = getattr(seen.get("cache"), "source", None)  # a cache that keeps what the source text gives
-            read = {"context": context} if source is None else {"cache": source.of(self.cross_attention, context)}
-            x = self.add("cross_attention", self.cross_attention, x, mask=context_mask, **read)
+            x = self.add("cross_attention", self.cross_attention, x, context=context, mask=context_mask)
         return self.add("feed_forward", self.feed_forward, x, **told)
 
     def add(self, name: str, part: nn.Module, x: Float[Tensor, "batch seq d_model"], **arguments: Any) -> Tensor:
