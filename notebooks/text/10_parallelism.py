@@ -241,7 +241,7 @@ if READY.or_show("ring"):
 if READY.or_show("ring, drawn"):
     fig, ax = axes(xlabel="ranks", ylabel="MB sent by each rank", size=(6.5, 3.2))
     smooth = np.linspace(2, 16, 100)
-    ax.plot(smooth, 16 * (smooth - 1) / smooth, color=COLORS["black"], label="formula, 2 (p − 1) / p · 8 MB")
+    ax.plot(smooth, 16 * (smooth - 1) / smooth, color=COLORS["grey"], label="formula, 2 (p − 1) / p · 8 MB")
     ax.plot(
         counts, [one.sent[0] / 1e6 for one in rings.values()], "o", color=COLORS["blue"], label="counted, a7's ring"
     )
