@@ -118,6 +118,7 @@ VARIANTS = {  # right answers in other styles than the reference's
     "lion": "a4_lion/right_functional",
     "router": "a5_moe_router/right_mixtral",
     "decoding": "a6_inference/right_logits",
+    "sharding": "a7_parallel/right_lists",
 }
 
 
@@ -168,6 +169,7 @@ LATER = {
     "07_kernels",
     "08_scaling",
     "09_inference",
+    "10_parallelism",
     *(n for n, due in MISSING.items() if not due),
 }
 
@@ -184,6 +186,7 @@ def test_every_lecture_runs_on_the_students_own_code(solved, name, monkeypatch):
         "a3_rope": "rope",
         "a5_moe_router": "router",
         "a6_inference": "decoding",
+        "a7_parallel": "sharding",
     }
     for assignment in MISSING[name]:  # Lion is imported by the processes that train
         assert assignment not in modules or f"the {modules[assignment]} of the student" in printed

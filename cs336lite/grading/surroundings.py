@@ -52,15 +52,12 @@ LECTURE_MODULES = {
         *("tokenizer", "costs", "accounting", "slots", "layers"),
         *("backend", "kernels", "tiles", "flash", "compiled", "gpu_model"),
     ),
-    "a7_parallel": (
-        *("tokenizer", "costs", "accounting", "slots", "layers"),
-        *("backend", "kernels", "tiles", "flash", "compiled", "gpu_model", "collectives"),
-    ),
+    "a7_parallel": ("collectives",),
 }
 """Which modules of the course a submission may import: those that lectures and appendices before it build, unless they hold
 an answer to it or need a module that an assignment builds, and `slots` and `collectives`, which a2 and a7 import and are
 written by hand.
-a1 has none: lecture 01's `tokenizer` learns merges."""
+a1 has none: lecture 01's `tokenizer` learns merges. a7 has `collectives` alone: it needs no other."""
 
 
 def site_folders() -> list[str]:
