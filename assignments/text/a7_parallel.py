@@ -1,7 +1,7 @@
 # ---
 # jupyter:
 #   kernelspec: {display_name: Python 3, language: python, name: python3}
-#   cs336lite: {module: sharding, minutes: 1, prerequisites: [02_tensors], device: CPU}
+#   cs336lite: {module: sharding, minutes: 240, prerequisites: [02_tensors], device: CPU}
 # ---
 
 # %% [markdown]
