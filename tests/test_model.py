@@ -202,7 +202,9 @@ def test_the_encoder_runs_once(name):
         again = model.new_cache()
         model(x[:, :2], source=sources[0], cache=again)
         torch.testing.assert_close(model(x[:, 2:], context=context, cache=again), first)
-        assert not torch.allclose(model(x, source=sources[0])[:, 2:], first, atol=1e-4)
+        assert not torch.allclose(
+            model(x, source=sources[0])[:, 2:], first, rtol=0, atol=1e-6
+        )  # a fresh model hardly looks at it
 
 
 def test_generation_stops_row_by_row():

@@ -3,7 +3,7 @@
 triton, tl, jit, DEVICE = start()        # Triton with its interpreter where there is no GPU
 seen = watch(lambda: kernel[grid](...))  # every load and store, program by program (interpreter only)
 asked(seen), fetched(seen)               # bytes that programs ask for; bytes of the sectors that they touch
-compiled(kernel, {"x_ptr": "*fp32", "n": "i32"}, {"BLOCK": 1024})    # registers, shared memory
+compiled(kernel, arguments, {"BLOCK": 1024})    # registers, shared memory
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ def compiled(
 ) -> Compiled:  # fmt: skip
     """Compile a kernel for an NVIDIA GPU of this compute capability (80: A100, 90: H100), which need not be there.
 
-    ``arguments`` gives Triton's type of each argument ("*bf16" a pointer, "i32"), ``constants`` the constexprs. Pointers
+    ``arguments`` gives Triton's type of each argument (``"*bf16"`` a pointer, ``"i32"``), ``constants`` the constexprs. Pointers
     and integers count as multiples of 16, as PyTorch's usually are. In a process of its own, without the interpreter.
     Raises CourseError with the compiler's last words.
     """

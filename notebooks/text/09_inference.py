@@ -1617,7 +1617,7 @@ claims()
 #
 # ## Next
 #
-# Lecture **10 · parallelism**: many devices train one model, and what they say to each other.
+# Assignment **a7_parallel**: write what many devices say to each other when they train one model. Then lecture **10 · parallelism** measures it.
 
 # %%
 finished("09_inference")
