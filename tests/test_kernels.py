@@ -688,3 +688,19 @@ def test_everything_public_is_documented(module):
     for name, value in vars(module).items():
         if getattr(value, "__module__", None) == module.__name__ and not name.startswith("_"):
             assert (getattr(value, "fn", value)).__doc__, name
+
+
+@pytest.mark.parametrize("outside", [-1, 7, 1_000_000])
+def test_a_target_outside_the_vocabulary_makes_the_loss_nan_and_reads_nothing_else(outside):
+    around = torch.full((6, 7), 100.0)  # what lies before and behind the rows must not be seen
+    around[2:4] = torch.randn(2, 7, generator=torch.Generator().manual_seed(0))
+    logits = around[2:4].detach().requires_grad_()
+    for targets in ([3, outside], [outside, 3]):
+        loss = kernels.cross_entropy(logits, torch.tensor(targets))
+        (gradient,) = torch.autograd.grad(loss, logits)
+        assert loss.isnan() and gradient[targets.index(outside)].isnan().all()
+        assert gradient[targets.index(3)].isfinite().all()
+        hidden, weight = torch.randn(2, 4), torch.randn(7, 4)
+        assert kernels.linear_cross_entropy(hidden, weight, torch.tensor(targets)).isnan()
+    loss = kernels.cross_entropy(logits, torch.tensor([3, -100]))
+    torch.testing.assert_close(loss, torch.nn.functional.cross_entropy(logits, torch.tensor([3, -100])))

@@ -518,10 +518,10 @@ def log_sum_exp_kernel(
         top, total = online_step(top, total, x)
     lse = top + tl.log(tl.where(total == 0, 1.0, total))
     target = tl.load(target_ptr + row, mask=row < rows, other=IGNORE)
-    counts = target != IGNORE
-    logit = tl.load(x_ptr + row * x_stride + target, mask=counts, other=0.0).to(tl.float32)
+    known = (target >= 0) & (target < n)  # nothing is read outside the row
+    logit = tl.load(x_ptr + row * x_stride + target, mask=known, other=float("nan")).to(tl.float32)
     tl.store(lse_ptr + row, lse, mask=row < rows)
-    tl.store(loss_ptr + row, tl.where(counts, lse - logit, 0.0), mask=row < rows)
+    tl.store(loss_ptr + row, tl.where(target == IGNORE, 0.0, lse - logit), mask=row < rows)
 
 
 # %%
@@ -535,7 +535,8 @@ def cross_entropy_backward_kernel(
     row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)[:, None]
     lse = tl.load(lse_ptr + row, mask=row < rows, other=0.0)
     target = tl.load(target_ptr + row, mask=row < rows, other=IGNORE)
-    scale = tl.where(target == IGNORE, 0.0, tl.load(scale_ptr).to(tl.float32))
+    scale = tl.where((target >= 0) & (target < n), tl.load(scale_ptr).to(tl.float32), float("nan"))
+    scale = tl.where(target == IGNORE, 0.0, scale)
     for start in range(0, n, BLOCK):
         col = start + tl.arange(0, BLOCK)[None, :]
         inside = (row < rows) & (col < n)
@@ -550,12 +551,18 @@ IGNORE = -100
 """The target that counts for nothing, as in torch.nn.functional.cross_entropy."""
 
 
+def _of_targets(targets: Tensor, n: int, values: Tensor) -> Tensor:
+    """The values, but 0 where the target is IGNORE, and nan where it is another one outside the vocabulary."""
+    known = torch.where((targets >= 0) & (targets < n), values, torch.nan)
+    return torch.where(targets == IGNORE, 0.0, known)
+
+
 def _losses(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """The loss of each row, 0 where the target is IGNORE, and its log-sum-exp; both float32."""
     if BACKEND == "pytorch":
         lse = logits.float().logsumexp(-1)
-        logit = logits.gather(-1, targets.clamp(min=0)[:, None])[:, 0].float()
-        return torch.where(targets == IGNORE, 0.0, lse - logit), lse
+        logit = logits.gather(-1, targets.clamp(0, logits.shape[1] - 1)[:, None])[:, 0].float()
+        return _of_targets(targets, logits.shape[1], lse - logit), lse
     rows, n = logits.shape
     loss, lse = torch.empty(2, rows, dtype=torch.float32, device=logits.device)
     grid, tile = row_tiles(rows, n, CHUNK)
@@ -569,8 +576,8 @@ def _logit_gradients(out: Tensor, logits: Tensor, lse: Tensor, targets: Tensor, 
     """(softmax(logits) - one_hot(targets)) * scale, written into ``out``."""
     if BACKEND == "pytorch":
         gradient = torch.exp(logits.float() - lse[:, None])
-        gradient[torch.arange(len(targets)), targets.clamp(min=0)] -= 1
-        return out.copy_(gradient * torch.where(targets == IGNORE, 0.0, scale.float())[:, None])
+        gradient[torch.arange(len(targets)), targets.clamp(0, logits.shape[1] - 1)] -= 1
+        return out.copy_(gradient * _of_targets(targets, logits.shape[1], scale.float())[:, None])
     rows, n = logits.shape
     grid, tile = row_tiles(rows, n, CHUNK)
     strides = out.stride(0), logits.stride(0)
@@ -612,8 +619,8 @@ def plain_cross_entropy(logits: Float[Tensor, "n vocab"], targets: Int[Tensor, "
 def cross_entropy(logits: Float[Tensor, "..."], targets: Int[Tensor, "..."]) -> Float[Tensor, ""]:
     """Mean of -log softmax(logits)[target] over the targets other than -100; logits (n, vocab), targets (n,) int64.
 
-    Reads the logits once forward, once backward, and keeps no probabilities. A target outside the vocabulary is not
-    found out. Built in notebooks/appendix/07x_fused.ipynb.
+    Reads the logits once forward, once backward, and keeps no probabilities. A target outside the vocabulary
+    makes the loss nan. Built in notebooks/appendix/07x_fused.ipynb.
     """
     check(logits=logits)
     if logits.ndim != 2:
