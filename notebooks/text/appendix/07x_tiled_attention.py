@@ -85,7 +85,9 @@ def hide(
         scores = tl.where(seen, scores, -float("inf"))
     if MASK:
         inside = (row < q_len) & (col < k_len)
-        seen = tl.load(mask_ptr + row.to(tl.int64) * mask_strides[2] + col.to(tl.int64) * mask_strides[3], mask=inside, other=0)
+        seen = tl.load(
+            mask_ptr + row.to(tl.int64) * mask_strides[2] + col.to(tl.int64) * mask_strides[3], mask=inside, other=0
+        )
         scores = tl.where(seen != 0, scores, -float("inf"))
     return scores
 
