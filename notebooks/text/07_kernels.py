@@ -88,8 +88,8 @@ finish(fig)
 
 # %% [markdown]
 # Sizes and HBM's bandwidth are NVIDIA's (H100 SXM). It publishes no bandwidth of registers. Shared memory gives 128 bytes a
-# clock on each SM. The figure for L2 and the waits are
-# rounded from measurements of others (arXiv 2402.13499).
+# clock on each SM. L2's bandwidth and the waits are orders
+# of magnitude: NVIDIA does not publish them, and those who measure (such as arXiv 2402.13499) differ by half and more.
 #
 # An SM runs *warps* (线程束) of 32 threads that execute one instruction together. While one warp waits for memory, another
 # runs: with waits of hundreds of clocks, many must be ready.
@@ -208,7 +208,7 @@ finish(fig)
 # %% [markdown]
 # A GPU's launch costs a few microseconds, in which an H100 could move 10 MB or more. Fusing saves launches as well as bytes.
 #
-# **To measure the kernels on a GPU**, run one command: `python benchmarks/kernels.py`. It compares results first, times each
+# **To measure the kernels on a GPU**, run one command in the full repository: `python benchmarks/kernels.py`. It compares results first, times each
 # kernel beside PyTorch, `torch.compile` and known libraries, and writes a file. This lecture has no GPU and shows no GPU's time.
 # It shows what holds without one: bytes, which the interpreter counts, and what the compiler makes of the source.
 #
