@@ -205,15 +205,10 @@ def points_on(page: str) -> float:
     return float(re.search(r"([\d.]+) of [\d.]+ points", page)[1])
 
 
-@pytest.fixture(scope="module")
-def semester(tmp_path_factory) -> Semester:
-    return Semester(tmp_path_factory.mktemp("semester"))
-
-
 STUDENTS = [f"s{number:02}" for number in range(1, 31)]
 
 
-def test_before_the_term(semester):
+def before_the_term(semester):
     """Two assignments are released, and the roster and the due dates are entered."""
     roster = semester.course / "roster.csv"
     lines = [f"{student},Student {student[1:]},Ada,{student}@example.edu" for student in STUDENTS]
@@ -225,7 +220,7 @@ def test_before_the_term(semester):
         semester.says("nbgrader", "release_assignment", name)
 
 
-def test_a_check_that_its_own_author_got_wrong_grades_nobody(semester):
+def a_check_that_its_own_author_got_wrong_grades_nobody(semester):
     """Half hand in through the exchange, half drop files; the hidden checks hold a typo."""
     semester.by_exchange.update(STUDENTS[:15])
     doubles, halves = list(DOUBLE), list(HALVE)
@@ -241,7 +236,7 @@ def test_a_check_that_its_own_author_got_wrong_grades_nobody(semester):
     hidden.write_text(STRICT)
 
 
-def test_the_first_grading(semester):
+def the_first_grading(semester):
     said = semester.grade(A1)
     semester.check(A1)
     for student in STUDENTS[28:]:
@@ -249,7 +244,7 @@ def test_the_first_grading(semester):
     assert "28" in said
 
 
-def test_a_late_policy_and_an_extension_count_at_the_next_run(semester):
+def a_late_policy_and_an_extension_count_at_the_next_run(semester):
     (semester.course / "late_policy.py").write_text(LATE)
     semester.book.policy = True
     with semester.gradebook() as book:
@@ -265,7 +260,7 @@ def test_a_late_policy_and_an_extension_count_at_the_next_run(semester):
     semester.check(A1)
 
 
-def test_what_is_handed_in_again_is_judged_again(semester):
+def what_is_handed_in_again_is_judged_again(semester):
     """One through the exchange, one dropped; all others keep their page and their grade."""
     for student in ("s03", "s20"):
         semester.hand_in(student, A1, "right", "right", DUE + 50 * HOUR)
@@ -275,7 +270,7 @@ def test_what_is_handed_in_again_is_judged_again(semester):
     assert changed(said) == {"s03", "s20"} and said.count("new submission") == 2
 
 
-def test_a_manual_grade_stays(semester):
+def a_manual_grade_stays(semester):
     with semester.gradebook() as book:
         grade = book.find_grade("grade_double", A1, A1, "s05")
         grade.manual_score = 3.5
@@ -285,7 +280,7 @@ def test_a_manual_grade_stays(semester):
     semester.check(A1)
 
 
-def test_a_check_that_was_too_strict_is_mended(semester):
+def a_check_that_was_too_strict_is_mended(semester):
     """Who halved with / gets points back, and the run says whose grade changed."""
     (semester.course / "hidden" / f"{A1}.py").write_text(SMALL_SPEC)
     before = semester.book.total(A1)
@@ -297,7 +292,7 @@ def test_a_check_that_was_too_strict_is_mended(semester):
     assert "changed checks: halve.half" in said
 
 
-def test_an_exercise_is_worth_more(semester):
+def an_exercise_is_worth_more(semester):
     hidden = semester.course / "hidden" / f"{A1}.py"
     hidden.write_text(hidden.read_text().replace('"halve", points=2', '"halve", points=3'))
     semester.says("cs336lite", "grade", A1, status=2)  # text and checks disagree
@@ -308,7 +303,7 @@ def test_an_exercise_is_worth_more(semester):
     semester.check(A1)
 
 
-def test_who_left_the_course_is_not_back(semester):
+def who_left_the_course_is_not_back(semester):
     semester.says("nbgrader", "db", "student", "remove", "s07", "--force")
     del semester.book.work["s07", A1]
     said = semester.grade(A1, status=2)
@@ -318,7 +313,7 @@ def test_who_left_the_course_is_not_back(semester):
     semester.check(A1)
 
 
-def test_the_second_assignment_leaves_the_first(semester):
+def the_second_assignment_leaves_the_first(semester):
     before = semester.scores(A1)
     for number, student in enumerate(s for s in STUDENTS if s != "s07"):
         semester.hand_in(student, A2, list(DOUBLE)[number % 4], list(HALVE)[number % 3], DUE - HOUR)
@@ -326,3 +321,21 @@ def test_the_second_assignment_leaves_the_first(semester):
     semester.grade(A2, "--jobs", "2")
     semester.check(A2)
     assert semester.scores(A1) == before
+
+
+def test_a_semester(tmp_path):
+    """Each part goes on where the one before it stopped, so they are one test: parts of it could not run alone."""
+    semester = Semester(tmp_path)
+    for part in (
+        before_the_term,
+        a_check_that_its_own_author_got_wrong_grades_nobody,
+        the_first_grading,
+        a_late_policy_and_an_extension_count_at_the_next_run,
+        what_is_handed_in_again_is_judged_again,
+        a_manual_grade_stays,
+        a_check_that_was_too_strict_is_mended,
+        an_exercise_is_worth_more,
+        who_left_the_course_is_not_back,
+        the_second_assignment_leaves_the_first,
+    ):
+        part(semester)

@@ -16,6 +16,7 @@
 
 # %%
 import numpy as np
+from torch.utils.flop_counter import FlopCounterMode
 
 from cs336lite.attention import MultiHeadAttention
 from cs336lite.course import whose
@@ -159,11 +160,17 @@ if READY.or_show("latent"):
         cache.kept, cache.length = caches[absorbed].kept, 1_000
         return latent_attention(text[:, :1], cache=cache, absorbed=absorbed)
 
+    def operations(absorbed: bool) -> int:
+        with FlopCounterMode(display=False) as counter:
+            step(absorbed)
+        return counter.get_total_flops()
+
     plain, fast = best_seconds(lambda: step(False), lambda: step(True), least=0.1)
     reveal("times as fast", plain / fast, guess, within=1.6, shown=f"{plain / fast:.1f}")
     kept = sum(x.numel() for x in caches[True].kept) // 1_000
     print(f"greatest difference of the two forms {difference:.0e}; {kept} numbers a token instead of {2 * 16 * 32}")
-    assert difference < 1e-4 and kept == 64 + 16 and plain > fast, YOURS
+    print(f"operations of a step: {operations(False):,} plain, {operations(True):,} absorbed")
+    assert difference < 1e-4 and kept == 64 + 16 and operations(False) > 5 * operations(True), YOURS
 
 # %% [markdown]
 # The two forms give the same and differ in what is read and computed. Plain, each step makes 16 heads of keys and values for all
