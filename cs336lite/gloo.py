@@ -301,7 +301,7 @@ def main(folder: Path, rank: int, size: int, timeout: float) -> None:
         text = (
             f"waited {timeout:g} seconds in {request}"
             if late
-            else f"lost the others in {request}: {line}"
+            else f"waited in {request} until it lost the others"
             if communicating
             else f"raised {type(error).__name__}: {line}"
         )
