@@ -98,7 +98,7 @@ MISSING = {  # what a lecture or an appendix asks for when nothing has been solv
     "02_tensors": (),
     "03_architecture": ("a2_attention", "a3_rope"),
     "03b_variants": ("a2_attention", "a3_rope"),
-    "04_hyperparameters": ("a1_bpe", "a2_attention", "a3_rope", "a4_lion"),
+    "04_hyperparameters": ("a1_bpe", "a2_attention", "a3_rope"),
     "05_stability": ("a2_attention", "a3_rope"),
     "06_moe": ("a2_attention", "a3_rope", "a5_moe_router"),
     "07_kernels": (),
