@@ -1,4 +1,4 @@
-# Built from 04_hyperparameters by `cs336lite build`: edit that file, not this one.
+# Built from notebooks/text/04_hyperparameters.py by `cs336lite build`: edit that file, not this one.
 """A training loop of thirty lines with every knob of lecture 04, and the comparisons that turn one knob at a time.
 
 A *run* is plain JSON, {arm, lr, seed, config, training}; `train_run` trains it. Text is the bytes of the default corpus, as in
@@ -209,7 +209,7 @@ RATES = Crossed(
         "AdamW": (3e-3, 4.5e-3, 6.8e-3, 1e-2, 1.5e-2, 2.3e-2),
         "Lion": (9e-4, 1.3e-3, 2e-3, 3e-3, 4.5e-3, 6.8e-3),
     }
-    | {f"Lion, decay {wd}": (2e-3, 3e-3, 4.5e-3, 6.8e-3) for wd in LION_DECAYS},
+    | {f"Lion, decay {wd}": (1.3e-3, 2e-3, 3e-3, 4.5e-3, 6.8e-3)[wd > 0.4 :] for wd in LION_DECAYS},
 )
 """The loss of AdamW and of Lion over their learning rates."""
 
