@@ -50,7 +50,7 @@ from cs336lite.generation import generate
 
 # without these nothing is trained here: cells show recorded runs and what our own run has shown
 READY = whose("bpe", "attention", "rope", "lion", lecture="04_hyperparameters")
-YOURS = "this runs on your attention, RoPE and Lion: do the checks of a2, a3 and a4 pass?"
+YOURS = "this runs on your code: do check('a1_bpe'), check('a2_attention'), check('a3_rope') and check('a4_lion') pass?"
 
 # %% folded=true
 #| export knobs
