@@ -227,7 +227,7 @@ if READY.or_show("the first answer"):
 #
 # | step $t$ | $g$ | $m = 0.9 m + 0.1 g$ | $v = 0.95 v + 0.05 g^2$ | $\hat m = m / (1 - 0.9^t)$ | $\hat v = v / (1 - 0.95^t)$ | $\hat m / \sqrt{\hat v}$ |
 # |---|---|---|---|---|---|---|
-# | 1 | 2 | 0.2 | 0.2 | 2 | 4 | **1** |
+# | 1 | 2 | 0.20 | 0.20 | 2 | 4 | **1** |
 # | 2 | 1 | 0.28 | 0.24 | 1.474 | 2.462 | **0.939** |
 #
 # The weight moves by the learning rate times the last column. The first step is always ±1: AdamW throws the size of
@@ -307,7 +307,7 @@ finish(fig)
 # **Predict.** How many times smaller is Lion's best learning rate? Which of the two ends lower?
 
 
-# %% folded=true
+# %%
 #| export knobs
 def lr_share(schedule: str, step: int, steps: int, warmup: int) -> float:
     """The learning rate of a step (from 0) as a share of the highest.
@@ -326,7 +326,7 @@ def lr_share(schedule: str, step: int, steps: int, warmup: int) -> float:
     return shapes[schedule] * min(1.0, (step + 1) / warmup)
 
 
-# %% folded=true
+# %%
 #| export knobs
 def optimizer_of(model: nn.Module, name: str, weight_decay: float) -> torch.optim.Optimizer:
     """AdamW or Lion; matrices decay, the gains of norms do not."""
@@ -627,10 +627,15 @@ print(source("04_habits.json"))
 at = {"100 steps": {name: mean_interval(short[name].values()) for name in SCHEDULES}, "1,000 steps": {name: mean_interval(arms[name].values()) for name in SCHEDULES}}  # fmt: skip
 ranked = {length: sorted(losses, key=lambda name: losses[name].mean) for length, losses in at.items()}
 
+
 # %% folded=true
 # run this cell to compare your guess
-reveal("best after 100 steps", ranked["100 steps"][0], guess_short, shown=" < ".join(ranked["100 steps"]))
-reveal("best after 1,000 steps", ranked["1,000 steps"][0], guess_long, shown=" < ".join(ranked["1,000 steps"]))
+def in_order(length: str) -> str:
+    return " < ".join(ranked[length]).replace("10 %", "a tenth")
+
+
+reveal("best after 100 steps", ranked["100 steps"][0], guess_short, shown=in_order("100 steps"))
+reveal("best after 1,000 steps", ranked["1,000 steps"][0], guess_long, shown=in_order("1,000 steps"))
 fig, both = axes(1, 2, xlabel="held-out loss (nats a byte)", ylabel="schedule", size=(8.8, 3))
 for ax, (length, losses) in zip(both, at.items()):
     for y, name in enumerate(SCHEDULES):
@@ -707,10 +712,10 @@ for one in habits.values():
     print(one)
 
 # %% [markdown]
-# **Decay.** No decay, 0.1 and 0.3 cannot be told apart, under no schedule, and a decay of 1 costs a tenth of a nat,
-# more where the rate stays high. There is nothing to
-# regularise: no byte was seen twice. The gain that large runs report needs runs that last many times $1 / (\text{lr}
-# \cdot \text{wd})$ steps. Do not conclude from ours that decay can go.
+# **Decay.** No decay, the base's and three times as much cannot be told apart, under no schedule, and a decay of 1
+# costs a tenth of a nat, more where the rate stays high. There is nothing to regularise: no byte was seen twice. The
+# gain that large runs report needs runs that last many times $1 / (\text{lr} \cdot \text{wd})$ steps. Do not conclude
+# from ours that decay can go.
 #
 # **Dropout** that stays costs a quarter of a nat, by far the most expensive habit of this lecture. Dropout that is
 # gone after a fifth of the run costs an amount that cannot be told from nothing, and gains nothing. The gain in
