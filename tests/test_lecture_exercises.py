@@ -111,6 +111,98 @@ def test_a_wrong_answer_is_told_what_is_wrong(exercise, source, message):
     assert any(message in said for said in in_01(exercise, source)), in_01(exercise, source)
 
 
+in_04 = partial(told, "04_hyperparameters", torch=torch, np=np)
+
+ADAMW = """
+def adamw_step(p, g, m, v, t, lr, betas=(0.9, 0.95), eps=1e-8, weight_decay=0.1):
+    m = betas[0] * m + (1 - betas[0]) * g
+    v = betas[1] * v + (1 - betas[1]) * g ** 2
+    mean, square = m / (1 - betas[0] ** t), v / (1 - betas[1] ** t)
+    return p * (1 - lr * weight_decay) - lr * mean / (square.sqrt() + eps), m, v
+"""
+EDGE = """
+def edge(diverges, low, high, tries=20):
+    for _ in range(tries):
+        middle = (low + high) / 2
+        if diverges(middle):
+            high = middle
+        else:
+            low = middle
+    return (low + high) / 2
+"""
+SCALE = """
+def noise_scale(square_small, square_large, small, large):
+    noise = (square_small - square_large) / (1 / small - 1 / large)
+    return noise / (square_large - noise / large)
+"""
+SAVED = "def steps_saved(batch, critical): return (1 + critical / batch) / (1 + critical / (2 * batch))"
+
+
+@pytest.mark.parametrize(
+    ("exercise", "source"),
+    [
+        ("adamw_step", ADAMW),
+        ("adamw_step", ADAMW.replace("m = betas[0] * m + (1 - betas[0]) * g", "m = m.lerp(g, 1 - betas[0])")),
+        ("adamw_step", ADAMW.replace("p * (1 - lr * weight_decay) -", "p - lr * weight_decay * p -")),
+        ("edge", EDGE),
+        ("edge", EDGE.replace("return (low + high) / 2", "return low")),
+        ("noise_scale", SCALE),
+        ("steps_saved", SAVED),
+        ("steps_saved", "def steps_saved(batch, critical): return 2 * (batch + critical) / (2 * batch + critical)"),
+    ],
+)
+def test_right_answers_to_04_in_other_words_pass(exercise, source):
+    assert in_04(exercise, source) == []
+
+
+@pytest.mark.parametrize(
+    ("exercise", "source", "message"),
+    [
+        ("adamw_step", ADAMW.replace(", m, v\n", ", mean, square\n"), "the m that is kept is the mean itself"),
+        ("adamw_step", ADAMW.replace("- lr * mean", "+ lr * mean"), "uphill"),
+        (
+            "adamw_step",
+            ADAMW.replace("(1 - betas[0] ** t), v", "1, v").replace("(1 - betas[1] ** t)", "1"),
+            "divide them by",
+        ),
+        ("adamw_step", ADAMW.replace("square.sqrt()", "square"), "the root of v is missing"),
+        ("adamw_step", ADAMW.replace(" ** t", ""), "p after step"),
+        ("adamw_step", ADAMW.replace("p * (1 - lr * weight_decay)", "p"), "do not decay"),
+        ("adamw_step", ADAMW.replace("lr * weight_decay", "weight_decay"), "multiplied by the learning rate"),
+        (
+            "adamw_step",
+            ADAMW.replace("m = betas[0]", "g = g + weight_decay * p\n    m = betas[0]", 1).replace(
+                "p * (1 - lr * weight_decay)", "p"
+            ),
+            "not AdamW",
+        ),
+        ("adamw_step", ADAMW.replace("m = betas[0] * m +", "m *= betas[0]\n    m = m +"), "changed in place"),
+        ("edge", EDGE.replace("if diverges", "if not diverges"), "wrong way"),
+        ("edge", EDGE.replace("range(tries)", "range(1)"), "the search found"),
+        ("edge", EDGE.replace("range(tries)", "range(50)"), "as many as `tries`"),
+        (
+            "noise_scale",
+            SCALE.replace("noise / (square_large - noise / large)", "(square_large - noise / large) / noise"),
+            "turn it round",
+        ),
+        (
+            "noise_scale",
+            SCALE.replace("noise / (square_large - noise / large)", "noise / square_large"),
+            "still has noise",
+        ),
+        (
+            "steps_saved",
+            "def steps_saved(batch, critical): return (1 + critical / (2 * batch)) / (1 + critical / batch)",
+            "other way round",
+        ),
+        ("steps_saved", "def steps_saved(batch, critical): return 2.0", "2.0000 came"),
+    ],
+)
+def test_a_wrong_answer_to_04_is_told_what_is_wrong(exercise, source, message):
+    assert source not in (ADAMW, EDGE, SCALE)
+    assert any(message in said for said in in_04(exercise, source)), in_04(exercise, source)
+
+
 in_05 = partial(told, "05_stability", torch=torch, F=torch.nn.functional, np=np)
 
 Z_LOSS = "def z_loss(x, t, zeta):\n z = torch.logsumexp(x, -1)\n return {}"

@@ -140,7 +140,10 @@ def solved(edition, tmp_path_factory):
     return root
 
 
-@pytest.mark.parametrize("name", MISSING)
+ALONE = {path.stem for path in APPENDICES} - {"03x_writing", "09x_caches"}  # of the appendices two stand for all
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in ALONE else n for n in MISSING])
 def test_before_its_assignments_a_lecture_says_what_is_missing_and_runs_to_its_end(edition, name, monkeypatch):
     path = next(edition.glob(f"notebooks/**/{name}.ipynb"))
     notebook = run_through(path, monkeypatch)
@@ -170,6 +173,8 @@ LATER = {
     "08_scaling",
     "09_inference",
     "10_parallelism",
+    *ALONE,
+    "03x_writing",
     *(n for n, due in MISSING.items() if not due),
 }
 

@@ -1,11 +1,11 @@
 """Results that take too long for a lecture's default run: kept in ``notebooks/results``, and computed again on demand.
 
-    runs = recorded("04_basins.json", lambda: summaries(sweep(experiments, data, validation=heldout)), describe(experiments))
+    runs = recorded("08_isoflop.json", lambda: trained(GRID_RUNS), configuration)
 
 A lecture says here, in one cell, what is computed; the file says what came out, and where and when. To compute a result
 again, run the lecture with its name in an environment variable:
 
-    CS336LITE_RECOMPUTE=04_basins.json jupyter execute notebooks/04_hyperparameters.ipynb
+    CS336LITE_RECOMPUTE=08_isoflop.json jupyter execute notebooks/08_scaling.ipynb
 
 The file belongs to one configuration. A reader who changes a number of it goes on: with a small version that is computed
 at once where the lecture has one (``live``), else with the recorded result, and is told which. From then on a claim that
