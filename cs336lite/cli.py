@@ -366,7 +366,7 @@ def excuse(
     What is left out makes the other checks of its exercise worth more; an exercise of which all is left out is given to
     everybody. Nothing is judged anew. The rules stand in assignments/exceptions.toml.
     """
-    from cs336lite.teaching import excused
+    from cs336lite.grading import excused
 
     root = find_root()
     course, name = root / "assignments", assignment_name(root, assignment)
@@ -457,7 +457,7 @@ def seed(
     Machines that grade one course need one seed: compare the fingerprints, and carry the seed over with --export, --import.
     """
     needs_linux()
-    from cs336lite.teaching import seed as run
+    from cs336lite.grading import seed as run
 
     root = find_root()
     if is_student_edition(root):
@@ -473,7 +473,7 @@ def restore(
 ) -> None:
     """Put a copy of the gradebook back; one is made before each recording. The present gradebook is kept."""
     needs_linux()
-    from cs336lite.teaching import backups as run
+    from cs336lite.grading import backups as run
 
     root = find_root()
     if is_student_edition(root):
@@ -551,7 +551,7 @@ def demo(
 ) -> None:
     """Teach and grade a simulated class, from build to feedback."""
     needs_linux()
-    from cs336lite.course.demo import demo as run
+    from cs336lite.teaching.demo import demo as run
 
     run(find_root(), folder, console)
 

@@ -34,7 +34,8 @@ TOP = (
     ),
 )
 """The modules of the package that are written by hand."""
-INSTRUCTOR_TOOLS = ("demo.py",)
+INSTRUCTOR_TOOLS = ("new.py",)
+"""Modules of `course` that no edition holds."""
 
 TRIVIAL = 10
 SHORT_STRING = 12

@@ -8,5 +8,6 @@ client       the trusted side of the wire: a submission as a `Student`, with bud
 verdicts     a submission and a spec -> a verdict, kept as a file under its hash
 hooks        the same verdicts inside stock nbgrader
 runner       a whole class: judge in parallel, record, summarise
+sharing      who may read and write what a course keeps: seed, gradebook, backups, exchange and the like stand on it
 doctor       which layers of protection this machine has
 """

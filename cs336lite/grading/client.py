@@ -42,8 +42,8 @@ from cs336lite.grading.places import (
     read_troubles,
     said,
 )
+from cs336lite.grading.sharing import no_room
 from cs336lite.scratch import Scratch, sweep
-from cs336lite.teaching.sharing import no_room
 
 SMALL_PART = 16 << 10  # bytes: what is sent at once comes in greater parts, but for the last
 MOST_SMALL_PARTS = 100  # of one answer

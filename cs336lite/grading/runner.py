@@ -21,8 +21,11 @@ from typing import TYPE_CHECKING, Any
 
 from cs336lite.course.border import plain
 from cs336lite.course.paths import CourseError
+from cs336lite.grading import sharing
 from cs336lite.grading.client import WorkerFailure
+from cs336lite.grading.excused import read_excused
 from cs336lite.grading.find import Found, Opened, kind_of_file
+from cs336lite.grading.locks import only_writer
 from cs336lite.grading.pools import Answer, Cluster, Item, Processes
 from cs336lite.grading.reference import expect_full_marks
 from cs336lite.grading.submission import (
@@ -39,14 +42,11 @@ from cs336lite.grading.submission import (
     submission_of_file,
 )
 from cs336lite.grading.verdicts import Judge, Verdict
-from cs336lite.teaching import sharing
-from cs336lite.teaching.excused import read_excused
-from cs336lite.teaching.locks import only_writer
 
 if TYPE_CHECKING:
+    from cs336lite.grading.late import Standing
+    from cs336lite.grading.mistaken import Assignments
     from cs336lite.grading.record import Recorder
-    from cs336lite.teaching.late import Standing
-    from cs336lite.teaching.mistaken import Assignments
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ def grade_files(
             raise CourseError(
                 f"{plain(path)}: a submission is a notebook (.ipynb), a plain Python file (.py), or a .zip with one"
             )
-    from cs336lite.teaching.mistaken import Assignments
+    from cs336lite.grading.mistaken import Assignments
 
     source = course / "source" / assignment / f"{assignment}.ipynb"
     structure = structure_of_source(source) if source.exists() else []
@@ -174,9 +174,9 @@ def grade_class(
     What has been judged and recorded before, and has not changed since, is left as it is, but for penalties: these are
     computed anew. ``tell`` hears what the instructor should know of the run. Raises NotAllGraded.
     """
+    from cs336lite.grading import exchange, misplaced, roster
+    from cs336lite.grading.mistaken import Assignments
     from cs336lite.grading.record import Entry, Recorder, complete
-    from cs336lite.teaching import exchange, misplaced, roster
-    from cs336lite.teaching.mistaken import Assignments
 
     how = how or How(jobs)
     folders = folders_of(course, assignment, whom)
@@ -372,7 +372,7 @@ def course_config(course: Path) -> Any:
     from traitlets.config import Config
 
     from cs336lite.grading.hooks import configure
-    from cs336lite.teaching.late import told
+    from cs336lite.grading.late import told
 
     config = Config()
     extra = course / "nbgrader_config.py"

@@ -34,8 +34,8 @@ def configured(course: Path) -> tuple[Path | None, str]:
     """The exchange that was chosen for the course, and the course's name in it."""
     if sys.platform == "win32" or not (course / "nbgrader_config.py").exists():
         return None, COURSE_ID
+    from cs336lite.grading.exchange import of_course
     from cs336lite.grading.runner import course_config
-    from cs336lite.teaching.exchange import of_course
 
     found = of_course(course, course_config(course))
     return (found.folder if found.chosen else None), found.course_id

@@ -28,7 +28,7 @@ from traitlets.config import Config
 from cs336lite.course.paths import CourseError, write_atomic
 from cs336lite.grading import feedback
 from cs336lite.grading.find import listed
-from cs336lite.teaching.timestamps import read_secret
+from cs336lite.grading.timestamps import read_secret
 
 MADE_FROM = ".made_from"  # beside a page: what it was made from, as a hash
 

@@ -18,10 +18,10 @@ from rich.text import Text
 
 from cs336lite.course.border import plain
 from cs336lite.course.paths import CourseError, write_atomic
+from cs336lite.grading.excused import read_excused
 from cs336lite.grading.verdicts import Verdict
 from cs336lite.teaching import history
 from cs336lite.teaching.classbook import Classbook, number, read_class
-from cs336lite.teaching.excused import read_excused
 from cs336lite.teaching.history import Change, Moment, why
 from cs336lite.teaching.summary import Rate, Summary, local_time, rates
 

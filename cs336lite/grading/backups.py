@@ -14,9 +14,9 @@ from contextlib import closing
 from pathlib import Path
 
 from cs336lite.course.paths import CourseError
+from cs336lite.grading import gradebook, sharing
+from cs336lite.grading.locks import only_writer
 from cs336lite.scratch import part_of
-from cs336lite.teaching import gradebook, sharing
-from cs336lite.teaching.locks import only_writer
 
 LAST = 10
 DAYS = 200  # so many days, at most
