@@ -13,11 +13,14 @@ import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
+import jaxtyping
 import pytest
 
 from cs336lite import scratch
+from cs336lite.course.module import built_modules
 
 ROOT = Path(__file__).resolve().parents[1]
+jaxtyping.install_import_hook([f"cs336lite.{name}" for name in (*built_modules(ROOT), "slots")], "beartype.beartype")
 RUN = pytest.StashKey[scratch.Scratch]()
 LEFT = pytest.StashKey[list[str]]()
 OURS = ("cs336lite-*", "tmp*", "pymp-*", "input-*")

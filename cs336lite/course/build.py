@@ -30,6 +30,7 @@ from nbformat import NotebookNode
 from cs336lite import scratch
 from cs336lite.course import form, points
 from cs336lite.course.export import BUILT_LINE, defined_names, text_modules
+from cs336lite.course.module import built_modules
 from cs336lite.course.papers import link_papers
 from cs336lite.course.paths import GRADED_MODULES, CourseError, is_appendix, is_student_edition, way, write_atomic
 from cs336lite.course.spec import load_spec
@@ -474,7 +475,7 @@ def orphans(root: Path, items: list[Item], broken: Iterable[str]) -> list[Report
     known = {item.notebook for item in items} | {root / PACKAGE / f"{m}.py" for item in items for m in item.modules}
     files = [path for folder in ("notebooks", "notebooks/appendix") for path in (root / folder).glob("*.ipynb")]
     files += (root / "assignments" / "source").glob("*/*.ipynb")
-    files += [p for p in (root / PACKAGE).glob("*.py") if p.read_text(encoding="utf-8").startswith(BUILT_LINE)]
+    files += [root / PACKAGE / f"{module}.py" for module in built_modules(root)]
     return [
         Report(path.relative_to(root).as_posix(), "out of step", ("no text builds this file: delete it",))
         for path in sorted(files)

@@ -15,6 +15,7 @@ import symtable
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from cs336lite.course.paths import CourseError
 from cs336lite.course.text import CODE_STUB, UNSOLVED
@@ -46,6 +47,12 @@ class Piece:
 def built_header(text: str) -> str:
     """The first line of a module built from ``text``, a path relative to the repository root."""
     return f"{BUILT_LINE}{text} by `cs336lite build`: edit that file, not this one."
+
+
+def built_modules(root: Path) -> list[str]:
+    """The names of the modules in the package of ``root`` that texts have built, in order of the alphabet."""
+    paths = sorted((root / "cs336lite").glob("*.py"))
+    return [path.stem for path in paths if path.read_text(encoding="utf-8").startswith(BUILT_LINE)]
 
 
 def stub_header(assignment: str) -> str:
