@@ -10,6 +10,7 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeGuard
 
 from cs336lite.course.border import plain
 
@@ -109,7 +110,7 @@ def of_file(path: str | None, written: bool, folder: Path) -> Iterator[str]:
         yield OF_YOURS.format(plain(path))
 
 
-def constant(node: ast.AST) -> bool:
+def constant(node: ast.AST) -> TypeGuard[ast.Constant]:
     return isinstance(node, ast.Constant) and isinstance(node.value, str)
 
 

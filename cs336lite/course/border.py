@@ -13,6 +13,7 @@ import builtins
 import re
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
+from typing import TypeGuard
 
 __all__ = ["KNOWN_KINDS", "known_kind", "lines", "markdown", "own", "plain", "python_kinds"]
 
@@ -202,7 +203,7 @@ def said_by(source: str, also: tuple[str, ...]) -> tuple[frozenset[str], str]:
     return frozenset(re.findall(ATOM, "\n".join([source, *strings]))), "\n".join(map(cleaned, strings))
 
 
-def is_text(node: ast.AST) -> bool:
+def is_text(node: ast.AST) -> TypeGuard[ast.Constant]:
     return isinstance(node, ast.Constant) and isinstance(node.value, str)
 
 

@@ -64,7 +64,7 @@ def write(root: Path, path: Path) -> None:
 
 def read(path: Path) -> dict[str, list[str]]:
     """What a map shows, as `users` gives it."""
-    return json.loads(Image.open(path).text["course"])
+    return json.loads(Image.open(path).text["course"])  # type: ignore[attr-defined]
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeGuard
 
 from cs336lite.course.paths import CourseError
 from cs336lite.course.text import CODE_STUB, UNSOLVED
@@ -172,7 +173,7 @@ def _without_unsolved(source: str, assignment: str) -> str:
     return "\n".join(lines).replace(CODE_STUB.split("\n")[1], f'raise NotImplementedError("{note}")')
 
 
-def _is_unsolved(node: ast.AST) -> bool:
+def _is_unsolved(node: ast.AST) -> TypeGuard[ast.Raise]:
     return (
         isinstance(node, ast.Raise)
         and isinstance(node.exc, ast.Call)
@@ -229,8 +230,10 @@ def missing(source: str) -> list[str]:
         for child in ast.iter_child_nodes(node):
             if _is_unsolved(child) and name:
                 found.append((child.lineno, name))
-            is_scope = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
-            visit(child, f"{name}.{child.name}".lstrip(".") if is_scope else name)
+            if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                visit(child, f"{name}.{child.name}".lstrip("."))
+            else:
+                visit(child, name)
 
     visit(ast.parse(source), "")
     return list(dict.fromkeys(name for _, name in sorted(found)))

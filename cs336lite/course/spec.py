@@ -208,7 +208,7 @@ def check(exercise: str, *, points: float = 0, title: str, seconds: float = 10) 
     """Declare a check of one exercise. Its id is ``exercise.function_name``."""
 
     def decorate(function: Callable) -> Callable:
-        function.__check__ = Check(f"{exercise}.{function.__name__}", exercise, points, title, function, seconds)
+        function.__check__ = Check(f"{exercise}.{function.__name__}", exercise, points, title, function, seconds)  # type: ignore[attr-defined]
         return function
 
     return decorate

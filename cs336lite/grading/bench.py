@@ -7,7 +7,7 @@ is told before it begins and after it ends, so that one that ends the process ca
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -173,7 +173,9 @@ def imports(source: str) -> set[str]:
     return found
 
 
-def hear(cells: list, name: str, problem: str, begin: int, used: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def hear(
+    cells: list, name: str, problem: str, begin: int, used: dict[str, Any]
+) -> Generator[dict[str, Any], None, dict]:
     """Notes on the checks of one submission (see `Bench.hear`); in the end by how many bytes this process has grown."""
     submission = Submission(tuple((str(label), str(source)) for label, source in cells), name, problem)
     try:

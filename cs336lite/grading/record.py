@@ -127,7 +127,7 @@ class Recorder:
         """
         self.keep_a_copy()
         folder = self.folder(entry.student)
-        files = {name: text for name, text in entry.notes().items() if text is not None}
+        files: dict[str, str | bytes] = {name: text for name, text in entry.notes().items() if text is not None}
         files[f"{self.assignment}.ipynb"] = entry.notebook
         with sharing.told(folder, stop=False):
             sharing.make_folder(folder, self.rights)

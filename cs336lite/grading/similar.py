@@ -296,7 +296,7 @@ class Plain(ast.NodeTransformer):
         node.returns = None
         return self.generic_visit(node)
 
-    visit_AsyncFunctionDef = visit_FunctionDef
+    visit_AsyncFunctionDef = visit_FunctionDef  # type: ignore[assignment]
 
 
 def plain(source: str) -> tuple[str, dict[int, int]]:
@@ -311,7 +311,7 @@ def plain(source: str) -> tuple[str, dict[int, int]]:
             tree = Plain().visit(ast.parse(source))
             for node in ast.walk(tree):
                 if getattr(node, "body", 0) == [] and not isinstance(node, ast.Module):
-                    node.body = [ast.copy_location(ast.Pass(), node)]
+                    node.body = [ast.copy_location(ast.Pass(), node)]  # type: ignore[attr-defined]
             text = ast.unparse(ast.fix_missing_locations(tree))
             lines: dict[int, int] = {}
             for new, old in zip(ast.walk(ast.parse(text)), ast.walk(tree)):

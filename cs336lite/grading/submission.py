@@ -365,7 +365,8 @@ def normalise(notebook: SubmittedNotebook, structure: Iterable[StructureCell]) -
         c.name: i for i, c in enumerate(notebook.cells) if c.name in known and c.cell_type == known[c.name].cell_type
     }
     notes: dict[str, None] = {}  # in order, each once
-    cells, placed = [], set()
+    cells: list[tuple[str | None, Any]] = []
+    placed = set()
     for index, cell in enumerate(notebook.cells):
         source, template = cell.source, known.get(cell.name)
         if template is not None and cell.cell_type != template.cell_type and last[cell.name] != index:
@@ -408,8 +409,8 @@ def normalise(notebook: SubmittedNotebook, structure: Iterable[StructureCell]) -
         cells=[cell for _, cell in cells],
         metadata={"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}},
     )
-    for number, cell in enumerate(clean.cells):
-        cell["id"] = f"cell-{number}"
+    for place, made in enumerate(clean.cells):
+        made["id"] = f"cell-{place}"
     return clean, list(notes)
 
 

@@ -21,7 +21,7 @@ def hand_in(root: Path, exchange: Path | None = None, course_id: str | None = No
     if exchange is None:
         if chosen is None and course_id is not None:
             raise CourseError("--course-id is the course's name in an exchange: say --exchange, too")
-        return chosen and HandIn(chosen, course_id or named)
+        return HandIn(chosen, course_id or named) if chosen else None
     exchange = exchange.expanduser().absolute()
     if exchange.resolve().is_relative_to(root.resolve()):
         raise CourseError(

@@ -114,7 +114,8 @@ def write(path: Path, text: str | bytes) -> None:
 
 def write_all(course: Path, assignment: str, html: Path | None, csv_file: Path | None) -> list[RenderableType]:
     """Write what is asked for; what to say of it: without files, the summary. Raises CourseError."""
-    found, said = report(course, assignment), []
+    found = report(course, assignment)
+    said: list[RenderableType] = []
     if csv_file is not None:
         write(csv_file, "\ufeff" + as_csv(found))  # so that a spreadsheet reads it as UTF-8
         said.append(f"{csv_file}: {len(found.book.rows)} students")
