@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from miniature import REAL, add_appendix, edit, make_course
 
-from cs336lite.course.build import build, dependencies, plan
+from cs336lite.course.build import build
 from cs336lite.course.module import built_modules
 from cs336lite.course.paths import CourseError, way
+from cs336lite.course.plan import dependencies, plan
 
 WORDS, COUNTS, BPE = "notebooks/text/01_words.py", "notebooks/text/02_counts.py", "assignments/text/a1_bpe.py"
 LETTERS = "notebooks/text/appendix/01x_letters.py"

@@ -14,11 +14,12 @@ import nbformat
 import pytest
 from miniature import REAL, edit, files_of, make_course
 
-from cs336lite.course.build import build, plan
+from cs336lite.course.build import build
 from cs336lite.course.export import kept_beside
 from cs336lite.course.last_cell import export_student
 from cs336lite.course.leaks import leaks, secrets
 from cs336lite.course.paths import CourseError, is_student_edition
+from cs336lite.course.plan import plan
 from cs336lite.course.release import generate, release
 from cs336lite.course.text import solution_lines
 from cs336lite.course.unlock import export_unlock, unlock

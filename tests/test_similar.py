@@ -19,7 +19,8 @@ from cs336lite.course.text import skeleton
 pytest.importorskip("copydetect", reason="copydetect is not installed")
 from cs336lite.grading import similar as module
 from cs336lite.grading.similar import REFERENCE, THRESHOLD, similar
-from cs336lite.grading.submission import read_submission, structure_of_source
+from cs336lite.grading.structure import structure_of_source
+from cs336lite.grading.submission import read_submission
 
 SOURCE = ROOT / "assignments" / "source" / "a1_bpe" / "a1_bpe.ipynb"
 # written independently of each other

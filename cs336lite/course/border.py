@@ -199,7 +199,7 @@ def said_by(source: str, also: tuple[str, ...]) -> tuple[frozenset[str], str]:
         tree = ast.parse(source)
     except (SyntaxError, ValueError):
         tree = ast.Module([], [])
-    strings = [YOUR_OWN, *also, *(n.value for n in ast.walk(tree) if is_text(n))]
+    strings: list[str] = [YOUR_OWN, *also, *(str(n.value) for n in ast.walk(tree) if is_text(n))]
     return frozenset(re.findall(ATOM, "\n".join([source, *strings]))), "\n".join(map(cleaned, strings))
 
 

@@ -20,7 +20,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 from unittest.mock import patch
 
 import numpy as np
@@ -33,7 +32,7 @@ from cs336lite.course.paths import CourseError
 __all__ = ["Access", "Compiled", "asked", "compiled", "fetched", "operation_bytes", "start", "watch"]
 
 
-def start() -> tuple[ModuleType, Any, Callable, str]:
+def start() -> tuple[ModuleType, ModuleType, Callable, str]:
     """(triton, triton.language, jit, device): on "cuda", or on "cpu" with Triton's interpreter.
 
     Raises CourseError where kernels cannot run: Triton is not installed, as on macOS and Windows, or not wanted.
@@ -75,8 +74,7 @@ def watch(function: Callable[[], object]) -> list[Access]:
         return access
 
     names = {"create_masked_load": "load", "create_masked_store": "store"}
-    noting: dict[str, Any] = {name: noted(getattr(builder, name), kind) for name, kind in names.items()}
-    with patch.multiple(builder, **noting):
+    with patch.multiple(builder, **{name: noted(getattr(builder, name), kind) for name, kind in names.items()}):
         function()
     return seen
 

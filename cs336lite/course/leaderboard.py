@@ -37,7 +37,7 @@ class Entry:
     @classmethod
     def read(cls, value: Any) -> Entry | None:
         """From a file that anybody may have written; None for what is no entry."""
-        kinds: dict[str, Any] = {
+        kinds = {
             "name": str,
             "bits_per_byte": (int, float),
             "text": str,

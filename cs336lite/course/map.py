@@ -12,8 +12,8 @@ from pathlib import Path
 
 from PIL import Image, PngImagePlugin
 
-from cs336lite.course.build import plan, used
 from cs336lite.course.paths import find_root, is_appendix, way
+from cs336lite.course.plan import plan, used
 from cs336lite.course.plot import COLORS, Picture, axes, finish
 
 __all__ = ["draw", "read", "users", "write"]

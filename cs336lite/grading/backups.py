@@ -128,7 +128,7 @@ def restore(course: Path, name: str) -> str:
     source = next((path for path in kept(course) if path.name == Path(name).name), None)
     if source is None:
         raise CourseError(f"there is no copy {name!r} in {course / 'backups'}: `cs336lite restore` lists them")
-    from cs336lite.grading.runner import course_config
+    from cs336lite.grading.nbgrader_api import course_config
 
     rights = sharing.rights_of(course)
     file = gradebook.file_of(course_config(course).CourseDirectory.db_url)

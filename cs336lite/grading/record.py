@@ -24,7 +24,7 @@ from cs336lite.grading import gradebook as books
 from cs336lite.grading.feedback import add_head, write_verdict
 from cs336lite.grading.late import LatePolicy, Standing, penalty_of, standing_of
 from cs336lite.grading.roster import Roster
-from cs336lite.grading.submission import StructureCell, structure_of_gradebook
+from cs336lite.grading.structure import StructureCell, structure_of_gradebook
 from cs336lite.grading.timestamps import SECRET, TIMESTAMP, Stamp, put_right, read_note, read_secret
 from cs336lite.grading.verdicts import Verdict
 

@@ -13,7 +13,8 @@ from cs336lite.course.border import plain
 from cs336lite.course.paths import CourseError
 from cs336lite.grading.client import WorkerFailure
 from cs336lite.grading.excused import Excused
-from cs336lite.grading.submission import Submission, read_submission, structure_of_source
+from cs336lite.grading.structure import structure_of_source
+from cs336lite.grading.submission import Submission, read_submission
 from cs336lite.grading.verdicts import Judge, Verdict
 
 

@@ -140,7 +140,7 @@ def open_gradebook(course: Path) -> Iterator[Any]:
     from nbgrader.api import Gradebook
 
     from cs336lite.grading import gradebook as books
-    from cs336lite.grading.runner import course_config
+    from cs336lite.grading.nbgrader_api import course_config
 
     config = course_config(course)
     url = config.CourseDirectory.db_url

@@ -35,7 +35,7 @@ def configured(course: Path) -> tuple[Path | None, str]:
     if sys.platform == "win32" or not (course / "nbgrader_config.py").exists():
         return None, COURSE_ID
     from cs336lite.grading.exchange import of_course
-    from cs336lite.grading.runner import course_config
+    from cs336lite.grading.nbgrader_api import course_config
 
     found = of_course(course, course_config(course))
     return (found.folder if found.chosen else None), found.course_id

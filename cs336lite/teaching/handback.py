@@ -139,7 +139,7 @@ def hand_back(
 
     Raises CourseError when there is nothing graded, or not all could be made or released: the others were.
     """
-    from cs336lite.grading.runner import last_error, nbgrader_api
+    from cs336lite.grading.nbgrader_api import last_error, nbgrader_api
 
     api = nbgrader_api(course)
     done = HandedBack()
