@@ -70,6 +70,7 @@ sample-short: $(VENV)/ready  ## the same with fewer tests, and lecture 01 alone
 build: $(VENV)/ready  ## texts to notebooks to modules
 	$(BIN)/cs336lite build
 	$(BIN)/python -m cs336lite.course.map
+	$(BIN)/python docs/architecture.py
 
 site: $(VENV)/ready  ## the course as web pages, in build/site
 	$(BIN)/python -m pip install --quiet --quiet -e '.[site]'

@@ -2,55 +2,19 @@
 
 from __future__ import annotations
 
-import ast
+import re
+import sys
 from graphlib import CycleError, TopologicalSorter
 
 import pytest
 from conftest import ROOT
 
-ROOMS = ("package", "course", "grading", "teaching", "cli")
-"""From the ground up. The package is what lectures and assignments build, and what is written by hand beside it."""
-SWEEPS = {
-    ("cs336lite.stress", "cs336lite.course.tuning"),
-    ("cs336lite.trials", "cs336lite.course.tuning"),
-    ("cs336lite.trials", "cs336lite.course.data"),
-}
-"""Lectures declare their sweeps of hundreds of runs with the tools that keep records; no other module of theirs does."""
-FILES = {
-    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
-    for path in sorted((ROOT / "cs336lite").rglob("*.py"))
-}
+sys.path.append(str(ROOT / "docs"))
+import architecture
+from architecture import FILES, ROOMS, SWEEPS, imports, room
 
-
-def room(module: str) -> str:
-    """The room a module stands in."""
-    first = module.split(".")[1] if "." in module else ""
-    return first if first in ROOMS else "package"
-
-
-def imports(module: str, *, late: bool = True) -> dict[str, int]:
-    """The modules of ours that one imports, each with a line; without ``late`` those that its import needs."""
-    found: dict[str, int] = {}
-
-    def look(node: ast.AST) -> None:
-        names = []
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            whole = [f"{node.module}.{alias.name}" for alias in node.names]
-            names = [name if name in FILES else node.module for name in whole]
-        for name in names:
-            if name in FILES and name != module:
-                found.setdefault(name, node.lineno)
-        if not late and isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
-            return
-        if not late and isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
-            return
-        for child in ast.iter_child_nodes(node):
-            look(child)
-
-    look(ast.parse(FILES[module].read_text(encoding="utf-8")))
-    return found
+ORDER = list(ROOMS)
+PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 
 
 def test_there_is_something_in_each_room():
@@ -64,7 +28,7 @@ def test_a_room_imports_from_itself_and_from_below_alone(which):
         for module in FILES
         if room(module) == which
         for other, line in imports(module).items()
-        if ROOMS.index(room(other)) > ROOMS.index(which)
+        if ORDER.index(room(other)) > ORDER.index(which)
     }
     assert [said for arrow, said in upward.items() if arrow not in SWEEPS] == []
     if which == "package":
@@ -89,3 +53,29 @@ def test_the_imports_are_read(tmp_path, monkeypatch):
     assert imports("cs336lite.a") == {"cs336lite.b": 1, "cs336lite.c": 4}
     assert imports("cs336lite.a", late=False) == {"cs336lite.b": 1}
     assert imports("cs336lite.b") == {"cs336lite.c": 3} and imports("cs336lite.b", late=False) == {}
+
+
+def test_the_picture_is_that_of_the_code():
+    drawn = (ROOT / "docs" / "architecture.svg").read_text(encoding="utf-8")
+    assert drawn == architecture.draw().svg, "python docs/architecture.py draws it anew"
+    below = {name: {other for one, other in architecture.arrows() if one == name} for name in ROOMS}
+    assert all(ORDER.index(other) < ORDER.index(one) for one in below for other in below[one])
+    assert below["grading"] == {"course", "package"} and not below["package"]
+
+
+def test_from_the_readme_to_the_line_that_judges_in_five_opens():
+    opens = re.findall(r"(?m)^\| (\d) \| \[.+?\]\((.+?)\) \| (.+?) \| `(.+?)` \|$", PAGE)
+    assert [number for number, *_ in opens] == ["1", "2", "3", "4", "5"]
+    files = [(ROOT / "docs" / path).resolve() for _, path, *_ in opens]
+    assert files[0] == ROOT / "README.md" and files[-1].parent == ROOT / "assignments" / "hidden"
+    for file, (_, _, where, line) in zip(files, opens):
+        text = file.read_text(encoding="utf-8")
+        if file.suffix == ".py":
+            name = re.fullmatch(r"`(?:\w+\.)?(\w+)`", where)[1]
+            text = re.search(rf"(?ms)^( *)def {name}\(.*?(?=^\1(?:def|class|@)|\Z)", text)[0]
+        assert line in text, f"{file.name}: {where} has no line {line}"
+
+
+def test_every_file_that_the_page_names_exists():
+    for link in re.findall(r"\]\(([^)#]+)\)", PAGE):
+        assert (ROOT / "docs" / link).exists(), link

@@ -359,6 +359,3 @@ def promised_by(structure: list[StructureCell]) -> dict[str, float]:
     from cs336lite.grading.feedback import exercise_of
 
     return {exercise_of(cell.name): cell.points for cell in structure if cell.grade}
-
-
-# -- nbgrader ---------------------------------------------------------------------------------------------------
