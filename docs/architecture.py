@@ -94,9 +94,9 @@ def draw() -> Drawing:
         if order.index(other) - order.index(one) == 1:
             d.arrow(above.bottom, below.top)
             continue
-        depth = 0.25 * order.index(one)  # arrows into one box end one below the other
-        start = (above.right[0], above.right[1] + 0.5)
-        end = (below.right[0], below.right[1] - 0.6 + depth)
+        depth = 0.6 * order.index(one)  # arrows into one box end one below the other
+        start = (above.right[0], above.right[1] + 0.7)
+        end = (below.right[0], below.right[1] - 0.9 + depth)
         d.line(start, (column, start[1]))
         d.line((column, start[1]), (column, end[1]))
         d.arrow((column, end[1]), end)
