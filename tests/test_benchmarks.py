@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT
+from helpers import ROOT
 
 FOLDER = ROOT / "benchmarks"
 sys.path.append(str(FOLDER))

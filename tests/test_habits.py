@@ -11,7 +11,7 @@ import tomllib
 
 import pytest
 import yaml
-from conftest import ROOT
+from helpers import ROOT
 
 from cs336lite import __version__
 

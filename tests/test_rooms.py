@@ -7,7 +7,7 @@ import sys
 from graphlib import CycleError, TopologicalSorter
 
 import pytest
-from conftest import ROOT
+from helpers import ROOT
 
 sys.path.append(str(ROOT / "docs"))
 import architecture
