@@ -86,10 +86,10 @@ def quicken(folder: Path) -> None:
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Fail a run that left something of ours in the temporary directory."""
-    run = session.config.stash.get(RUN, None)
-    if run is not None:
-        folders = [run.path, *run.path.glob("gw*")]
-        left = sorted(str(p.relative_to(run.path)) for f in folders for name in OURS for p in f.glob(name))
+    scratched = session.config.stash.get(RUN, None)
+    if scratched is not None:
+        folders = [scratched.path, *scratched.path.glob("gw*")]
+        left = sorted(str(p.relative_to(scratched.path)) for f in folders for name in OURS for p in f.glob(name))
         session.config.stash[LEFT] = left
         if left and session.exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
