@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from cs336lite.course.border import plain
 from cs336lite.course.paths import CourseError
 from cs336lite.grading import sharing
-from cs336lite.grading.client import WorkerFailure
+from cs336lite.grading.budget import WorkerFailure
 from cs336lite.grading.excused import read_excused
 from cs336lite.grading.find import Found, Opened, kind_of_file
 from cs336lite.grading.locks import only_writer

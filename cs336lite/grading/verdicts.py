@@ -21,7 +21,7 @@ from cs336lite.course.border import plain
 from cs336lite.course.paths import GRADED_MODULES, CourseError, read_json
 from cs336lite.course.spec import TOGETHER, CheckResult, Spec, load_spec
 from cs336lite.grading import client, meter, places, protection, sharing, surroundings
-from cs336lite.grading.client import Needs, WorkerFailure
+from cs336lite.grading.budget import Needs, WorkerFailure
 from cs336lite.grading.seed import course_seed
 from cs336lite.grading.submission import Submission
 from cs336lite.scratch import sweep

@@ -19,7 +19,8 @@ from cs336lite.course import answers
 from cs336lite.course.paths import CourseError
 from cs336lite.course.spec import Check, Fail, StudentError, load_spec
 from cs336lite.grading.bench import Bench
-from cs336lite.grading.client import Budget, RemoteStudent, WorkerFailure
+from cs336lite.grading.budget import Budget, WorkerFailure
+from cs336lite.grading.remote import RemoteStudent
 from cs336lite.grading.submission import Submission
 
 CALLS = 3  # of a check, the last ones
