@@ -28,6 +28,7 @@ def course(tmp_path_factory) -> Path:
     root = make_course(tmp_path_factory.mktemp("new") / "course")
     for name in TOP:
         shutil.copy(ROOT / "cs336lite" / name, root / "cs336lite" / name)
+    shutil.copytree(ROOT / "cs336lite" / "grading", root / "cs336lite" / "grading", dirs_exist_ok=True)
     (root / "tests").mkdir()
     for name in ("conftest.py", "helpers.py", "catalogue.py", "test_catalogue.py"):
         shutil.copy(ROOT / "tests" / name, root / "tests" / name)
@@ -77,14 +78,12 @@ def test_the_reference_passes_the_public_checks_as_a_student_runs_them(course):
 
 
 def test_the_exercise_of_the_lecture_passes_and_a_mistake_does_not(course):
-    text = read_text(course / "notebooks" / "text" / "11_memory.py")
-    (cell,) = [c for c in text.notebook.cells if c.metadata.get("cs336lite", {}).get("exercise") == "half_life"]
+    text = (course / "notebooks" / "text" / "11_memory.py").read_text(encoding="utf-8")
+    source = text.split('# %% exercise="half_life"')[1].split("\n", 1)[1].split("# %%")[0]
     shown = load_spec(course / "notebooks" / "checks" / "11_memory.py")
-    for source, failed in (
-        (cell.source, set()),
-        (cell.source.replace("> 0.5", "> 0.4"), {check.id for check in shown}),
-    ):
-        assert {*judge(shown, namespace(source), 0).failed} == failed
+    mistaken = source.replace("return steps", "return steps + 1")
+    assert mistaken != source and not judge(shown, namespace(source), 0).failed
+    assert {*judge(shown, namespace(mistaken), 0).failed} == {check.id for check in shown}
 
 
 def test_the_tests_that_are_written_pass(course):

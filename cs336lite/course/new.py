@@ -416,7 +416,7 @@ def test_weights_of_all_values_are_one_together():
     assert weights(0.5, 3) == [0.5, 0.25, 0.125]
 
 
-@pytest.mark.parametrize("beta", [-0.1, 0, 1, 2])
+@pytest.mark.parametrize("beta", [-0.1, 0.0, 1.0, 2.0])
 def test_another_beta_is_an_error(beta):
     with pytest.raises(ValueError, match="beta lies between 0 and 1"):
         weights(beta, 3)
