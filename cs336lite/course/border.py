@@ -13,7 +13,6 @@ import builtins
 import re
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
-from typing import TypeGuard
 
 __all__ = ["KNOWN_KINDS", "known_kind", "lines", "markdown", "own", "plain", "python_kinds"]
 
@@ -199,11 +198,11 @@ def said_by(source: str, also: tuple[str, ...]) -> tuple[frozenset[str], str]:
         tree = ast.parse(source)
     except (SyntaxError, ValueError):
         tree = ast.Module([], [])
-    strings: list[str] = [YOUR_OWN, *also, *(str(n.value) for n in ast.walk(tree) if is_text(n))]
+    strings = [YOUR_OWN, *also, *(n.value for n in ast.walk(tree) if is_text(n))]
     return frozenset(re.findall(ATOM, "\n".join([source, *strings]))), "\n".join(map(cleaned, strings))
 
 
-def is_text(node: ast.AST) -> TypeGuard[ast.Constant]:
+def is_text(node: ast.AST) -> bool:
     return isinstance(node, ast.Constant) and isinstance(node.value, str)
 
 

@@ -1,6 +1,7 @@
 """``cs336lite new``: the files of a new assignment or lecture, with one worked exercise that passes its checks.
 
-What is written is an example to be rewritten, not a form to be filled in. Recipes are in CONTRIBUTING.md.
+What is written is an example to be rewritten, not a form to be filled in. Recipes are in CONTRIBUTING.md. The file is long because
+it holds those files, whole and readable.
 """
 
 from __future__ import annotations
