@@ -19,7 +19,7 @@ from typing import Any
 
 from cs336lite.course.border import plain
 from cs336lite.course.paths import CourseError
-from cs336lite.course.spec import place
+from cs336lite.course.student import place
 from cs336lite.course.timing import Stopped, time_limit
 
 CELL, FILE = "<cell {}>", "<file {}>"
