@@ -14,7 +14,7 @@ ifneq ($(shell $(FITS) && echo yes),yes)
 endif
 endif
 
-.PHONY: lab study help demo test test-all attacks attacks-sample sample sample-short build site bench lock clean
+.PHONY: lab study help demo test test-all types attacks attacks-sample sample sample-short build site bench bench-quick lock clean
 
 help:  ## what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
@@ -38,6 +38,10 @@ test: $(VENV)/ready  ## the tests, with a sample of the slow ones
 
 test-all: $(VENV)/ready  ## every test
 	$(BIN)/pytest -n $(JOBS) --dist worksteal
+
+types: $(VENV)/ready  ## the types of what is written by hand, with mypy
+	$(BIN)/python -m pip install --quiet --quiet -e '.[types]'
+	$(BIN)/mypy
 
 attacks: $(VENV)/ready  ## every attack, graded as root and not, with bubblewrap and without
 	$(BIN)/python tests/attacks/modes.py -n $(JOBS) --dist worksteal tests/attacks
@@ -66,21 +70,19 @@ sample-short: $(VENV)/ready  ## the same with fewer tests, and lecture 01 alone
 build: $(VENV)/ready  ## texts to notebooks to modules
 	$(BIN)/cs336lite build
 	$(BIN)/python -m cs336lite.course.map
+	$(BIN)/python docs/architecture.py
 
 site: $(VENV)/ready  ## the course as web pages, in build/site
 	$(BIN)/python -m pip install --quiet --quiet -e '.[site]'
 	$(BIN)/python site/make.py
 
-bench: $(VENV)/ready  ## ours and its peers, in turn, as ratios
+bench: $(VENV)/ready  ## ours and its peers, in turn, as ratios with their targets; about half an hour
 	$(BIN)/python -m pip install --quiet --quiet -e '.[bench]'
-	$(BIN)/python benchmarks/bpe.py
-	$(BIN)/python benchmarks/grading.py
-	$(BIN)/python benchmarks/architecture.py
-	$(BIN)/python benchmarks/lion.py
-	$(BIN)/python benchmarks/training.py
-	$(BIN)/python benchmarks/moe.py
-	$(BIN)/python benchmarks/kernels.py
-	$(BIN)/python benchmarks/inference.py
+	$(BIN)/python benchmarks/all.py
+
+bench-quick: $(VENV)/ready  ## the same with fewer rounds: the ratios of a few minutes, which differ from run to run
+	$(BIN)/python -m pip install --quiet --quiet -e '.[bench]'
+	$(BIN)/python benchmarks/all.py --quick
 # <<< not in the student edition
 
 # torch goes first and by its exact version: whatever else asks for it is then content

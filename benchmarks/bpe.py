@@ -23,9 +23,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from targets import told
+
 END = "<|endoftext|>"
 SIZES = {"130 kB": (130_000, 500), "5 MB": (5_000_000, 10_000), "100 MB": (100_000_000, 32_000)}
 TARGETS = {"130 kB": 0.6, "5 MB": 0.75, "100 MB": 0.8}
+ENCODING = 0.5
 TRAINERS = {"huggingface": ("tokenizers", "Hugging Face tokenizers"), "rustbpe": ("rustbpe", "rustbpe")}
 
 
@@ -326,6 +329,8 @@ def report(options: argparse.Namespace) -> None:
             if ours is None:
                 continue
             peer = results[package]
+            if rule == "huggingface":
+                told(f"training on {name}, time", ours["seconds"] / peer["seconds"], at_most=TARGETS[name])
             table.add_row(
                 f"{name}, {SIZES[name][1]:,}",
                 title,
@@ -338,6 +343,10 @@ def report(options: argparse.Namespace) -> None:
                 f"{ours['peak_bytes'] / peer['peak_bytes']:.2f}",
             )
     console.print(table)
+    if "tiktoken" in encoding:
+        speed = encoding["tiktoken"]["seconds"] / encoding["cs336lite"]["seconds"]
+        told("encoding new text, speed of tiktoken's", speed, at_least=ENCODING)
+    told("encoding a stream, MB beyond the tables", stream["extra_bytes"] / 1e6, at_most=20)
     table = Table(title="Encoding 5 MB of text that training did not see: identical ids", title_justify="left")
     for column in ("contender", "MB/s", "of tiktoken", "of Hugging Face"):
         table.add_column(column, justify="left" if column == "contender" else "right")

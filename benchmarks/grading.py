@@ -30,6 +30,7 @@ from pathlib import Path
 
 import nbformat
 from nbformat.v4 import new_code_cell, new_notebook
+from targets import told
 
 ROOT = Path(__file__).resolve().parents[1]
 TARGET = 10  # times less processor time than stock
@@ -290,6 +291,9 @@ def main() -> None:
         for name in ("stock", "ours", "ours, 2 jobs"):
             each = result["apart"]["stock"][1] / result["apart"]["ours"][1]
             times = [f"{result['cpu_ratio']:.1f}", str(TARGET), f"{each:.1f}", f"{result['wall_ratio']:.1f}"]
+            if name == "ours":
+                told(f"{title}: processor time of stock nbgrader over ours", result["cpu_ratio"], at_least=TARGET)
+                told(f"{title}: throughput of two jobs over one", result["jobs_ratio"], at_least=1.7)
             label = f"{result['submissions']} of {title}" if name == "stock" else ""
             apart_ = [f"{seconds:.3f}" for seconds in result["apart"][name]]
             cpu, wall = f"{result['cpu'][name]:.3f}", f"{result['wall'][name]:.3f}"

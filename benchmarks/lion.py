@@ -21,6 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from targets import told
 from torch import nn
 
 TARGETS = {"cs336lite Lion": 0.6}  # of lion-pytorch's time, on a CPU
@@ -167,6 +168,8 @@ def report(options: argparse.Namespace) -> None:
         needed = 4 * count * (7 if name.startswith("AdamW") else 5)  # read p, g, state; write p, state
         speed = needed / median
         target = TARGETS.get(name) if options.device == "cpu" else None
+        if target and peer:
+            told(f"a step of {name} over lion-pytorch's", median / peer, at_most=target)
         row = [f"{1e3 * median:.1f}", f"{median / peer:.2f}" if peer else "", f"{target:.2f}" if target else ""]
         row += [f"{median / medians['AdamW fused']:.2f}", f"{needed / 1e6:.0f}", f"{speed / 1e9:.1f}"]
         table.add_row(name, *row, f"{speed / bandwidth:.2f}")

@@ -1,4 +1,7 @@
-"""``cs336lite …``: one command a line of the table in the README; all logic is in `course` and `grading`."""
+"""``cs336lite …``: one command a line of the table in the README; all logic is in `course`, `grading` and `teaching`.
+
+A list of like things, so longer than other files: what each command takes, and the one call that does it.
+"""
 
 from __future__ import annotations
 
@@ -109,6 +112,41 @@ def build(
     for result in results:
         console.print(str(result), markup=False, highlight=False, soft_wrap=True)
     raise typer.Exit(0 if all(result.ok for result in results) else 1)
+
+
+@app.command()
+def new(
+    kind: Annotated[str, typer.Argument(help="assignment or lecture")],
+    name: Annotated[str, typer.Argument(help="such as a8_topic or 11_topic; the topic names the module it builds")],
+    after: Annotated[int | None, typer.Option("--after", help="assignment: the lecture after which it is done")] = None,
+) -> None:
+    """Write the files of a new assignment or lecture, with one worked exercise that passes its checks."""
+    from cs336lite.course.new import new_assignment, new_lecture
+
+    if kind not in ("assignment", "lecture"):
+        raise CourseError(f"new what? An assignment or a lecture, and not {kind!r}")
+    if (kind == "assignment") != (after is not None):
+        raise CourseError(
+            "an assignment needs --after, the number of its lecture; a lecture stands where its number says"
+        )
+    said = new_assignment(find_root(), name, after=after) if after is not None else new_lecture(find_root(), name)
+    console.print(said, markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
+def points(assignment: Assignment) -> None:
+    """Put the points of the hidden checks, the one place to change them, into the text of an assignment."""
+    from cs336lite.course.points import follow
+    from cs336lite.course.text import read_text
+
+    root = find_root()
+    if is_student_edition(root):
+        raise CourseError("a student edition has no texts: this command needs the full repository")
+    name = assignment_name(root, assignment)
+    changed = follow(
+        read_text(root / "assignments" / "text" / f"{name}.py"), root / "assignments" / "hidden" / f"{name}.py"
+    )
+    console.print("\n".join(changed) or "nothing to change", markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -338,6 +376,7 @@ def feedback(
     """Make the feedback pages that are missing or out of date, and release them; in a student edition, fetch yours."""
     root = find_root()
     name = assignment_name(root, assignment)
+    done: object
     if is_student_edition(root):
         from cs336lite.course.handin import feedback as fetch
 
@@ -366,7 +405,7 @@ def excuse(
     What is left out makes the other checks of its exercise worth more; an exercise of which all is left out is given to
     everybody. Nothing is judged anew. The rules stand in assignments/exceptions.toml.
     """
-    from cs336lite.teaching import excused
+    from cs336lite.grading import excused
 
     root = find_root()
     course, name = root / "assignments", assignment_name(root, assignment)
@@ -457,7 +496,7 @@ def seed(
     Machines that grade one course need one seed: compare the fingerprints, and carry the seed over with --export, --import.
     """
     needs_linux()
-    from cs336lite.teaching import seed as run
+    from cs336lite.grading import seed as run
 
     root = find_root()
     if is_student_edition(root):
@@ -473,7 +512,7 @@ def restore(
 ) -> None:
     """Put a copy of the gradebook back; one is made before each recording. The present gradebook is kept."""
     needs_linux()
-    from cs336lite.teaching import backups as run
+    from cs336lite.grading import backups as run
 
     root = find_root()
     if is_student_edition(root):
@@ -551,7 +590,7 @@ def demo(
 ) -> None:
     """Teach and grade a simulated class, from build to feedback."""
     needs_linux()
-    from cs336lite.course.demo import demo as run
+    from cs336lite.teaching.demo import demo as run
 
     run(find_root(), folder, console)
 

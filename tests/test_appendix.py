@@ -12,9 +12,10 @@ from conftest import ROOT, run
 from miniature import add_appendix, edit, files_of, make_course, runs
 from nbclient import NotebookClient
 
-from cs336lite.course.build import build, plan
+from cs336lite.course.build import build
 from cs336lite.course.leaks import leaks
 from cs336lite.course.map import users
+from cs336lite.course.plan import plan
 from cs336lite.course.release import release
 from cs336lite.course.results import VARIABLE, command
 from cs336lite.course.update import update

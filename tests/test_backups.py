@@ -10,11 +10,10 @@ import pytest
 from conftest import RIGHT, make_small_course, run, small_notebook, submit
 
 from cs336lite.course.paths import EDITION_MARKER, CourseError
-from cs336lite.grading import hooks, runner
+from cs336lite.grading import backups, gradebook, hooks, runner
+from cs336lite.grading.locks import only_writer
 from cs336lite.grading.record import Recorder
-from cs336lite.teaching import backups, gradebook
-from cs336lite.teaching.locks import only_writer
-from cs336lite.teaching.sharing import PRIVATE, Stop
+from cs336lite.grading.sharing import PRIVATE, Stop
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="grading runs on Linux")
 

@@ -251,7 +251,7 @@ FORMULAS = (
 @pytest.fixture(scope="module")
 def graded(tmp_path_factory):
     """The real course with two submissions, graded, with feedback: an honest mistake of chen's, and mallory's attack."""
-    from cs336lite.course import demo
+    from cs336lite.teaching import demo
 
     top = tmp_path_factory.mktemp("graded")
     course = top / "assignments"

@@ -13,7 +13,8 @@ import nbformat
 import pytest
 from miniature import REAL, edit, files_of, make_course, runs
 
-from cs336lite.course.build import build, clean_outputs, strip_png
+from cs336lite.course.build import build
+from cs336lite.course.execute import clean_outputs, strip_png
 from cs336lite.course.paths import CourseError
 
 

@@ -234,7 +234,7 @@ def test_a_student_with_a_strange_name_gets_a_grade_and_one_without_a_notebook_a
 
 
 def test_two_graders_do_not_record_at_once(released):
-    from cs336lite.teaching.locks import only_writer
+    from cs336lite.grading.locks import only_writer
 
     submit(released, "ada", small_notebook(*RIGHT))
     with only_writer(released):

@@ -18,9 +18,9 @@ from cs336lite.course.build import build
 from cs336lite.course.handin import HandIn, submit
 from cs336lite.course.paths import CourseError
 from cs336lite.course.release import release
-from cs336lite.grading import doctor, runner
+from cs336lite.grading import doctor, exchange, runner
 from cs336lite.scratch import Scratch
-from cs336lite.teaching import editions, exchange
+from cs336lite.teaching import editions
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="grading runs on Linux")
 

@@ -9,8 +9,8 @@ from conftest import RIGHT, run, small_notebook, submit
 from cs336lite.course.paths import CourseError
 from cs336lite.course.spec import CheckResult
 from cs336lite.grading import runner, table
+from cs336lite.grading.excused import FILE, Excused, Rule, excuse, read_excused
 from cs336lite.grading.verdicts import Verdict
-from cs336lite.teaching.excused import FILE, Excused, Rule, excuse, read_excused
 
 A1 = "a1_bpe"
 

@@ -12,10 +12,11 @@ from conftest import run
 from miniature import edit, make_course
 from nbclient import NotebookClient
 
-from cs336lite.course.build import build, read_items
+from cs336lite.course.build import build
 from cs336lite.course.check import check
 from cs336lite.course.hint import hint
 from cs336lite.course.paths import CourseError, exercise_book
+from cs336lite.course.plan import read_items
 from cs336lite.course.release import release
 from cs336lite.course.status import status
 

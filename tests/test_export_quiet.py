@@ -9,8 +9,9 @@ import pytest
 from conftest import ROOT
 from IPython.core.displayhook import DisplayHook
 
-from cs336lite.course.build import read_items, shown_notebook
+from cs336lite.course.build import shown_notebook
 from cs336lite.course.export import export_notebook, text_modules
+from cs336lite.course.plan import read_items
 from cs336lite.course.text import read_text, without_echo
 
 ITEMS = {item.name: item for item in read_items(ROOT)[0]}

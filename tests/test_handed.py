@@ -15,7 +15,8 @@ from PIL import Image, PngImagePlugin
 
 from cs336lite.grading import handed, limited, submission
 from cs336lite.grading.handed import MARK, Room, attached, outputs_of, picture
-from cs336lite.grading.submission import StructureCell, normalise, read_notebook
+from cs336lite.grading.structure import StructureCell, normalise
+from cs336lite.grading.submission import read_notebook
 
 PNG, JPEG = handed.PICTURES
 

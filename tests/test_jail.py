@@ -16,8 +16,10 @@ from cs336lite.course.paths import GRADED_MODULES
 from cs336lite.course.spec import StudentError, load_spec
 from cs336lite.grading import protection
 from cs336lite.grading.bench import Bench
-from cs336lite.grading.client import Budget, Meter, Needs, Worker
+from cs336lite.grading.budget import Budget, Needs
+from cs336lite.grading.client import Worker
 from cs336lite.grading.doctor import layers
+from cs336lite.grading.meter import Meter
 from cs336lite.grading.submission import Submission
 from cs336lite.grading.verdicts import needs_of
 

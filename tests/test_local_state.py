@@ -18,10 +18,10 @@ from cs336lite.course.check import word_of_warning
 from cs336lite.course.paths import EDITION_MARKER, CourseError
 from cs336lite.course.release import release
 from cs336lite.course.status import status
+from cs336lite.grading import seed as seeds
 from cs336lite.grading import verdicts
 from cs336lite.grading.submission import Submission
 from cs336lite.grading.verdicts import Judge
-from cs336lite.teaching import seed as seeds
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="grading runs on Linux")
 ANSWER = Submission((("1", "\n".join(RIGHT)),), "submission")
@@ -244,7 +244,7 @@ def test_the_seed_is_told_by_a_command_without_showing_it(small_course):
 
 @linux
 def test_the_seed_stays_while_somebody_records(small_course):
-    from cs336lite.teaching.locks import only_writer
+    from cs336lite.grading.locks import only_writer
 
     seed = seeds.course_seed(small_course)
     with only_writer(small_course), pytest.raises(CourseError, match="recording"):

@@ -2,8 +2,8 @@
 
 from miniature import REAL, make_course
 
-from cs336lite.course.build import plan
 from cs336lite.course.map import read, users, write
+from cs336lite.course.plan import plan
 
 
 def test_the_map_in_the_readme_shows_the_course_as_it_is():

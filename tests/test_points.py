@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 from miniature import edit, make_course
 
-from cs336lite.course.build import _unfinished, build, read_items
+from cs336lite.course.build import _unfinished, build
+from cs336lite.course.plan import read_items
 from cs336lite.course.points import promised
 from cs336lite.course.text import read_text
 

@@ -9,7 +9,7 @@ from typer.main import get_command
 
 from cs336lite.cli import app
 from cs336lite.course import edition_readme
-from cs336lite.grading.client import Budget
+from cs336lite.grading.budget import Budget
 
 TEXTS = {
     name: (ROOT / name).read_text()

@@ -14,11 +14,12 @@ import nbformat
 import pytest
 from miniature import REAL, edit, files_of, make_course
 
-from cs336lite.course.build import build, plan
+from cs336lite.course.build import build
 from cs336lite.course.export import kept_beside
 from cs336lite.course.last_cell import export_student
 from cs336lite.course.leaks import leaks, secrets
 from cs336lite.course.paths import CourseError, is_student_edition
+from cs336lite.course.plan import plan
 from cs336lite.course.release import generate, release
 from cs336lite.course.text import solution_lines
 from cs336lite.course.unlock import export_unlock, unlock
@@ -33,7 +34,7 @@ def course(tmp_path_factory) -> Path:
     (root / "assignments/.secret").mkdir()
     (root / "assignments/.secret/seed").write_text("8c1f00d5ee4dbeef\n", encoding="utf-8")
     (root / "assignments/gradebook.db").write_bytes(b"SQLite")
-    (root / "cs336lite/course/demo.py").write_text("RIGHT = 'a solution of the demo'\n", encoding="utf-8")
+    (root / "cs336lite/course/new.py").write_text("RIGHT = 'a solution of the worked exercise'\n", encoding="utf-8")
     return root
 
 
@@ -58,7 +59,7 @@ def test_an_edition_holds_what_a_student_needs_and_nothing_more(archive):
     assert {
         f"cs336lite/course/{n}.py" for n in ("check", "hint", "status", "export", "unlock", "data", "plot")
     } <= tools
-    assert "cs336lite/course/demo.py" not in tools
+    assert "cs336lite/course/new.py" not in tools
     from_root = {n for n in ("pyproject.toml", "Makefile", "environment.yml", "LICENSE") if (REAL / n).exists()}
     assert names - tools - from_root == {
         ".cs336lite-edition",

@@ -12,13 +12,12 @@ import pytest
 from conftest import RIGHT, ROOT, small_notebook, submit
 
 from cs336lite.course.paths import CourseError
-from cs336lite.grading import bench, limited, runner
+from cs336lite.grading import bench, limited, runner, sharing
+from cs336lite.grading.locks import only_writer
 from cs336lite.grading.pools import Processes
+from cs336lite.grading.sharing import PRIVATE, SHARED, Stop
 from cs336lite.grading.verdicts import Judge
 from cs336lite.scratch import Scratch
-from cs336lite.teaching import sharing
-from cs336lite.teaching.locks import only_writer
-from cs336lite.teaching.sharing import PRIVATE, SHARED, Stop
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="grading runs on Linux")
 SHARE = "\nget_config().CourseDirectory.groupshared = True\n"

@@ -17,9 +17,11 @@ from cs336lite.course.paths import CourseError
 from cs336lite.course.text import skeleton
 
 pytest.importorskip("copydetect", reason="copydetect is not installed")
+from cs336lite.grading import fingerprints
 from cs336lite.grading import similar as module
 from cs336lite.grading.similar import REFERENCE, THRESHOLD, similar
-from cs336lite.grading.submission import read_submission, structure_of_source
+from cs336lite.grading.structure import structure_of_source
+from cs336lite.grading.submission import read_submission
 
 SOURCE = ROOT / "assignments" / "source" / "a1_bpe" / "a1_bpe.ipynb"
 # written independently of each other
@@ -203,7 +205,7 @@ def test_what_the_notebook_gave_counts_for_nothing(course, released, tmp_path):
         alone.write_text(RIGHT[name])
         with_given = module.document(name, read_submission(path, structure), given)
         together[name] = with_given.token_coverage - module.document(name, read_submission(alone), given).token_coverage
-    assert all(abs(extra) <= 8 * module.K for extra in together.values()), together
+    assert all(abs(extra) <= 8 * fingerprints.K for extra in together.values()), together
 
 
 HOSTILE = {
@@ -261,13 +263,13 @@ def test_a_cell_with_a_syntax_error_does_not_hide_the_copy(course, released):
 
 def test_each_submission_is_fingerprinted_once(course, released, monkeypatch):
     calls = []
-    parse = module.PARSER.call
+    parse = fingerprints.PARSER.call
 
     def counted(function, sources):
         calls.append(sum(map(len, sources)))
         return parse(function, sources)
 
-    monkeypatch.setattr(module.PARSER, "call", counted)
+    monkeypatch.setattr(fingerprints.PARSER, "call", counted)
     sizes = []
     for number in (2, 4, 8):
         for i in range(number):
@@ -279,11 +281,11 @@ def test_each_submission_is_fingerprinted_once(course, released, monkeypatch):
 
 
 def test_fingerprints_do_not_depend_on_the_process():
-    sequence = [symbol for symbol, _ in module.symbols(RIGHT["right_numpy"])]
-    hashes = module.hashes_of(sequence)
-    assert len(hashes) == len(sequence) - module.K + 1 and hashes.min() >= 0 and hashes.max() < 2**53
-    assert int(hashes[0]) == int(module.hashes_of(sequence[: module.K])[0])
-    assert module.hashes_of([str(i) for i in range(module.K)]).tolist() == [2403093388814215]
+    sequence = [symbol for symbol, _ in fingerprints.symbols(RIGHT["right_numpy"])]
+    hashes = fingerprints.hashes_of(sequence)
+    assert len(hashes) == len(sequence) - fingerprints.K + 1 and hashes.min() >= 0 and hashes.max() < 2**53
+    assert int(hashes[0]) == int(fingerprints.hashes_of(sequence[: fingerprints.K])[0])
+    assert fingerprints.hashes_of([str(i) for i in range(fingerprints.K)]).tolist() == [2403093388814215]
 
 
 def test_bad_use_says_what_to_do(course, tmp_path, monkeypatch):
@@ -302,7 +304,7 @@ def test_bad_use_says_what_to_do(course, tmp_path, monkeypatch):
 
 
 def test_what_does_not_matter_makes_no_symbol():
-    plain = [symbol for symbol, _ in module.symbols("def f(a):\n    return len(a) + 16")]
+    plain = [symbol for symbol, _ in fingerprints.symbols("def f(a):\n    return len(a) + 16")]
     dressed = textwrap.dedent('''
         import os
         def g(
@@ -314,7 +316,7 @@ def test_what_does_not_matter_makes_no_symbol():
                 + 0x10
             )
     ''')
-    assert [symbol for symbol, _ in module.symbols(dressed)] == plain
+    assert [symbol for symbol, _ in fingerprints.symbols(dressed)] == plain
     assert len(plain) > 10 and "len" in plain and "f" not in plain
 
 

@@ -16,10 +16,10 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from cs336lite.course.build import Item, plan
 from cs336lite.course.form import predictions, revealed_guesses
 from cs336lite.course.leaks import _readings, _squeeze
 from cs336lite.course.paths import way
+from cs336lite.course.plan import Item, plan
 
 sys.path.insert(0, str(ROOT / "site"))
 from coursesite import alt, docstrings, finish, folding, glossary, links, mistakes, notebooks

@@ -7,7 +7,8 @@ import pytest
 
 from cs336lite.course import beforehand
 from cs336lite.course.spec import StudentError
-from cs336lite.grading.client import Budget, Needs, Worker
+from cs336lite.grading.budget import Budget, Needs
+from cs336lite.grading.client import Worker
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="grading runs on Linux")
 

@@ -10,15 +10,13 @@ from hypothesis import strategies as st
 
 from cs336lite.course.paths import CourseError
 from cs336lite.grading import limited, submission
+from cs336lite.grading.structure import StructureCell, kernel_language, normalise
 from cs336lite.grading.submission import (
-    StructureCell,
     Submission,
     SubmittedCell,
     SubmittedNotebook,
     cells_of,
-    kernel_language,
     link_above,
-    normalise,
     read_notebook,
     read_submission,
     submission_of,

@@ -5,7 +5,7 @@ from datetime import datetime
 import pytest
 from nbgrader.utils import parse_utc
 
-from cs336lite.teaching.timestamps import TIMESTAMP, UNREADABLE, WRITTEN, moment, put_right, read_secret, read_stamp
+from cs336lite.grading.timestamps import TIMESTAMP, UNREADABLE, WRITTEN, moment, put_right, read_secret, read_stamp
 
 MEANT = datetime(2026, 1, 2, 3, 4, 5)
 

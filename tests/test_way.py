@@ -19,9 +19,10 @@ from miniature import REAL, edit, make_course
 from nbclient import NotebookClient
 
 from cs336lite.course import progress
-from cs336lite.course.build import Item, build, plan
+from cs336lite.course.build import build
 from cs336lite.course.map import read
 from cs336lite.course.paths import AFTER_LECTURE, GRADED_MODULES, PAGES, CourseError, steps, way
+from cs336lite.course.plan import Item, plan
 from cs336lite.course.ready import Ready, finished, have, kept_outputs, outputs_file, shown_names, whose
 from cs336lite.course.release import release
 from cs336lite.course.status import Status, Step, duration, status

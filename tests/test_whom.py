@@ -10,9 +10,9 @@ from nbgrader.api import Gradebook
 
 from cs336lite.course.paths import CourseError
 from cs336lite.grading import runner, submission
+from cs336lite.grading.misplaced import misplaced
+from cs336lite.grading.mistaken import Assignments
 from cs336lite.grading.submission import SubmittedCell, SubmittedNotebook
-from cs336lite.teaching.misplaced import misplaced
-from cs336lite.teaching.mistaken import Assignments
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="grading runs on Linux")
 

@@ -11,7 +11,8 @@ from rich.console import Console
 from cs336lite.course.paths import CourseError
 from cs336lite.course.spec import StudentError
 from cs336lite.grading import runner
-from cs336lite.grading.client import RemoteStudent, Worker
+from cs336lite.grading.client import Worker
+from cs336lite.grading.remote import RemoteStudent
 from cs336lite.grading.submission import Submission
 from cs336lite.grading.verdicts import Judge
 from cs336lite.teaching import looking

@@ -10,7 +10,9 @@ import time
 import pytest
 
 from cs336lite.course.spec import StudentError
-from cs336lite.grading.client import Budget, Meter, Needs, Worker, WorkerFailure
+from cs336lite.grading.budget import Budget, Needs, WorkerFailure
+from cs336lite.grading.client import Worker
+from cs336lite.grading.meter import Meter
 from cs336lite.grading.places import because, read_troubles
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="grading runs on Linux")

@@ -181,9 +181,9 @@ def mismatch(value: Any, form: Any, part: str = "") -> str:
     if isinstance(form, type):
         if type(value) is not form:
             return f"{kind(form)} is asked for{at}, and {kind(type(value))} came"
-        if form is float and not math.isfinite(value):
+        if form is float and not math.isfinite(value):  # type: ignore[arg-type]
             return f"a finite number is asked for{at}, and nan or infinity came"
-        if form in (str, bytes) and len(value) > 64 * LONGEST:
+        if form in (str, bytes) and len(value) > 64 * LONGEST:  # type: ignore[arg-type]
             return f"{kind(form)} of at most {64 * LONGEST} letters is asked for{at}"
         return ""
     if isinstance(form, TensorOf):

@@ -10,6 +10,7 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, TypeGuard
 
 from cs336lite.course.border import plain
 
@@ -92,12 +93,14 @@ def of_call(call: ast.Call, folder: Path) -> Iterator[str]:
     if name in PROGRAMS:
         yield PROGRAM
     elif name in ("open", "io.open", "gzip.open", "codecs.open"):
-        given = [a.value for a in [*call.args[:2], *(k.value for k in call.keywords if k.arg == "mode")] if constant(a)]
+        given: list[Any] = [
+            a.value for a in [*call.args[:2], *(k.value for k in call.keywords if k.arg == "mode")] if constant(a)
+        ]
         path = given[0] if call.args and constant(call.args[0]) else None
         mode = next((value for value in given[1 if path is not None else 0 :]), "r")
         yield from of_file(path, not {"w", "a", "x", "+"}.isdisjoint(mode), folder)
     elif name in SAVERS or name.rpartition(".")[2] in WRITERS:
-        paths = [argument.value for argument in call.args if constant(argument)]
+        paths: list[Any] = [argument.value for argument in call.args if constant(argument)]
         absolute = paths[0] if paths and name.rpartition(".")[2] not in ("write_text", "write_bytes") else None
         yield from of_file(absolute, True, folder)
 
@@ -109,7 +112,7 @@ def of_file(path: str | None, written: bool, folder: Path) -> Iterator[str]:
         yield OF_YOURS.format(plain(path))
 
 
-def constant(node: ast.AST) -> bool:
+def constant(node: ast.AST) -> TypeGuard[ast.Constant]:
     return isinstance(node, ast.Constant) and isinstance(node.value, str)
 
 

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from cs336lite.course.build import PACKAGE, Item, plan
 from cs336lite.course.export import split_directive, text_modules
 from cs336lite.course.paths import CourseError
+from cs336lite.course.plan import PACKAGE, Item, plan
 from cs336lite.course.text import skeleton, solution_lines, solved
 
 __all__ = ["leaks", "secrets"]
@@ -34,7 +34,8 @@ TOP = (
     ),
 )
 """The modules of the package that are written by hand."""
-INSTRUCTOR_TOOLS = ("demo.py",)
+INSTRUCTOR_TOOLS = ("new.py",)
+"""Modules of `course` that no edition holds."""
 
 TRIVIAL = 10
 SHORT_STRING = 12

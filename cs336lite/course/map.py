@@ -12,8 +12,8 @@ from pathlib import Path
 
 from PIL import Image, PngImagePlugin
 
-from cs336lite.course.build import plan, used
 from cs336lite.course.paths import find_root, is_appendix, way
+from cs336lite.course.plan import plan, used
 from cs336lite.course.plot import COLORS, Picture, axes, finish
 
 __all__ = ["draw", "read", "users", "write"]
@@ -64,7 +64,7 @@ def write(root: Path, path: Path) -> None:
 
 def read(path: Path) -> dict[str, list[str]]:
     """What a map shows, as `users` gives it."""
-    return json.loads(Image.open(path).text["course"])
+    return json.loads(Image.open(path).text["course"])  # type: ignore[attr-defined]
 
 
 if __name__ == "__main__":

@@ -15,6 +15,8 @@ import symtable
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeGuard
 
 from cs336lite.course.paths import CourseError
 from cs336lite.course.text import CODE_STUB, UNSOLVED
@@ -46,6 +48,12 @@ class Piece:
 def built_header(text: str) -> str:
     """The first line of a module built from ``text``, a path relative to the repository root."""
     return f"{BUILT_LINE}{text} by `cs336lite build`: edit that file, not this one."
+
+
+def built_modules(root: Path) -> list[str]:
+    """The names of the modules in the package of ``root`` that texts have built, in order of the alphabet."""
+    paths = sorted((root / "cs336lite").glob("*.py"))
+    return [path.stem for path in paths if path.read_text(encoding="utf-8").startswith(BUILT_LINE)]
 
 
 def stub_header(assignment: str) -> str:
@@ -165,7 +173,7 @@ def _without_unsolved(source: str, assignment: str) -> str:
     return "\n".join(lines).replace(CODE_STUB.split("\n")[1], f'raise NotImplementedError("{note}")')
 
 
-def _is_unsolved(node: ast.AST) -> bool:
+def _is_unsolved(node: ast.AST) -> TypeGuard[ast.Raise]:
     return (
         isinstance(node, ast.Raise)
         and isinstance(node.exc, ast.Call)
@@ -222,8 +230,10 @@ def missing(source: str) -> list[str]:
         for child in ast.iter_child_nodes(node):
             if _is_unsolved(child) and name:
                 found.append((child.lineno, name))
-            is_scope = isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
-            visit(child, f"{name}.{child.name}".lstrip(".") if is_scope else name)
+            if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                visit(child, f"{name}.{child.name}".lstrip("."))
+            else:
+                visit(child, name)
 
     visit(ast.parse(source), "")
     return list(dict.fromkeys(name for _, name in sorted(found)))

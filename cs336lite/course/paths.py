@@ -224,7 +224,7 @@ def told_of_the_disk(name: str, folder: Path) -> Iterator[None]:
 def whole_number(name: str, value: object, least: int, example: str) -> int:
     """``value`` as an int, whatever kind of whole number it is; ValueError, with an example, for anything else."""
     try:
-        number = index(value)
+        number = index(value)  # type: ignore[arg-type]
     except TypeError:
         number = least - 1
     if isinstance(value, bool) or number < least:

@@ -2,7 +2,8 @@
 
 Its text promises them in the grade cells (``# %% grade="train" points=30``), in the heading above an exercise
 (``## 4 · Training (`train`)``, then a line that ends in ``· 30 points**``), in the table at its head, whose last column is
-``points``, and together in the line below its title. The hidden checks give them.
+``points``, and together in the line below its title. The hidden checks give them: that is the one place to change, and
+`follow` puts it into the others (``cs336lite points``).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from cs336lite.course.paths import CourseError, write_atomic
 from cs336lite.course.spec import load_spec
 from cs336lite.course.text import Text
 
@@ -70,3 +72,27 @@ def promised(text: Text) -> Iterator[Told]:
                 yield exercise, float(promise[1]), f"{place}, the heading"
             elif in_table and (row := ROW.fullmatch(line)):
                 yield row[1], float(row[2]), f"{place}, the table"
+
+
+def follow(text: Text, hidden: Path) -> list[str]:
+    """Put the points of the hidden checks into all places of a text; a message for each line that has changed.
+
+    Raises:
+        CourseError: the text promises points for an exercise of which there is no check.
+    """
+    graded = load_spec(hidden).exercises
+    lines, changed = text.path.read_text(encoding="utf-8").split("\n"), []
+    for exercise, points, place in promised(text):
+        if exercise != TOGETHER and exercise not in graded:
+            raise CourseError(f"{place}: `{exercise}` is worth points, and {hidden.name} has no check of it")
+        wanted = sum(graded.values()) if exercise == TOGETHER else graded[exercise]
+        number = int(re.search(r":(\d+),", place)[1]) - 1
+        before = lines[number]
+        lines[number] = re.sub(
+            r"(points=|· (?=[\d.]+ points\*\*)|\| (?=[\d.]+ \|$))[\d.]+", rf"\g<1>{wanted:g}", before
+        )
+        if lines[number] != before:
+            changed.append(f"{place}: {points:g} is now {wanted:g}")
+    if changed:
+        write_atomic(text.path, "\n".join(lines))
+    return changed

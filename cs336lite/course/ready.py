@@ -219,7 +219,7 @@ def shown_names(source: str) -> list[str]:
     """What a cell's calls of `or_show` name."""
     calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
     calls = [call for call in calls if isinstance(call.func, ast.Attribute) and call.func.attr == "or_show"]
-    return [call.args[0].value for call in calls if call.args and isinstance(call.args[0], ast.Constant)]
+    return [str(call.args[0].value) for call in calls if call.args and isinstance(call.args[0], ast.Constant)]
 
 
 def show(outputs: list[dict[str, Any]]) -> None:

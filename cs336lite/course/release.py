@@ -22,7 +22,7 @@ from nbformat import NotebookNode
 from cs336lite import scratch
 from cs336lite.course import manifest
 from cs336lite.course.border import plain
-from cs336lite.course.build import PACKAGE, Item, arrange, build, plan, read_items
+from cs336lite.course.build import build
 from cs336lite.course.edition_readme import STUDY, readme
 from cs336lite.course.export import text_modules
 from cs336lite.course.form import is_predict
@@ -35,6 +35,7 @@ from cs336lite.course.paths import (
     original,
     write_atomic,
 )
+from cs336lite.course.plan import PACKAGE, Item, arrange, plan, read_items
 from cs336lite.course.ready import kept_outputs, outputs_file
 from cs336lite.course.reset import pristine
 from cs336lite.course.text import CODE_STUB

@@ -19,7 +19,7 @@ from typing import Any
 
 from cs336lite.course.border import plain
 from cs336lite.course.paths import CourseError
-from cs336lite.course.spec import place
+from cs336lite.course.student import place
 from cs336lite.course.timing import Stopped, time_limit
 
 CELL, FILE = "<cell {}>", "<file {}>"
@@ -52,7 +52,7 @@ def run_file(path: Path, assignment: str | None = None) -> Ran:
         raise CourseError(f"{plain(path)} cannot be read: {type(error).__name__}: {plain(error)}") from error
     module = types.ModuleType(f"solution_{next(_numbers)}")
     module.__file__ = str(path)
-    module.get_ipython = Quiet  # the commands of a notebook do nothing here
+    module.get_ipython = Quiet  # type: ignore[attr-defined]  # the commands of a notebook do nothing here
     sys.modules[module.__name__] = module  # dataclasses and pickle look their module up
     notes, flags = [], 0
     for filename, source in pieces:

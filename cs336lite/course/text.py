@@ -27,7 +27,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cs336lite.course.paths import CourseError
 
@@ -157,7 +157,7 @@ def _expand_options(text: Text) -> None:
             raise text.error(i, f"a cell is either {' or '.join(roles)}, not both: split it", 0)
         if "points" in options and roles != ["grade"]:
             raise text.error(i, "points belong to a grade cell", 0)
-        metadata = {"tags": list(options["tags"])} if options.get("tags") else {}
+        metadata: dict[str, Any] = {"tags": list(options["tags"])} if options.get("tags") else {}
         if options.get("folded"):
             metadata["jupyter"] = {"source_hidden": True}
         if "exercise" in options:

@@ -96,7 +96,7 @@ def export_unlock(root: Path, assignment: str, path: Path | None = None) -> Path
 
 def _reference(root: Path, name: str) -> str:
     """The reference as its text says it now, without the line that names the text."""
-    from cs336lite.course.build import plan
+    from cs336lite.course.plan import plan
 
     for item in plan(root):
         if item.name == name:

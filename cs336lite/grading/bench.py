@@ -7,17 +7,19 @@ is told before it begins and after it ends, so that one that ends the process ca
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import asdict, replace
 from typing import Any
 
 from cs336lite.course.paths import CourseError
 from cs336lite.course.spec import Check, CheckResult, Spec, load_spec
 from cs336lite.grading import limited, protection
-from cs336lite.grading.client import Budget, NoRoom, RemoteStudent, Worker, WorkerFailure
+from cs336lite.grading.budget import Budget, NoRoom, WorkerFailure
+from cs336lite.grading.client import Worker
+from cs336lite.grading.remote import RemoteStudent
+from cs336lite.grading.sharing import EVERYWHERE, no_room
 from cs336lite.grading.submission import Submission
 from cs336lite.grading.verdicts import needs_of, reading, versions
-from cs336lite.teaching.sharing import EVERYWHERE, no_room
 
 
 class Bench:
@@ -173,7 +175,9 @@ def imports(source: str) -> set[str]:
     return found
 
 
-def hear(cells: list, name: str, problem: str, begin: int, used: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def hear(
+    cells: list, name: str, problem: str, begin: int, used: dict[str, Any]
+) -> Generator[dict[str, Any], None, dict]:
     """Notes on the checks of one submission (see `Bench.hear`); in the end by how many bytes this process has grown."""
     submission = Submission(tuple((str(label), str(source)) for label, source in cells), name, problem)
     try:

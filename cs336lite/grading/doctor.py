@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from cs336lite.course.spec import StudentError
-from cs336lite.grading import bubblewrap
-from cs336lite.grading.client import Worker, WorkerFailure
+from cs336lite.grading import bubblewrap, exchange
+from cs336lite.grading.budget import WorkerFailure
+from cs336lite.grading.client import Worker
 from cs336lite.grading.limited import Exceeded, Limited, Limits, Lost
 from cs336lite.scratch import Scratch
-from cs336lite.teaching import exchange
 
 
 @dataclass(frozen=True)

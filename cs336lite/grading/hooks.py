@@ -22,24 +22,17 @@ from traitlets import Bool, Unicode
 
 from cs336lite.course.paths import CourseError
 from cs336lite.course.text import CODE_STUB
+from cs336lite.grading import backups, exchange, sharing
+from cs336lite.grading.excused import read_excused
 from cs336lite.grading.feedback import FeedbackExporter, exercise_of
 from cs336lite.grading.find import note_on_others
+from cs336lite.grading.mistaken import Assignments
 from cs336lite.grading.record import SECRET, TIMESTAMP, complete
 from cs336lite.grading.reference import expect_full_marks
-from cs336lite.grading.submission import (
-    Submission,
-    SubmittedNotebook,
-    link_above,
-    normalise,
-    read_notebook,
-    structure_of_gradebook,
-    submission_of,
-)
+from cs336lite.grading.structure import normalise, structure_of_gradebook
+from cs336lite.grading.submission import Submission, SubmittedNotebook, link_above, read_notebook, submission_of
+from cs336lite.grading.timestamps import put_right, read_stamp
 from cs336lite.grading.verdicts import Judge
-from cs336lite.teaching import backups, exchange, sharing
-from cs336lite.teaching.excused import read_excused
-from cs336lite.teaching.mistaken import Assignments
-from cs336lite.teaching.timestamps import put_right, read_stamp
 
 __all__ = ["AnyNotebookExporter", "FeedbackExporter", "JudgeCells", "Sanitize", "configure"]
 
@@ -105,7 +98,7 @@ class AnyNotebookExporter(NotebookExporter):
 
 
 class Sanitize(NbGraderPreprocessor):
-    """The released structure with the student's code; see `cs336lite.grading.submission.normalise`."""
+    """The released structure with the student's code; see `cs336lite.grading.structure.normalise`."""
 
     course = Unicode(help="The folder of the course, which holds source/").tag(config=True)
     anyway = Bool(False, help="Grade what looks like another assignment's work, too").tag(config=True)

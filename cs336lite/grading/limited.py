@@ -31,7 +31,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from cs336lite.course.paths import CourseError
-from cs336lite.teaching.sharing import Stop, no_room
+from cs336lite.grading.sharing import Stop, no_room
 
 PR_SET_PDEATHSIG = 1
 START = "import json, sys; sys.path[:] = json.loads(sys.argv[2]); from cs336lite.grading.limited import serve; serve(int(sys.argv[1]))"

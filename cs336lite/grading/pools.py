@@ -17,7 +17,7 @@ from typing import Any
 
 from cs336lite.course.paths import CourseError
 from cs336lite.course.spec import CheckResult
-from cs336lite.grading.client import WorkerFailure
+from cs336lite.grading.budget import WorkerFailure
 from cs336lite.grading.limited import Exceeded, Failed, Limited, Limits, Lost
 from cs336lite.grading.submission import Submission
 from cs336lite.grading.verdicts import Judge, Verdict, grader_version, verdict_of

@@ -19,14 +19,14 @@ from nbgrader.api import Gradebook, MissingEntry
 from nbgrader.utils import compute_checksum, determine_grade, is_grade, is_solution
 
 from cs336lite.course.paths import CourseError
+from cs336lite.grading import backups, sharing
+from cs336lite.grading import gradebook as books
 from cs336lite.grading.feedback import add_head, write_verdict
-from cs336lite.grading.submission import StructureCell, structure_of_gradebook
+from cs336lite.grading.late import LatePolicy, Standing, penalty_of, standing_of
+from cs336lite.grading.roster import Roster
+from cs336lite.grading.structure import StructureCell, structure_of_gradebook
+from cs336lite.grading.timestamps import SECRET, TIMESTAMP, Stamp, put_right, read_note, read_secret
 from cs336lite.grading.verdicts import Verdict
-from cs336lite.teaching import backups, sharing
-from cs336lite.teaching import gradebook as books
-from cs336lite.teaching.late import LatePolicy, Standing, penalty_of, standing_of
-from cs336lite.teaching.roster import Roster
-from cs336lite.teaching.timestamps import SECRET, TIMESTAMP, Stamp, put_right, read_note, read_secret
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ class Recorder:
         """
         self.keep_a_copy()
         folder = self.folder(entry.student)
-        files = {name: text for name, text in entry.notes().items() if text is not None}
+        files: dict[str, str | bytes] = {name: text for name, text in entry.notes().items() if text is not None}
         files[f"{self.assignment}.ipynb"] = entry.notebook
         with sharing.told(folder, stop=False):
             sharing.make_folder(folder, self.rights)

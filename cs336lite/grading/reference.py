@@ -11,10 +11,11 @@ from pathlib import Path
 
 from cs336lite.course.border import plain
 from cs336lite.course.paths import CourseError
-from cs336lite.grading.client import WorkerFailure
-from cs336lite.grading.submission import Submission, read_submission, structure_of_source
+from cs336lite.grading.budget import WorkerFailure
+from cs336lite.grading.excused import Excused
+from cs336lite.grading.structure import structure_of_source
+from cs336lite.grading.submission import Submission, read_submission
 from cs336lite.grading.verdicts import Judge, Verdict
-from cs336lite.teaching.excused import Excused
 
 
 def reference_of(course: Path, assignment: str) -> Submission | None:

@@ -8,45 +8,42 @@ recorded is not written again.
 
 from __future__ import annotations
 
-import contextlib
 import difflib
-import logging
-import os
 import shlex
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cs336lite.course.border import plain
 from cs336lite.course.paths import CourseError
-from cs336lite.grading.client import WorkerFailure
+from cs336lite.grading import sharing
+from cs336lite.grading.budget import WorkerFailure
+from cs336lite.grading.excused import read_excused
 from cs336lite.grading.find import Found, Opened, kind_of_file
+from cs336lite.grading.locks import only_writer
+from cs336lite.grading.nbgrader_api import course_config
+from cs336lite.grading.nbgrader_api import nbgrader_api as nbgrader_api
 from cs336lite.grading.pools import Answer, Cluster, Item, Processes
 from cs336lite.grading.reference import expect_full_marks
+from cs336lite.grading.structure import StructureCell, normalise, structure_of_source
 from cs336lite.grading.submission import (
-    StructureCell,
     Submission,
     SubmittedNotebook,
     is_script,
     link_above,
-    normalise,
     read_notebook,
     read_submission,
-    structure_of_source,
     submission_of,
     submission_of_file,
 )
 from cs336lite.grading.verdicts import Judge, Verdict
-from cs336lite.teaching import sharing
-from cs336lite.teaching.excused import read_excused
-from cs336lite.teaching.locks import only_writer
 
 if TYPE_CHECKING:
+    from cs336lite.grading.late import Standing
+    from cs336lite.grading.mistaken import Assignments
     from cs336lite.grading.record import Recorder
-    from cs336lite.teaching.late import Standing
-    from cs336lite.teaching.mistaken import Assignments
 
 
 @dataclass(frozen=True)
@@ -138,7 +135,7 @@ def grade_files(
             raise CourseError(
                 f"{plain(path)}: a submission is a notebook (.ipynb), a plain Python file (.py), or a .zip with one"
             )
-    from cs336lite.teaching.mistaken import Assignments
+    from cs336lite.grading.mistaken import Assignments
 
     source = course / "source" / assignment / f"{assignment}.ipynb"
     structure = structure_of_source(source) if source.exists() else []
@@ -174,9 +171,9 @@ def grade_class(
     What has been judged and recorded before, and has not changed since, is left as it is, but for penalties: these are
     computed anew. ``tell`` hears what the instructor should know of the run. Raises NotAllGraded.
     """
+    from cs336lite.grading import exchange, misplaced, roster
+    from cs336lite.grading.mistaken import Assignments
     from cs336lite.grading.record import Entry, Recorder, complete
-    from cs336lite.teaching import exchange, misplaced, roster
-    from cs336lite.teaching.mistaken import Assignments
 
     how = how or How(jobs)
     folders = folders_of(course, assignment, whom)
@@ -362,66 +359,3 @@ def promised_by(structure: list[StructureCell]) -> dict[str, float]:
     from cs336lite.grading.feedback import exercise_of
 
     return {exercise_of(cell.name): cell.points for cell in structure if cell.grade}
-
-
-# -- nbgrader ---------------------------------------------------------------------------------------------------
-
-
-def course_config(course: Path) -> Any:
-    """The configuration of nbgrader's commands when they are started in the course folder."""
-    from traitlets.config import Config
-
-    from cs336lite.grading.hooks import configure
-    from cs336lite.teaching.late import told
-
-    config = Config()
-    extra = course / "nbgrader_config.py"
-    with in_folder(course), quietly():
-        if not extra.exists():
-            configure(config, course)
-            return config
-        try:
-            exec(compile(extra.read_text(), str(extra), "exec"), {"get_config": lambda: config, "__file__": str(extra)})
-        except (CourseError, KeyboardInterrupt):
-            raise
-        except Exception as error:
-            raise CourseError(f"nbgrader_config.py cannot be used: {told(error, course)}") from None
-    return config
-
-
-@contextlib.contextmanager
-def quietly() -> Iterator[None]:
-    """Nothing but errors in nbgrader's log while this lasts: the log may be a command's, which has a level of its own."""
-    log = logging.getLogger("traitlets")
-    before = log.level
-    log.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        log.setLevel(before)
-
-
-def nbgrader_api(course: Path) -> Any:
-    """nbgrader's own API, configured as its command line is when started in the course folder."""
-    from nbgrader.apps import NbGraderAPI
-    from nbgrader.coursedir import CourseDirectory
-
-    config = course_config(course)
-    with in_folder(course):
-        return NbGraderAPI(CourseDirectory(config=config), config=config)
-
-
-def last_error(result: dict[str, Any]) -> str:
-    """The last line that says anything in what an nbgrader command logged."""
-    lines = [line for line in (result.get("error") or result.get("log") or "").strip().splitlines() if line.strip()]
-    return lines[-1] if lines else "no reason given"
-
-
-@contextlib.contextmanager
-def in_folder(folder: Path) -> Iterator[None]:
-    before = Path.cwd()
-    os.chdir(folder)
-    try:
-        yield
-    finally:
-        os.chdir(before)

@@ -59,7 +59,7 @@ class Lines:
 
 def of_grades(assignment: str, graded: list[Graded], names: dict[str, str] | None = None) -> RenderableType:
     """One line a submission: its label (or name), its score, and the first thing to tell its author."""
-    rows = []
+    rows: list[tuple[str, tuple[Text, ...], str]] = []
     for g in graded:
         v = g.verdict
         score = Text(f"{v.score:g} / {v.max_score:g}", "green" if v.score == v.max_score else "")

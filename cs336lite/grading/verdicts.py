@@ -20,12 +20,11 @@ from cs336lite.course import spec as spec_module
 from cs336lite.course.border import plain
 from cs336lite.course.paths import GRADED_MODULES, CourseError, read_json
 from cs336lite.course.spec import TOGETHER, CheckResult, Spec, load_spec
-from cs336lite.grading import client, meter, places, protection, surroundings
-from cs336lite.grading.client import Needs, WorkerFailure
+from cs336lite.grading import client, meter, places, protection, sharing, surroundings
+from cs336lite.grading.budget import Needs, WorkerFailure
+from cs336lite.grading.seed import course_seed
 from cs336lite.grading.submission import Submission
 from cs336lite.scratch import sweep
-from cs336lite.teaching import sharing
-from cs336lite.teaching.seed import course_seed
 
 
 @dataclass(frozen=True)

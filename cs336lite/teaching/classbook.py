@@ -139,8 +139,8 @@ def open_gradebook(course: Path) -> Iterator[Any]:
     """nbgrader's gradebook of a course, to be read. Raises CourseError where there is none, or none that can be read."""
     from nbgrader.api import Gradebook
 
-    from cs336lite.grading.runner import course_config
-    from cs336lite.teaching import gradebook as books
+    from cs336lite.grading import gradebook as books
+    from cs336lite.grading.nbgrader_api import course_config
 
     config = course_config(course)
     url = config.CourseDirectory.db_url

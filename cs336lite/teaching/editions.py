@@ -21,7 +21,7 @@ def hand_in(root: Path, exchange: Path | None = None, course_id: str | None = No
     if exchange is None:
         if chosen is None and course_id is not None:
             raise CourseError("--course-id is the course's name in an exchange: say --exchange, too")
-        return chosen and HandIn(chosen, course_id or named)
+        return HandIn(chosen, course_id or named) if chosen else None
     exchange = exchange.expanduser().absolute()
     if exchange.resolve().is_relative_to(root.resolve()):
         raise CourseError(
@@ -34,8 +34,8 @@ def configured(course: Path) -> tuple[Path | None, str]:
     """The exchange that was chosen for the course, and the course's name in it."""
     if sys.platform == "win32" or not (course / "nbgrader_config.py").exists():
         return None, COURSE_ID
-    from cs336lite.grading.runner import course_config
-    from cs336lite.teaching.exchange import of_course
+    from cs336lite.grading.exchange import of_course
+    from cs336lite.grading.nbgrader_api import course_config
 
     found = of_course(course, course_config(course))
     return (found.folder if found.chosen else None), found.course_id

@@ -44,7 +44,7 @@ def distribution(totals: Sequence[float], max_score: float) -> str:
         ax.set(
             title="What counts in the end", xlabel=f"points of {max_score:g}", ylabel="students", xlim=(0, max_score)
         )
-        ax.yaxis.get_major_locator().set_params(integer=True)
+        ax.yaxis.get_major_locator().set_params(integer=True)  # type: ignore[call-arg]
         ax.grid(axis="x", visible=False)
         ax.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False, fontsize=8, borderaxespad=0)
 
@@ -84,7 +84,7 @@ def arrivals(hours: Sequence[float]) -> str:
         ax.bar(middle, counts, np.diff(bins) * 0.92, color=[RED if x > 0 else BLUE for x in middle])
         ax.axvline(0, color="#1d2126", linewidth=1.2)
         ax.set(title="When it was handed in", xlabel=f"{named} after the due date", ylabel="students")
-        ax.yaxis.get_major_locator().set_params(integer=True)
+        ax.yaxis.get_major_locator().set_params(integer=True)  # type: ignore[call-arg]
         ax.grid(axis="x", visible=False)
 
     return svg("arrivals", (5.2, 2.4), draw)

@@ -28,7 +28,7 @@ from traitlets.config import Config
 from cs336lite.course.paths import CourseError, write_atomic
 from cs336lite.grading import feedback
 from cs336lite.grading.find import listed
-from cs336lite.teaching.timestamps import read_secret
+from cs336lite.grading.timestamps import read_secret
 
 MADE_FROM = ".made_from"  # beside a page: what it was made from, as a hash
 
@@ -139,7 +139,7 @@ def hand_back(
 
     Raises CourseError when there is nothing graded, or not all could be made or released: the others were.
     """
-    from cs336lite.grading.runner import last_error, nbgrader_api
+    from cs336lite.grading.nbgrader_api import last_error, nbgrader_api
 
     api = nbgrader_api(course)
     done = HandedBack()

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from cs336lite.course.border import plain
 from cs336lite.course.paths import CourseError
+from cs336lite.grading import sharing
 from cs336lite.grading.verdicts import Verdict, read_verdict
-from cs336lite.teaching import sharing
 from cs336lite.teaching.classbook import Row, number
 
 LARGEST = 256 << 20  # bytes of a history: far above any

@@ -13,13 +13,14 @@ import reprlib
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 from cs336lite.course import answers
 from cs336lite.course.paths import CourseError
 from cs336lite.course.spec import Check, Fail, StudentError, load_spec
 from cs336lite.grading.bench import Bench
-from cs336lite.grading.client import Budget, RemoteStudent, WorkerFailure
+from cs336lite.grading.budget import Budget, WorkerFailure
+from cs336lite.grading.remote import RemoteStudent
 from cs336lite.grading.submission import Submission
 
 CALLS = 3  # of a check, the last ones
@@ -84,13 +85,13 @@ def difference(got: Any, expected: Any) -> str:
         apart[(a == b) | (a.isnan() & b.isnan())] = 0
         if not bool(apart.any()):
             return "no number differs"
-        place, flat = [], int(apart.argmax())
+        where, flat = [], int(apart.argmax())
         for size in reversed(got.shape):
-            place.insert(0, flat % size)
+            where.insert(0, flat % size)
             flat //= size
         worst = int(apart.argmax())
         many = f"{int((apart > 0).sum())} of {len(apart)} numbers differ, most"
-        return f"{many} at {place}: {float(a[worst]):.6g} and {float(b[worst]):.6g}"
+        return f"{many} at {where}: {float(a[worst]):.6g} and {float(b[worst]):.6g}"
     if type(got) is not type(expected) or type(got) not in (list, tuple, str, bytes):
         return ""
     for place, (one, other) in enumerate(zip(got, expected)):  # the shorter one's length is looked at below
@@ -223,7 +224,11 @@ def values_in(node: ast.AST, frame: Any) -> dict[str, Any]:
         if is_plain(part, frame.f_locals):
             name = ast.unparse(part)
             try:
-                value = eval(compile(ast.Expression(part), "<looking>", "eval"), frame.f_globals, dict(frame.f_locals))
+                value = eval(
+                    compile(ast.Expression(cast(ast.expr, part)), "<looking>", "eval"),
+                    frame.f_globals,
+                    dict(frame.f_locals),
+                )
             except Exception:
                 return
             if (

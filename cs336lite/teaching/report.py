@@ -18,10 +18,10 @@ from rich.text import Text
 
 from cs336lite.course.border import plain
 from cs336lite.course.paths import CourseError, write_atomic
+from cs336lite.grading.excused import read_excused
 from cs336lite.grading.verdicts import Verdict
 from cs336lite.teaching import history
 from cs336lite.teaching.classbook import Classbook, number, read_class
-from cs336lite.teaching.excused import read_excused
 from cs336lite.teaching.history import Change, Moment, why
 from cs336lite.teaching.summary import Rate, Summary, local_time, rates
 
@@ -114,7 +114,8 @@ def write(path: Path, text: str | bytes) -> None:
 
 def write_all(course: Path, assignment: str, html: Path | None, csv_file: Path | None) -> list[RenderableType]:
     """Write what is asked for; what to say of it: without files, the summary. Raises CourseError."""
-    found, said = report(course, assignment), []
+    found = report(course, assignment)
+    said: list[RenderableType] = []
     if csv_file is not None:
         write(csv_file, "\ufeff" + as_csv(found))  # so that a spreadsheet reads it as UTF-8
         said.append(f"{csv_file}: {len(found.book.rows)} students")

@@ -92,8 +92,8 @@ class Summary:
         failing = [rate for rate in self.rates if rate.failed]
         if failing:
             shown = failing if self.verbose else failing[:FAILS]
-            lines = "\n".join(f"{r.failed:>3} of {r.of}  {r.id}: {r.title}" for r in shown)
-            yield "fails most", Text(lines, no_wrap=True, overflow="ellipsis")
+            most_failed = "\n".join(f"{r.failed:>3} of {r.of}  {r.id}: {r.title}" for r in shown)
+            yield "fails most", Text(most_failed, no_wrap=True, overflow="ellipsis")
         if self.changes:
             names = book.names
             lines = [

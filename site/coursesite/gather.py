@@ -10,9 +10,9 @@ from pathlib import Path
 
 import nbformat
 
-from cs336lite.course.build import Item, plan
 from cs336lite.course.leaks import leaks
 from cs336lite.course.paths import CourseError, way
+from cs336lite.course.plan import Item, plan
 from cs336lite.course.release import release
 
 from . import mistakes, reference

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from cs336lite.course.build import Item
+from cs336lite.course.plan import Item
 
 __all__ = ["Links", "page_of"]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import nbformat
 from nbformat import NotebookNode
 
-from cs336lite.course.build import Item
+from cs336lite.course.plan import Item
 
 from .folding import page_cells, raw
 from .links import Links, page_of

@@ -5,9 +5,9 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
-from cs336lite.course.build import Item
 from cs336lite.course.map import users
 from cs336lite.course.paths import GRADED_MODULES
+from cs336lite.course.plan import Item
 
 from .glossary import Term
 from .links import page_of

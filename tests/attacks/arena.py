@@ -458,9 +458,8 @@ def swapping(course: Path, swaps: dict[str, dict]) -> Callable:
 
 def main() -> None:
     from cs336lite.course.paths import CourseError
-    from cs336lite.grading import runner
+    from cs336lite.grading import exchange, runner
     from cs336lite.grading.verdicts import course_seed
-    from cs336lite.teaching import exchange
 
     course, output, settings = Path(sys.argv[1]), Path(sys.argv[2]), json.loads(sys.argv[3])
     feedback = settings["feedback"]

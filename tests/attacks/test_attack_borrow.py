@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from cs336lite.course.build import plan
 from cs336lite.course.paths import GRADED_MODULES
+from cs336lite.course.plan import plan
 from cs336lite.course.spec import StudentError, load_spec
 from cs336lite.grading import surroundings
 from cs336lite.grading.client import Worker

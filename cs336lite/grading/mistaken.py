@@ -10,7 +10,8 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from cs336lite.grading.submission import StructureCell, SubmittedNotebook, structure_of_source
+from cs336lite.grading.structure import StructureCell, structure_of_source
+from cs336lite.grading.submission import SubmittedNotebook
 
 DEFINED = re.compile(r"(?m)^(?:async[ \t]+)?(?:def|class)[ \t]+([^\W\d]\w{0,80})")
 

@@ -57,7 +57,7 @@ def rights_of(course: Path) -> Rights:
         return PRIVATE
     except OSError as error:
         raise CourseError(f"{config} cannot be read: {error.strerror}") from None
-    from cs336lite.grading.runner import course_config
+    from cs336lite.grading.nbgrader_api import course_config
 
     return SHARED if course_config(course).CourseDirectory.get("groupshared") is True else PRIVATE
 

@@ -13,8 +13,8 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 from cs336lite.course.paths import CourseError, read_json, write_atomic
-from cs336lite.teaching import sharing
-from cs336lite.teaching.locks import only_writer
+from cs336lite.grading import sharing
+from cs336lite.grading.locks import only_writer
 
 SEED_DIGITS = 32
 LEAST_SEED = 8  # letters of a seed; ours have 32, and one may be chosen by hand

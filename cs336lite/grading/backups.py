@@ -14,9 +14,9 @@ from contextlib import closing
 from pathlib import Path
 
 from cs336lite.course.paths import CourseError
+from cs336lite.grading import gradebook, sharing
+from cs336lite.grading.locks import only_writer
 from cs336lite.scratch import part_of
-from cs336lite.teaching import gradebook, sharing
-from cs336lite.teaching.locks import only_writer
 
 LAST = 10
 DAYS = 200  # so many days, at most
@@ -128,7 +128,7 @@ def restore(course: Path, name: str) -> str:
     source = next((path for path in kept(course) if path.name == Path(name).name), None)
     if source is None:
         raise CourseError(f"there is no copy {name!r} in {course / 'backups'}: `cs336lite restore` lists them")
-    from cs336lite.grading.runner import course_config
+    from cs336lite.grading.nbgrader_api import course_config
 
     rights = sharing.rights_of(course)
     file = gradebook.file_of(course_config(course).CourseDirectory.db_url)

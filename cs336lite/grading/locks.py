@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from cs336lite.course.paths import CourseError
-from cs336lite.teaching import sharing
+from cs336lite.grading import sharing
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 
 from cs336lite.course.paths import CourseError
-from cs336lite.teaching.sharing import Stop, cannot_write
+from cs336lite.grading.sharing import Stop, cannot_write
 
 BUSY_SECONDS = 60  # that a program waits for another one to finish writing
 
@@ -78,7 +78,7 @@ def tables_of(file: Path) -> dict[str, set[str]] | None:
 
 def work_done(course: Path) -> str:
     """What shows that there was a gradebook, in words; empty when nothing does."""
-    from cs336lite.teaching import backups
+    from cs336lite.grading import backups
 
     graded = len(list(course.glob("autograded/*/*/*.ipynb")))
     if graded:
@@ -100,7 +100,7 @@ def check_grades(course: Path, assignment: str, recorded: int) -> None:
 
 
 def how_to_go_back(course: Path) -> str:
-    from cs336lite.teaching import backups
+    from cs336lite.grading import backups
 
     if names := backups.kept(course):
         return f"Put a copy back: `cs336lite restore` lists them, `cs336lite restore {names[-1].name}` takes the newest"

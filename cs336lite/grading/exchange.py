@@ -12,7 +12,7 @@ import shlex
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -172,11 +172,15 @@ def guard(course: Path, exchange: Exchange) -> None:
 
 
 class Guarded:
-    """An exchange command that begins and ends with a closed course."""
+    """An exchange command that begins and ends with a closed course: it stands before one of nbgrader's."""
+
+    coursedir: Any
+    root: str
+    fail: Callable[[str], None]
 
     def start(self) -> None:
         self.guard()
-        super().start()
+        super().start()  # type: ignore[misc]
         self.guard()
 
     def guard(self) -> None:

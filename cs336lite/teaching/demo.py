@@ -139,7 +139,7 @@ def export(course: Path, api: Any) -> Path:
 
 
 def done(result: dict[str, Any], command: str) -> None:
-    from cs336lite.grading.runner import last_error
+    from cs336lite.grading.nbgrader_api import last_error
 
     if not result["success"]:
         raise CourseError(f"nbgrader {command} failed: {last_error(result)}")
