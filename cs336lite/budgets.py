@@ -1,6 +1,7 @@
-"""The runs of lecture 08, declared: IsoFLOP profiles, a larger run that they predict, and learning rates at three widths.
+# Built from 08_scaling by `cs336lite build`: edit that file, not this one.
+"""The runs of lecture 08, declared: IsoFLOP profiles, a larger run that they predict, learning rates of two widths.
 
-A run's learning rate is `RULE` / width unless its arm says otherwise. ``cs336lite results 08`` trains them all.
+The learning rate is `RULE` / width unless an arm says otherwise. ``cs336lite results 08`` trains them all.
 
 Built in notebooks/08_scaling.ipynb.
 """
@@ -91,18 +92,19 @@ CHECKED = Crossed(
 )  # fmt: skip
 """Is the rule fair to small and to large models? Rates 1.5 times smaller and larger than it says."""
 
+
 BASE = 16
 """The width at which µP is the usual parametrisation."""
 
 
 def train_transfer(run: Mapping[str, Any]) -> dict[str, Any]:
-    """Train ``run``, {arm, width, base, lr, seed, steps}: the held-out loss in nats a byte, None where it diverged.
+    """Train ``run``, {arm, width, base, lr, seed, steps, batch}: the held-out loss in nats a byte, None where it diverged.
 
     Heads keep their size, 16, so a wider model has more of them.
     """
     model = isoflop_model(run["width"]).replace(num_heads=run["width"] // 16)
     training = TrainingConfig(
-        steps=run["steps"], batch_size=8, lr=run["lr"], warmup=run["steps"] // 10, weight_decay=0.0, eval_batches=32,
+        steps=run["steps"], batch_size=run["batch"], lr=run["lr"], warmup=run["steps"] // 10, weight_decay=0.0, eval_batches=32,
         seed=run["seed"],
     )  # fmt: skip
     return {"final": finite(train_mup(model, training, *bytes_of_text(), run["base"]))}
@@ -114,10 +116,10 @@ WIDE = (2.2e-3, 3.3e-3, 5e-3, 7.5e-3, 1.1e-2, 1.65e-2)
 TRANSFER = Crossed(
     "08_mup",
     {
-        "width 16": {"width": 16, "base": 16, "steps": 160}, "usual, width 96": {"width": 96, "base": 96, "steps": 160},
-        "µP, width 96": {"width": 96, "base": BASE, "steps": 160},
+        "width 16": {"width": 16, "base": 16, "steps": 160, "batch": 16}, "usual, width 64": {"width": 64, "base": 64, "steps": 160, "batch": 16},
+        "µP, width 64": {"width": 64, "base": BASE, "steps": 160, "batch": 16},
     },
-    run_of, train_transfer, grid={"width 16": NARROW, "usual, width 96": WIDE, "µP, width 96": NARROW},
+    run_of, train_transfer, grid={"width 16": NARROW, "usual, width 64": WIDE, "µP, width 64": NARROW},
     columns=("arm", "width", "base", "lr", "seed", "final"),
 )  # fmt: skip
 """Loss against learning rate, narrow and wide, in the usual parametrisation and in µP."""
