@@ -1014,6 +1014,7 @@ left.set(xlabel="E, held fixed (nats a byte)", ylabel="error of the fit (%, rms)
 twin = left.twinx()
 twin.plot(grid_E, says, "--", color=COLORS["vermillion"])
 twin.set_ylabel("forecast (nats a byte, dashed)", color=COLORS["vermillion"])
+twin.set_xlabel("E, held fixed (nats a byte)")
 twin.grid(False)
 for row, loss in enumerate(reversed(suspects.values())):
     right.plot(loss, row, "o", color=COLORS["blue"])
