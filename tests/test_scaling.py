@@ -247,14 +247,20 @@ def test_a_cubic_sees_a_lopsided_valley_where_a_parabola_errs():
     assert abs(math.log(three.size / best.size)) < abs(math.log(two.size / best.size)) / 3
 
 
+def lopsided(best):
+    """Losses at the sizes 1, 2, 4, 8, 16, with their minimum where ln(size) is ``best``."""
+    x = np.log([1, 2, 4, 8, 16]) - best
+    return 2 + 0.2 * x**2 + 0.01 * x**3
+
+
 @pytest.mark.parametrize(
     ("sizes", "losses", "why"),
     [
         ([1, 2, 4, 8], [2, 1, 1, 2], "too few points: 4"),
         ([1, 2, 4, 4, 4], [2, 1, 2, 2, 2], "3 sizes: a cubic needs 4"),
-        ([1, 2, 4, 8, 16], [5, 4, 3.5, 3.2, 3.1], "edge or outside the sizes tried: add larger"),
-        ([1, 2, 4, 8, 16], [3.1, 3.2, 3.5, 4, 5], "edge or outside the sizes tried: add smaller"),
-        ([1, 2, 4, 8, 16], [5, 3, 2, 1.7, 1.0], "no minimum"),
+        ([1, 2, 4, 8, 16], lopsided(3.2), "edge or outside the sizes tried: add larger"),
+        ([1, 2, 4, 8, 16], lopsided(-0.5), "edge or outside the sizes tried: add smaller"),
+        ([1, 2, 4, 8, 16], [5, 3.4, 2.6, 2.3, 2.1], "the cubic has no minimum"),
         ([1, 2, 4, 8, 16], [1, 2, 3, 2, 1], "opens downwards"),
         ([1, 2, 4, 8, 16], [2, 1, math.nan, 1, 2], r"losses\[2\] is nan"),
     ],
