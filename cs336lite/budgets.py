@@ -1,4 +1,4 @@
-# Built from 08_scaling by `cs336lite build`: edit that file, not this one.
+# Built from notebooks/text/08_scaling.py by `cs336lite build`: edit that file, not this one.
 """The runs of lecture 08, declared: IsoFLOP profiles, a larger run that they predict, learning rates of two widths.
 
 The learning rate is `RULE` / width unless an arm says otherwise. ``cs336lite results 08`` trains them all.

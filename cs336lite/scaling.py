@@ -1,4 +1,4 @@
-# Built from 08_scaling by `cs336lite build`: edit that file, not this one.
+# Built from notebooks/text/08_scaling.py by `cs336lite build`: edit that file, not this one.
 """Scaling laws: the best split of a budget, published constants, a family of models, and the widths of µP.
 
 N is the number of weights that a token is multiplied by (`accounting.active_parameters`), D the number of tokens
