@@ -9,9 +9,10 @@
 #
 # {badge} · prerequisites: 02, 04, assignments a2 (attention), a3 (RoPE) · device: CPU
 #
-# You have a budget of FLOPs and one attempt. Which model do you train, and on how many tokens? Nobody can try it out at full size. So
-# people train many small models, fit a law to their losses, and let the law choose the large one. This lecture does all of it
-# with models that train in seconds: the runs, the fits, the plan, and a test of the law on a run that it has not seen.
+# You have a budget of FLOPs and one attempt. Which model do you train, and on how many tokens? Nobody can try it out at
+# full size. So people train many small models, fit a law to their losses, and let the law choose the large one. This
+# lecture does all of it with models that train in seconds: the runs, the fits, the plan, and a test of the law on a run
+# that it has not seen.
 #
 # ## Questions
 #
@@ -24,8 +25,8 @@
 # 7. What should be trained with 10²¹ FLOPs, and should a model that will be used a lot be smaller?
 # 8. Which learning rate does a wider model need, and what does µP change?
 #
-# The answers stand at the end, each with its numbers. Write your guess in place of `None` before you run a cell below a **Predict** box.
-# Five exercises ask for a few lines each.
+# The answers stand at the end, each with its numbers. Write your guess in place of `None` before you run a cell below a
+# **Predict** box. Five exercises ask for a few lines each.
 
 # %%
 from IPython.display import display
@@ -110,12 +111,14 @@ d.show()
 # %% [markdown]
 # ## 1 · Power laws (幂律)
 #
-# **What does it mean that loss "falls as a power" of size?** Each time one quantity doubles, the other is multiplied by the same factor:
+# **What does it mean that loss "falls as a power" of size?** Each time one quantity doubles, the other is multiplied by
+# the same factor:
 #
 # $$y = k\,x^a \qquad\Longleftrightarrow\qquad \ln y = \ln k + a \ln x.$$
 #
-# By hand: y is 3 at x = 1, 6 at x = 4 and 12 at x = 16. Four times the x, twice the y, so $4^a = 2$ and $a = ½$. In logarithms these points lie on a
-# straight line, and its slope is the exponent. **Your turn**: fit it. `np.polyfit(u, v, 1)` gives the slope and the height of a line.
+# By hand: y is 3 at x = 1, 6 at x = 4 and 12 at x = 16. Four times the x, twice the y, so $4^a = 2$ and $a = ½$. In
+# logarithms these points lie on a straight line, and its slope is the exponent. **Your turn**: fit it. `np.polyfit(u,
+# v, 1)` gives the slope and the height of a line.
 
 
 # %% exercise="power_law" minutes=6 difficulty=1
@@ -128,9 +131,9 @@ def power_law(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
 
 
 # %% [markdown]
-# Two things go wrong in practice. One bad run drags the line, because squares make a large error count far too much. And a slope without an
-# interval says nothing: any two points have one. Below, twelve points follow $x^{1/2}$ with 5 % of noise; the last is a run that diverged
-# half-way and came out three times too high.
+# Two things go wrong in practice. One bad run drags the line, because squares make a large error count far too much.
+# And a slope without an interval says nothing: any two points have one. Below, twelve points follow $x^{1/2}$ with 5 %
+# of noise; the last is a run that diverged half-way and came out three times too high.
 #
 # **Predict.** Which exponent does least squares find?
 
@@ -159,9 +162,9 @@ ax.legend()
 finish(fig)
 
 # %% [markdown]
-# The flat line is right. The interval comes from the *bootstrap* (自助法): pretend that the fit is the truth, add errors drawn from those
-# that really occurred, fit again, many times. How far the answers scatter is how little the points determined. What cannot be fitted at all must be
-# refused, with the reason:
+# The flat line is right. The interval comes from the *bootstrap* (自助法): pretend that the fit is the truth, add errors
+# drawn from those that really occurred, fit again, many times. How far the answers scatter is how little the points
+# determined. What cannot be fitted at all must be refused, with the reason:
 
 # %%
 bad = {
@@ -193,9 +196,10 @@ claim(
 #
 # ## 2 · One budget, many sizes
 #
-# **Large and briefly trained, or small and long?** Training costs about $C = 6ND$ FLOPs (lecture 02): each of $N$ weights is multiplied by each of $D$ tokens, and
-# that is 2 FLOPs forward and 4 backward. By hand: a model of 1,000 weights that reads 100,000 tokens costs $6 \cdot 10^3 \cdot 10^5 = 6 \cdot 10^8$ FLOPs.
-# Twice the weights for the same FLOPs means half the tokens.
+# **Large and briefly trained, or small and long?** Training costs about $C = 6ND$ FLOPs (lecture 02): each of $N$
+# weights is multiplied by each of $D$ tokens, and that is 2 FLOPs forward and 4 backward. By hand: a model of 1,000
+# weights that reads 100,000 tokens costs $6 \cdot 10^3 \cdot 10^5 = 6 \cdot 10^8$ FLOPs. Twice the weights for the same
+# FLOPs means half the tokens.
 
 # %% folded=true
 d = Diagram(88, 8.6)
@@ -210,8 +214,9 @@ d.text(2, 1.2, "area = N × D = C / 6: three ways to spend one budget")
 d.show()
 
 # %% [markdown]
-# Fix $C$. A large model sees few tokens and is undertrained; a small one sees many and has no room for what they say. Hoffmann et al. (2022, *Chinchilla*,
-# arXiv 2203.15556) draw this *IsoFLOP profile* (等算力曲线) at several budgets. **Your turn**: how many steps may a run have?
+# Fix $C$. A large model sees few tokens and is undertrained; a small one sees many and has no room for what they say.
+# Hoffmann et al. (2022, *Chinchilla*, arXiv 2203.15556) draw this *IsoFLOP profile* (等算力曲线) at several budgets. **Your
+# turn**: how many steps may a run have?
 
 
 # %% exercise="steps_for" minutes=5 difficulty=1
@@ -223,8 +228,9 @@ def steps_for(flops: float, size: float, batch_tokens: int) -> int:
 
 
 # %% [markdown]
-# Our family differs in width alone and reads bytes. Each run has the learning-rate schedule of its own length, because a run that is cut off from a longer one has
-# not cooled down and looks worse than it is. The rate is 0.24 / width; section 6 checks that rule.
+# Our family differs in width alone and reads bytes. Each run has the learning-rate schedule of its own length, because
+# a run that is cut off from a longer one has not cooled down and looks worse than it is. The rate is 0.24 / width;
+# section 6 checks that rule.
 
 
 # %%
@@ -337,7 +343,8 @@ CHECKED = Crossed(
 """Is the rule fair to small and to large models? Rates 1.5 times smaller and larger than it says."""
 
 # %% [markdown]
-# One run, trained now: width 12, 10¹⁰ FLOPs. The yardstick is a table of counts: what byte frequencies alone get (unigram), and what pairs of bytes get (bigram).
+# One run, trained now: width 12, 10¹⁰ FLOPs. The yardstick is a table of counts: what byte frequencies alone get
+# (unigram), and what pairs of bytes get (bigram).
 
 # %% tags=["timing"]
 data, held = bytes_of_text()
@@ -365,7 +372,8 @@ if READY.or_show("its loss"):
     display(finish(fig))
 
 # %% [markdown]
-# The run passes the bigram table about half-way, so it has learned something that a table does not know. All runs of the sweep, three seeds at each width, are recorded:
+# The run passes the bigram table about half-way, so it has learned something that a table does not know. All runs of
+# the sweep, three seeds at each width, are recorded:
 
 
 # %%
@@ -387,8 +395,9 @@ if READY.or_show("a record checked"):  # a record is worth what it can be checke
     assert abs(run.final - kept[0]) < 0.1, YOURS  # another processor rounds otherwise, and training enlarges that
 
 # %% [markdown]
-# Now the valley. In $\ln N$ it is nearly a parabola, and its lowest point is the best size (Chinchilla's approach 2). By hand: losses 2.3, 2.0, 2.3 at $N$ = 1,000, 4,000 and
-# 16,000 lie symmetrically, so the best size is 4,000, the geometric middle. **Your turn.** A parabola $c_2u^2 + c_1u + c_0$ has its minimum at $u = -c_1/2c_2$.
+# Now the valley. In $\ln N$ it is nearly a parabola, and its lowest point is the best size (Chinchilla's approach 2).
+# By hand: losses 2.3, 2.0, 2.3 at $N$ = 1,000, 4,000 and 16,000 lie symmetrically, so the best size is 4,000, the
+# geometric middle. **Your turn.** A parabola $c_2u^2 + c_1u + c_0$ has its minimum at $u = -c_1/2c_2$.
 
 
 # %% exercise="best_size" minutes=8 difficulty=2
@@ -441,10 +450,12 @@ right.legend(fontsize=9)
 finish(fig)
 
 # %% [markdown]
-# Each budget has a best size, marked by a star, with runs on both sides of it. The valleys are lopsided: too large a model costs more than too small a one. And a wide model at the
-# smallest budget has hardly left its first plateau; section 3 asks what happens without such runs.
+# Each budget has a best size, marked by a star, with runs on both sides of it. The valleys are lopsided: too large a
+# model costs more than too small a one. And a wide model at the smallest budget has hardly left its first plateau;
+# section 3 asks what happens without such runs.
 #
-# A parabola through three points always fits, and always has an extremum. **Your turn**: what may be wrong with a fit? Return one of four answers.
+# A parabola through three points always fits, and always has an extremum. **Your turn**: what may be wrong with a fit?
+# Return one of four answers.
 
 
 # %% exercise="suspect" minutes=10 difficulty=2
@@ -476,8 +487,8 @@ for name, (sizes, losses) in planted.items():
     print(f"{name}: best size {best_size(np.array(sizes), np.array(losses)):9,.0f}; {said}")
 
 # %% [markdown]
-# All four give a number. Three of the numbers are worthless: B's is an extrapolation, C's hangs on two gaps, and D's is the *worst* size. `fit_profile` refuses them, and a valley that the scatter of the
-# runs alone would make as well.
+# All four give a number. Three of the numbers are worthless: B's is an extrapolation, C's hangs on two gaps, and D's is
+# the *worst* size. `fit_profile` refuses them, and a valley that the scatter of the runs alone would make as well.
 
 # %%
 claim(
@@ -494,56 +505,79 @@ claim(
 # %% [markdown]
 # ## 3 · How well is the exponent known?
 #
-# **What is an exponent worth?** Ten more orders of magnitude turn a difference of 0.1 in the exponent into a factor of ten in the size. There are two ways to say how sure we are. The *bootstrap*
-# redraws the losses about their parabolas: it knows how single runs scatter. The *regression over budgets* looks at four minima and how far they are from one line: with two degrees of freedom
-# Student's factor is 4.3.
+# **What is an exponent worth?** Ten more orders of magnitude turn a difference of 0.1 in the exponent into a factor of
+# ten in the size. There are two ways to say how sure we are. The *bootstrap* redraws the losses about their parabolas:
+# it knows how single runs scatter. The *regression over budgets* looks at four minima and how far they are from one
+# line: with two degrees of freedom Student's factor is 4.3.
 #
-# Which one tells the truth can be tested: make losses whose exponent is known, with the scatter of ours, and count how often each interval holds the truth.
-#
-# **Predict.** Of 100 bootstrap intervals that claim 95 %, how many hold the true exponent?
+# Do they hold what they promise? That can be tested: make sweeps whose exponent is known, with the scatter of ours, and
+# count how often each interval holds it. All valleys of a thousand sweeps are fitted at once, since `np.polyfit` takes
+# many columns.
+
 
 # %%
-guess = None  # of 100
+def valleys(losses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """For k sweeps, losses (k, runs): ln of the best sizes, (budgets, k), and the losses of the parabolas, (k, runs)."""
+    best, curve = [], np.empty_like(losses)
+    for flops in budgets:
+        here = flops == C
+        u = np.log(N[here])
+        p = np.polyfit(u - 9, losses[:, here].T, 2)
+        curve[:, here] = (np.vander(u - 9, 3) @ p).T
+        best.append(9 - p[1] / (2 * p[0]))
+    return np.array(best), curve
 
+
+def exponents_of(best: np.ndarray) -> np.ndarray:
+    return np.polyfit(np.log(budgets), best, 1)[0]
+
+
+def redrawn(losses: np.ndarray, curve: np.ndarray, draws: int = 200) -> np.ndarray:
+    """The exponents of ``draws`` sweeps whose errors are drawn, budget by budget, from those of one sweep."""
+    errors = np.log(losses / curve) * wider
+    rows = [rng.choice(errors[flops == C], (draws, sum(flops == C))) for flops in budgets]
+    return exponents_of(valleys(curve * np.exp(np.hstack(rows)))[0])
+
+
+# %% [markdown]
+# **Predict.** In the median of these sweeps, how many times as wide is the regression's interval as the bootstrap's?
+
+# %%
+guess = None  # times
+
+runs = np.array([sum(flops == C) for flops in C])
+wider = np.sqrt(runs / (runs - 3))  # a parabola bends towards its own points
+fitted = valleys(L[None])[1][0]
+scatter = np.array([np.std(np.log(L / fitted)[flops == C]) for flops in C]) * wider
 line = {p.flops: replace(p, size=iso.size(p.flops)) for p in iso.profiles}  # minima exactly on one line
-curve = np.array([line[flops](size) for flops, size in zip(C, N)])
-fitted = np.array([p(N[i]) for i in range(len(N)) for p in iso.profiles if p.flops == C[i]])
-scatter = {flops: np.std(np.log(L / fitted)[flops == C]) for flops in budgets}
-noise = np.array([scatter[flops] for flops in C])
-held_by, widths = {"bootstrap": [], "regression": []}, {"bootstrap": [], "regression": []}
-for seed in range(100):
-    made = curve * np.exp(noise * np.random.default_rng(seed).standard_normal(len(L)))
-    try:
-        found = fit_profiles(C, N, D, made, level=0.5)
-        redrawn = bootstrap_profiles(C, N, D, made, draws=50, seed=seed)
-    except FitError:  # a valley without a minimum: such a sweep says nothing
-        continue
-    both = {"bootstrap": interval([each.size.exponent for each in redrawn])}
-    both["regression"] = slope_interval(budgets, [p.size for p in found.profiles])
-    for name, (low, high) in both.items():
-        held_by[name].append(low <= a <= high)
-        widths[name].append(high - low)
-covered = {name: 100 * np.mean(inside) for name, inside in held_by.items()}
+made = np.array([line[flops](size) for flops, size in zip(C, N)]) * np.exp(
+    scatter * rng.standard_normal((1_000, len(L)))
+)
+best_, curves = valleys(made)
+by_bootstrap = np.array([interval(redrawn(*pair)) for pair in zip(made, curves)])
+by_regression = np.array([slope_interval(budgets, np.exp(column)) for column in best_.T])
+both = {"bootstrap": by_bootstrap, "regression": by_regression}
+covered = {name: 100 * np.mean((found[:, 0] <= a) & (a <= found[:, 1])) for name, found in both.items()}
+width_of = {name: np.median(found[:, 1] - found[:, 0]) for name, found in both.items()}
 
 # %% folded=true
 # run this cell to compare your guess
-reveal("the bootstrap", covered["bootstrap"], guess, within=1.03, because={95: "it draws errors from a fit that has bent towards its own points, and from few of them"}, shown=f"{covered['bootstrap']:.0f} of 100")  # fmt: skip
+times = width_of["regression"] / width_of["bootstrap"]
+because = {"too small": "four points leave two degrees of freedom, and Student's factor is 4.3 instead of 2"}
+reveal("wider", times, guess, within=1.25, because=because, shown=f"{times:.2f} times")
 fig, ax = axes(xlabel="width of the interval of the exponent", ylabel="simulated sweeps", size=(6.4, 2.8))
-for (name, found), color in zip(widths.items(), (COLORS["vermillion"], COLORS["blue"])):
-    ax.hist(
-        found,
-        bins=np.linspace(0, 0.4, 33),
-        color=color,
-        alpha=0.7,
-        label=f"{name}: holds the truth in {covered[name]:.0f} %",
-    )
-ax.set(title=f"Nominal 95 % intervals, {len(held_by['bootstrap'])} simulated sweeps")
+for (name, found), color in zip(both.items(), (COLORS["vermillion"], COLORS["blue"])):
+    label = f"{name}: holds the truth in {covered[name]:.1f} %"
+    ax.hist(found[:, 1] - found[:, 0], bins=np.linspace(0, 0.5, 41), color=color, alpha=0.7, label=label)
+ax.set(title="Nominal 95 % intervals of 1,000 simulated sweeps")
 ax.legend(fontsize=9)
 finish(fig)
 
 # %% [markdown]
-# The bootstrap's intervals are narrow, and hold the truth less often than they say. Those of the regression hold it about as often as they should, because they count everything that moves a minimum;
-# the price is a width that depends on the luck of four points. Both take the parabola for the truth. Whoever analyses runs makes choices besides, and no interval knows of them:
+# Both hold the truth about as often as they say, and the regression pays with a width that depends on the luck of four
+# points. So is the narrow one good enough? Only if its assumptions are true: the valleys are parabolas, and errors of
+# different runs have nothing to do with each other. Nobody told the bootstrap that the next person fits a cubic, or
+# leaves out the widest models:
 
 # %%
 every = np.full(len(N), True)
@@ -564,12 +598,12 @@ for name, (keep, size, degree) in choices.items():
     for level in (0.95, 0.5):  # where fit_profile refuses a valley, once more with a weak test
         try:
             found = fit_profiles(C[keep], size[keep], D[keep], L[keep], degree=degree, level=level)
-            minima_ = [p.size for p in found.profiles]
-            exponents[name] = found.size.exponent, *slope_interval([p.flops for p in found.profiles], minima_)
+            mins = [p.size for p in found.profiles]
+            exponents[name] = found.size.exponent, *slope_interval([p.flops for p in found.profiles], mins)
             break
         except FitError as problem:
-            refused += [name] if level == 0.95 else []
             print(f"{name}: {problem}") if level == 0.95 else None
+            refused += [name] if level == 0.95 else []
 
 # %% folded=true
 simple = interval([each.size.exponent for each in bootstrap_profiles(C, N, D, L)])
@@ -591,16 +625,19 @@ same = [middle for name, (middle, *_) in exponents.items() if "embedding" not in
 low, high = exponents["all runs, parabola"][1:]
 claim(
     3,
-    "The exponent is {a:.2f}; 95 % intervals are {b0:.2f} to {b1:.2f} by the bootstrap and {low:.2f} to {high:.2f} by the regression over budgets. In simulated sweeps the first held the truth {boot:.0f} times of 100, the second {reg:.0f}. Choices of the analysis move it from {least:.2f} to {most:.2f}, beyond the bootstrap's interval.",
-    lambda a, b0, b1, low, high, boot, reg, least, most: low < a < high and boot < 94 and reg > boot and (least < b0 or most > b1),
+    "The exponent is {a:.2f}; 95 % intervals are {b0:.2f} to {b1:.2f} by the bootstrap and {low:.2f} to {high:.2f} by the regression over budgets. In simulated sweeps that meet their assumptions they hold the truth in {boot:.1f} and {reg:.1f} %. Choices of the analysis move it from {least:.2f} to {most:.2f}, beyond the bootstrap's interval, and {refused} of {n} analyses have a valley that is refused.",
+    lambda a, b0, b1, low, high, boot, reg, least, most, refused, n: low < b0 < a < b1 < high and abs(boot - 95) < 4 and abs(reg - 95) < 3 and (least < b0 or most > b1) and 0 < refused < n,
     a=a, b0=simple[0], b1=simple[1], low=low, high=high, boot=covered["bootstrap"], reg=covered["regression"],
-    least=min(same), most=max(same),
+    least=min(same), most=max(same), refused=len(refused), n=len(choices),
 )  # fmt: skip
 
 # %% [markdown]
-# So the honest answer is "about one half, perhaps a little more", and not two decimals. What is counted as a weight moves the exponent further than any scatter (vermillion): section 5 comes back to it.
+# A single seed has too few runs for its valleys: three seeds are the least. So the honest answer is "about one half,
+# perhaps a little more", and not two decimals. What is counted as a weight moves the exponent further than any scatter
+# (vermillion): section 5 comes back to it.
 #
-# **Try it.** Leave out one budget (`keep = C > 1e10`). Three minima leave one degree of freedom, and Student's factor is 12.7. How wide is the interval now?
+# **Try it.** Leave out one budget (`keep = C > 1e10`). Three minima leave one degree of freedom, and Student's factor
+# is 12.7. How wide is the interval now?
 #
 # ## 4 · One law for all runs
 #
@@ -608,8 +645,10 @@ claim(
 #
 # $$L(N, D) = E + \frac{A}{N^\alpha} + \frac{B}{D^\beta}$$
 #
-# $E$ is what no model can remove, the second term what a finite model adds, the third what finite data adds. The fit looks hard, with five constants and many local minima. But for given $\alpha$ and $\beta$ the other three are
-# *linear*. So a least-squares solver finds them at once, and only two numbers have to be searched (*variable projection*; arXiv 2603.22339 recommends it). Twelve lines:
+# $E$ is what no model can remove, the second term what a finite model adds, the third what finite data adds. The fit
+# looks hard, with five constants and many local minima. But for given $\alpha$ and $\beta$ the other three are
+# *linear*. So a least-squares solver finds them at once, and only two numbers have to be searched (*variable
+# projection*; arXiv 2603.22339 recommends it). Twelve lines:
 
 
 # %%
@@ -667,12 +706,14 @@ ax.legend(loc="upper left", fontsize=9, frameon=True)
 finish(fig)
 
 # %% [markdown]
-# A dashed line is one budget: walk along it, and you cross contours down into the valley and up again. The best size is where the dashed line touches a contour. There both ways of spending a FLOP help equally:
-# $\alpha A / N^\alpha = \beta B / D^\beta$. With $D = C / 6N$ this gives
+# A dashed line is one budget: walk along it, and you cross contours down into the valley and up again. The best size is
+# where the dashed line touches a contour. There both ways of spending a FLOP help equally: $\alpha A / N^\alpha = \beta
+# B / D^\beta$. With $D = C / 6N$ this gives
 #
 # $$N^* = \left(\frac{\alpha A}{\beta B}\right)^{\frac{1}{\alpha + \beta}} \left(\frac{C}{6}\right)^{\frac{\beta}{\alpha + \beta}},\qquad D^* = \frac{C}{6 N^*}.$$
 #
-# By hand, with round numbers: $A = B$ and $\alpha = \beta = ½$ make the first factor 1, so $N^* = D^* = \sqrt{C/6}$. **Your turn**: the general case.
+# By hand, with round numbers: $A = B$ and $\alpha = \beta = ½$ make the first factor 1, so $N^* = D^* = \sqrt{C/6}$.
+# **Your turn**: the general case.
 
 
 # %% exercise="best_split" minutes=8 difficulty=2
@@ -721,8 +762,10 @@ REPLICATION = Surface(E=1.8172, A=482.01, B=2085.43, alpha=0.3478, beta=0.3658) 
 # %% [markdown]
 # ### What a parabola gets wrong without any noise
 #
-# A real valley is no parabola. *Problems with Chinchilla Approach 2* (Czech et al. 2026, arXiv 2603.22339) shows what follows, and a few lines show it here: losses straight from a law, no noise, nine sizes at each of seven
-# budgets. Sizes are tried from × 1/k to × k around a centre, which is the true best size or drifts away from it as the budget grows.
+# A real valley is no parabola. *Problems with Chinchilla Approach 2* (Czech et al. 2026, arXiv 2603.22339) shows what
+# follows, and a few lines show it here: losses straight from a law, no noise, nine sizes at each of seven budgets.
+# Sizes are tried from × 1/k to × k around a centre, which is the true best size or drifts away from it as the budget
+# grows.
 
 
 # %%
@@ -754,15 +797,18 @@ for ax, law_, name in ((left, REPLICATION, "α ≈ β"), (right, lopsided, "α 0
     sizes = true.size * np.geomspace(1 / 8, 8, 9)
     profile = fit_profile(1e20, sizes, 1e20 / 6 / sizes, law_(sizes, 1e20 / 6 / sizes))
     fine = np.geomspace(sizes[0], sizes[-1])
-    ax.plot(sizes / true.size, law_(sizes, 1e20 / 6 / sizes), "o", color=COLORS["black"], label="the law")
-    ax.plot(fine / true.size, profile(fine), color=COLORS["vermillion"], label="parabola")
+    named = ax is left
+    ax.plot(
+        sizes / true.size, law_(sizes, 1e20 / 6 / sizes), "o", color=COLORS["black"], label="the law" if named else None
+    )
+    ax.plot(fine / true.size, profile(fine), color=COLORS["vermillion"], label="parabola" if named else None)
     ax.plot(profile.size / true.size, profile.loss, "*", color=COLORS["vermillion"], markersize=13)
-    ax.axvline(1, color=COLORS["blue"], linestyle="--", label="true best size")
+    ax.axvline(1, color=COLORS["blue"], linestyle="--", label="true best size" if named else None)
     ax.set(xscale="log", xlabel="N / true best N", ylabel="loss (nats a token)")
     ax.set_title(name, fontsize=10)
     ax.set_xticks([0.125, 0.5, 1, 2, 8], ["1/8", "1/2", "1", "2", "8"])
     ax.set_xticks([], minor=True)
-left.legend(fontsize=9)
+left.legend(fontsize=9, loc="upper center", frameon=True, framealpha=1)
 finish(fig)
 
 # %%
@@ -780,13 +826,16 @@ claim(
 )
 
 # %% [markdown]
-# Around the true centres every valley has the same shape, so the parabola errs by the same factor at each budget: the exponent is right and the size is wrong. When the centres drift, as they do when nobody knows the best size yet, the
+# Around the true centres every valley has the same shape, so the parabola errs by the same factor at each budget: the
+# exponent is right and the size is wrong. When the centres drift, as they do when nobody knows the best size yet, the
 # exponent is wrong too. Approach 3 has neither error, if the law has the right form. Section 6 tests that.
 #
 # ## 5 · Kaplan, Chinchilla, and what was counted
 #
-# **Why did two good papers disagree?** Kaplan et al. (2020, arXiv 2001.08361) found $N^* \propto C^{0.73}$: ten times the compute, a model 5.4 times as large, and models of that time followed it. Hoffmann et al. found a half: 3.2 times. Here is Chinchilla's table of
-# compute-optimal runs (approach 1), beside our minima, which lie ten orders of magnitude below.
+# **Why did two good papers disagree?** Kaplan et al. (2020, arXiv 2001.08361) found $N^* \propto C^{0.73}$: ten times
+# the compute, a model 5.4 times as large, and models of that time followed it. Hoffmann et al. found a half: 3.2 times.
+# Here is Chinchilla's table of compute-optimal runs (approach 1), beside our minima, which lie ten orders of magnitude
+# below.
 
 
 # %% folded=true
@@ -828,10 +877,13 @@ panels[1].legend(fontsize=8)
 finish(fig)
 
 # %% [markdown]
-# Two families and two kinds of token. Our minima happen to lie near the line of the large models, but our own law, extended over 15 orders of magnitude, leaves it by a factor of ten: a small error of the slope is a large one so far away. Approach 3 of the paper printed constants of a law like ours: $E$ 1.69, $A$ 406.4, $B$ 410.7, $\alpha$ 0.34, $\beta$ 0.28. Chinchilla itself had
-# 70 billion weights, 1.4 trillion tokens and 5.76e23 FLOPs.
+# Two families and two kinds of token. Our minima happen to lie near the line of the large models, but our own law,
+# extended over 15 orders of magnitude, leaves it by a factor of ten: a small error of the slope is a large one so far
+# away. Approach 3 of the paper printed constants of a law like ours: $E$ 1.69, $A$ 406.4, $B$ 410.7, $\alpha$ 0.34,
+# $\beta$ 0.28. Chinchilla itself had 70 billion weights, 1.4 trillion tokens and 5.76e23 FLOPs.
 #
-# **Predict.** Put the printed constants into the formula for $N^*$. How many billion weights do they advise for that budget?
+# **Predict.** Put the printed constants into the formula for $N^*$. How many billion weights do they advise for that
+# budget?
 
 # %%
 guess = None  # billions of weights
@@ -860,13 +912,17 @@ claim(
 )  # fmt: skip
 
 # %% [markdown]
-# Besiroglu et al. (2024, arXiv 2404.10102) read the runs off a figure and fitted them again. They name two causes. The optimiser had stopped too early: errors of a percent make sums so small that its tolerance was reached at once. And the printed exponents are
-# *rounded*, which alone moves the advice from the TeX source's to the printed one. Besides, the intervals given in the paper would need hundreds of thousands of runs.
+# Besiroglu et al. (2024, arXiv 2404.10102) read the runs off a figure and fitted them again. They name two causes. The
+# optimiser had stopped too early: errors of a percent make sums so small that its tolerance was reached at once. And
+# the printed exponents are *rounded*, which alone moves the advice from the TeX source's to the printed one. Besides,
+# the intervals given in the paper would need hundreds of thousands of runs.
 #
 # ### Why Kaplan's exponent was so large
 #
-# Kaplan counted weights and FLOPs without embeddings, and measured small models, where embeddings are most of the model. Pearce & Song (2024, arXiv 2406.12907) take Chinchilla's law for the truth and look at it through Kaplan's counts. An embedding grows with the width, and the width as the
-# cube root of the rest: $N_\text{whole} = N + \omega N^{1/3}$, with $\omega = 47{,}491$ for a vocabulary of 32,000.
+# Kaplan counted weights and FLOPs without embeddings, and measured small models, where embeddings are most of the
+# model. Pearce & Song (2024, arXiv 2406.12907) take Chinchilla's law for the truth and look at it through Kaplan's
+# counts. An embedding grows with the width, and the width as the cube root of the rest: $N_\text{whole} = N + \omega
+# N^{1/3}$, with $\omega = 47{,}491$ for a vocabulary of 32,000.
 
 
 # %%
@@ -887,7 +943,8 @@ def kaplan_view(surface: Surface, sizes: Numbers, embedding: int | float) -> tup
 
 
 # %% [markdown]
-# **Predict.** The replication's law has the exponent 0.51. Which one does Kaplan see, between 768 and 1.5 billion weights?
+# **Predict.** The replication's law has the exponent 0.51. Which one does Kaplan see, between 768 and 1.5 billion
+# weights?
 
 # %%
 guess = None  # exponent
@@ -916,9 +973,13 @@ ax.legend(fontsize=9)
 finish(fig)
 
 # %% [markdown]
-# Porian et al. (2024, arXiv 2406.19146) trained the models and name three causes: the FLOPs of the last layer left out, a warmup too long for small models, and hyperparameters not tuned to the size. Cosine decay to the right length, which Hoffmann et al. suspected, mattered little.
+# Porian et al. (2024, arXiv 2406.19146) trained the models and name three causes: the FLOPs of the last layer left out,
+# a warmup too long for small models, and hyperparameters not tuned to the size. Cosine decay to the right length, which
+# Hoffmann et al. suspected, mattered little.
 #
-# **One switch: what is counted in our own runs?** $N$ with no embedding, with the output matrix (as everywhere above) or with the input table too; and $C$ as $6ND$ or with attention's square, whose FLOPs a token grow with width times context.
+# **One switch: what is counted in our own runs?** $N$ with no embedding, with the output matrix (as everywhere above)
+# or with the input table too; and $C$ as $6ND$ or with attention's square, whose FLOPs a token grow with width times
+# context.
 
 
 # %%
@@ -948,14 +1009,17 @@ claim(
 )  # fmt: skip
 
 # %% [markdown]
-# The fewer embeddings are counted, the steeper the growth seems, as for Kaplan. That has to be so: an embedding is the larger part of a small model. Attention's square costs relatively more in narrow models, and moves the exponent too. None of these exponents is wrong. They answer different questions, so compare none before you know
-# what was counted.
+# The fewer embeddings are counted, the steeper the growth seems, as for Kaplan. That has to be so: an embedding is the
+# larger part of a small model. Attention's square costs relatively more in narrow models, and moves the exponent too.
+# None of these exponents is wrong. They answer different questions, so compare none before you know what was counted.
 #
 # ## 6 · A prediction before the run
 #
-# **Is the law right?** The runs above end at 2.7e11 FLOPs. We ask for three times as much: the parabolas choose the size, the law says the loss, and both are fixed before the run begins.
+# **Is the law right?** The runs above end at 2.7e11 FLOPs. We ask for three times as much: the parabolas choose the
+# size, the law says the loss, and both are fixed before the run begins.
 #
-# **Predict.** The law fits its own runs to within about 4 %. By how many percent will it miss one that is three times as large?
+# **Predict.** The law fits its own runs to within about 4 %. By how many percent will it miss one that is three times
+# as large?
 
 # %%
 guess = None  # percent, without a sign
@@ -989,7 +1053,9 @@ claim(
 #
 # 1. **The learning rate.** Was the large run tuned better than the small ones? It ran at three rates.
 # 2. **The plateau.** The widest models at the smallest budget end above the bigram table. Leave them out.
-# 3. **The distance from E.** The smallest loss measured is far above any plausible $E$. Then the fit can hardly know $E$, and whatever it takes for $E$, no larger run can get below. Fix $E$ at many values, and see how well each fits and what each predicts.
+# 3. **The distance from E.** The smallest loss measured is far above any plausible $E$. Then the fit can hardly know
+#    $E$, and whatever it takes for $E$, no larger run can get below. Fix $E$ at many values, and see how well each fits
+#    and what each predicts.
 
 # %%
 grid_E = np.linspace(0, 1.15, 24)
@@ -1011,25 +1077,25 @@ for name, loss in suspects.items():
     print(f"{name:<38}{loss:.3f}, {100 * (loss / observed - 1):+5.1f} %")
 
 # %% folded=true
-fig, (left, right) = axes(
-    1, 2, size=(9.4, 3.6), title=f"Why the forecast missed ({size:,} weights, {LARGER:.1e} FLOPs)"
+fig, (top, low_) = axes(
+    2, 1, size=(7.4, 5.4), sharex=True, title=f"Why the forecast missed ({size:,} weights, {LARGER:.1e} FLOPs)"
 )
-left.plot(grid_E, 100 * misfit, color=COLORS["blue"])
-left.set(xlabel="E, held fixed (nats a byte)", ylabel="error of the fit (%, rms)", ylim=(0, None))
-twin = left.twinx()
-twin.plot(grid_E, says, "--", color=COLORS["vermillion"])
-twin.set_ylabel("forecast (nats a byte, dashed)", color=COLORS["vermillion"])
-twin.set_xlabel("E, held fixed (nats a byte)")
-twin.grid(False)
+top.plot(says, 100 * misfit, color=COLORS["vermillion"])
+for E in (0, 0.5, 0.75, 1.0):
+    i = np.abs(grid_E - E).argmin()
+    top.plot(says[i], 100 * misfit[i], "o", color=COLORS["vermillion"])
+    top.text(says[i], 100 * misfit[i] + 0.3, f"E = {grid_E[i]:.2g}", ha="center", fontsize=9)
+top.set(xlabel="forecast with E held fixed (nats a byte)", ylabel="error of the fit (%, rms)", ylim=(0, 6.5))
 for row, loss in enumerate(reversed(suspects.values())):
-    right.plot(loss, row, "o", color=COLORS["blue"])
-for losses, color in zip(by_rate.values(), ("sky_blue", "black", "orange")):
-    for loss in losses:
-        right.axvline(loss, color=COLORS[color], linewidth=1)
-right.set_yticks(range(len(suspects)), list(reversed(suspects)), fontsize=8)
-right.set(
-    xlabel="loss (nats a byte); lines: the runs at three rates", ylabel="forecast", ylim=(-0.5, len(suspects) - 0.3)
-)
+    low_.plot(loss, row, "o", color=COLORS["blue"])
+for (lr, losses), color, style in zip(by_rate.items(), ("green", "black", "orange"), (":", "-", "--")):
+    for ax in (top, low_):
+        ax.axvline(
+            losses.mean(), color=COLORS[color], linestyle=style, label=f"runs at rate {lr:.3f}" if ax is top else None
+        )
+low_.set_yticks(range(len(suspects)), list(reversed(suspects)), fontsize=9)
+low_.set(xlabel="loss (nats a byte)", ylabel="forecast by", ylim=(-0.5, len(suspects) - 0.5), xlim=(1.11, 1.43))
+top.legend(fontsize=9, loc="lower right", frameon=True)
 finish(fig)
 
 # %%
@@ -1043,8 +1109,11 @@ claim(
 )  # fmt: skip
 
 # %% [markdown]
-# The rate is not the reason. The distance from $E$ is one: the curve of the error is flat where the forecast moves. But it is not the whole: even without any $E$ the law is too high. Between our budgets the lowest loss falls by nearly the same amount each time the budget is tripled, and a sum of powers must level off. What predicts best,
-# a power or a line through the lowest losses alone, is known only afterwards, and a straight line in ln C would one day predict a loss below zero. The interval knew the scatter of the runs and the doubt about five constants, and nothing about the form.
+# The rate is not the reason. The distance from $E$ is one: the curve of the error is flat where the forecast moves. But
+# it is not the whole: even without any $E$ the law is too high. Between our budgets the lowest loss falls by nearly the
+# same amount each time the budget is tripled, and a sum of powers must level off. What predicts best, a power or a line
+# through the lowest losses alone, is known only afterwards, and a straight line in ln C would one day predict a loss
+# below zero. The interval knew the scatter of the runs and the doubt about five constants, and nothing about the form.
 #
 # Does it get worse with the distance? Fit to the smaller budgets only, and predict all larger runs:
 
@@ -1091,7 +1160,8 @@ ax.legend(fontsize=9)
 finish(fig)
 
 # %% [markdown]
-# Most runs come out better than predicted, and far fewer than 95 % lie inside their intervals, whichever budgets are fitted. Was the rule of the rate at least fair? At 3e10 FLOPs, with rates 1.5 times smaller and larger:
+# Most runs come out better than predicted, and far fewer than 95 % lie inside their intervals, whichever budgets are
+# fitted. Was the rule of the rate at least fair? At 3e10 FLOPs, with rates 1.5 times smaller and larger:
 
 # %%
 RATES = loaded(CHECKED)
@@ -1103,11 +1173,14 @@ for width_ in (12, 28):
         print(found)
 
 # %% [markdown]
-# A difference below zero means that the other rate is better. With three seeds these intervals are wide; they do say that no valley above is an artefact of a rate that is far off for one size.
+# A difference below zero means that the other rate is better. With three seeds these intervals are wide; they do say
+# that no valley above is an artefact of a rate that is far off for one size.
 #
 # ## 7 · What to train
 #
-# **10²¹ FLOPs: which model, how many tokens, how many days?** The replication's law gives $N$ and $D$. A device that multiplies at 989 TFLOP/s (an H100 in bfloat16) and is busy for 40 % of the time does $4 \cdot 10^{14}$ FLOPs in a second. By hand, for 8 of them: $10^{21} / (8 \cdot 4 \cdot 10^{14}) \approx 3 \cdot 10^5$ seconds.
+# **10²¹ FLOPs: which model, how many tokens, how many days?** The replication's law gives $N$ and $D$. A device that
+# multiplies at 989 TFLOP/s (an H100 in bfloat16) and is busy for 40 % of the time does $4 \cdot 10^{14}$ FLOPs in a
+# second. By hand, for 8 of them: $10^{21} / (8 \cdot 4 \cdot 10^{14}) \approx 3 \cdot 10^5$ seconds.
 #
 # **Predict.** For 10²¹ FLOPs, how many tokens for each weight does the law advise?
 
@@ -1137,13 +1210,16 @@ claim(
 )  # fmt: skip
 
 # %% [markdown]
-# The law and Chinchilla's own table agree to within a quarter over six orders of magnitude. [The planner](appendix/08x_planner.ipynb) (`cs336lite.planner.plan`) goes on from here: a shape whose heads come in eights, learning rate and batch by DeepSeek's laws, with a warning where those are
-# extrapolated, memory, other hardware.
+# The law and Chinchilla's own table agree to within a quarter over six orders of magnitude. [The
+# planner](appendix/08x_planner.ipynb) (`cs336lite.planner.plan`) goes on from here: a shape whose heads come in eights,
+# learning rate and batch by DeepSeek's laws, with a warning where those are extrapolated, memory, other hardware.
 #
 # ### Too small on purpose
 #
-# *Compute-optimal* counts training alone. A model is then used: $2N$ FLOPs for each token that it reads or writes. If it serves many, a smaller one that was trained longer is cheaper over its life and just as good (Sardana et al. 2024, arXiv 2401.00448). Llama 3 8B saw 15 trillion tokens, about 1,900 for each weight. This
-# works because the valley is flat near its minimum. How flat?
+# *Compute-optimal* counts training alone. A model is then used: $2N$ FLOPs for each token that it reads or writes. If
+# it serves many, a smaller one that was trained longer is cheaper over its life and just as good (Sardana et al. 2024,
+# arXiv 2401.00448). Llama 3 8B saw 15 trillion tokens, about 1,900 for each weight. This works because the valley is
+# flat near its minimum. How flat?
 #
 # **Predict.** 10²¹ FLOPs: a model of half the best size, trained twice as long. By how many percent is its loss higher?
 
@@ -1164,10 +1240,17 @@ print(
 reveal("higher by", 100 * half, guess, within=1.6, margin=0.3, because={"too large": "near a minimum a curve is flat"}, shown=f"{100 * half:.2f} %")  # fmt: skip
 fig, ax = axes(xlabel="size / best size, at one budget", ylabel="loss above the best (%)", size=(6.6, 3.2))
 ax.plot(factors, 100 * published, color=COLORS["black"], label="replication's law, 1e21 FLOPs")
-for p, color, style in zip(iso.profiles, COLORS.values(), ("-", "--", "-.", ":")):
+for p, color, style in zip(iso.profiles, ("blue", "vermillion", "green", "purple"), ("-", "--", "-.", ":")):
     there = N[p.flops == C] / p.size
     inside = np.geomspace(max(there.min(), 1 / 8), min(there.max(), 4))
-    ax.plot(inside, 100 * (p(inside * p.size) / p.loss - 1), style, color=color, label=f"our runs, {p.flops:.1e} FLOPs")
+    ax.plot(
+        inside,
+        100 * (p(inside * p.size) / p.loss - 1),
+        style,
+        color=COLORS[color],
+        linewidth=2,
+        label=f"our runs, {p.flops:.1e} FLOPs",
+    )
 ax.set(xscale="log", ylim=(-0.5, 20), title="What a wrong size costs")
 ax.set_xticks([0.125, 0.25, 0.5, 1, 2, 4], ["1/8", "1/4", "1/2", "1", "2", "4"])
 ax.set_xticks([], minor=True)
@@ -1175,7 +1258,9 @@ ax.legend(fontsize=8)
 finish(fig)
 
 # %% [markdown]
-# Our own valleys are about ten times as steep: nearly all of the loss of a small model can still be removed, so a wrong size costs more of it. "Half the size is nearly free" is a statement about large models. Now count the use. For each size, the law says how many tokens reach the same loss; add up both costs and take the smallest:
+# Our own valleys are about ten times as steep: nearly all of the loss of a small model can still be removed, so a wrong
+# size costs more of it. "Half the size is nearly free" is a statement about large models. Now count the use. For each
+# size, the law says how many tokens reach the same loss; add up both costs and take the smallest:
 
 
 # %%
@@ -1211,11 +1296,14 @@ claim(
 )  # fmt: skip
 
 # %% [markdown]
-# **Try it.** At how many times the training tokens does Llama 3's ratio of 1,900 tokens a weight become the cheapest choice of the published law?
+# **Try it.** At how many times the training tokens does Llama 3's ratio of 1,900 tokens a weight become the cheapest
+# choice of the published law?
 #
 # ## 8 · µP: a learning rate that stays
 #
-# **Does every size need its own search for a learning rate?** In the usual parametrisation, yes: a step of Adam moves each weight by about the rate, and a neuron that sums over $r$ times as many inputs moves $r$ times as far. By hand: four inputs of 1 whose weights move by 0.1 change the sum by 0.4; sixteen inputs change it by 1.6. The *maximal update
+# **Does every size need its own search for a learning rate?** In the usual parametrisation, yes: a step of Adam moves
+# each weight by about the rate, and a neuron that sums over $r$ times as many inputs moves $r$ times as far. By hand:
+# four inputs of 1 whose weights move by 0.1 change the sum by 0.4; sixteen inputs change it by 1.6. The *maximal update
 # parametrisation* (最大更新参数化, µP; Yang et al. 2022, arXiv 2203.03466, table 3) divides the rate of such matrices by $r$:
 #
 # | width × r, with Adam | initial deviation | learning rate |
@@ -1318,7 +1406,8 @@ TRANSFER = Crossed(
 # %% [markdown]
 # Widths 16 and 64, so $r = 4$: 160 steps of 1,024 bytes, five seeds, rates a factor of 1.5 apart.
 #
-# **Predict.** As multiples of the best rate at width 16: where is the best rate at width 64 in the usual parametrisation? And where in µP?
+# **Predict.** As multiples of the best rate at width 16: where is the best rate at width 64 in the usual
+# parametrisation? And where in µP?
 
 # %%
 guess_usual = guess_mup = None  # multiples
@@ -1366,7 +1455,8 @@ for ax, how in zip(panels, ("usual", "µP")):
 finish(fig)
 
 # %% [markdown]
-# "Wider is better" is often said of µP: at any rate, a wider model should end at least as low. That can be tested at every rate, with the same seeds:
+# "Wider is better" is often said of µP: at any rate, a wider model should end at least as low. That can be tested at
+# every rate, with the same seeds:
 
 # %%
 wider = []
@@ -1392,11 +1482,15 @@ claim(
 )  # fmt: skip
 
 # %% [markdown]
-# In the usual parametrisation the valley of the wide model lies far to the left; at the best rate of the narrow one it would not even be on the left panel. In µP the two valleys lie above each other. Where a valley is
-# flat its lowest point is known to one or two steps of the grid, so read "about where it was" and not a ratio with two digits. Width does help here at every rate, and the difference is shown where seeds agree; at the
-# largest rates single seeds run off (dots), and five seeds show nothing. Whether µP also ends lower than the usual parametrisation tuned for its width says the last line of the cell: for this width, this length, three seeds.
+# In the usual parametrisation the wide model is best at about a tenth of the narrow one's rate, and no better. In µP
+# the two valleys lie above each other. Where a valley is flat, its lowest point is known to one or two steps of the
+# grid, so read "about where it was", and "far to the left", and not two digits. Width does help in µP: the wide model
+# is lower at every rate, and that is shown where the seeds agree. At the largest rates single seeds run off (dots), and
+# five seeds show nothing. Nor do three seeds show that µP ends lower than the usual parametrisation at its own best
+# rate (last line).
 #
-# **Try it.** Make the output layer start as in the usual parametrisation (leave out its `div_`), and train width 64 at the best rate of width 16. Does it matter after 160 steps?
+# **Try it.** Make the output layer start as in the usual parametrisation (leave out its `div_`), and train width 64 at
+# the best rate of width 16. Does it matter after 160 steps?
 #
 # ## Answers
 #
@@ -1422,14 +1516,17 @@ claims()
 #
 # ## What you built
 #
-# `cs336lite.scaling`: `compute_optimal`, `CHINCHILLA`, `REPLICATION`, `kaplan_view`; `isoflop_model`, `isoflop_run`; `mup`, `mup_groups`, `train_mup` · `cs336lite.budgets`: the runs of this lecture; `cs336lite results 08` computes all records · in appendices
-# `cs336lite.fits` and `cs336lite.planner`.
+# `cs336lite.scaling`: `compute_optimal`, `CHINCHILLA`, `REPLICATION`, `kaplan_view`; `isoflop_model`, `isoflop_run`;
+# `mup`, `mup_groups`, `train_mup` · `cs336lite.budgets`: the runs of this lecture; `cs336lite results 08` computes all
+# records · in appendices `cs336lite.fits` and `cs336lite.planner`.
 #
 # ## Limits
 #
-# - Models of a thousand to some ten thousand weights that read bytes of a small corpus of simple stories, documentation and some Chinese. The exponents are those of this family on this text at these budgets, and of nothing else.
+# - Models of a thousand to some ten thousand weights that read bytes of a small corpus of simple stories, documentation
+#   and some Chinese. The exponents are those of this family on this text at these budgets, and of nothing else.
 # - Three seeds, one rule for the rate, one batch size. No interval here holds the doubt about the form of the law.
-# - No run is longer than two passes over its 3.6 MB of text; with many passes the law changes (Muennighoff et al., 2305.16264).
+# - No run is longer than two passes over its 3.6 MB of text; with many passes the law changes (Muennighoff et al.,
+#   2305.16264).
 # - The forecast is one run at one size, made twice, not a series.
 # - µP was measured at two widths and one length of training. Rates were chosen among six.
 # - The plan's law, rate and batch come from other people's models; 40 % of the peak is a good utilisation.
@@ -1437,17 +1534,21 @@ claims()
 # ## Exercises for longer evenings
 #
 # - Give the family a context of 128. Does the exponent move when attention's square is counted, and when it is not?
-# - Fit the law with a third exponent (Kaplan's form, with one power over a sum). Does the forecast of section 6 get better?
+# - Fit the law with a third exponent (Kaplan's form, with one power over a sum). Does the forecast of section 6 get
+#   better?
 # - Measure whether the rule rate ∝ 1 / width still holds at 8.1e11 FLOPs.
 #
 # ## Sources
 #
-# Kaplan et al. 2020 (arXiv 2001.08361) · Hoffmann et al. 2022 (2203.15556) · Besiroglu et al. 2024 (2404.10102) · Czech et al. 2026 (2603.22339) · Pearce & Song 2024 (2406.12907) · Porian et al. 2024 (2406.19146) · DeepSeek LLM 2024 (2401.02954) · Sardana et al. 2024 (2401.00448) · Muennighoff et al. 2023 (2305.16264) · Yang
-# et al. 2022, µP (2203.03466) · Llama 3 (2407.21783).
+# Kaplan et al. 2020 (arXiv 2001.08361) · Hoffmann et al. 2022 (2203.15556) · Besiroglu et al. 2024 (2404.10102) · Czech
+# et al. 2026 (2603.22339) · Pearce & Song 2024 (2406.12907) · Porian et al. 2024 (2406.19146) · DeepSeek LLM 2024
+# (2401.02954) · Sardana et al. 2024 (2401.00448) · Muennighoff et al. 2023 (2305.16264) · Yang et al. 2022, µP
+# (2203.03466) · Llama 3 (2407.21783).
 #
 # ## Next
 #
-# Assignment **a6_inference**: the parts of a machine that writes with a trained model. Lecture **09 · inference** builds it. Beyond this course: parallelism, data, alignment.
+# Assignment **a6_inference**: the parts of a machine that writes with a trained model. Lecture **09 · inference**
+# builds it. Beyond this course: parallelism, data, alignment.
 
 # %%
 finished("08_scaling")
