@@ -505,10 +505,10 @@ claim(
 # %% [markdown]
 # ## 3 · How well is the exponent known?
 #
-# **What is an exponent worth?** Ten more orders of magnitude turn a difference of 0.1 in the exponent into a factor of
-# ten in the size. There are two ways to say how sure we are. The *bootstrap* redraws the losses about their parabolas:
-# it knows how single runs scatter. The *regression over budgets* looks at four minima and how far they are from one
-# line: with two degrees of freedom Student's factor is 4.3.
+# **What is an exponent worth?** Ten more orders of magnitude turn a difference of a tenth in the exponent into a factor
+# of ten in the size. There are two ways to say how sure we are. The *bootstrap* redraws the losses about their
+# parabolas: it knows how single runs scatter. The *regression over budgets* looks at four minima and how far they are
+# from one line: with two degrees of freedom Student's factor is 4.3.
 #
 # Do they hold what they promise? That can be tested: make sweeps whose exponent is known, with the scatter of ours, and
 # count how often each interval holds it. All valleys of a thousand sweeps are fitted at once, since `np.polyfit` takes
@@ -878,9 +878,9 @@ finish(fig)
 
 # %% [markdown]
 # Two families and two kinds of token. Our minima happen to lie near the line of the large models, but our own law,
-# extended over 15 orders of magnitude, leaves it by a factor of ten: a small error of the slope is a large one so far
-# away. Approach 3 of the paper printed constants of a law like ours: $E$ 1.69, $A$ 406.4, $B$ 410.7, $\alpha$ 0.34,
-# $\beta$ 0.28. Chinchilla itself had 70 billion weights, 1.4 trillion tokens and 5.76e23 FLOPs.
+# extended over 15 orders of magnitude, leaves it by a factor of more than ten: a small error of the slope is a large
+# one so far away. Approach 3 of the paper printed constants of a law like ours: $E$ 1.69, $A$ 406.4, $B$ 410.7,
+# $\alpha$ 0.34, $\beta$ 0.28. Chinchilla itself had 70 billion weights, 1.4 trillion tokens and 5.76e23 FLOPs.
 #
 # **Predict.** Put the printed constants into the formula for $N^*$. How many billion weights do they advise for that
 # budget?
@@ -1081,7 +1081,7 @@ fig, (top, low_) = axes(
     2, 1, size=(7.4, 5.4), sharex=True, title=f"Why the forecast missed ({size:,} weights, {LARGER:.1e} FLOPs)"
 )
 top.plot(says, 100 * misfit, color=COLORS["vermillion"])
-for E in (0, 0.5, 0.75, 1.0):
+for E in (0, 0.75, 1.0):
     i = np.abs(grid_E - E).argmin()
     top.plot(says[i], 100 * misfit[i], "o", color=COLORS["vermillion"])
     top.text(says[i], 100 * misfit[i] + 0.3, f"E = {grid_E[i]:.2g}", ha="center", fontsize=9)
@@ -1173,8 +1173,9 @@ for width_ in (12, 28):
         print(found)
 
 # %% [markdown]
-# A difference below zero means that the other rate is better. With three seeds these intervals are wide; they do say
-# that no valley above is an artefact of a rate that is far off for one size.
+# Below zero the other rate would be better, and none is shown to be. At width 28 the smaller rate is worse. Three seeds
+# leave room for some hundredths of a nat, which could shift a minimum a little; a rate that is wrong by a factor of 1.5
+# for one size would show.
 #
 # ## 7 · What to train
 #
@@ -1303,7 +1304,7 @@ claim(
 #
 # **Does every size need its own search for a learning rate?** In the usual parametrisation, yes: a step of Adam moves
 # each weight by about the rate, and a neuron that sums over $r$ times as many inputs moves $r$ times as far. By hand:
-# four inputs of 1 whose weights move by 0.1 change the sum by 0.4; sixteen inputs change it by 1.6. The *maximal update
+# four inputs of 1 whose weights move by 0.2 change the sum by 0.8; sixteen inputs change it by 3.2. The *maximal update
 # parametrisation* (最大更新参数化, µP; Yang et al. 2022, arXiv 2203.03466, table 3) divides the rate of such matrices by $r$:
 #
 # | width × r, with Adam | initial deviation | learning rate |
@@ -1505,7 +1506,7 @@ claims()
 # | often said | what is true |
 # |---|---|
 # | Chinchilla: 20 tokens for each weight | A rule near 1e22 to 1e24 FLOPs, for one corpus and tokenizer. Our models, on bytes, want several times as many: section 2. |
-# | The exponent is 0.50 | Intervals that count everything are a few tenths wide, and counting embeddings or not moves it further. |
+# | The exponent is 0.50 | Our 95 % intervals are 0.08 and 0.14 wide, choices of the analysis add to that, and counting embeddings or not moves it further. |
 # | Kaplan was wrong because schedules did not decay | That was the guess of 2203.15556. Counting (2406.12907), warmup, the last layer and tuning (2406.19146) explain it. |
 # | A and B can be compared between papers | They are values at one weight and one token. Compare exponents, or losses within the range of the runs. |
 # | The loss goes to zero with scale | It goes to E, and E is an extrapolation too. |
@@ -1548,7 +1549,7 @@ claims()
 # ## Next
 #
 # Assignment **a6_inference**: the parts of a machine that writes with a trained model. Lecture **09 · inference**
-# builds it. Beyond this course: parallelism, data, alignment.
+# builds it.
 
 # %%
 finished("08_scaling")

@@ -24,6 +24,7 @@
 # %%
 from cs336lite.course.measure import reveal
 from cs336lite.course.plot import COLORS, axes, finish
+from cs336lite.course.results import recorded, source
 
 # %% folded=true
 #| export
@@ -638,6 +639,36 @@ assert low < truth.A < high and off[0] < off[1]
 # %% [markdown]
 # Exponents and the best split come out well long before $A$ and $B$ do: these stand for a model of one weight and a text of
 # one token, a hundred million times outside the runs. Do not compare them between papers.
+#
+# Does such an interval hold the truth as often as it says? Sixty sets of losses like the one above, each with its own noise:
+
+# %%
+COVERAGE = {"sets": 60, "draws": 200, "noise": 0.005}
+QUANTITIES = {"a": lambda s: s.size_exponent, "E": lambda s: s.E, "A": lambda s: s.A}
+
+
+def coverage() -> dict[str, int]:
+    """How many of the 95 % intervals hold the truth."""
+    held = dict.fromkeys(QUANTITIES, 0)
+    for seed in range(COVERAGE["sets"]):
+        noise = COVERAGE["noise"] * np.random.default_rng(seed).standard_normal(60)
+        found = estimate_surface(
+            sizes, tokens, truth(sizes, tokens) * np.exp(noise), draws=COVERAGE["draws"], seed=seed
+        )
+        for name, of in QUANTITIES.items():
+            low, high = found.interval(of)
+            held[name] += low <= of(truth) <= high
+    return {name: int(count) for name, count in held.items()}
+
+
+covered = recorded("08x_coverage.json", coverage, COVERAGE)
+print(source("08x_coverage.json"))
+print("95 % intervals that hold the truth:", ", ".join(f"{name} {count} of 60" for name, count in covered.items()))
+assert all(50 <= count <= 60 for count in covered.values())
+
+# %% [markdown]
+# Of 60 intervals 57 should hold it. They hold it a little less often, also where the law is exactly right and only the
+# noise is unknown: take a bootstrap interval of a fit like this for one of about 90 %.
 #
 # ## 4 · Extrapolation
 
