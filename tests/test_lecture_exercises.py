@@ -1,6 +1,7 @@
 """Exercises of the lectures: wrong answers fail their checks, and are told what is wrong with them."""
 
 import codecs
+import math
 from functools import partial
 
 import numpy as np
@@ -246,3 +247,58 @@ def test_right_answers_to_05_in_other_words_pass(exercise, source):
 )  # fmt: skip
 def test_a_wrong_answer_to_05_is_told_what_is_wrong(exercise, source, message):
     assert any(message in said for said in in_05(exercise, source)), in_05(exercise, source)
+
+
+in_08 = partial(told, "08_scaling", np=np, math=math)
+
+LINE = "def power_law(x, y):\n a, b = np.polyfit({}, {}, 1)\n return {}"
+VALLEY = "def best_size(n, l):\n c2, c1, _ = np.polyfit({}, l, 2)\n return {}"
+SUSPECT = (
+    "def suspect(n, l):\n if {}: return 'too few sizes'\n c2, c1, _ = np.polyfit(np.log(n), l, 2)\n"
+    " if {}: return 'opens downwards'\n u = -c1 / (2 * c2)\n return 'fine' if {} else 'minimum outside'"
+)
+SPLIT = "def best_split(A, B, a, b, C):\n n = {} * (C / {}) ** ({})\n return n, {}"
+FACTOR, POWER = "(a * A / (b * B)) ** (1 / (a + b))", "b / (a + b)"
+
+
+@pytest.mark.parametrize(
+    ("exercise", "source"),
+    [
+        ("power_law", "def power_law(x, y):\n u, v = np.log(x), np.log(y)\n a = np.cov(u, v)[0, 1] / u.var(ddof=1)\n return np.exp(v.mean() - a * u.mean()), a"),
+        ("steps_for", "def steps_for(flops, size, batch_tokens): return int(flops / 6 / size / batch_tokens + 0.5)"),
+        ("best_size", "def best_size(n, l):\n p = np.polynomial.Polynomial.fit(np.log(n), l, 2)\n return float(np.exp(p.deriv().roots()[0]))"),
+        ("suspect", SUSPECT.format("len(set(n.tolist())) < 4", "c2 <= 0", "n.min() < np.exp(u) < n.max()")),
+        ("best_split", SPLIT.format(FACTOR, 6, POWER, "C / 6 / n")),
+    ],
+)  # fmt: skip
+def test_right_answers_to_08_in_other_words_pass(exercise, source):
+    assert in_08(exercise, source) == []
+
+
+@pytest.mark.parametrize(
+    ("exercise", "source", "message"),
+    [
+        ("power_law", LINE.format("np.log(x)", "np.log(y)", "a, math.exp(b)"), "k comes first"),
+        ("power_law", LINE.format("np.log(x)", "np.log(y)", "b, a"), "take exp of it"),
+        ("power_law", LINE.format("x", "y", "b, a"), "a of 3, 6, 12"),
+        ("steps_for", "def steps_for(f, n, b): return round(f / (2 * n * b))", "with the backward pass it is 6"),
+        ("steps_for", "def steps_for(f, n, b): return round(f / (6 * n))", "those are tokens"),
+        ("steps_for", "def steps_for(f, n, b): return int(f / (6 * n * b))", "not down"),
+        ("steps_for", "def steps_for(f, n, b): return f / (6 * n * b)", "an int"),
+        ("best_size", VALLEY.format("np.log(n)", "-c1 / (2 * c2)"), "take exp of it"),
+        ("best_size", VALLEY.format("n", "-c1 / (2 * c2)"), "not in size"),
+        ("best_size", "def best_size(n, l): return n[l.argmin()]", "lies between them"),
+        ("suspect", SUSPECT.format("len(n) < 4", "c2 <= 0", "n.min() < np.exp(u) < n.max()"), "count different ones"),
+        ("suspect", SUSPECT.format("len(set(n.tolist())) < 4", "False", "n.min() < np.exp(u) < n.max()"), "the worst size"),
+        ("suspect", SUSPECT.format("len(set(n.tolist())) < 4", "c2 <= 0", "np.exp(u) < n.max()"), "beyond the smallest"),
+        ("suspect", SUSPECT.format("len(set(n.tolist())) < 4", "c2 <= 0", "n.min() < np.exp(u)"), "beyond the largest"),
+        ("suspect", "def suspect(n, l): return 'minimum outside'", "nothing is wrong"),
+        ("best_split", SPLIT.format(FACTOR, 1, POWER, "C / 6 / n"), "divide it by 6"),
+        ("best_split", SPLIT.format(FACTOR, 6, POWER, "C / n"), "D is C / 6 / N"),
+        ("best_split", SPLIT.format(FACTOR, 6, "a / (a + b)", "C / 6 / n"), "belongs to D"),
+        ("best_split", SPLIT.format("(b * B / (a * A)) ** (1 / (a + b))", 6, POWER, "C / 6 / n"), "upside down"),
+        ("best_split", SPLIT.format("1", 6, POWER, "C / 6 / n"), "has a lower loss"),
+    ],
+)  # fmt: skip
+def test_wrong_answers_to_08_are_told_what_is_wrong(exercise, source, message):
+    assert any(message in said for said in in_08(exercise, source)), in_08(exercise, source)
