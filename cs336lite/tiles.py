@@ -7,7 +7,7 @@ Built in notebooks/appendix/07x_matmul.ipynb.
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.autograd.function import once_differentiable
+from torch.library import custom_op
 
 from cs336lite.backend import BACKEND, INTERPRETED, autocast, check, jit, launch, tl, triton
 
@@ -29,7 +29,7 @@ def matmul_kernel(
     """One (M, N) tile of C = A B, summed over tiles of K; ``bucket`` is for the choice of tiles only."""
     tile_m, tile_n = tile_of(tl.program_id(0), tl.cdiv(m, M), tl.cdiv(n, N), GROUP)
     row, col = (tile_m * M + tl.arange(0, M)).to(tl.int64), (tile_n * N + tl.arange(0, N)).to(tl.int64)
-    inner = tl.arange(0, K)
+    inner, step = tl.arange(0, K).to(tl.int64), tl.cast(K, tl.int64)  # 64 bits before a stride multiplies it
     a_ptrs = a_ptr + (row % m)[:, None] * a_strides[0] + inner[None, :] * a_strides[1]  # wrapped round: no mask needed
     b_ptrs = b_ptr + inner[:, None] * b_strides[0] + (col % n)[None, :] * b_strides[1]
     total = tl.zeros((M, N), tl.float32)
@@ -39,8 +39,8 @@ def matmul_kernel(
         if INTERPRETED:  # it cannot multiply bfloat16
             a, b = a.to(tl.float32), b.to(tl.float32)
         total = tl.dot(a, b, total, input_precision=PRECISION)
-        a_ptrs += K * a_strides[1]
-        b_ptrs += K * b_strides[0]
+        a_ptrs += step * a_strides[1]
+        b_ptrs += step * b_strides[0]
     c_ptrs = c_ptr + row[:, None] * c_strides[0] + col[None, :] * c_strides[1]
     tl.store(c_ptrs, total.to(c_ptr.dtype.element_ty), mask=(row[:, None] < m) & (col[None, :] < n))
 
@@ -89,9 +89,10 @@ def bucket_of(*sizes: int) -> int:
     return sum((size - 1).bit_length() * 100**i for i, size in enumerate(sizes))
 
 
+@custom_op("cs336lite::matmul", mutates_args=())
 def _matmul(a: Tensor, b: Tensor) -> Tensor:
     (m, k), n = a.shape, b.shape[1]
-    c = torch.empty(m, n, dtype=a.dtype, device=a.device)
+    c = a.new_empty(m, n)
 
     def grid(tile: dict) -> tuple[int]:
         return (triton.cdiv(m, tile["M"]) * triton.cdiv(n, tile["N"]),)
@@ -101,17 +102,13 @@ def _matmul(a: Tensor, b: Tensor) -> Tensor:
     return c
 
 
-class _Matmul(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, a, b):
-        ctx.save_for_backward(a, b)
-        return _matmul(a, b)
+def _gradient_of_matmul(ctx, dc):
+    a, b = ctx.saved_tensors
+    return _matmul(dc, b.T), _matmul(a.T, dc)  # the strides say "transposed": nothing is copied
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, dc):
-        a, b = ctx.saved_tensors
-        return _matmul(dc, b.T), _matmul(a.T, dc)  # the strides say "transposed": nothing is copied
+
+_matmul.register_fake(lambda a, b: a.new_empty(len(a), b.shape[1]))
+_matmul.register_autograd(_gradient_of_matmul, setup_context=lambda ctx, inputs, output: ctx.save_for_backward(*inputs))
 
 
 def matmul(a: Float[Tensor, "..."], b: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
@@ -122,4 +119,4 @@ def matmul(a: Float[Tensor, "..."], b: Float[Tensor, "..."]) -> Float[Tensor, ".
         raise ValueError(f"cannot multiply {tuple(a.shape)} by {tuple(b.shape)}: give (m, k) and (k, n)")
     if BACKEND == "pytorch" or 0 in (*a.shape, *b.shape):
         return a @ b
-    return _Matmul.apply(a, b)
+    return _matmul(a, b)

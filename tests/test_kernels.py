@@ -543,6 +543,19 @@ def test_training_in_bfloat16_with_fused_parts_equals_training_without(name):
     assert losses[1] == pytest.approx(losses[0], rel=0.02)
 
 
+@pytest.mark.parametrize("name", [None, *FILLED])
+def test_the_course_trains_in_bfloat16_with_fused_parts(name):
+    from cs336lite.training import Tokens, TrainingConfig, train
+
+    model = models(**FILLED.get(name, {}))[1]
+    config = TrainingConfig(steps=4, batch_size=2, seq=24, lr=3e-3, precision="bfloat16", eval_batches=1)
+    data = Tokens([i % 7 for i in range(2_000)])  # a text that is soon known
+    metrics = train(model, config, data, validation=data, device=DEVICE).metrics
+    assert len(metrics) == 4 and metrics[-1]["loss"] < metrics[0]["loss"] - 0.1
+    assert metrics[-1]["validation"] < metrics[0]["loss"]
+    assert all(p.dtype == FULL and p.isfinite().all() for p in model.parameters())
+
+
 def test_no_gradient_of_the_loss_is_computed_where_none_is_recorded(monkeypatch):
     hidden, weight, targets = draw(9, 8).requires_grad_(), draw(30, 8).requires_grad_(), targets_of(9, 30)
     monkeypatch.setattr(kernels, "_logit_gradients", None)  # a call would be an error
