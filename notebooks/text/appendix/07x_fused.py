@@ -436,9 +436,7 @@ def _gradient_of_swiglu(ctx, dh):
 
 _swiglu.register_fake(_like)
 _swiglu_backward.register_fake(lambda dh, gate, up: (_like(gate), _like(gate), _like(gate)))
-_swiglu.register_autograd(
-    _gradient_of_swiglu, setup_context=lambda ctx, inputs, output: ctx.save_for_backward(*inputs)
-)
+_swiglu.register_autograd(_gradient_of_swiglu, setup_context=lambda ctx, inputs, output: ctx.save_for_backward(*inputs))
 
 
 def swiglu(gate: Float[Tensor, "..."], up: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
@@ -735,9 +733,7 @@ def _gradient_of_linear_cross_entropy(ctx, d, *_):
     return *found, None, None, None, None
 
 
-_linear_cross_entropy.register_autograd(
-    _gradient_of_linear_cross_entropy, setup_context=_keep_linear_cross_entropy
-)
+_linear_cross_entropy.register_autograd(_gradient_of_linear_cross_entropy, setup_context=_keep_linear_cross_entropy)
 
 
 # %%

@@ -65,35 +65,40 @@ def matmul_kernel(
 
 # %%
 #| export
-def tuned(kernel: object, gpu: list[tuple[dict[str, int], int, int]], here: dict[str, int], key: list[str]) -> object:
-    """The kernel with its tile sizes: on a GPU the best of ``gpu``, (tiles, warps, stages), measured on first use and
-    kept on disk for each value of ``key``; on the interpreter ``here``. Built in notebooks/appendix/07x_matmul.ipynb.
+Choice = tuple[dict[str, int], int, int, int]  # tiles, warps, stages, and for rows of up to how many bytes
+
+
+def tuned(kernel: object, gpu: list[Choice], here: dict[str, int], key: list[str]) -> object:
+    """The kernel with its tile sizes: on a GPU the best of ``gpu``, measured on first use and kept on disk for each value of
+    ``key``; on the interpreter ``here``. A choice whose shared memory a GPU does not have is passed over.
+
+    Built in notebooks/appendix/07x_matmul.ipynb.
     """
     if triton is None:
         return kernel
-    configs = [triton.Config(tiles, num_warps=warps, num_stages=stages) for tiles, warps, stages in gpu]
-    if BACKEND == "interpreter":
-        configs = [triton.Config(here)]
+    serves = {triton.Config(tile, num_warps=warps, num_stages=stages): most for tile, warps, stages, most in gpu}
 
-    def fit(configs: list, arguments: dict, **_: object) -> list:
-        """The last for small sizes, which are not worth a search; few for float32, whose products fill the registers."""
-        wide = next(iter(arguments.values())).dtype == torch.float32
+    def fit(configs: list, arguments: dict, BLOCK_D: int = 1, **_: object) -> list:
+        """Those for rows of so many bytes; of these the last for small sizes, which are not worth a search."""
+        row = next(iter(arguments.values())).dtype.itemsize * BLOCK_D
         small = max(arguments["bucket"] // 100**i % 100 for i in range(3)) < 10  # nothing above 512
-        return configs[-1:] if small else [c for c in configs if not wide or c.kwargs["M"] * c.kwargs["N"] <= 64 * 64]
+        fitting = [config for config in configs if row <= serves.get(config, row)]
+        return fitting[-1:] if small else fitting
 
+    configs = [triton.Config(here)] if BACKEND == "interpreter" else list(serves)
     prune = {"early_config_prune": fit}
     return triton.autotune(configs, key=key, prune_configs_by=prune, cache_results=True)(kernel)
 
 
 # %%
 #| export
-MATMUL_TILES = [
-    ({"M": 128, "N": 256, "K": 64, "GROUP": 8}, 8, 3),
-    ({"M": 256, "N": 128, "K": 64, "GROUP": 8}, 8, 3),
-    ({"M": 128, "N": 128, "K": 64, "GROUP": 8}, 4, 4),
-    ({"M": 128, "N": 128, "K": 32, "GROUP": 8}, 8, 3),
-    ({"M": 128, "N": 64, "K": 64, "GROUP": 8}, 4, 4),
-    ({"M": 64, "N": 64, "K": 32, "GROUP": 8}, 4, 4),
+MATMUL_TILES: list[Choice] = [  # a "row" is a single number: float32 fills the registers of all but the last
+    ({"M": 128, "N": 256, "K": 64, "GROUP": 8}, 8, 3, 2),
+    ({"M": 256, "N": 128, "K": 64, "GROUP": 8}, 8, 3, 2),
+    ({"M": 128, "N": 128, "K": 64, "GROUP": 8}, 4, 4, 2),
+    ({"M": 128, "N": 128, "K": 32, "GROUP": 8}, 8, 3, 2),
+    ({"M": 128, "N": 64, "K": 64, "GROUP": 8}, 4, 4, 2),
+    ({"M": 64, "N": 64, "K": 32, "GROUP": 8}, 4, 4, 4),
 ]
 tuned_matmul = tuned(matmul_kernel, MATMUL_TILES, {"M": 128, "N": 128, "K": 128, "GROUP": 8}, ["bucket"])
 
@@ -132,9 +137,7 @@ def _gradient_of_matmul(ctx, dc):
 
 
 _matmul.register_fake(lambda a, b: a.new_empty(len(a), b.shape[1]))
-_matmul.register_autograd(
-    _gradient_of_matmul, setup_context=lambda ctx, inputs, output: ctx.save_for_backward(*inputs)
-)
+_matmul.register_autograd(_gradient_of_matmul, setup_context=lambda ctx, inputs, output: ctx.save_for_backward(*inputs))
 
 
 # %%
