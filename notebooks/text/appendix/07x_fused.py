@@ -10,8 +10,15 @@
 # {badge} · prerequisites: [07 · GPU kernels](../07_kernels.ipynb) · device: CPU, by Triton's interpreter; a GPU is used if there is one
 #
 # Addition, softmax, RMSNorm, SwiGLU, the loss without its logits, RoPE and Lion as Triton kernels: `cs336lite.kernels`.
+#
+# The lecture's kernels are short. These train a model: with backward passes, three dtypes, any strides, tensors of more than
+# 2³¹ numbers, and under `torch.compile`. Every section begins with what its programs own. The rest of this page is reference:
+# read the sections that you need.
 
 # %%
+from cs336lite.course.diagram import Diagram
+
+# %% folded=true
 #| export
 """Triton kernels (融合算子) for a Transformer, each with a twin in plain PyTorch that does the same in more passes.
 
@@ -41,6 +48,13 @@ from cs336lite.backend import launch as launch
 from cs336lite.backend import tl as tl
 from cs336lite.backend import triton as triton
 
+# %% [markdown]
+# ## 1 · The flat kernels
+#
+# **What does the lecture's addition lack?** The tensor is one long row, and program p owns numbers p · BLOCK to (p + 1) · BLOCK − 1. Two
+# things are new. Offsets have 64 bits, since 32 bits end at 2,147,483,647 and a product such as row · stride passes that in a long
+# batch: on a GPU it then reads foreign memory. And sums are made in float32, whatever the tensor holds.
+
 
 # %%
 #| export
@@ -61,6 +75,15 @@ FLAT = {"BLOCK": 2**16} if BACKEND == "interpreter" else {"BLOCK": 2048, "num_wa
 def flat_grid(x: Tensor) -> tuple[int]:
     """Programs for a kernel that treats a tensor as one row. Built in notebooks/appendix/07x_fused.ipynb."""
     return (max(1, -(-x.numel() // FLAT["BLOCK"])),)
+
+
+# %% [markdown]
+# ### An operator of PyTorch
+#
+# **How does PyTorch learn about a kernel?** `torch.library.custom_op` makes an *operator* of a function. It needs two more things.
+# A *fake* version tells the shape, dtype and strides of the result without running anything, so `torch.compile` can plan. A
+# formula gives the gradient. With both, a compiled model keeps the kernel as one node of its graph and nothing breaks there.
+# Every kernel below is wrapped in this way.
 
 
 # %%
@@ -85,6 +108,28 @@ def add(x: Float[Tensor, "..."], y: Float[Tensor, "..."]) -> Float[Tensor, "..."
     """x + y for tensors of one shape. Built in notebooks/appendix/07x_fused.ipynb."""
     check(x=x, y=y, same_shape=True)
     return x + y if BACKEND == "pytorch" else _add(x, y)
+
+
+# %% [markdown]
+# ## 2 · Kernels of rows
+#
+# **How many rows does a program take?** A program holds a tile of ROWS × BLOCK numbers, where BLOCK is the row's length rounded up to a
+# power of two. Short rows share a program, so that no thread is idle. Rows above `WIDEST` do not fit, and come in pieces.
+
+# %% folded=true
+d = Diagram(92, 8.2)
+d.text(1, 0.7, "6 rows of 6 numbers, tiles of ROWS = 2 by BLOCK = 8: three programs, each owns whole rows")
+for r in range(6):
+    color = ("blue", "orange", "green")[r // 2]
+    if r % 2 == 0:
+        d.box(2, 1.5 + r, f"program {r // 2}", width=12, height=1.9, color=color)
+    for c in range(8):
+        d.box(18 + 4.6 * c, 1.5 + r, width=4.2, height=0.85, color=color if c < 6 else "grey")
+d.text(57, 3, "grey: masked columns,")
+d.text(57, 3.9, "neither read nor written")
+d.text(57, 5.4, "reductions run along a row,")
+d.text(57, 6.3, "so programs never meet")
+d.show()
 
 
 # %%
@@ -116,6 +161,14 @@ def row_tiles(rows: int, n: int, widest: int = WIDEST) -> tuple[tuple[int], dict
     per_program = max(1, min(TILE // block, triton.next_power_of_2(rows)))
     tile = {"ROWS": per_program, "BLOCK": block, "num_warps": max(1, min(16, per_program * block // 512))}
     return (max(1, triton.cdiv(rows, per_program)),), tile
+
+
+# %% [markdown]
+# ### Softmax
+#
+# **How often is a row read?** Once, if it fits into a tile: maximum, exponentials, sum and quotient happen in registers. A wider row
+# is read twice, with the online sum of the lecture's section 6. The backward pass is $dx = y\,(dy - \sum y\,dy)$. It needs the output
+# and not the input, reads both of its rows once, and writes once.
 
 
 # %%
@@ -245,6 +298,33 @@ def softmax(x: Float[Tensor, "..."], dim: int = -1, *, widest: int = WIDEST) -> 
     return _softmax(x.movedim(dim, -1), widest).movedim(-1, dim)
 
 
+# %% [markdown]
+# ### RMSNorm
+#
+# **Who sums over rows?** Forward and $dx$ stay within a row. The gradient of the gain, $dw_j = \sum_r dy_{rj}\, x_{rj}\, r_r$, sums over all
+# rows. If every program added to one place, they would have to wait for each other, and the order of the sum would be chance.
+# So a fixed number of programs walk over the rows, each with a partial sum of its own, and one short sum joins them.
+
+# %% folded=true
+d = Diagram(92, 8.4)
+d.text(1, 0.7, "rows of x and dy, shared out in turn")
+for r in range(6):
+    color = ("blue", "orange")[r % 2]
+    d.box(2, 1.5 + r, f"row {r}", width=26, height=0.85, color=color)
+left = d.box(40, 2.2, "program 0:\nrows 0, 2, 4", width=18, height=2, color="blue")
+right = d.box(40, 5, "program 1:\nrows 1, 3, 5", width=18, height=2, color="orange")
+d.arrow((28.4, 1.95), (39.6, 2.6))
+d.arrow((28.4, 6.9), (39.6, 6.4))
+a = d.box(65, 2.6, "a row of dw", width=13, height=1.2, color="blue")
+b = d.box(65, 5.4, "a row of dw", width=13, height=1.2, color="orange")
+d.arrow(left.right, a.left)
+d.arrow(right.right, b.left)
+d.box(83, 4, "dw", width=7, height=1.2, color="green")
+d.arrow(a.right, (83, 4.3))
+d.arrow(b.right, (83, 4.9))
+d.show()
+
+
 # %%
 #| export
 @jit
@@ -371,6 +451,14 @@ class RMSNorm(nn.Module):
 
     def extra_repr(self) -> str:
         return f"{len(self.weight)}, eps={self.eps}"
+
+
+# %% [markdown]
+# ## 3 · SwiGLU
+#
+# **What must a feed-forward network keep for its backward pass?** PyTorch keeps gate(x), up(x), silu(gate(x)) and their product. Two of these
+# are cheap to compute again from the other two. So the kernel keeps gate(x) and up(x) alone, and its backward pass makes the
+# product once more while it makes the gradients: flat programs, three reads, three writes.
 
 
 # %%
@@ -541,6 +629,14 @@ def feed_forward(config: object) -> SwiGLU:
     return SwiGLU(config.d_model, config.d_ff)
 
 
+# %% [markdown]
+# ## 4 · The loss
+#
+# **Why does the loss need so much memory?** Logits have one number for each entry of the vocabulary: 8,192 tokens and 128,256 entries
+# take 2.1 GB in bfloat16, and as much again for the gradient. `cross_entropy` reads the logits once forward, with the online sum,
+# and once backward, and keeps no probabilities: one number for each row is enough to make them again. A program owns whole rows.
+
+
 # %%
 #| export
 @jit
@@ -685,6 +781,29 @@ def cross_entropy(logits: Float[Tensor, "..."], targets: Int[Tensor, "..."]) -> 
     return _cross_entropy(logits, targets)[0]
 
 
+# %% [markdown]
+# ### The loss without its logits
+#
+# **Must all logits be there at once?** No. A chunk of rows gives its logits, its loss and, while they are there, its gradients. Then the
+# same memory serves the next chunk. That needs the gradients in the *forward* pass, before anybody has asked for them. So they
+# are made only when they will be wanted: a validation run under `torch.no_grad` computes none.
+
+# %% folded=true
+d = Diagram(92, 8)
+for i, color in enumerate(("blue", "orange", "green")):
+    d.box(2, 1.4 + 2 * i, f"rows of chunk {i}", width=18, height=1.7, color=color)
+logits = d.box(30, 2.6, "logits of one chunk,\nthen of the next", width=23, height=2.4, color="grey")
+d.arrow((20.4, 2.2), (29.6, 3.2))
+d.arrow((20.4, 4.3), (29.6, 3.9))
+d.arrow((20.4, 6.3), (29.6, 4.6))
+for y, text in ((1.2, "loss: added up"), (3.4, "d hidden: rows of the chunk"), (5.6, "d weight: added up, float32")):
+    d.box(62, y, text, width=28, height=1.3, color="vermillion")
+    d.arrow(logits.right, (61.6, y + 0.65))
+d.text(30, 6.4, "memory of the logits:", color="grey")
+d.text(30, 7.3, "one chunk, whatever n is", color="grey")
+d.show()
+
+
 # %%
 #| export
 @custom_op("cs336lite::linear_cross_entropy", mutates_args=())
@@ -763,6 +882,14 @@ def linear_cross_entropy(
         chunk = max(256, -(-hidden.numel() // len(weight)))
     wanted = (torch.is_grad_enabled() and t.requires_grad for t in (hidden, weight))
     return _linear_cross_entropy(hidden, weight, targets, chunk, *wanted)[0]
+
+
+# %% [markdown]
+# ## 5 · RoPE
+#
+# **What is special about a rotation?** It is undone by turning back. So the backward pass is the same kernel with the other sign, and
+# does not need x. A program owns ROWS tokens of one head. It reads the tensor by its strides, so that (batch, seq, heads, d) seen
+# as (batch, heads, seq, d) needs no copy. A position outside the table gives nan, and never another memory's content.
 
 
 # %%
@@ -890,6 +1017,14 @@ class RotaryPositionalEmbedding(nn.Module):
         return rope(x, self.cos, self.sin, token_positions, self.layout)
 
 
+# %% [markdown]
+# ## 6 · Lion
+#
+# **What does an optimizer's step move?** Lion reads parameter, gradient and momentum and writes two of them: 5 units. In PyTorch
+# operations each product and sum is one more pass. The flat programs each own a block, and change it in place. An operator says
+# what it changes (`mutates_args`), and has no gradient.
+
+
 # %%
 #| export
 @jit
@@ -969,6 +1104,11 @@ class Lion(torch.optim.Optimizer):
                 lion_step(p, p.grad, self.state[p]["exp_avg"], **options)
         return loss
 
+
+# %% [markdown]
+# ## A check
+#
+# The tests compare every function with its twin in float64, values and gradients. Here is the shortest of them.
 
 # %%
 x = torch.randn(4, 9, device=DEVICE)

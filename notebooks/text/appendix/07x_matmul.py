@@ -9,9 +9,13 @@
 #
 # {badge} · prerequisites: [07 · GPU kernels](../07_kernels.ipynb) · device: CPU, by Triton's interpreter; a GPU is used if there is one
 #
-# A matrix product in tiles, and the choice of tiles on each GPU: `cs336lite.tiles`.
+# A matrix product in tiles, and the choice of tiles on each GPU: `cs336lite.tiles`. The lecture's kernel takes contiguous tensors and
+# sizes that are multiples of its tile. This one takes any.
 
 # %%
+from cs336lite.course.diagram import Diagram
+
+# %% folded=true
 #| export
 """A matrix product in tiles, and the choice of tile sizes.
 
@@ -25,6 +29,26 @@ from torch.library import custom_op
 
 from cs336lite.backend import BACKEND, DEVICE, INTERPRETED, autocast, check, jit, launch, tl, triton
 
+# %% [markdown]
+# ## In which order?
+#
+# **Does it matter which program makes which tile of C?** Programs that run at the same time share the L2 cache. By hand, with 4 × 4 tiles
+# and four programs at once: along a row they read 1 strip of A and 4 strips of B, 5 together. As a square of 2 × 2 they read 2 and 2, 4
+# together. With 64 programs it is 65 against 16. So the numbers run down GROUP rows, then to the next column.
+
+# %% folded=true
+d = Diagram(92, 7.2)
+for x, title, group in (
+    (2, "row by row: programs 0 to 3 read 1 + 4 strips", 1),
+    (50, "groups of 2 rows: they read 2 + 2", 2),
+):
+    d.text(x, 0.7, title)
+    for number in range(16):
+        in_group = number % (group * 4)
+        r, c = number // (group * 4) * group + in_group % group, in_group // group
+        d.box(x + 7 * c, 1.5 + 1.4 * r, str(number), width=6.6, height=1.3, color="orange" if number < 4 else "grey")
+d.show()
+
 
 # %%
 #| export
@@ -35,6 +59,14 @@ def tile_of(program, tiles_m, tiles_n, GROUP: tl.constexpr):
     first = program // in_group * GROUP
     height = tl.minimum(tiles_m - first, GROUP)
     return first + program % in_group % height, program % in_group // height
+
+
+# %% [markdown]
+# ## The kernel
+#
+# **Who owns what?** One program owns one (M, N) tile of C, keeps it in registers in float32, and walks along k. Rows and columns beyond
+# the edge wrap round (`row % m`), so that loads need no mask there; the store has one. Strides make a transposed matrix free.
+# The pointers have 64 bits before a stride multiplies them.
 
 
 # %%
@@ -62,6 +94,13 @@ def matmul_kernel(
     c_ptrs = c_ptr + row[:, None] * c_strides[0] + col[None, :] * c_strides[1]
     tl.store(c_ptrs, total.to(c_ptr.dtype.element_ty), mask=(row[:, None] < m) & (col[None, :] < n))
 
+
+# %% [markdown]
+# ## Which tiles?
+#
+# **Can the best tile be known?** It depends on the GPU, the dtype and the size, so it is measured: `triton.autotune` times each choice
+# on first use and keeps the winner. Two rules keep the list short. A choice says for how wide rows it is, because wide rows fill
+# the registers. And small sizes take the last choice without a search.
 
 # %%
 #| export
@@ -114,6 +153,12 @@ def precision_of(x: Tensor) -> str:
 def bucket_of(*sizes: int) -> int:
     """One number for sizes of about this magnitude: a choice of tiles serves them all. Built in notebooks/appendix/07x_matmul.ipynb."""
     return sum((size - 1).bit_length() * 100**i for i, size in enumerate(sizes))
+
+
+# %% [markdown]
+# ## Its gradients are products
+#
+# **What is the backward pass?** $dA = dC\,B^\top$ and $dB = A^\top dC$: the same kernel twice, with transposed strides.
 
 
 # %%

@@ -10,8 +10,14 @@
 # {badge} · prerequisites: [07 · GPU kernels](../07_kernels.ipynb) · device: CPU, by Triton's interpreter; a GPU is used if there is one
 #
 # Exact attention in tiles whose memory is linear in the length: `cs336lite.flash`, and the same in PyTorch operations.
+#
+# The lecture read a forward pass for one head. Here are the rest: batches, heads that share keys and values, masks, ragged lengths,
+# any strides, and the backward pass. Read section 2 beside the lecture's kernel, then section 3.
 
 # %%
+from cs336lite.course.diagram import Diagram
+
+# %% folded=true
 #| export
 """FlashAttention-2 (arXiv 2205.14135, 2307.08691): exact attention in tiles, whose memory is linear in the length.
 
@@ -35,6 +41,13 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from cs336lite.backend import BACKEND, DEVICE, INTERPRETED, autocast, check, jit, launch, tl, triton
 from cs336lite.slots import Attend
 from cs336lite.tiles import Choice, bucket_of, precision_of, tuned
+
+# %% [markdown]
+# ## 1 · Where things lie
+#
+# **Which matrix is mine?** A program belongs to one head of one sequence; both are counted by one number, since a second axis of a
+# grid ends at 65,535. With GQA, `group` query heads read one head of keys. `of_head` finds where a head's matrix begins, `tile_at` the
+# pointers to some of its rows. Both multiply strides in 64 bits.
 
 
 # %%
@@ -72,6 +85,29 @@ def load_tile(
     return tile.to(tl.float32) if INTERPRETED else tile  # the interpreter cannot multiply bfloat16
 
 
+# %% [markdown]
+# ### Whole tiles and edge tiles
+#
+# **Which tiles need a mask?** Only those that the diagonal or the end of the text cuts. `seen_by` gives two bounds for a tile of queries:
+# up to the first, all queries see all keys, and no comparison is needed. From there to the second some see some. Keys behind it are
+# never loaded. The loops below run once for each kind; `EDGE` is known to the compiler, which removes the mask from the first.
+
+# %% folded=true
+d = Diagram(92, 7.6)
+d.text(1, 0.7, "queries 4 to 7 of a causal text, tiles of 2 keys")
+for r in range(4):
+    d.text(2, 2.35 + 1.2 * r, f"query {4 + r}")
+    for c in range(10):
+        kind = "blue" if c < 4 else "orange" if c < 8 else "grey"
+        seen = c <= 4 + r
+        d.box(14 + 5.2 * c + 0.6 * (c // 2), 1.6 + 1.2 * r, "" if seen else "·", width=5, height=1.1,
+              color=kind if seen or kind == "grey" else "yellow")  # fmt: skip
+d.text(14, 7.2, "whole: no mask", color="blue")
+d.text(37, 7.2, "at the edge: · is masked", color="orange")
+d.text(62, 7.2, "never loaded", color="grey")
+d.show()
+
+
 # %%
 #| export
 @jit
@@ -104,6 +140,14 @@ def seen_by(first, M: tl.constexpr, q_len, k_len, CAUSAL: tl.constexpr, N: tl.co
         whole = tl.minimum(whole, tl.maximum(first + past + 1, 0) // N * N)
         stop = tl.minimum(stop, tl.maximum(first + M + past, 0))
     return whole, stop
+
+
+# %% [markdown]
+# ## 2 · Forward
+#
+# **What does a program own?** M queries of one head, and with them M rows of the output. It holds for each query the running maximum, the
+# running sum and the output so far, walks over tiles of keys and values, and divides at the very end. It leaves one number for each
+# query: the logarithm of the sum. Scores are in units of log 2, because GPUs have an instruction for powers of 2.
 
 
 # %%
@@ -173,6 +217,32 @@ def flash_forward_kernel(
     write_output(o_ptr, lse_ptr, acc, top, total, tile, o_strides[2], q_len, M, D, BLOCK_D)
 
 
+# %% [markdown]
+# ## 3 · Backward
+#
+# **What must be known of a query?** With $P = e^{S - L}$ made again from the log-sum-exp $L$, and $dP = dO\,V^\top$, the gradient of the
+# scores is $dS = P\,(dP - \delta)$, where $\delta = \sum_j dO_j O_j$ is one number for each query. A short kernel computes $\delta$ first.
+#
+# Then two kernels, because two sums run in different directions. $dQ = dS\,K$ sums over keys, so a program owns a tile of queries.
+# $dK = dS^\top Q$ and $dV = P^\top dO$ sum over queries, so a program owns a tile of keys. Nobody adds to another's tile, no
+# atomic operations are needed, and two runs give the same bits. The price: scores are computed in both, which makes seven products
+# where FlashAttention-2 has five.
+
+# %% folded=true
+d = Diagram(92, 9)
+for x, title, by_row in ((2, "dQ: program = tile of queries", True), (50, "dK, dV: program = tile of keys", False)):
+    d.text(x, 0.7, title)
+    for r in range(4):
+        for c in range(4):
+            owner = r if by_row else c
+            color = "grey" if c > r else ("blue", "orange", "green", "purple")[owner]
+            d.box(x + 7.2 * c, 1.5 + 1.5 * r, "" if c > r else str(owner), width=6.8, height=1.4, color=color)
+    d.text(x, 8.2, "down: queries, across: keys, grey: never seen", color="grey")
+d.arrow((31.4, 2.2), (40, 2.2), "sum")
+d.arrow((80.5, 2), (80.5, 7.2), "sum")
+d.show()
+
+
 # %%
 #| export
 @jit
@@ -188,6 +258,13 @@ def flash_delta_kernel(
     row = first + tl.arange(0, M)
     delta = tl.sum(o.to(tl.float32) * do.to(tl.float32), axis=1)
     tl.store(delta_ptr + which * q_len + row, delta, mask=row < q_len)
+
+
+# %% [markdown]
+# ### dQ: a row of tiles
+#
+# The program loads its queries and their dO once, then walks over the keys that they see. The probabilities need no running maximum
+# any more: the log-sum-exp is known.
 
 
 # %%
@@ -235,6 +312,14 @@ def flash_dq_kernel(
     ptrs = tile_at(of_head(dq_ptr, dq_strides, which, heads, 1), first, dq_strides[2], M, BLOCK_D)
     inside = (row[:, None] < q_len) & (tl.arange(0, BLOCK_D)[None, :] < D)
     tl.store(ptrs, (dq * factor).to(dq_ptr.dtype.element_ty), mask=inside)
+
+
+# %% [markdown]
+# ### dK and dV: a column of tiles
+#
+# The program loads its keys and values once, then walks over all queries that see them, of every head of the group that shares them. Tiles
+# are (keys, queries) here, so no transpose of scores is needed. Two accumulators live in registers at once, and registers are what
+# this kernel runs out of first: its tiles are the smallest.
 
 
 # %%
@@ -316,6 +401,14 @@ def flash_dkv_kernel(
     tl.store(for_dv, dv.to(dv_ptr.dtype.element_ty), mask=inside)
 
 
+# %% [markdown]
+# ## 4 · Which tiles
+#
+# **What bounds them?** Registers and shared memory. The lists below were compiled for an H100 with heads of 64, 128 and 256 in 16 bits;
+# choices whose stack frame was not empty, which means that registers were *spilled* (溢出) to memory, were taken out. For dK and dV, 64
+# queries at once always spilled, so that 32 are the most. The last choices have less than 99 KiB of shared memory, as much as an RTX 30
+# or RTX 40 has.
+
 # %%
 #| export
 HERE = {"M": 128, "N": 128}  # the interpreter's cost is per tile
@@ -336,6 +429,14 @@ KEY = ["bucket", "D", "CAUSAL", "MASK", "PRECISION", "group"]
 tuned_forward = tuned(flash_forward_kernel, FORWARD, HERE, KEY)
 tuned_dq = tuned(flash_dq_kernel, FOR_QUERIES, HERE, KEY)
 tuned_dkv = tuned(flash_dkv_kernel, FOR_KEYS, HERE, KEY)
+
+
+# %% [markdown]
+# ## 5 · Operators
+#
+# **What does PyTorch see?** Two operators, one for each direction. What goes between them is Q, K, V, the output and one number for each
+# query: no scores, no probabilities. As in the [appendix on fused kernels](07x_fused.ipynb), a fake version tells shapes to
+# `torch.compile`.
 
 
 # %%
@@ -419,6 +520,13 @@ def _shapes_of_flash_backward(do, q, k, v, o, lse, mask, causal, scale):
 _flash.register_autograd(_gradient_of_flash, setup_context=_keep_attention)
 
 
+# %% [markdown]
+# ## 6 · In use
+#
+# **Whom is it compared with?** `plain_attention` is PyTorch's own unfused path, the judge of the tests. `flash_attention` checks what it is
+# given, then launches.
+
+
 # %%
 #| export
 def plain_attention(
@@ -483,6 +591,12 @@ def flash_attention(
         return tiled_attention(Q, K, V, mask, causal=causal, scale=scale)
     return _flash(Q, K, V, mask, causal, Q.shape[-1] ** -0.5 if scale is None else scale)[0]
 
+
+# %% [markdown]
+# ## 7 · The same in PyTorch
+#
+# **Does the idea need Triton?** No. `tiled_attention` walks over tiles with PyTorch's own products, so that memory is linear in the length
+# on any device. It is what `flash_attention` falls back to where Triton is missing. A tile of scores, about 1 MB, stays in the cache.
 
 # %%
 #| export
@@ -626,6 +740,13 @@ def tiled_attention(
     wide = (t if t.dtype == torch.float64 else t.float() for t in (Q.unflatten(1, heads), K, V))
     out = _tiled(*wide, mask, causal, Q.shape[-1] ** -0.5 if scale is None else scale)[0]
     return out.flatten(1, 2).to(Q.dtype)
+
+
+# %% [markdown]
+# ## 8 · The slot
+#
+# A model takes it as ``attend=FlashAttend()``. It says that it puts the causal mask on, so no mask is built, and that it reads shared
+# heads as they are, so keys and values are not repeated for each query head.
 
 
 # %%

@@ -10,6 +10,9 @@
 # {badge} · prerequisites: [07 · GPU kernels](../07_kernels.ipynb) · device: CPU, by Triton's interpreter; a GPU is used if there is one
 #
 # The compiler needs no GPU: `cs336lite.compiled` compiles every kernel in a process of its own, and NVIDIA's tool says what each takes.
+#
+# **What can be proved without a GPU?** That a kernel compiles for it, how many registers and how much shared memory a program takes, and
+# whether registers were spilled. Not how fast it is, and not that it is right: for that there is the interpreter.
 
 # %%
 #| export
@@ -36,6 +39,13 @@ from torch import Tensor
 
 from cs336lite.backend import BACKEND, triton
 
+# %% [markdown]
+# ## What is noted
+#
+# A program's threads share a multiprocessor's registers and shared memory with other programs. `programs` says how many fit at once,
+# as in the lecture's section 9. A thread's *stack frame* (栈帧) lies in memory. A kernel without arrays of its own needs none, so bytes
+# there are registers that were spilled.
+
 
 # %%
 #| export
@@ -55,6 +65,12 @@ class Compiled:
         by_registers = registers // (self.threads * -(-self.registers // 8) * 8)
         return min(by_registers, shared // (self.shared + 1_024), threads // self.threads, 32)
 
+
+# %% [markdown]
+# ## A GPU that is not there
+#
+# **How is a launch caught?** Triton asks a *driver* which GPU it compiles for. `_Driver` answers, and can do nothing else. Inside
+# `compiling`, the functions that would run a kernel compile it and note what NVIDIA's `cuobjdump` says of the machine code.
 
 # %%
 #| export
@@ -129,6 +145,12 @@ def compiling(capability: int, every: bool = False) -> Iterator[list[Compiled]]:
         yield found
 
 
+# %% [markdown]
+# ## Which launches
+#
+# **Which shapes?** Compiled code depends on tile sizes, dtypes and what is known of the strides, so kernels are called as a small model would
+# call them, forward and backward. The tensors lie on the CPU, and nobody looks into them.
+
 # %%
 #| export
 HEADS = (64, 128, 256)
@@ -198,6 +220,11 @@ def compiled_kernels(
 if __name__ == "__main__" and "".join(sys.argv[1:2]).isdigit():  # a notebook is called __main__ too
     main(int(sys.argv[1]), getattr(torch, sys.argv[2]), sys.argv[3] == "every", sys.argv[4:])
 
+
+# %% [markdown]
+# ## Every kernel on an H100
+#
+# The first choice of tiles for each, in bfloat16, with what NVIDIA's tool says of it.
 
 # %%
 if BACKEND == "interpreter":
