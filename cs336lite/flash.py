@@ -20,7 +20,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from cs336lite.backend import BACKEND, INTERPRETED, autocast, check, jit, launch, tl, triton
 from cs336lite.slots import Attend
-from cs336lite.tiles import Choice, bucket_of, precision_of, tuned
+from cs336lite.tiles import Choices, bucket_of, precision_of, tuned
 
 
 @jit
@@ -279,17 +279,28 @@ def flash_dkv_kernel(
 HERE = {"M": 128, "N": 128}  # the interpreter's cost is per tile
 
 
-def _tiles(*shapes: tuple[int, int, int, int, int]) -> list[Choice]:
-    """From (queries, keys, warps, stages, bytes of a row that it serves at most: heads of 128 in 16 bits have 256)."""
-    return [({"M": m, "N": n}, warps, stages, most) for m, n, warps, stages, most in shapes]
+def _tiles(*shapes: tuple[int, int, int, int]) -> list[tuple[dict[str, int], int, int]]:
+    """From (queries, keys, warps, stages)."""
+    return [({"M": m, "N": n}, warps, stages) for m, n, warps, stages in shapes]
 
 
-FORWARD = _tiles((128, 128, 8, 3, 256), (128, 64, 8, 3, 256), (128, 64, 4, 3, 128), (64, 64, 4, 3, 256),
-                 (64, 32, 8, 2, 512), (64, 32, 4, 2, 256), (32, 32, 4, 1, 1024))  # fmt: skip
-FOR_QUERIES = _tiles((128, 64, 8, 3, 256), (128, 64, 8, 2, 256), (64, 64, 4, 2, 256), (64, 32, 4, 2, 256),
-                     (32, 32, 4, 1, 512), (16, 16, 4, 1, 1024))  # fmt: skip
-FOR_KEYS = _tiles((32, 128, 8, 2, 128), (32, 64, 4, 2, 128), (32, 64, 8, 1, 256), (32, 32, 4, 1, 256),
-                  (16, 16, 4, 1, 1024))  # fmt: skip
+FORWARD: Choices = {  # by the size of a head; in float32 a head counts four times
+    64: _tiles((128, 128, 8, 3), (128, 64, 8, 3), (128, 64, 4, 3), (64, 64, 4, 3), (64, 32, 4, 2)),
+    128: _tiles((128, 128, 8, 3), (128, 64, 8, 3), (64, 64, 4, 3), (64, 32, 4, 2)),
+    256: _tiles((64, 32, 8, 2), (32, 32, 4, 1)),
+    1024: _tiles((32, 32, 4, 1)),
+}
+FOR_QUERIES: Choices = {
+    64: _tiles((128, 64, 8, 3), (128, 64, 8, 2), (128, 32, 4, 3), (64, 64, 4, 2), (64, 32, 4, 2)),
+    128: _tiles((128, 64, 8, 3), (128, 64, 8, 2), (64, 64, 4, 2), (64, 32, 4, 2)),
+    256: _tiles((32, 32, 4, 1)),
+    1024: _tiles((16, 16, 4, 1)),
+}
+FOR_KEYS: Choices = {
+    64: _tiles((32, 128, 8, 2), (32, 64, 4, 2)),
+    128: _tiles((32, 64, 8, 1), (32, 32, 4, 1)),
+    1024: _tiles((16, 16, 4, 1)),
+}
 KEY = ["bucket", "D", "CAUSAL", "MASK", "PRECISION", "group"]
 tuned_forward = tuned(flash_forward_kernel, FORWARD, HERE, KEY)
 tuned_dq = tuned(flash_dq_kernel, FOR_QUERIES, HERE, KEY)

@@ -22,6 +22,8 @@ from cs336lite.course.diagram import Diagram
 Built in notebooks/appendix/07x_matmul.ipynb.
 """
 
+import itertools
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -99,46 +101,58 @@ def matmul_kernel(
 # ## Which tiles?
 #
 # **Can the best tile be known?** It depends on the GPU, the dtype and the size, so it is measured: `triton.autotune` times each choice
-# on first use and keeps the winner. Two rules keep the list short. A choice says for how wide rows it is, because wide rows fill
-# the registers. And small sizes take the last choice without a search.
+# on first use and keeps the winner. Two rules keep the list short. Choices are listed by the width of the rows that they serve,
+# because wide rows fill the registers; float32 counts four times as wide, because its exact products run without tensor
+# cores, in registers. And small sizes take the last choice without a search.
+
 
 # %%
 #| export
-Choice = tuple[dict[str, int], int, int, int]  # tiles, warps, stages, and for rows of up to how many bytes
+Choices = dict[
+    int, list[tuple[dict[str, int], int, int]]
+]  # by the width up to which they serve: (tiles, warps, stages)
 
 
-def tuned(kernel: object, gpu: list[Choice], here: dict[str, int], key: list[str]) -> object:
-    """The kernel with its tile sizes: on a GPU the best of ``gpu``, measured on first use and kept on disk for each value of
-    ``key``; on the interpreter ``here``. A choice whose shared memory a GPU does not have is passed over.
+def tuned(kernel: object, gpu: Choices, here: dict[str, int], key: list[str]) -> object:
+    """The kernel with its tile sizes: on the interpreter ``here``; on a GPU the best of those ``gpu`` choices that serve its
+    rows, measured on first use and kept on disk for each value of ``key``. What a GPU's shared memory cannot hold is passed over.
 
-    Built in notebooks/appendix/07x_matmul.ipynb.
+    A row is as wide as it has numbers, in float32 four times as wide. Built in notebooks/appendix/07x_matmul.ipynb.
     """
     if triton is None:
         return kernel
-    serves = {triton.Config(tile, num_warps=warps, num_stages=stages): most for tile, warps, stages, most in gpu}
+    if BACKEND == "interpreter":
+        return triton.autotune([triton.Config(here)], key=key)(kernel)
+    serving = {
+        width: [triton.Config(tile, num_warps=warps, num_stages=stages) for tile, warps, stages in choices]
+        for width, choices in gpu.items()
+    }
 
     def fit(configs: list, arguments: dict, BLOCK_D: int = 1, **_: object) -> list:
-        """Those for rows of so many bytes; of these the last for small sizes, which are not worth a search."""
-        row = next(iter(arguments.values())).dtype.itemsize * BLOCK_D
+        """Those for rows of this width; of these the last for small sizes, which are not worth a search."""
+        wide = 4 if next(iter(arguments.values())).dtype == torch.float32 else 1
         small = max(arguments["bucket"] // 100**i % 100 for i in range(3)) < 10  # nothing above 512
-        fitting = [config for config in configs if row <= serves.get(config, row)]
-        return fitting[-1:] if small else fitting
+        choices = serving[min(width for width in serving if width >= BLOCK_D * wide)]
+        return choices[-1:] if small else choices
 
-    configs = [triton.Config(here)] if BACKEND == "interpreter" else list(serves)
-    prune = {"early_config_prune": fit}
-    return triton.autotune(configs, key=key, prune_configs_by=prune, cache_results=True)(kernel)
+    configs = list(dict.fromkeys(itertools.chain(*serving.values())))
+    return triton.autotune(configs, key=key, prune_configs_by={"early_config_prune": fit}, cache_results=True)(kernel)
 
 
 # %%
 #| export
-MATMUL_TILES: list[Choice] = [  # a "row" is a single number: float32 fills the registers of all but the last
-    ({"M": 128, "N": 256, "K": 64, "GROUP": 8}, 8, 3, 2),
-    ({"M": 256, "N": 128, "K": 64, "GROUP": 8}, 8, 3, 2),
-    ({"M": 128, "N": 128, "K": 64, "GROUP": 8}, 4, 4, 2),
-    ({"M": 128, "N": 128, "K": 32, "GROUP": 8}, 8, 3, 2),
-    ({"M": 128, "N": 64, "K": 64, "GROUP": 8}, 4, 4, 2),
-    ({"M": 64, "N": 64, "K": 32, "GROUP": 8}, 4, 4, 4),
-]
+SMALL = ({"M": 64, "N": 64, "K": 32, "GROUP": 8}, 4, 4)
+MATMUL_TILES: Choices = {  # the "row" is a single number
+    1: [
+        ({"M": 128, "N": 256, "K": 64, "GROUP": 8}, 8, 3),
+        ({"M": 256, "N": 128, "K": 64, "GROUP": 8}, 8, 3),
+        ({"M": 128, "N": 128, "K": 64, "GROUP": 8}, 4, 4),
+        ({"M": 128, "N": 128, "K": 32, "GROUP": 8}, 8, 3),
+        ({"M": 128, "N": 64, "K": 64, "GROUP": 8}, 4, 4),
+        SMALL,
+    ],
+    4: [SMALL],
+}
 tuned_matmul = tuned(matmul_kernel, MATMUL_TILES, {"M": 128, "N": 128, "K": 128, "GROUP": 8}, ["bucket"])
 
 
