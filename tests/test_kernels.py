@@ -689,12 +689,8 @@ def test_attention_with_the_tiles_of_a_gpu(monkeypatch, d, dtype, pick):
 def test_rows_with_the_tiles_of_a_gpu(monkeypatch, dtype):
     monkeypatch.setattr(kernels, "TILE", 2**12)
     monkeypatch.setattr(kernels, "FLAT", {"BLOCK": 2_048})
-    x, y, targets, (cos, sin) = (
-        draw(70, 301, dtype=dtype),
-        draw(70, 301, dtype=dtype),
-        targets_of(70, 301),
-        tables(70, 64),
-    )
+    x, y = draw(70, 301, dtype=dtype), draw(70, 301, dtype=dtype)
+    targets, (cos, sin) = targets_of(70, 301), tables(70, 64)
     at = torch.arange(70, device=DEVICE)
     agrees(kernels.add, torch.add, x, y)
     agrees(kernels.softmax, lambda x: x.softmax(-1), x)
@@ -707,7 +703,7 @@ def test_rows_with_the_tiles_of_a_gpu(monkeypatch, dtype):
     exact = [t.double() for t in (p, g, m)]
     kernels.lion_step(p, g, m, lr=0.02)
     kernels.plain_lion_step(*exact, lr=0.02)
-    assert torch.allclose(p.double(), exact[0], atol=4 * torch.finfo(dtype).eps)
+    assert (p.double() - exact[0]).abs().max() <= 2 * torch.finfo(dtype).eps * exact[0].abs().max()
 
 
 # ------------------------------------------------------------------------------------------------------ torch.compile
