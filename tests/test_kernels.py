@@ -715,7 +715,7 @@ UNDER_COMPILE += ["rope", "matmul", "flash_attention", "flash_attention, mask", 
 @pytest.fixture(scope="module")
 def under_compile():
     """What tests/kernels_under_compile.py says: for each call, and each operator, nothing or what is wrong."""
-    said = in_a_new_process(Path(__file__).with_name("kernels_under_compile.py").read_text(encoding="utf-8"))
+    said = in_a_new_process(Path(__file__).with_name("kernels_under_compile.py"))  # code without a file is not compiled
     return {name: wrong for line in said.splitlines() for name, wrong in json.loads(line).items()}
 
 
@@ -737,6 +737,7 @@ def test_pytorch_finds_no_fault_with_any_operator(under_compile):
 
 
 def in_a_new_process(code, **environment):
+    """What Python prints that runs some code, or a file."""
     env = {
         **os.environ,
         "PYTHONPATH": str(Path(kernels.__file__).parents[1]),
@@ -744,7 +745,8 @@ def in_a_new_process(code, **environment):
         **environment,
     }
     env = {name: value for name, value in env.items() if value is not None}
-    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
+    command = [sys.executable, code] if isinstance(code, Path) else [sys.executable, "-c", code]
+    done = subprocess.run(command, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
