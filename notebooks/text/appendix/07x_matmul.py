@@ -153,7 +153,7 @@ MATMUL_TILES: Choices = {  # the "row" is a single number
     ],
     4: [SMALL],
 }
-tuned_matmul = tuned(matmul_kernel, MATMUL_TILES, {"M": 128, "N": 128, "K": 128, "GROUP": 8}, ["bucket"])
+tuned_matmul = tuned(matmul_kernel, MATMUL_TILES, {"M": 128, "N": 128, "K": 128, "GROUP": 8}, ["bucket", "PRECISION"])
 
 
 def precision_of(x: Tensor) -> str:
