@@ -3,7 +3,7 @@
     python benchmarks/kernels.py             on a GPU: everything, into notebooks/results/kernels_<device>.json
                                              without one: tiled attention in PyTorch beside SDPA on the CPU, as ratios
     python benchmarks/kernels.py --check     only that results are right: on a GPU, else small sizes on the interpreter
-    python benchmarks/kernels.py --compile   compile every kernel and choice of tiles for an A100 and an H100
+    python benchmarks/kernels.py --compile   compile every kernel and choice of tiles for A100, RTX 30, RTX 40 and H100
 
 Times are medians of at least 5 rounds, in each of which the contenders take turns. On a GPU the two ceilings, a device
 copy and a large bfloat16 product, are measured first.
@@ -376,12 +376,12 @@ def main() -> None:
     options = parser.parse_args()
     print(f"kernels run as {kernels.BACKEND}: {kernels.REASON}")
     if options.compile:
-        from cs336lite.compiled import compiled_kernels
+        from cs336lite.compiled import SHARED, compiled_kernels
 
-        for capability in (80, 90):
+        for capability in SHARED:
             for one in compiled_kernels(capability, every=True):
-                fits = "" if one.shared <= {80: 163, 90: 227}[capability] * 1_024 else "  does not fit, and is left out"
-                print(f"  sm_{capability} {one.kernel:<30}{one.registers:>4} registers {one.spilled:>5} spilled "
+                fits = "" if one.shared <= SHARED[capability] else "  does not fit, and is left out"
+                print(f"  sm_{capability} {one.kernel:<30}{one.registers:>4} registers {one.stack:>5} stack "
                       f"{one.shared:>7} shared  {one.tile}{fits}")  # fmt: skip
     elif options.check:
         check_only()

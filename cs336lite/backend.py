@@ -76,15 +76,30 @@ def jit(kernel: Callable) -> object:
     return triton.jit(kernel)
 
 
+errors = _import("triton.runtime.errors") or SimpleNamespace(OutOfResources=MemoryError)
+
+
 def launch(
     kernel: object, grid: tuple[int, ...] | Callable[[dict], tuple[int, ...]], *args: object, **options: object
 ) -> None:
     """Run one program of the kernel for each point of the grid, on the device of the first argument.
 
+    Raises RuntimeError, with what helps, for a GPU that is too old for Triton, or too small for a program of this kernel.
     Built in notebooks/appendix/07x_backend.ipynb.
     """
-    with torch.cuda.device(args[0].device) if args[0].is_cuda else nullcontext():
-        kernel[grid](*args, **options)
+    if args[0].is_cuda and torch.cuda.get_device_capability(args[0].device) < (8, 0):  # V100, T4
+        raise RuntimeError(
+            "Triton needs a GPU of compute capability 8.0 or later (A100, RTX 30 and what followed). On this one call the "
+            "functions named plain_..., tiled_attention, or F.scaled_dot_product_attention"
+        )
+    try:
+        with torch.cuda.device(args[0].device) if args[0].is_cuda else nullcontext():
+            kernel[grid](*args, **options)
+    except errors.OutOfResources as problem:
+        raise RuntimeError(
+            f"a program of this kernel takes {problem.required:,} of {problem.name}, and this GPU has {problem.limit:,}: give "
+            "smaller rows, as heads of 128, or 16 bits a number; or call the functions named plain_..., or tiled_attention"
+        ) from problem
 
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)

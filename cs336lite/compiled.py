@@ -1,6 +1,6 @@
 # Built from notebooks/text/appendix/07x_without_a_gpu.py by `cs336lite build`: edit that file, not this one.
-"""The kernels compiled for an NVIDIA GPU that need not be there: ``python -m cs336lite.compiled 90`` prints, for each
-kernel and choice of tiles, the registers and the shared memory that it takes.
+"""The kernels compiled for an NVIDIA GPU that need not be there: ``python -m cs336lite.compiled 90 bfloat16 first`` prints, for each
+kernel and choice of tiles, the registers, the stack and the shared memory that it takes.
 
 A process of its own, because Triton is imported either with its interpreter or with its compiler. Nothing is run.
 """
@@ -11,7 +11,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -31,13 +31,17 @@ class Compiled:
     tile: dict[str, int]
     threads: int
     registers: int  # of each thread
-    spilled: int  # bytes of each thread that do not fit into registers and go to memory
+    stack: int  # bytes of each thread's stack frame, in memory: where spilled registers go
     shared: int  # bytes of each program
 
     def programs(self, registers: int = 65_536, shared: int = 233_472, threads: int = 2_048) -> int:
         """Programs that one streaming multiprocessor holds at once; the limits are those of an H100."""
         by_registers = registers // (self.threads * -(-self.registers // 8) * 8)
         return min(by_registers, shared // (self.shared + 1_024), threads // self.threads, 32)
+
+
+SHARED = {80: 163 * 1024, 86: 99 * 1024, 89: 99 * 1024, 90: 227 * 1024}
+"""Bytes of shared memory that a program can have at most, by compute capability: A100, RTX 30, RTX 40, H100."""
 
 
 class _Driver:
@@ -101,6 +105,9 @@ def compiling(capability: int, every: bool = False) -> Iterator[list[Compiled]]:
         yield found
 
 
+HEADS = (64, 128, 256)
+
+
 def _workload(dtype: torch.dtype) -> dict[str, Callable[[], Tensor | None]]:
     """A call of every kernel, with sizes of a small model."""
     from cs336lite import flash, kernels, tiles
@@ -120,33 +127,35 @@ def _workload(dtype: torch.dtype) -> dict[str, Callable[[], Tensor | None]]:
         "rope": lambda: kernels.rope(draw(2, 8, 512, 128), angles, angles, at),
         "lion_step": lambda: kernels.lion_step(*(draw(512, 1_024).detach() for _ in range(3)), lr=0.1),
         "matmul": lambda: tiles.matmul(draw(1_024, 1_024), draw(1_024, 2_048)),
-        "flash 64": lambda: flash.flash_attention(draw(1, 8, 1_024, 64), *(draw(1, 2, 1_024, 64) for _ in range(2))),
-        "flash 128": lambda: flash.flash_attention(draw(1, 8, 1_024, 128), *(draw(1, 2, 1_024, 128) for _ in range(2))),
         "flash, mask": lambda: flash.flash_attention(*(draw(1, 2, 150, 40) for _ in range(3)), seen, causal=False),
+        **{f"flash {d}": lambda d=d: flash.flash_attention(*(draw(1, h, 1_024, d) for h in (8, 2, 2))) for d in HEADS},
     }
 
 
-def main(capability: int, every: bool = False, dtype: torch.dtype = torch.bfloat16) -> None:
-    """Compile all kernels and print one line of JSON for each. Built in notebooks/appendix/07x_without_a_gpu.ipynb."""
+def main(capability: int, dtype: torch.dtype, every: bool = False, only: Collection[str] = ()) -> None:
+    """Compile the kernels of all calls, or of ``only`` some, and print one line of JSON for each. Built in notebooks/appendix/07x_without_a_gpu.ipynb."""
     from cs336lite import backend, flash, kernels, tiles
 
     for module in (backend, kernels, tiles, flash):
         module.BACKEND = "gpu"  # tensors lie on the CPU, and nobody looks into them
     with compiling(capability, every) as found:
-        for call in _workload(dtype).values():
-            result = call()
+        for name, call in _workload(dtype).items():
+            result = call() if name in only or not only else None
             if result is not None:
                 result.backward(torch.ones_like(result))
     for one in found:
         print(json.dumps(asdict(one)))
 
 
-def compiled_kernels(capability: int = 90, *, every: bool = False, dtype: str = "bfloat16") -> list[Compiled]:
+def compiled_kernels(
+    capability: int = 90, *, every: bool = False, dtype: str = "bfloat16", only: Collection[str] = ()
+) -> list[Compiled]:
     """What each kernel takes on a GPU of this compute capability (80: A100, 90: H100), found out in a new process.
 
+    With ``every`` choice of tiles, else the first; ``only`` the kernels of some calls, as "flash 64" or "softmax".
     Built in notebooks/appendix/07x_without_a_gpu.ipynb.
     """
-    command = [sys.executable, "-m", "cs336lite.compiled", str(capability), dtype, *["every"] * every]
+    command = [sys.executable, "-m", "cs336lite.compiled", str(capability), dtype, "every" if every else "first", *only]
     environment = {**os.environ, "TRITON_INTERPRET": "0", "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     if done.returncode:
@@ -155,4 +164,4 @@ def compiled_kernels(capability: int = 90, *, every: bool = False, dtype: str = 
 
 
 if __name__ == "__main__" and "".join(sys.argv[1:2]).isdigit():  # a notebook is called __main__ too
-    main(int(sys.argv[1]), "every" in sys.argv, getattr(torch, sys.argv[2]))
+    main(int(sys.argv[1]), getattr(torch, sys.argv[2]), sys.argv[3] == "every", sys.argv[4:])

@@ -15,17 +15,18 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
-from torch.autograd.function import once_differentiable
+from torch.library import custom_op
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from cs336lite.backend import BACKEND, INTERPRETED, autocast, check, jit, launch, tl, triton
 from cs336lite.slots import Attend
-from cs336lite.tiles import bucket_of, precision_of, tuned
+from cs336lite.tiles import Choices, bucket_of, precision_of, tuned
 
 
 @jit
 def of_head(ptr, strides, which, heads, group):
     """Where the matrix of this program's head begins, when ``group`` heads share one; ``which`` counts heads of all sequences."""
+    which = tl.cast(which, tl.int64)
     batch, head = which // heads, which % heads
     return ptr + batch * strides[0] + head // group * strides[1]
 
@@ -33,8 +34,8 @@ def of_head(ptr, strides, which, heads, group):
 @jit
 def tile_at(ptr, first, stride, ROWS: tl.constexpr, BLOCK_D: tl.constexpr):
     """Pointers to ROWS rows of a matrix, from row ``first`` on."""
-    inner = tl.arange(0, ROWS)[:, None] * stride + tl.arange(0, BLOCK_D)[None, :]
-    return ptr + tl.cast(first, tl.int64) * stride + inner
+    row = tl.cast(first, tl.int64) + tl.arange(0, ROWS)[:, None]
+    return ptr + row * stride + tl.arange(0, BLOCK_D)[None, :]
 
 
 @jit
@@ -43,7 +44,7 @@ def load_tile(
 ):
     """Rows of a (limit, D) matrix, with zeros outside it. Without EDGE all rows lie inside and need no mask."""
     row, col = tl.arange(0, ROWS)[:, None], tl.arange(0, BLOCK_D)[None, :]
-    ptrs = ptr + tl.cast(first, tl.int64) * stride + (row * stride + col)
+    ptrs = tile_at(ptr, first, stride, ROWS, BLOCK_D)
     if EDGE:
         tile = tl.load(ptrs, mask=(first + row < limit) & (col < D), other=0.0)
     elif BLOCK_D == D:
@@ -257,17 +258,17 @@ def flash_dkv_kernel(
 ):  # fmt: skip
     """dK and dV of N keys: summed over the queries that see them, of every head that shares them."""
     tile, which = tl.program_id(0) % tl.cdiv(k_len, N), tl.program_id(0).to(tl.int64) // tl.cdiv(k_len, N)
-    first, batch = tile * N, which // kv_heads
+    first, heads = tile * N, kv_heads * group
     k = load_tile(of_head(k_ptr, k_strides, which, kv_heads, 1), first, k_strides[2], k_len, N, D, BLOCK_D, True)
     v = load_tile(of_head(v_ptr, v_strides, which, kv_heads, 1), first, v_strides[2], k_len, N, D, BLOCK_D, True)
     dk, dv = tl.zeros((N, BLOCK_D), tl.float32), tl.zeros((N, BLOCK_D), tl.float32)
     for member in range(group):
-        head = which % kv_heads * group + member
-        flat = (batch * kv_heads * group + head) * q_len
+        head = which * group + member  # counts query heads of all sequences
         dk, dv = dkv_from_head(
-            dk, dv, k, v, q_ptr + batch * q_strides[0] + head * q_strides[1], do_ptr + batch * do_strides[0] + head * do_strides[1], lse_ptr + flat, delta_ptr + flat,
-            mask_ptr + batch * mask_strides[0] + head * mask_strides[1], first, q_len, k_len, q_strides[2], do_strides[2],
-            mask_strides, scale, D, BLOCK_D, CAUSAL, MASK, PRECISION, M, N)  # fmt: skip
+            dk, dv, k, v, of_head(q_ptr, q_strides, head, heads, 1), of_head(do_ptr, do_strides, head, heads, 1),
+            lse_ptr + head * q_len, delta_ptr + head * q_len, of_head(mask_ptr, mask_strides, head, heads, 1), first,
+            q_len, k_len, q_strides[2], do_strides[2], mask_strides, scale, D, BLOCK_D, CAUSAL, MASK, PRECISION, M, N,
+        )  # fmt: skip
     inside = (first + tl.arange(0, N)[:, None] < k_len) & (tl.arange(0, BLOCK_D)[None, :] < D)
     for_dk = tile_at(of_head(dk_ptr, dk_strides, which, kv_heads, 1), first, dk_strides[2], N, BLOCK_D)
     for_dv = tile_at(of_head(dv_ptr, dv_strides, which, kv_heads, 1), first, dv_strides[2], N, BLOCK_D)
@@ -283,9 +284,23 @@ def _tiles(*shapes: tuple[int, int, int, int]) -> list[tuple[dict[str, int], int
     return [({"M": m, "N": n}, warps, stages) for m, n, warps, stages in shapes]
 
 
-FORWARD = _tiles((128, 128, 8, 3), (128, 64, 8, 3), (128, 64, 4, 3), (64, 64, 4, 3), (64, 32, 4, 2))
-FOR_KEYS = _tiles((64, 128, 8, 3), (64, 128, 8, 2), (32, 128, 4, 3), (64, 64, 4, 2), (32, 64, 4, 2), (32, 32, 4, 1))
-FOR_QUERIES = _tiles((128, 64, 8, 3), (128, 64, 8, 2), (128, 32, 4, 3), (64, 64, 4, 2), (64, 32, 4, 2), (32, 32, 4, 1))
+FORWARD: Choices = {  # by the size of a head; in float32 a head counts four times
+    64: _tiles((128, 128, 8, 3), (128, 64, 8, 3), (128, 64, 4, 3), (64, 64, 4, 3), (64, 32, 8, 2)),
+    128: _tiles((128, 128, 8, 3), (128, 64, 8, 3), (64, 64, 4, 3), (64, 32, 8, 2)),
+    256: _tiles((64, 32, 8, 2), (32, 32, 4, 1)),
+    1024: _tiles((32, 32, 4, 1)),
+}
+FOR_QUERIES: Choices = {
+    64: _tiles((128, 64, 8, 3), (128, 64, 8, 2), (128, 32, 4, 3), (64, 64, 4, 2), (64, 32, 4, 2)),
+    128: _tiles((128, 64, 8, 3), (128, 64, 8, 2), (64, 64, 4, 2), (64, 32, 4, 2)),
+    256: _tiles((32, 32, 4, 1)),
+    1024: _tiles((16, 16, 4, 1)),
+}
+FOR_KEYS: Choices = {
+    64: _tiles((32, 128, 8, 2), (32, 64, 4, 2)),
+    128: _tiles((32, 64, 8, 1), (32, 32, 4, 1)),
+    1024: _tiles((16, 16, 4, 1)),
+}
 KEY = ["bucket", "D", "CAUSAL", "MASK", "PRECISION", "group"]
 tuned_forward = tuned(flash_forward_kernel, FORWARD, HERE, KEY)
 tuned_dq = tuned(flash_dq_kernel, FOR_QUERIES, HERE, KEY)
@@ -303,12 +318,18 @@ def _rows_side_by_side(x: Tensor) -> Tensor:
     return x if x.stride(-1) == 1 else x.contiguous()
 
 
-def _forward(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool, scale: float) -> tuple[Tensor, Tensor]:
+def _mask_of(mask: Tensor | None, q: Tensor, k: Tensor) -> Tensor:
+    """The mask as bytes, (batch, heads, q, k), a view; without one something that a kernel can be given and never reads."""
+    return q if mask is None else mask.expand(*q.shape[:3], k.shape[2]).view(torch.uint8)
+
+
+@custom_op("cs336lite::flash_attention", mutates_args=())
+def _flash(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool, scale: float) -> tuple[Tensor, Tensor]:
     """The output and the log-sum-exp (batch, heads, q), in units of log 2."""
+    q, k, v = (_rows_side_by_side(t) for t in (q, k, v))
     (batch, heads, q_len, _), (kv_heads, k_len) = q.shape, k.shape[1:3]
-    o = torch.empty_like(q)
-    lse = torch.empty(batch, heads, q_len, dtype=torch.float32, device=q.device)
-    extra = q if mask is None else mask
+    o, extra = torch.empty_like(q), _mask_of(mask, q, k)
+    lse = q.new_empty(batch, heads, q_len, dtype=torch.float32)
     strides = (t.stride() for t in (o, q, k, v, extra))
     sizes = heads, heads // kv_heads, q_len, k_len, scale / math.log(2), bucket_of(q_len, k_len)
     grid = lambda tile: (triton.cdiv(q_len, tile["M"]) * batch * heads,)  # noqa: E731
@@ -316,10 +337,14 @@ def _forward(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool,
     return o, lse
 
 
-def _backward(do, q, k, v, o, lse, mask, causal: bool, scale: float) -> tuple[Tensor, Tensor, Tensor]:
+@custom_op("cs336lite::flash_attention_backward", mutates_args=())
+def _flash_backward(
+    do: Tensor, q: Tensor, k: Tensor, v: Tensor, o: Tensor, lse: Tensor, mask: Tensor | None, causal: bool, scale: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    do, q, k, v = (_rows_side_by_side(t) for t in (do, q, k, v))
     (batch, heads, q_len, d), (kv_heads, k_len) = q.shape, k.shape[1:3]
-    options, extra = _options(q, causal, mask), q if mask is None else mask
-    delta, dq, dk, dv = torch.empty_like(lse), torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
+    options, extra = _options(q, causal, mask), _mask_of(mask, q, k)
+    delta, dq, dk, dv = (torch.empty_like(t) for t in (lse, q, k, v))
     block = options["BLOCK_D"]
     launch(flash_delta_kernel, (triton.cdiv(q_len, 64) * batch * heads,), delta, o, do, o.stride(), do.stride(), heads,
            q_len, d, block, 64)  # fmt: skip
@@ -333,21 +358,28 @@ def _backward(do, q, k, v, o, lse, mask, causal: bool, scale: float) -> tuple[Te
     return dq, dk, dv
 
 
-class _Flash(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, q, k, v, mask, causal, scale):
-        q, k, v = (_rows_side_by_side(t) for t in (q, k, v))
-        o, lse = _forward(q, k, v, mask, causal, scale)
-        ctx.save_for_backward(q, k, v, o, lse, mask)  # no scores, no probabilities
-        ctx.causal, ctx.scale = causal, scale
-        return o
+def _keep_attention(ctx, inputs, output) -> None:
+    q, k, v, mask, ctx.causal, ctx.scale = inputs
+    ctx.save_for_backward(q, k, v, *output, mask)  # no scores, no probabilities
+    ctx.mark_non_differentiable(output[1])
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, do):
-        q, k, v, o, lse, mask = ctx.saved_tensors
-        do = _rows_side_by_side(do)
-        return *_backward(do, q, k, v, o, lse, mask, ctx.causal, ctx.scale), None, None, None
+
+def _gradient_of_flash(ctx, do, _):
+    return *_flash_backward(do, *ctx.saved_tensors, ctx.causal, ctx.scale), None, None, None
+
+
+@_flash.register_fake
+def _shapes_of_flash(q, k, v, mask, causal, scale):
+    o = torch.empty_like(_rows_side_by_side(q))
+    return o, q.new_empty(q.shape[:3], dtype=torch.float32)
+
+
+@_flash_backward.register_fake
+def _shapes_of_flash_backward(do, q, k, v, o, lse, mask, causal, scale):
+    return tuple(torch.empty_like(_rows_side_by_side(t)) for t in (q, k, v))
+
+
+_flash.register_autograd(_gradient_of_flash, setup_context=_keep_attention)
 
 
 def plain_attention(
@@ -370,26 +402,28 @@ def plain_attention(
 def _check_attention(Q: Tensor, K: Tensor, V: Tensor, mask: Tensor | None, here: bool = True) -> None:
     """Raise what is wrong with the arguments, before anything is launched; ``here``: by a kernel."""
     check(Q=Q, K=K, V=V, here=here)
-    shapes = f"Q {tuple(Q.shape)}, K {tuple(K.shape)}, V {tuple(V.shape)}"
+
+    def shapes() -> str:
+        return f"Q {tuple(Q.shape)}, K {tuple(K.shape)}, V {tuple(V.shape)}"
+
     if (
         not Q.ndim == K.ndim == V.ndim == 4
         or K.shape != V.shape
         or Q.shape[0] != K.shape[0]
         or Q.shape[3] != K.shape[3]
     ):
-        raise ValueError(f"{shapes}: give (batch, heads, q, d) and twice (batch, kv_heads, k, d)")
+        raise ValueError(f"{shapes()}: give (batch, heads, q, d) and twice (batch, kv_heads, k, d)")
     if K.shape[1] == 0 or Q.shape[1] % K.shape[1]:
-        raise ValueError(f"{shapes}: {Q.shape[1]} heads cannot share {K.shape[1]} heads of keys evenly")
+        raise ValueError(f"{shapes()}: {Q.shape[1]} heads cannot share {K.shape[1]} heads of keys evenly")
     if Q.shape[3] > 256:
-        raise ValueError(f"{shapes}: heads of {Q.shape[3]} are larger than the kernels' tiles, 256 at most")
+        raise ValueError(f"{shapes()}: heads of {Q.shape[3]} are larger than the kernels' tiles, 256 at most")
     if mask is None:
         return
     if mask.dtype != torch.bool or mask.device != Q.device:
         raise TypeError(f"the mask is {mask.dtype} on {mask.device}: give bool, True = may attend, on {Q.device}")
-    try:
-        mask.expand(Q.shape[0], Q.shape[1], Q.shape[2], K.shape[2])
-    except RuntimeError:
-        raise ValueError(f"{shapes}: a mask {tuple(mask.shape)} does not broadcast to (batch, heads, q, k)") from None
+    wanted = (*Q.shape[:3], K.shape[2])
+    if mask.ndim > 4 or any(size not in (1, most) for size, most in zip(mask.shape[::-1], wanted[::-1])):
+        raise ValueError(f"{shapes()}: a mask {tuple(mask.shape)} does not broadcast to (batch, heads, q, k)")
 
 
 def flash_attention(
@@ -404,9 +438,7 @@ def flash_attention(
     _check_attention(Q, K, V, mask)
     if BACKEND == "pytorch" or Q.numel() == 0 or K.numel() == 0:
         return tiled_attention(Q, K, V, mask, causal=causal, scale=scale)
-    if mask is not None:
-        mask = mask.expand(*Q.shape[:3], K.shape[2]).view(torch.uint8)
-    return _Flash.apply(Q, K, V, mask, causal, Q.shape[-1] ** -0.5 if scale is None else scale)
+    return _flash(Q, K, V, mask, causal, Q.shape[-1] ** -0.5 if scale is None else scale)[0]
 
 
 QUERIES, KEYS, HEADS = 128, 384, 4
@@ -472,7 +504,7 @@ def _tiled_backward(dq, dk, dv, do, q, k, v, o, lse, mask, causal: bool, scale: 
         dq[:, :, rows] = into.mul_(scale).view_as(tile)
 
 
-def _some_heads(group: int, mask: Tensor | None, *tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
+def _some_heads(mask: Tensor | None, *tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
     """Views of a few heads at a time: (kv, group, q, d) of tensors with query heads, (kv, k, d) of the others; last the
     mask, (kv, group, q, k) or None."""
     kv_heads = tensors[0].shape[1]
@@ -482,26 +514,43 @@ def _some_heads(group: int, mask: Tensor | None, *tensors: Tensor) -> Iterator[t
             yield *(t[batch, at] for t in tensors), None if mask is None else mask[batch, at]
 
 
-class _Tiled(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, q, k, v, mask, causal, scale):
-        o, lse = torch.empty_like(q), torch.empty(*q.shape[:-1], 1, dtype=q.dtype, device=q.device)
-        for *some, of_mask in _some_heads(q.shape[2], mask, o, lse, q, k, v):
-            with torch.autocast(q.device.type, enabled=False):
-                _tiled_forward(*some, of_mask, causal, scale)
-        ctx.save_for_backward(q, k, v, o, lse, mask)
-        ctx.causal, ctx.scale = causal, scale
-        return o
+@custom_op("cs336lite::tiled_attention", mutates_args=())
+def _tiled(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, causal: bool, scale: float) -> tuple[Tensor, Tensor]:
+    """The output and the log-sum-exp: q and the output (batch, kv, group, q, d), k and v (batch, kv, k, d)."""
+    o, lse = _shapes_of_tiled(q, k, v, mask, causal, scale)
+    with torch.autocast(q.device.type, enabled=False):
+        for *some, of_mask in _some_heads(mask, o, lse, q, k, v):
+            _tiled_forward(*some, of_mask, causal, scale)
+    return o, lse
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, do):
-        *saved, mask = ctx.saved_tensors
-        gradients = [torch.zeros_like(t) for t in saved[:3]]
-        for *some, of_mask in _some_heads(do.shape[2], mask, *gradients, do, *saved):
-            with torch.autocast(do.device.type, enabled=False):
-                _tiled_backward(*some, of_mask, ctx.causal, ctx.scale)
-        return *gradients, None, None, None
+
+@custom_op("cs336lite::tiled_attention_backward", mutates_args=())
+def _tiled_gradients(
+    do: Tensor, q: Tensor, k: Tensor, v: Tensor, o: Tensor, lse: Tensor, mask: Tensor | None, causal: bool, scale: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    gradients = tuple(torch.zeros_like(t, memory_format=torch.contiguous_format) for t in (q, k, v))
+    with torch.autocast(do.device.type, enabled=False):
+        for *some, of_mask in _some_heads(mask, *gradients, do, q, k, v, o, lse):
+            _tiled_backward(*some, of_mask, causal, scale)
+    return gradients
+
+
+@_tiled.register_fake
+def _shapes_of_tiled(q, k, v, mask, causal, scale):
+    o = torch.empty_like(q, memory_format=torch.contiguous_format)
+    return o, q.new_empty(*q.shape[:-1], 1)
+
+
+@_tiled_gradients.register_fake
+def _shapes_of_tiled_gradients(do, q, k, v, o, lse, mask, causal, scale):
+    return tuple(torch.empty_like(t, memory_format=torch.contiguous_format) for t in (q, k, v))
+
+
+def _gradient_of_tiled(ctx, do, _):
+    return *_tiled_gradients(do, *ctx.saved_tensors, ctx.causal, ctx.scale), None, None, None
+
+
+_tiled.register_autograd(_gradient_of_tiled, setup_context=_keep_attention)
 
 
 def tiled_attention(
@@ -518,7 +567,7 @@ def tiled_attention(
     if mask is not None:
         mask = mask.expand(*Q.shape[:3], K.shape[2]).unflatten(1, heads)
     wide = (t if t.dtype == torch.float64 else t.float() for t in (Q.unflatten(1, heads), K, V))
-    out = _Tiled.apply(*wide, mask, causal, Q.shape[-1] ** -0.5 if scale is None else scale)
+    out = _tiled(*wide, mask, causal, Q.shape[-1] ** -0.5 if scale is None else scale)[0]
     return out.flatten(1, 2).to(Q.dtype)
 
 

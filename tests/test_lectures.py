@@ -17,6 +17,7 @@ from PIL import Image
 
 from cs336lite.course.form import answered_above, effort, has_form, is_folded, is_predict, problems
 from cs336lite.course.paths import GRADED_MODULES, PAGES, CourseError, find_root, own_root
+from cs336lite.course.ready import kept_outputs
 
 PAGE_FILES = [path for name in PAGES if (path := ROOT / "notebooks" / f"{name}.ipynb").exists()]
 LECTURES = sorted(set((ROOT / "notebooks").glob("[0-9]*.ipynb")) - set(PAGE_FILES))
@@ -155,6 +156,24 @@ def test_before_its_assignments_a_lecture_says_what_is_missing_and_runs_to_its_e
     built = nbformat.read(ROOT / path.relative_to(edition), as_version=4)
     ours, theirs = ([cell for cell in one.cells if cell.cell_type == "code"] for one in (built, notebook))
     for our, their in zip(ours, theirs, strict=True):  # what cannot run shows what our own run has shown
+        assert not our.outputs or their.outputs, our.source
+        assert pictures(our) == pictures(their), our.source
+
+
+@pytest.mark.slow
+def test_without_triton_lecture_07_shows_what_the_course_has_shown_and_runs_to_its_end(edition, tmp_path):
+    """As on macOS and Windows, where Triton cannot be installed."""
+    (tmp_path / "triton").mkdir()
+    (tmp_path / "triton" / "__init__.py").write_text("raise ImportError('not on this machine')\n")
+    path = edition / "notebooks" / "07_kernels.ipynb"
+    notebook = nbformat.read(path, as_version=4)
+    client = NotebookClient(notebook, timeout=900, resources={"metadata": {"path": str(path.parent)}})
+    client.execute(env={**os.environ, "PYTHONPATH": f"{edition}{os.pathsep}{tmp_path}"})
+    built = nbformat.read(ROOT / "notebooks" / "07_kernels.ipynb", as_version=4)
+    kept = kept_outputs(built)
+    assert printed_in(notebook).count("The course's own run shows:") == len(kept) >= 8
+    ours, theirs = ([cell for cell in one.cells if cell.cell_type == "code"] for one in (built, notebook))
+    for our, their in zip(ours, theirs, strict=True):
         assert not our.outputs or their.outputs, our.source
         assert pictures(our) == pictures(their), our.source
 

@@ -1,6 +1,8 @@
 """What lecture 07 uses to look at Triton kernels: start Triton, watch what a kernel reads, compile for a GPU that is not here.
 
-triton, tl, jit, DEVICE = start()        # Triton with its interpreter where there is no GPU
+KERNELS = Kernels("07_kernels")          # true where kernels can run, in Triton's interpreter or on a GPU
+if KERNELS.or_show("error of softmax"):  # elsewhere the cell shows what the course's own run has shown
+    ...
 seen = watch(lambda: kernel[grid](...))  # every load and store, program by program (interpreter only)
 asked(seen), fetched(seen)               # bytes that programs ask for; bytes of the sectors that they touch
 compiled(kernel, arguments, {"BLOCK": 1024})    # registers, shared memory
@@ -22,14 +24,17 @@ from pathlib import Path
 from types import ModuleType
 from unittest.mock import patch
 
+import nbformat
 import numpy as np
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from cs336lite import backend
-from cs336lite.course.paths import CourseError
+from cs336lite.course.paths import CourseError, find_root, read_json, step_notebook
+from cs336lite.course.ready import kept_outputs, outputs_file, show
+from cs336lite.course.reset import first_version
 
-__all__ = ["Access", "Compiled", "asked", "compiled", "fetched", "operation_bytes", "start", "watch"]
+__all__ = ["Access", "Compiled", "Kernels", "asked", "compiled", "fetched", "operation_bytes", "start", "watch"]
 
 
 def start() -> tuple[ModuleType, ModuleType, Callable, str]:
@@ -39,10 +44,46 @@ def start() -> tuple[ModuleType, ModuleType, Callable, str]:
     """
     if backend.BACKEND == "pytorch":
         raise CourseError(
-            f"{backend.REASON}. This lecture needs Triton, which runs on Linux, and on Windows inside WSL; a GPU is not "
-            "needed. The notebook as it is in the repository shows what every cell gives."
+            f"{backend.REASON}. This needs Triton, which runs on Linux, and on Windows inside WSL; a GPU is not needed."
         )
     return backend.triton, backend.tl, backend.jit, backend.DEVICE
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """True where kernels can run: on a GPU or in Triton's interpreter. ``lecture`` is the one whose cells ask."""
+
+    lecture: str
+
+    def __bool__(self) -> bool:
+        return backend.BACKEND != "pytorch"
+
+    def or_show(self, name: str) -> bool:
+        """True when a cell can run; where it cannot, say why and show what the course's own run has shown.
+
+        Args:
+            name: of the cell, as no other cell of the lecture has it.
+        """
+        if self:
+            return True
+        outputs = shown_by_the_course(self.lecture).get(name, [])
+        told = " The course's own run shows:" if outputs else ""
+        print(f"Not run: {backend.REASON}.{told}")
+        show(outputs)
+        return False
+
+
+def shown_by_the_course(lecture: str) -> dict[str, list[dict]]:
+    """Outputs of cells by their names: an edition keeps them in a file, a clone in the notebook that git holds."""
+    root = find_root()
+    kept = read_json(outputs_file(root, lecture), None)
+    if kept is None:
+        try:
+            original = first_version(root, step_notebook(root, lecture))
+        except CourseError:  # neither: the cell says what it needs, and nothing more
+            return {}
+        kept = kept_outputs(nbformat.reads(original.decode(), as_version=4))
+    return kept
 
 
 @dataclass(frozen=True)

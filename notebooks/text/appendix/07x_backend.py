@@ -34,6 +34,17 @@ from types import ModuleType, SimpleNamespace
 import torch
 from torch import Tensor
 
+# %% [markdown]
+# ## Which of three places?
+#
+# **What decides where a kernel runs?** With an NVIDIA GPU it is compiled for it. Without one, Triton has an interpreter that runs
+# the same source in NumPy. Without Triton (macOS, Windows) no kernel runs, and every function of the course falls back to its
+# twin in plain PyTorch. So each function gives the same numbers everywhere, and only its speed differs.
+#
+# Triton decides between compiler and interpreter while it is *imported*, by an environment variable. This module sets the
+# variable for that moment alone. It asks the driver whether there is a GPU, and makes no CUDA context: data loaders that fork
+# would fail with one.
+
 
 # %%
 #| export
@@ -85,6 +96,14 @@ DEVICE = "cuda" if BACKEND == "gpu" else "cpu"
 INTERPRETED = tl.constexpr(BACKEND == "interpreter")
 
 
+# %% [markdown]
+# ## Launching
+#
+# **What goes between a function and its kernel?** `jit` makes a kernel of Python source, and `launch` starts a grid of programs on
+# the device where the first tensor lies. A GPU can be too small for a program, or too old for Triton. `launch` says so in words,
+# with what to call instead.
+
+
 # %%
 #| export
 def jit(kernel: Callable) -> object:
@@ -97,16 +116,40 @@ def jit(kernel: Callable) -> object:
     return triton.jit(kernel)
 
 
+# %%
+#| export
+errors = _import("triton.runtime.errors") or SimpleNamespace(OutOfResources=MemoryError)
+
+
 def launch(
     kernel: object, grid: tuple[int, ...] | Callable[[dict], tuple[int, ...]], *args: object, **options: object
 ) -> None:
     """Run one program of the kernel for each point of the grid, on the device of the first argument.
 
+    Raises RuntimeError, with what helps, for a GPU that is too old for Triton, or too small for a program of this kernel.
     Built in notebooks/appendix/07x_backend.ipynb.
     """
-    with torch.cuda.device(args[0].device) if args[0].is_cuda else nullcontext():
-        kernel[grid](*args, **options)
+    if args[0].is_cuda and torch.cuda.get_device_capability(args[0].device) < (8, 0):  # V100, T4
+        raise RuntimeError(
+            "Triton needs a GPU of compute capability 8.0 or later (A100, RTX 30 and what followed). On this one call the "
+            "functions named plain_..., tiled_attention, or F.scaled_dot_product_attention"
+        )
+    try:
+        with torch.cuda.device(args[0].device) if args[0].is_cuda else nullcontext():
+            kernel[grid](*args, **options)
+    except errors.OutOfResources as problem:
+        raise RuntimeError(
+            f"a program of this kernel takes {problem.required:,} of {problem.name}, and this GPU has {problem.limit:,}: give "
+            "smaller rows, as heads of 128, or 16 bits a number; or call the functions named plain_..., or tiled_attention"
+        ) from problem
 
+
+# %% [markdown]
+# ## What is refused
+#
+# **What would a kernel do with a wrong tensor?** It would read other memory, since it only gets addresses. So every public function
+# checks dtype, device and shape before it launches anything, and names the argument that is wrong. `autocast` gives matrix
+# products the dtype that PyTorch's own would get, so that training in bfloat16 works with fused parts.
 
 # %%
 #| export

@@ -10,8 +10,15 @@
 # {badge} · prerequisites: [07 · GPU kernels](../07_kernels.ipynb) · device: CPU, by Triton's interpreter; a GPU is used if there is one
 #
 # Addition, softmax, RMSNorm, SwiGLU, the loss without its logits, RoPE and Lion as Triton kernels: `cs336lite.kernels`.
+#
+# The lecture's kernels are short. These train a model: with backward passes, three dtypes, any strides, tensors of more than
+# 2³¹ numbers, and under `torch.compile`. Every section begins with what its programs own. The rest of this page is reference:
+# read the sections that you need.
 
 # %%
+from cs336lite.course.diagram import Diagram
+
+# %% folded=true
 #| export
 """Triton kernels (融合算子) for a Transformer, each with a twin in plain PyTorch that does the same in more passes.
 
@@ -27,7 +34,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
+from torch.library import custom_op
 
 from cs336lite.backend import BACKEND as BACKEND
 from cs336lite.backend import DEVICE as DEVICE
@@ -40,6 +47,13 @@ from cs336lite.backend import jit as jit
 from cs336lite.backend import launch as launch
 from cs336lite.backend import tl as tl
 from cs336lite.backend import triton as triton
+
+# %% [markdown]
+# ## 1 · The flat kernels
+#
+# **What does the lecture's addition lack?** The tensor is one long row, and program p owns numbers p · BLOCK to (p + 1) · BLOCK − 1. Two
+# things are new. Offsets have 64 bits, since 32 bits end at 2,147,483,647 and a product such as row · stride passes that in a long
+# batch: on a GPU it then reads foreign memory. And sums are made in float32, whatever the tensor holds.
 
 
 # %%
@@ -63,25 +77,59 @@ def flat_grid(x: Tensor) -> tuple[int]:
     return (max(1, -(-x.numel() // FLAT["BLOCK"])),)
 
 
+# %% [markdown]
+# ### An operator of PyTorch
+#
+# **How does PyTorch learn about a kernel?** `torch.library.custom_op` makes an *operator* of a function. It needs two more things.
+# A *fake* version tells the shape, dtype and strides of the result without running anything, so `torch.compile` can plan. A
+# formula gives the gradient. With both, a compiled model keeps the kernel as one node of its graph and nothing breaks there.
+# Every kernel below is wrapped in this way.
+
+
 # %%
 #| export
-class _Add(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, x, y):
-        x, y = x.contiguous(), y.contiguous()
-        z = torch.empty_like(x)
-        launch(add_kernel, flat_grid(x), z, x, y, x.numel(), **FLAT)
-        return z
+def _like(x: Tensor, *_: object) -> Tensor:
+    """What a compiler needs to know of a result: of the shape and dtype of the first argument, and contiguous."""
+    return torch.empty_like(x, memory_format=torch.contiguous_format)
 
-    @staticmethod
-    def backward(ctx, dz):
-        return dz, dz
+
+@custom_op("cs336lite::add", mutates_args=())
+def _add(x: Tensor, y: Tensor) -> Tensor:
+    z = _like(x)
+    launch(add_kernel, flat_grid(x), z, x.contiguous(), y.contiguous(), x.numel(), **FLAT)
+    return z
+
+
+_add.register_fake(_like)
+_add.register_autograd(lambda ctx, dz: (dz, dz))
 
 
 def add(x: Float[Tensor, "..."], y: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
     """x + y for tensors of one shape. Built in notebooks/appendix/07x_fused.ipynb."""
     check(x=x, y=y, same_shape=True)
-    return x + y if BACKEND == "pytorch" else _Add.apply(x, y)
+    return x + y if BACKEND == "pytorch" else _add(x, y)
+
+
+# %% [markdown]
+# ## 2 · Kernels of rows
+#
+# **How many rows does a program take?** A program holds a tile of ROWS × BLOCK numbers, where BLOCK is the row's length rounded up to a
+# power of two. Short rows share a program, so that no thread is idle. Rows above `WIDEST` do not fit, and come in pieces.
+
+# %% folded=true
+d = Diagram(92, 8.2)
+d.text(1, 0.7, "6 rows of 6 numbers, tiles of ROWS = 2 by BLOCK = 8: three programs, each owns whole rows")
+for r in range(6):
+    color = ("blue", "orange", "green")[r // 2]
+    if r % 2 == 0:
+        d.box(2, 1.5 + r, f"program {r // 2}", width=12, height=1.9, color=color)
+    for c in range(8):
+        d.box(18 + 4.6 * c, 1.5 + r, width=4.2, height=0.85, color=color if c < 6 else "grey")
+d.text(57, 3, "grey: masked columns,")
+d.text(57, 3.9, "neither read nor written")
+d.text(57, 5.4, "reductions run along a row,")
+d.text(57, 6.3, "so programs never meet")
+d.show()
 
 
 # %%
@@ -113,6 +161,14 @@ def row_tiles(rows: int, n: int, widest: int = WIDEST) -> tuple[tuple[int], dict
     per_program = max(1, min(TILE // block, triton.next_power_of_2(rows)))
     tile = {"ROWS": per_program, "BLOCK": block, "num_warps": max(1, min(16, per_program * block // 512))}
     return (max(1, triton.cdiv(rows, per_program)),), tile
+
+
+# %% [markdown]
+# ### Softmax
+#
+# **How often is a row read?** Once, if it fits into a tile: maximum, exponentials, sum and quotient happen in registers. A wider row
+# is read twice, with the online sum of the lecture's section 6. The backward pass is $dx = y\,(dy - \sum y\,dy)$. It needs the output
+# and not the input, reads both of its rows once, and writes once.
 
 
 # %%
@@ -189,29 +245,37 @@ def softmax_backward_kernel(
 
 # %%
 #| export
-class _Softmax(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, x, widest):
-        flat = rows_of(x)
-        rows, n = flat.shape
-        y = torch.empty_like(x, memory_format=torch.contiguous_format)
-        grid, tile = row_tiles(rows, n, widest if n <= widest else min(widest, CHUNK))
-        launch(softmax_kernel if n <= widest else online_softmax_kernel, grid, y, flat, flat.stride(0), rows, n, **tile)
-        ctx.save_for_backward(y)
-        ctx.widest = widest
-        return y
+@custom_op("cs336lite::softmax", mutates_args=())
+def _softmax(x: Tensor, widest: int) -> Tensor:
+    flat, y = rows_of(x), _like(x)
+    rows, n = flat.shape
+    grid, tile = row_tiles(rows, n, widest if n <= widest else min(widest, CHUNK))
+    launch(softmax_kernel if n <= widest else online_softmax_kernel, grid, y, flat, flat.stride(0), rows, n, **tile)
+    return y
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, dy):
-        (y,) = ctx.saved_tensors
-        flat = rows_of(dy)
-        rows, n = flat.shape
-        dx = torch.empty_like(y)
-        one = n <= ctx.widest
-        grid, tile = row_tiles(rows, n, ctx.widest if one else min(ctx.widest, CHUNK))
-        launch(softmax_backward_kernel, grid, dx, flat, y, flat.stride(0), rows, n, one, **tile)
-        return dx, None
+
+@custom_op("cs336lite::softmax_backward", mutates_args=())
+def _softmax_backward(dy: Tensor, y: Tensor, widest: int) -> Tensor:
+    flat, dx = rows_of(dy), _like(y)
+    rows, n = flat.shape
+    one = n <= widest
+    grid, tile = row_tiles(rows, n, widest if one else min(widest, CHUNK))
+    launch(softmax_backward_kernel, grid, dx, flat, y.contiguous(), flat.stride(0), rows, n, one, **tile)
+    return dx
+
+
+def _keep_softmax(ctx, inputs, output) -> None:
+    ctx.save_for_backward(output)
+    ctx.widest = inputs[1]
+
+
+def _gradient_of_softmax(ctx, dy):
+    return _softmax_backward(dy, *ctx.saved_tensors, ctx.widest), None
+
+
+_softmax.register_fake(_like)
+_softmax_backward.register_fake(_like)
+_softmax.register_autograd(_gradient_of_softmax, setup_context=_keep_softmax)
 
 
 # %%
@@ -231,7 +295,34 @@ def softmax(x: Float[Tensor, "..."], dim: int = -1, *, widest: int = WIDEST) -> 
     check(x=x)
     if BACKEND == "pytorch" or x.numel() == 0:
         return plain_softmax(x, dim)
-    return _Softmax.apply(x.movedim(dim, -1), widest).movedim(-1, dim)
+    return _softmax(x.movedim(dim, -1), widest).movedim(-1, dim)
+
+
+# %% [markdown]
+# ### RMSNorm
+#
+# **Who sums over rows?** Forward and $dx$ stay within a row. The gradient of the gain, $dw_j = \sum_r dy_{rj}\, x_{rj}\, r_r$, sums over all
+# rows. If every program added to one place, they would have to wait for each other, and the order of the sum would be chance.
+# So a fixed number of programs walk over the rows, each with a partial sum of its own, and one short sum joins them.
+
+# %% folded=true
+d = Diagram(92, 8.4)
+d.text(1, 0.7, "rows of x and dy, shared out in turn")
+for r in range(6):
+    color = ("blue", "orange")[r % 2]
+    d.box(2, 1.5 + r, f"row {r}", width=26, height=0.85, color=color)
+left = d.box(40, 2.2, "program 0:\nrows 0, 2, 4", width=18, height=2, color="blue")
+right = d.box(40, 5, "program 1:\nrows 1, 3, 5", width=18, height=2, color="orange")
+d.arrow((28.4, 1.95), (39.6, 2.6))
+d.arrow((28.4, 6.9), (39.6, 6.4))
+a = d.box(65, 2.6, "a row of dw", width=13, height=1.2, color="blue")
+b = d.box(65, 5.4, "a row of dw", width=13, height=1.2, color="orange")
+d.arrow(left.right, a.left)
+d.arrow(right.right, b.left)
+d.box(83, 4, "dw", width=7, height=1.2, color="green")
+d.arrow(a.right, (83, 4.3))
+d.arrow(b.right, (83, 4.9))
+d.show()
 
 
 # %%
@@ -269,7 +360,7 @@ def rms_norm_backward_kernel(
         dw += dy * unit
         dx = r * (wdy - unit * (tl.sum(wdy * unit, axis=1)[:, None] / n))
         tl.store(dx_ptr + row * n + col, dx, mask=inside)
-    tl.store(dw_ptr + tl.program_id(0) * n + col, tl.sum(dw, axis=0)[None, :], mask=col < n)
+    tl.store(dw_ptr + tl.program_id(0).to(tl.int64) * n + col, tl.sum(dw, axis=0)[None, :], mask=col < n)
 
 
 # %%
@@ -279,37 +370,43 @@ def programs_at_once(x: Tensor) -> int:
     return 4 * torch.cuda.get_device_properties(x.device).multi_processor_count if x.is_cuda else 4
 
 
-def _rms_norm_backward(dy, x, weight, r):
-    dy, x = rows_of(dy), rows_of(x)
+@custom_op("cs336lite::rms_norm", mutates_args=())
+def _rms_norm(x: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    """The result, and r for each row."""
+    flat, y = rows_of(x), _like(x)
+    rows, n = flat.shape
+    r = torch.empty(rows, dtype=torch.float32, device=x.device)
+    grid, tile = row_tiles(rows, n)
+    launch(rms_norm_kernel, grid, y, r, flat, weight.contiguous(), flat.stride(0), rows, n, eps, **tile)
+    return y, r
+
+
+@custom_op("cs336lite::rms_norm_backward", mutates_args=())
+def _rms_norm_backward(dy: Tensor, x: Tensor, weight: Tensor, r: Tensor) -> tuple[Tensor, Tensor]:
+    dx, dy, x = _like(x), rows_of(dy), rows_of(x)
     rows, n = x.shape
     grid, tile = row_tiles(rows, n)
     programs = min(grid[0], programs_at_once(x))
-    dx = torch.empty(rows, n, dtype=x.dtype, device=x.device)
     dw = torch.empty(programs, n, dtype=torch.float32, device=x.device)
     strides = dy.stride(0), x.stride(0)
-    launch(rms_norm_backward_kernel, (programs,), dx, dw, dy, x, weight, r, *strides, rows, n, **tile)
+    launch(rms_norm_backward_kernel, (programs,), dx, dw, dy, x, weight.contiguous(), r, *strides, rows, n, **tile)
     return dx, dw.sum(0).to(weight.dtype)
 
 
 # %%
 #| export
-class _RMSNorm(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, x, weight, eps):
-        flat, weight = rows_of(x), weight.contiguous()
-        rows, n = flat.shape
-        y = torch.empty_like(x, memory_format=torch.contiguous_format)
-        r = torch.empty(rows, dtype=torch.float32, device=x.device)
-        grid, tile = row_tiles(rows, n)
-        launch(rms_norm_kernel, grid, y, r, flat, weight, flat.stride(0), rows, n, eps, **tile)
-        ctx.save_for_backward(x, weight, r)
-        return y
+def _keep_rms_norm(ctx, inputs, output) -> None:
+    ctx.save_for_backward(*inputs[:2], output[1])
+    ctx.mark_non_differentiable(output[1])
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, dy):
-        dx, dw = _rms_norm_backward(dy, *ctx.saved_tensors)
-        return dx.view(dy.shape), dw, None
+
+def _gradient_of_rms_norm(ctx, dy, _):
+    return *_rms_norm_backward(dy, *ctx.saved_tensors), None
+
+
+_rms_norm.register_fake(lambda x, weight, eps: (_like(x), x.new_empty(x.shape[:-1].numel(), dtype=torch.float32)))
+_rms_norm_backward.register_fake(lambda dy, x, weight, r: (_like(x), _like(weight)))
+_rms_norm.register_autograd(_gradient_of_rms_norm, setup_context=_keep_rms_norm)
 
 
 # %%
@@ -337,7 +434,7 @@ def rms_norm(x: Float[Tensor, "..."], weight: Float[Tensor, "..."], eps: float =
         raise ValueError(f"rows of {x.shape[-1]} are wider than a program can hold: {WIDEST} at most")
     if BACKEND == "pytorch" or x.numel() == 0:
         return plain_rms_norm(x, weight, eps)
-    return _RMSNorm.apply(x, weight, eps)
+    return _rms_norm(x, weight, eps)[0]
 
 
 # %%
@@ -354,6 +451,14 @@ class RMSNorm(nn.Module):
 
     def extra_repr(self) -> str:
         return f"{len(self.weight)}, eps={self.eps}"
+
+
+# %% [markdown]
+# ## 3 · SwiGLU
+#
+# **What must a feed-forward network keep for its backward pass?** PyTorch keeps gate(x), up(x), silu(gate(x)) and their product. Two of these
+# are cheap to compute again from the other two. So the kernel keeps gate(x) and up(x) alone, and its backward pass makes the
+# product once more while it makes the gradients: flat programs, three reads, three writes.
 
 
 # %%
@@ -388,39 +493,38 @@ def plain_swiglu(gate: Float[Tensor, "..."], up: Float[Tensor, "..."]) -> Float[
     return (F.silu(g) * u).to(gate.dtype)
 
 
+@custom_op("cs336lite::swiglu", mutates_args=())
 def _swiglu(gate: Tensor, up: Tensor) -> Tensor:
+    h = _like(gate)
     if BACKEND == "pytorch":
-        return plain_swiglu(gate, up)
-    h = torch.empty_like(gate)
-    launch(swiglu_kernel, flat_grid(h), h, gate, up, h.numel(), **FLAT)
+        return h.copy_(plain_swiglu(gate, up))
+    launch(swiglu_kernel, flat_grid(h), h, gate.contiguous(), up.contiguous(), h.numel(), **FLAT)
     return h
 
 
+@custom_op("cs336lite::swiglu_backward", mutates_args=())
 def _swiglu_backward(dh: Tensor, gate: Tensor, up: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """h, dgate, dup"""
+    parts = _like(gate), _like(gate), _like(gate)
     if BACKEND == "pytorch":
         g, u, d = gate.float(), up.float(), dh.float()
         s = torch.sigmoid(g)
-        parts = g * s * u, d * u * s * (1 + g * (1 - s)), d * g * s
-        return tuple(part.to(gate.dtype) for part in parts)
-    parts = tuple(torch.empty_like(gate) for _ in range(3))
-    launch(swiglu_backward_kernel, flat_grid(gate), *parts, dh.contiguous(), gate, up, gate.numel(), **FLAT)
+        found = g * s * u, d * u * s * (1 + g * (1 - s)), d * g * s
+        return tuple(part.copy_(value) for part, value in zip(parts, found))
+    inputs = dh.contiguous(), gate.contiguous(), up.contiguous()
+    launch(swiglu_backward_kernel, flat_grid(gate), *parts, *inputs, gate.numel(), **FLAT)
     return parts
 
 
 # %%
 #| export
-class _SwiGLU(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, gate, up):
-        gate, up = gate.contiguous(), up.contiguous()
-        ctx.save_for_backward(gate, up)
-        return _swiglu(gate, up)
+def _gradient_of_swiglu(ctx, dh):
+    return _swiglu_backward(dh, *ctx.saved_tensors)[1:]
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, dh):
-        return _swiglu_backward(dh, *ctx.saved_tensors)[1:]
+
+_swiglu.register_fake(_like)
+_swiglu_backward.register_fake(lambda dh, gate, up: (_like(gate), _like(gate), _like(gate)))
+_swiglu.register_autograd(_gradient_of_swiglu, setup_context=lambda ctx, inputs, output: ctx.save_for_backward(*inputs))
 
 
 def swiglu(gate: Float[Tensor, "..."], up: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
@@ -429,30 +533,53 @@ def swiglu(gate: Float[Tensor, "..."], up: Float[Tensor, "..."]) -> Float[Tensor
     Built in notebooks/appendix/07x_fused.ipynb.
     """
     check(gate=gate, up=up, same_shape=True)
-    return _SwiGLU.apply(gate, up)
+    return _swiglu(gate, up)
 
 
 # %%
 #| export
-class _SwiGLUFeedForward(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, x, w_gate, w_up, w_down):
-        with torch.autocast(x.device.type, enabled=False):
-            gate, up = F.linear(x, w_gate), F.linear(x, w_up)
-            ctx.save_for_backward(x, w_gate, w_up, w_down, gate, up)
-            return F.linear(_swiglu(gate, up), w_down)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, dy):
-        x, w_gate, w_up, w_down, gate, up = ctx.saved_tensors
-        with torch.autocast(x.device.type, enabled=False):
-            h, dgate, dup = _swiglu_backward(dy @ w_down, gate, up)
-            dy, h, dgate, dup, flat = (t.flatten(0, -2) for t in (dy, h, dgate, dup, x))
-            dx = torch.addmm(dgate @ w_gate, dup, w_up)
-            return dx.view(x.shape), dgate.T @ flat, dup.T @ flat, dy.T @ h
+@custom_op("cs336lite::swiglu_feed_forward", mutates_args=())
+def _feed_forward(x: Tensor, w_gate: Tensor, w_up: Tensor, w_down: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The result, and gate(x) and up(x)."""
+    x = x.contiguous()
+    with torch.autocast(x.device.type, enabled=False):
+        gate, up = F.linear(x, w_gate), F.linear(x, w_up)
+        return F.linear(_swiglu(gate, up), w_down), gate, up
 
 
+@custom_op("cs336lite::swiglu_feed_forward_backward", mutates_args=())
+def _feed_forward_backward(
+    dy: Tensor, x: Tensor, w_gate: Tensor, w_up: Tensor, w_down: Tensor, gate: Tensor, up: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    dx, (dy, x, gate, up) = _like(x), (t.reshape(-1, t.shape[-1]) for t in (dy, x, gate, up))
+    with torch.autocast(x.device.type, enabled=False):
+        h, dgate, dup = _swiglu_backward(dy @ w_down, gate, up)
+        torch.addmm(dgate @ w_gate, dup, w_up, out=dx.view(x.shape))
+        return dx, dgate.T @ x, dup.T @ x, dy.T @ h
+
+
+# %%
+#| export
+def _shapes_of_feed_forward(x, w_gate, w_up, w_down):
+    return _like(x), *(x.new_empty(*x.shape[:-1], len(w_gate)) for _ in range(2))
+
+
+def _keep_feed_forward(ctx, inputs, output) -> None:
+    ctx.save_for_backward(*inputs, *output[1:])  # not their product: it is computed again
+    ctx.mark_non_differentiable(*output[1:])
+
+
+def _gradient_of_feed_forward(ctx, dy, *_):
+    return _feed_forward_backward(dy, *ctx.saved_tensors)
+
+
+_feed_forward.register_fake(_shapes_of_feed_forward)
+_feed_forward_backward.register_fake(lambda dy, *inputs: tuple(_like(t) for t in inputs[:4]))
+_feed_forward.register_autograd(_gradient_of_feed_forward, setup_context=_keep_feed_forward)
+
+
+# %%
+#| export
 def plain_swiglu_feed_forward(x: Tensor, w_gate: Tensor, w_up: Tensor, w_down: Tensor) -> Tensor:
     """What `swiglu_feed_forward` computes, through autograd. Built in notebooks/appendix/07x_fused.ipynb."""
     return F.linear(F.silu(F.linear(x, w_gate)) * F.linear(x, w_up), w_down)
@@ -472,7 +599,7 @@ def swiglu_feed_forward(
     if not w_gate.shape == w_up.shape == w_down.T.shape or w_gate.shape[1] != x.shape[-1]:
         shapes = {name: tuple(t.shape) for name, t in (("x", x), ("gate", w_gate), ("up", w_up), ("down", w_down))}
         raise ValueError(f"these shapes do not fit together: {shapes}")
-    return _SwiGLUFeedForward.apply(x, w_gate, w_up, w_down)
+    return _feed_forward(x, w_gate, w_up, w_down)[0]
 
 
 class SwiGLU(nn.Module):
@@ -500,6 +627,14 @@ def feed_forward(config: object) -> SwiGLU:
             f"activation={config.activation!r}, bias={config.bias}, dropout={config.dropout}"
         )
     return SwiGLU(config.d_model, config.d_ff)
+
+
+# %% [markdown]
+# ## 4 · The loss
+#
+# **Why does the loss need so much memory?** Logits have one number for each entry of the vocabulary: 8,192 tokens and 128,256 entries
+# take 2.1 GB in bfloat16, and as much again for the gradient. `cross_entropy` reads the logits once forward, with the online sum,
+# and once backward, and keeps no probabilities: one number for each row is enough to make them again. A program owns whole rows.
 
 
 # %%
@@ -564,7 +699,7 @@ def _losses(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         logit = logits.gather(-1, targets.clamp(0, logits.shape[1] - 1)[:, None])[:, 0].float()
         return _of_targets(targets, logits.shape[1], lse - logit), lse
     rows, n = logits.shape
-    loss, lse = torch.empty(2, rows, dtype=torch.float32, device=logits.device)
+    loss, lse = (torch.empty(rows, dtype=torch.float32, device=logits.device) for _ in range(2))
     grid, tile = row_tiles(rows, n, CHUNK)
     launch(log_sum_exp_kernel, grid, loss, lse, logits, targets, logits.stride(0), rows, n, IGNORE, **tile)
     return loss, lse
@@ -587,19 +722,36 @@ def _logit_gradients(out: Tensor, logits: Tensor, lse: Tensor, targets: Tensor, 
 
 # %%
 #| export
-class _CrossEntropy(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, logits, targets):
-        loss, lse = _losses(logits, targets)
-        count = (targets != IGNORE).sum()
-        ctx.save_for_backward(logits, lse, targets, count)
-        return loss.sum() / count
+@custom_op("cs336lite::cross_entropy", mutates_args=())
+def _cross_entropy(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The mean, the log-sum-exp of each row, and how many targets count."""
+    loss, lse = _losses(rows_of(logits), targets.contiguous())
+    count = (targets != IGNORE).sum()
+    return loss.sum() / count, lse, count
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, d):
-        logits, lse, targets, count = ctx.saved_tensors
-        return _logit_gradients(torch.empty_like(logits), logits, lse, targets, d / count), None
+
+@custom_op("cs336lite::cross_entropy_backward", mutates_args=())
+def _cross_entropy_backward(logits: Tensor, lse: Tensor, targets: Tensor, scale: Tensor) -> Tensor:
+    return _logit_gradients(_like(logits), rows_of(logits), lse, targets.contiguous(), scale)
+
+
+def _shapes_of_cross_entropy(logits, targets):
+    return logits.new_empty((), dtype=torch.float32), logits.new_empty(len(logits), dtype=torch.float32), targets.new_empty(())  # fmt: skip
+
+
+def _keep_cross_entropy(ctx, inputs, output) -> None:
+    ctx.save_for_backward(*inputs, *output[1:])
+    ctx.mark_non_differentiable(*output[1:])
+
+
+def _gradient_of_cross_entropy(ctx, d, *_):
+    logits, targets, lse, count = ctx.saved_tensors
+    return _cross_entropy_backward(logits, lse, targets, d / count), None
+
+
+_cross_entropy.register_fake(_shapes_of_cross_entropy)
+_cross_entropy_backward.register_fake(_like)
+_cross_entropy.register_autograd(_gradient_of_cross_entropy, setup_context=_keep_cross_entropy)
 
 
 # %%
@@ -626,40 +778,81 @@ def cross_entropy(logits: Float[Tensor, "..."], targets: Int[Tensor, "..."]) -> 
     if logits.ndim != 2:
         raise ValueError(f"logits have shape {tuple(logits.shape)}: give (n, vocab)")
     _check_targets(targets, len(logits), logits.device)
-    return _CrossEntropy.apply(rows_of(logits), targets.contiguous())
+    return _cross_entropy(logits, targets)[0]
+
+
+# %% [markdown]
+# ### The loss without its logits
+#
+# **Must all logits be there at once?** No. A chunk of rows gives its logits, its loss and, while they are there, its gradients. Then the
+# same memory serves the next chunk. That needs the gradients in the *forward* pass, before anybody has asked for them. So they
+# are made only when they will be wanted: a validation run under `torch.no_grad` computes none.
+
+# %% folded=true
+d = Diagram(92, 8)
+for i, color in enumerate(("blue", "orange", "green")):
+    d.box(2, 1.4 + 2 * i, f"rows of chunk {i}", width=18, height=1.7, color=color)
+logits = d.box(30, 2.6, "logits of one chunk,\nthen of the next", width=23, height=2.4, color="grey")
+d.arrow((20.4, 2.2), (29.6, 3.2))
+d.arrow((20.4, 4.3), (29.6, 3.9))
+d.arrow((20.4, 6.3), (29.6, 4.6))
+for y, text in ((1.2, "loss: added up"), (3.4, "d hidden: rows of the chunk"), (5.6, "d weight: added up, float32")):
+    d.box(62, y, text, width=28, height=1.3, color="vermillion")
+    d.arrow(logits.right, (61.6, y + 0.65))
+d.text(30, 6.4, "memory of the logits:", color="grey")
+d.text(30, 7.3, "one chunk, whatever n is", color="grey")
+d.show()
 
 
 # %%
 #| export
-class _LinearCrossEntropy(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, hidden, weight, targets, chunk, wanted):
-        count = (targets != IGNORE).sum()
-        one = torch.ones((), dtype=torch.float32, device=hidden.device)
-        d_hidden = torch.empty_like(hidden) if any(wanted) else None
-        d_weight = torch.zeros_like(weight, dtype=torch.float32) if wanted[1] else None
-        total = torch.zeros((), dtype=torch.float32, device=hidden.device)
-        with torch.autocast(hidden.device.type, enabled=False):
-            for some, target, at in zip(hidden.split(chunk), targets.split(chunk), range(0, len(hidden), chunk)):
-                logits = some @ weight.T  # (chunk, vocab): the only logits there ever are
-                loss, lse = _losses(logits, target)
-                total += loss.sum()
-                if any(wanted):  # not yet divided by the count: float16 would lose small ones
-                    d_logits = _logit_gradients(logits, logits, lse, target, one)
-                    torch.mm(d_logits, weight, out=d_hidden[at : at + chunk])
-                if wanted[1]:
-                    d_weight += d_logits.T @ some  # float32, so that many chunks lose nothing
-        ctx.save_for_backward(d_hidden, d_weight, count)
-        ctx.dtype = weight.dtype
-        return total / count
+@custom_op("cs336lite::linear_cross_entropy", mutates_args=())
+def _linear_cross_entropy(
+    hidden: Tensor, weight: Tensor, targets: Tensor, chunk: int, for_hidden: bool, for_weight: bool
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The mean, the gradients of its sum that are asked for (else empty), and how many targets count."""
+    d_hidden = torch.empty_like(hidden if for_hidden else hidden[:0], memory_format=torch.contiguous_format)
+    d_weight = torch.zeros(weight.shape if for_weight else 0, dtype=torch.float32, device=weight.device)
+    total = torch.zeros((), dtype=torch.float32, device=hidden.device)
+    one, targets = torch.ones_like(total), targets.contiguous()
+    with torch.autocast(hidden.device.type, enabled=False):
+        for some, target, at in zip(hidden.split(chunk), targets.split(chunk), range(0, len(hidden), chunk)):
+            logits = some @ weight.T  # (chunk, vocab): the only logits there ever are
+            loss, lse = _losses(logits, target)
+            total += loss.sum()
+            if for_hidden or for_weight:  # not yet divided by the count: float16 would lose small ones
+                d_logits = _logit_gradients(logits, logits, lse, target, one)
+            if for_hidden:
+                torch.mm(d_logits, weight, out=d_hidden[at : at + chunk])
+            if for_weight:
+                d_weight += d_logits.T @ some  # float32, so that many chunks lose nothing
+    count = (targets != IGNORE).sum()
+    return total / count, d_hidden, d_weight, count
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, d):
-        d_hidden, d_weight, count = ctx.saved_tensors
-        scale = d.float() / count  # with the factor of a GradScaler, before anything is rounded
-        found = (None if t is None else (t.float() * scale).to(ctx.dtype) for t in (d_hidden, d_weight))
-        return *found, None, None, None
+
+# %%
+#| export
+@_linear_cross_entropy.register_fake
+def _shapes_of_linear_cross_entropy(hidden, weight, targets, chunk, for_hidden, for_weight):
+    d_hidden = _like(hidden if for_hidden else hidden[:0])
+    d_weight = weight.new_empty(weight.shape if for_weight else 0, dtype=torch.float32)
+    return hidden.new_empty((), dtype=torch.float32), d_hidden, d_weight, targets.new_empty(())
+
+
+def _keep_linear_cross_entropy(ctx, inputs, output) -> None:
+    ctx.save_for_backward(*output[1:])
+    ctx.mark_non_differentiable(*output[1:])
+    ctx.dtype, ctx.wanted = inputs[1].dtype, inputs[-2:]
+
+
+def _gradient_of_linear_cross_entropy(ctx, d, *_):
+    *gradients, count = ctx.saved_tensors
+    scale = d.float() / count  # with the factor of a GradScaler, before anything is rounded
+    found = ((g.float() * scale).to(ctx.dtype) if wanted else None for g, wanted in zip(gradients, ctx.wanted))
+    return *found, None, None, None, None
+
+
+_linear_cross_entropy.register_autograd(_gradient_of_linear_cross_entropy, setup_context=_keep_linear_cross_entropy)
 
 
 # %%
@@ -687,8 +880,16 @@ def linear_cross_entropy(
     _check_targets(targets, len(hidden), hidden.device)
     if chunk is None:
         chunk = max(256, -(-hidden.numel() // len(weight)))
-    wanted = tuple(torch.is_grad_enabled() and t.requires_grad for t in (hidden, weight))
-    return _LinearCrossEntropy.apply(hidden, weight, targets.contiguous(), chunk, wanted)
+    wanted = (torch.is_grad_enabled() and t.requires_grad for t in (hidden, weight))
+    return _linear_cross_entropy(hidden, weight, targets, chunk, *wanted)[0]
+
+
+# %% [markdown]
+# ## 5 · RoPE
+#
+# **What is special about a rotation?** It is undone by turning back. So the backward pass is the same kernel with the other sign, and
+# does not need x. A program owns ROWS tokens of one head. It reads the tensor by its strides, so that (batch, seq, heads, d) seen
+# as (batch, heads, seq, d) needs no copy. A position outside the table gives nan, and never another memory's content.
 
 
 # %%
@@ -705,7 +906,7 @@ def rope_kernel(
     pair = tl.arange(0, BLOCK)[None, :]
     inside = (row < seq) & (pair < pairs)
     at = position_ptr + batch * position_strides[0] + head * position_strides[1] + row * position_strides[2]
-    position = tl.load(at, mask=row < seq, other=0)
+    position = tl.load(at, mask=row < seq, other=0).to(tl.int64)
     known = inside & (position >= 0) & (position < limit)  # elsewhere the result is nan, not somebody else's memory
     cos = tl.load(cos_ptr + position * pairs + pair, mask=known, other=float("nan"))
     sin = tl.load(sin_ptr + position * pairs + pair, mask=known, other=float("nan")) * sign
@@ -728,34 +929,40 @@ def _as_4d(x: Tensor) -> Tensor:
     return x if x.ndim == 4 else x.flatten(0, -4)
 
 
-def _turn(x: Tensor, cos: Tensor, sin: Tensor, positions: Tensor, layout: str, sign: int) -> Tensor:
+def _for_turned(x: Tensor) -> tuple[Tensor, Tensor]:
+    """x as (batch, heads, seq, d), and an empty tensor of this shape with x's order in memory, if neighbours stay so."""
     x4 = _as_4d(x if x.stride(-1) == 1 else x.contiguous())
+    y4 = torch.empty_like(x4)
+    return x4, y4 if y4.stride(-1) == 1 else torch.empty_like(x4, memory_format=torch.contiguous_format)
+
+
+@custom_op("cs336lite::rope", mutates_args=())
+def _rope(x: Tensor, cos: Tensor, sin: Tensor, positions: Tensor, layout: str, sign: int) -> Tensor:
+    (x4, y4), at = _for_turned(x), _as_4d(positions.expand(x.shape[:-1])[..., None])[..., 0]
     batch, heads, seq, d = x4.shape
-    at = _as_4d(positions.expand(x.shape[:-1])[..., None])[..., 0]
-    y = torch.empty_like(x4)
-    y = y if y.stride(-1) == 1 else torch.empty_like(x4, memory_format=torch.contiguous_format)
     block = triton.next_power_of_2(d // 2)
     rows = max(1, min(TILE // block, triton.next_power_of_2(seq)))
-    strides = y.stride()[:3], x4.stride()[:3], at.stride()
+    strides = y4.stride()[:3], x4.stride()[:3], at.stride()
     sizes = heads, seq, d // 2, len(cos), sign, layout == "interleaved"
     grid = (triton.cdiv(seq, rows) * batch * heads,)  # one axis: CUDA's second ends at 65,535
-    launch(rope_kernel, grid, y, x4, cos, sin, at, *strides, *sizes, ROWS=rows, BLOCK=block, num_warps=8)
-    return y.view(x.shape)
+    tables = cos.contiguous(), sin.contiguous()
+    launch(rope_kernel, grid, y4, x4, *tables, at, *strides, *sizes, ROWS=rows, BLOCK=block, num_warps=8)
+    return y4.view(x.shape)
 
 
 # %%
 #| export
-class _RoPE(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, x, cos, sin, positions, layout):
-        ctx.save_for_backward(cos, sin, positions)  # not x: a rotation is undone without it
-        ctx.layout = layout
-        return _turn(x, cos, sin, positions, layout, 1)
+def _keep_rope(ctx, inputs, output) -> None:
+    ctx.save_for_backward(*inputs[1:4])  # not x: a rotation is undone without it
+    ctx.layout, ctx.sign = inputs[4:]
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, dy):
-        return _turn(dy, *ctx.saved_tensors, ctx.layout, -1), None, None, None, None
+
+def _gradient_of_rope(ctx, dy):
+    return _rope(dy, *ctx.saved_tensors, ctx.layout, -ctx.sign), None, None, None, None, None
+
+
+_rope.register_fake(lambda x, *_: _for_turned(x)[1].view(x.shape))
+_rope.register_autograd(_gradient_of_rope, setup_context=_keep_rope)
 
 
 def plain_rope(x: Tensor, cos: Tensor, sin: Tensor, positions: Tensor, layout: str = "interleaved") -> Tensor:
@@ -790,7 +997,7 @@ def rope(
         raise ValueError(f"positions are {positions.dtype} on {positions.device}: give integers on {x.device}")
     if BACKEND == "pytorch" or x.numel() == 0:
         return plain_rope(x, cos, sin, positions, layout)
-    return _RoPE.apply(x, cos.contiguous(), sin.contiguous(), positions, layout)
+    return _rope(x, cos, sin, positions, layout, 1)
 
 
 # %%
@@ -808,6 +1015,14 @@ class RotaryPositionalEmbedding(nn.Module):
 
     def forward(self, x: Float[Tensor, "..."], token_positions: Int[Tensor, "..."]) -> Float[Tensor, "..."]:
         return rope(x, self.cos, self.sin, token_positions, self.layout)
+
+
+# %% [markdown]
+# ## 6 · Lion
+#
+# **What does an optimizer's step move?** Lion reads parameter, gradient and momentum and writes two of them: 5 units. In PyTorch
+# operations each product and sum is one more pass. The flat programs each own a block, and change it in place. An operator says
+# what it changes (`mutates_args`), and has no gradient.
 
 
 # %%
@@ -840,26 +1055,29 @@ def plain_lion_step(
 
 # %%
 #| export
+@custom_op("cs336lite::lion_step", mutates_args=("p", "m"))
+def _lion_step(p: Tensor, g: Tensor, m: Tensor, lr: float, beta1: float, beta2: float, shrink: float) -> None:
+    dense_p, dense_m = p.contiguous(), m.contiguous()  # copies if strides ask for them, which are copied back
+    launch(lion_kernel, flat_grid(p), dense_p, g.contiguous(), dense_m, p.numel(), lr, shrink, beta1, beta2, **FLAT)
+    for t, dense in ((p, dense_p), (m, dense_m)):
+        if dense is not t:
+            t.copy_(dense)
+
+
 @torch.no_grad()
 def lion_step(
     p: Tensor, g: Tensor, m: Tensor, *, lr: float, betas: tuple[float, float] = (0.9, 0.99), weight_decay: float = 0.0
 ) -> None:
     """One step of Lion (arXiv 2302.06675) on a parameter, its gradient and its momentum; p and m are changed in place.
 
-    Computed in float32, rounded once. Built in notebooks/appendix/07x_fused.ipynb.
+    Computed in float32, rounded once. ValueError for tensors that are not dense. Built in notebooks/appendix/07x_fused.ipynb.
     """
     check(p=p, g=g, m=m, same_shape=True)
     if BACKEND == "pytorch" or p.numel() == 0:
         return plain_lion_step(p, g, m, lr=lr, betas=betas, weight_decay=weight_decay)
     if p.layout != torch.strided or g.layout != torch.strided or m.layout != torch.strided:
         raise ValueError("p, g and m must be dense: Lion's momentum and decay change every entry")
-    if not p.is_contiguous() or not m.is_contiguous():  # through copies, which are copied back
-        dense = [t.contiguous() for t in (p, g, m)]
-        lion_step(*dense, lr=lr, betas=betas, weight_decay=weight_decay)
-        p.copy_(dense[0])
-        m.copy_(dense[2])
-        return
-    launch(lion_kernel, flat_grid(p), p, g.contiguous(), m, p.numel(), lr, 1 - lr * weight_decay, *betas, **FLAT)
+    _lion_step(p, g, m, lr, *betas, 1 - lr * weight_decay)
 
 
 # %%
@@ -886,6 +1104,11 @@ class Lion(torch.optim.Optimizer):
                 lion_step(p, p.grad, self.state[p]["exp_avg"], **options)
         return loss
 
+
+# %% [markdown]
+# ## A check
+#
+# The tests compare every function with its twin in float64, values and gradients. Here is the shortest of them.
 
 # %%
 x = torch.randn(4, 9, device=DEVICE)

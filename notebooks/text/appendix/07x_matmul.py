@@ -9,21 +9,47 @@
 #
 # {badge} · prerequisites: [07 · GPU kernels](../07_kernels.ipynb) · device: CPU, by Triton's interpreter; a GPU is used if there is one
 #
-# A matrix product in tiles, and the choice of tiles on each GPU: `cs336lite.tiles`.
+# A matrix product in tiles, and the choice of tiles on each GPU: `cs336lite.tiles`. The lecture's kernel takes contiguous tensors and
+# sizes that are multiples of its tile. This one takes any.
 
 # %%
+from cs336lite.course.diagram import Diagram
+
+# %% folded=true
 #| export
 """A matrix product in tiles, and the choice of tile sizes.
 
 Built in notebooks/appendix/07x_matmul.ipynb.
 """
 
+import itertools
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.autograd.function import once_differentiable
+from torch.library import custom_op
 
 from cs336lite.backend import BACKEND, DEVICE, INTERPRETED, autocast, check, jit, launch, tl, triton
+
+# %% [markdown]
+# ## In which order?
+#
+# **Does it matter which program makes which tile of C?** Programs that run at the same time share the L2 cache. By hand, with 4 × 4 tiles
+# and four programs at once: along a row they read 1 strip of A and 4 strips of B, 5 together. As a square of 2 × 2 they read 2 and 2, 4
+# together. With 64 programs it is 65 against 16. So the numbers run down GROUP rows, then to the next column.
+
+# %% folded=true
+d = Diagram(92, 7.2)
+for x, title, group in (
+    (2, "row by row: programs 0 to 3 read 1 + 4 strips", 1),
+    (50, "groups of 2 rows: they read 2 + 2", 2),
+):
+    d.text(x, 0.7, title)
+    for number in range(16):
+        in_group = number % (group * 4)
+        r, c = number // (group * 4) * group + in_group % group, in_group // group
+        d.box(x + 7 * c, 1.5 + 1.4 * r, str(number), width=6.6, height=1.3, color="orange" if number < 4 else "grey")
+d.show()
 
 
 # %%
@@ -37,6 +63,14 @@ def tile_of(program, tiles_m, tiles_n, GROUP: tl.constexpr):
     return first + program % in_group % height, program % in_group // height
 
 
+# %% [markdown]
+# ## The kernel
+#
+# **Who owns what?** One program owns one (M, N) tile of C, keeps it in registers in float32, and walks along k. Rows and columns beyond
+# the edge wrap round (`row % m`), so that loads need no mask there; the store has one. Strides make a transposed matrix free.
+# The pointers have 64 bits before a stride multiplies them.
+
+
 # %%
 #| export
 @jit
@@ -47,7 +81,7 @@ def matmul_kernel(
     """One (M, N) tile of C = A B, summed over tiles of K; ``bucket`` is for the choice of tiles only."""
     tile_m, tile_n = tile_of(tl.program_id(0), tl.cdiv(m, M), tl.cdiv(n, N), GROUP)
     row, col = (tile_m * M + tl.arange(0, M)).to(tl.int64), (tile_n * N + tl.arange(0, N)).to(tl.int64)
-    inner = tl.arange(0, K)
+    inner, step = tl.arange(0, K).to(tl.int64), tl.cast(K, tl.int64)  # 64 bits before a stride multiplies it
     a_ptrs = a_ptr + (row % m)[:, None] * a_strides[0] + inner[None, :] * a_strides[1]  # wrapped round: no mask needed
     b_ptrs = b_ptr + inner[:, None] * b_strides[0] + (col % n)[None, :] * b_strides[1]
     total = tl.zeros((M, N), tl.float32)
@@ -57,45 +91,69 @@ def matmul_kernel(
         if INTERPRETED:  # it cannot multiply bfloat16
             a, b = a.to(tl.float32), b.to(tl.float32)
         total = tl.dot(a, b, total, input_precision=PRECISION)
-        a_ptrs += K * a_strides[1]
-        b_ptrs += K * b_strides[0]
+        a_ptrs += step * a_strides[1]
+        b_ptrs += step * b_strides[0]
     c_ptrs = c_ptr + row[:, None] * c_strides[0] + col[None, :] * c_strides[1]
     tl.store(c_ptrs, total.to(c_ptr.dtype.element_ty), mask=(row[:, None] < m) & (col[None, :] < n))
 
 
+# %% [markdown]
+# ## Which tiles?
+#
+# **Can the best tile be known?** It depends on the GPU, the dtype and the size, so it is measured: `triton.autotune` times each choice
+# on first use and keeps the winner. Two rules keep the list short. Choices are listed by the width of the rows that they serve,
+# because wide rows fill the registers; float32 counts four times as wide, because its exact products run without tensor
+# cores, in registers. And small sizes take the last choice without a search.
+
+
 # %%
 #| export
-def tuned(kernel: object, gpu: list[tuple[dict[str, int], int, int]], here: dict[str, int], key: list[str]) -> object:
-    """The kernel with its tile sizes: on a GPU the best of ``gpu``, (tiles, warps, stages), measured on first use and
-    kept on disk for each value of ``key``; on the interpreter ``here``. Built in notebooks/appendix/07x_matmul.ipynb.
+Choices = dict[
+    int, list[tuple[dict[str, int], int, int]]
+]  # by the width up to which they serve: (tiles, warps, stages)
+
+
+def tuned(kernel: object, gpu: Choices, here: dict[str, int], key: list[str]) -> object:
+    """The kernel with its tile sizes: on the interpreter ``here``; on a GPU the best of those ``gpu`` choices that serve its
+    rows, measured on first use and kept on disk for each value of ``key``. What a GPU's shared memory cannot hold is passed over.
+
+    A row is as wide as it has numbers, in float32 four times as wide. Built in notebooks/appendix/07x_matmul.ipynb.
     """
     if triton is None:
         return kernel
-    configs = [triton.Config(tiles, num_warps=warps, num_stages=stages) for tiles, warps, stages in gpu]
     if BACKEND == "interpreter":
-        configs = [triton.Config(here)]
+        return triton.autotune([triton.Config(here)], key=key)(kernel)
+    serving = {
+        width: [triton.Config(tile, num_warps=warps, num_stages=stages) for tile, warps, stages in choices]
+        for width, choices in gpu.items()
+    }
 
-    def fit(configs: list, arguments: dict, **_: object) -> list:
-        """The last for small sizes, which are not worth a search; few for float32, whose products fill the registers."""
-        wide = next(iter(arguments.values())).dtype == torch.float32
+    def fit(configs: list, arguments: dict, BLOCK_D: int = 1, **_: object) -> list:
+        """Those for rows of this width; of these the last for small sizes, which are not worth a search."""
+        wide = 4 if next(iter(arguments.values())).dtype == torch.float32 else 1
         small = max(arguments["bucket"] // 100**i % 100 for i in range(3)) < 10  # nothing above 512
-        return configs[-1:] if small else [c for c in configs if not wide or c.kwargs["M"] * c.kwargs["N"] <= 64 * 64]
+        choices = serving[min(width for width in serving if width >= BLOCK_D * wide)]
+        return choices[-1:] if small else choices
 
-    prune = {"early_config_prune": fit}
-    return triton.autotune(configs, key=key, prune_configs_by=prune, cache_results=True)(kernel)
+    configs = list(dict.fromkeys(itertools.chain(*serving.values())))
+    return triton.autotune(configs, key=key, prune_configs_by={"early_config_prune": fit}, cache_results=True)(kernel)
 
 
 # %%
 #| export
-MATMUL_TILES = [
-    ({"M": 128, "N": 256, "K": 64, "GROUP": 8}, 8, 3),
-    ({"M": 256, "N": 128, "K": 64, "GROUP": 8}, 8, 3),
-    ({"M": 128, "N": 128, "K": 64, "GROUP": 8}, 4, 4),
-    ({"M": 128, "N": 128, "K": 32, "GROUP": 8}, 8, 3),
-    ({"M": 128, "N": 64, "K": 64, "GROUP": 8}, 4, 4),
-    ({"M": 64, "N": 64, "K": 32, "GROUP": 8}, 4, 4),
-]
-tuned_matmul = tuned(matmul_kernel, MATMUL_TILES, {"M": 128, "N": 128, "K": 128, "GROUP": 8}, ["bucket"])
+SMALL = ({"M": 64, "N": 64, "K": 32, "GROUP": 8}, 4, 4)
+MATMUL_TILES: Choices = {  # the "row" is a single number
+    1: [
+        ({"M": 128, "N": 256, "K": 64, "GROUP": 8}, 8, 3),
+        ({"M": 256, "N": 128, "K": 64, "GROUP": 8}, 8, 3),
+        ({"M": 128, "N": 128, "K": 64, "GROUP": 8}, 4, 4),
+        ({"M": 128, "N": 128, "K": 32, "GROUP": 8}, 8, 3),
+        ({"M": 128, "N": 64, "K": 64, "GROUP": 8}, 4, 4),
+        SMALL,
+    ],
+    4: [SMALL],
+}
+tuned_matmul = tuned(matmul_kernel, MATMUL_TILES, {"M": 128, "N": 128, "K": 128, "GROUP": 8}, ["bucket", "PRECISION"])
 
 
 def precision_of(x: Tensor) -> str:
@@ -111,11 +169,18 @@ def bucket_of(*sizes: int) -> int:
     return sum((size - 1).bit_length() * 100**i for i, size in enumerate(sizes))
 
 
+# %% [markdown]
+# ## Its gradients are products
+#
+# **What is the backward pass?** $dA = dC\,B^\top$ and $dB = A^\top dC$: the same kernel twice, with transposed strides.
+
+
 # %%
 #| export
+@custom_op("cs336lite::matmul", mutates_args=())
 def _matmul(a: Tensor, b: Tensor) -> Tensor:
     (m, k), n = a.shape, b.shape[1]
-    c = torch.empty(m, n, dtype=a.dtype, device=a.device)
+    c = a.new_empty(m, n)
 
     def grid(tile: dict) -> tuple[int]:
         return (triton.cdiv(m, tile["M"]) * triton.cdiv(n, tile["N"]),)
@@ -125,17 +190,13 @@ def _matmul(a: Tensor, b: Tensor) -> Tensor:
     return c
 
 
-class _Matmul(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, a, b):
-        ctx.save_for_backward(a, b)
-        return _matmul(a, b)
+def _gradient_of_matmul(ctx, dc):
+    a, b = ctx.saved_tensors
+    return _matmul(dc, b.T), _matmul(a.T, dc)  # the strides say "transposed": nothing is copied
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, dc):
-        a, b = ctx.saved_tensors
-        return _matmul(dc, b.T), _matmul(a.T, dc)  # the strides say "transposed": nothing is copied
+
+_matmul.register_fake(lambda a, b: a.new_empty(len(a), b.shape[1]))
+_matmul.register_autograd(_gradient_of_matmul, setup_context=lambda ctx, inputs, output: ctx.save_for_backward(*inputs))
 
 
 # %%
@@ -148,7 +209,7 @@ def matmul(a: Float[Tensor, "..."], b: Float[Tensor, "..."]) -> Float[Tensor, ".
         raise ValueError(f"cannot multiply {tuple(a.shape)} by {tuple(b.shape)}: give (m, k) and (k, n)")
     if BACKEND == "pytorch" or 0 in (*a.shape, *b.shape):
         return a @ b
-    return _Matmul.apply(a, b)
+    return _matmul(a, b)
 
 
 # %%

@@ -10,11 +10,14 @@
 # {badge} · prerequisites: [07 · GPU kernels](../07_kernels.ipynb) · device: CPU, by Triton's interpreter; a GPU is used if there is one
 #
 # The compiler needs no GPU: `cs336lite.compiled` compiles every kernel in a process of its own, and NVIDIA's tool says what each takes.
+#
+# **What can be proved without a GPU?** That a kernel compiles for it, how many registers and how much shared memory a program takes, and
+# whether registers were spilled. Not how fast it is, and not that it is right: for that there is the interpreter.
 
 # %%
 #| export
-"""The kernels compiled for an NVIDIA GPU that need not be there: ``python -m cs336lite.compiled 90`` prints, for each
-kernel and choice of tiles, the registers and the shared memory that it takes.
+"""The kernels compiled for an NVIDIA GPU that need not be there: ``python -m cs336lite.compiled 90 bfloat16 first`` prints, for each
+kernel and choice of tiles, the registers, the stack and the shared memory that it takes.
 
 A process of its own, because Triton is imported either with its interpreter or with its compiler. Nothing is run.
 """
@@ -25,7 +28,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -35,6 +38,13 @@ import torch
 from torch import Tensor
 
 from cs336lite.backend import BACKEND, triton
+
+# %% [markdown]
+# ## What is noted
+#
+# A program's threads share a multiprocessor's registers and shared memory with other programs. `programs` says how many fit at once,
+# as in the lecture's section 9. A thread's *stack frame* (栈帧) lies in memory. A kernel without arrays of its own needs none, so bytes
+# there are registers that were spilled.
 
 
 # %%
@@ -47,7 +57,7 @@ class Compiled:
     tile: dict[str, int]
     threads: int
     registers: int  # of each thread
-    spilled: int  # bytes of each thread that do not fit into registers and go to memory
+    stack: int  # bytes of each thread's stack frame, in memory: where spilled registers go
     shared: int  # bytes of each program
 
     def programs(self, registers: int = 65_536, shared: int = 233_472, threads: int = 2_048) -> int:
@@ -56,8 +66,18 @@ class Compiled:
         return min(by_registers, shared // (self.shared + 1_024), threads // self.threads, 32)
 
 
+# %% [markdown]
+# ## A GPU that is not there
+#
+# **How is a launch caught?** Triton asks a *driver* which GPU it compiles for. `_Driver` answers, and can do nothing else. Inside
+# `compiling`, the functions that would run a kernel compile it and note what NVIDIA's `cuobjdump` says of the machine code.
+
 # %%
 #| export
+SHARED = {80: 163 * 1024, 86: 99 * 1024, 89: 99 * 1024, 90: 227 * 1024}
+"""Bytes of shared memory that a program can have at most, by compute capability: A100, RTX 30, RTX 40, H100."""
+
+
 class _Driver:
     """Stands for a GPU: it says which one is compiled for, and can do nothing else."""
 
@@ -125,8 +145,17 @@ def compiling(capability: int, every: bool = False) -> Iterator[list[Compiled]]:
         yield found
 
 
+# %% [markdown]
+# ## Which launches
+#
+# **Which shapes?** Compiled code depends on tile sizes, dtypes and what is known of the strides, so kernels are called as a small model would
+# call them, forward and backward. The tensors lie on the CPU, and nobody looks into them.
+
 # %%
 #| export
+HEADS = (64, 128, 256)
+
+
 def _workload(dtype: torch.dtype) -> dict[str, Callable[[], Tensor | None]]:
     """A call of every kernel, with sizes of a small model."""
     from cs336lite import backend, flash, kernels, tiles
@@ -146,23 +175,22 @@ def _workload(dtype: torch.dtype) -> dict[str, Callable[[], Tensor | None]]:
         "rope": lambda: kernels.rope(draw(2, 8, 512, 128), angles, angles, at),
         "lion_step": lambda: kernels.lion_step(*(draw(512, 1_024).detach() for _ in range(3)), lr=0.1),
         "matmul": lambda: tiles.matmul(draw(1_024, 1_024), draw(1_024, 2_048)),
-        "flash 64": lambda: flash.flash_attention(draw(1, 8, 1_024, 64), *(draw(1, 2, 1_024, 64) for _ in range(2))),
-        "flash 128": lambda: flash.flash_attention(draw(1, 8, 1_024, 128), *(draw(1, 2, 1_024, 128) for _ in range(2))),
         "flash, mask": lambda: flash.flash_attention(*(draw(1, 2, 150, 40) for _ in range(3)), seen, causal=False),
+        **{f"flash {d}": lambda d=d: flash.flash_attention(*(draw(1, h, 1_024, d) for h in (8, 2, 2))) for d in HEADS},
     }
 
 
 # %%
 #| export
-def main(capability: int, every: bool = False, dtype: torch.dtype = torch.bfloat16) -> None:
-    """Compile all kernels and print one line of JSON for each. Built in notebooks/appendix/07x_without_a_gpu.ipynb."""
+def main(capability: int, dtype: torch.dtype, every: bool = False, only: Collection[str] = ()) -> None:
+    """Compile the kernels of all calls, or of ``only`` some, and print one line of JSON for each. Built in notebooks/appendix/07x_without_a_gpu.ipynb."""
     from cs336lite import backend, flash, kernels, tiles
 
     for module in (backend, kernels, tiles, flash):
         module.BACKEND = "gpu"  # tensors lie on the CPU, and nobody looks into them
     with compiling(capability, every) as found:
-        for call in _workload(dtype).values():
-            result = call()
+        for name, call in _workload(dtype).items():
+            result = call() if name in only or not only else None
             if result is not None:
                 result.backward(torch.ones_like(result))
     for one in found:
@@ -171,12 +199,15 @@ def main(capability: int, every: bool = False, dtype: torch.dtype = torch.bfloat
 
 # %%
 #| export
-def compiled_kernels(capability: int = 90, *, every: bool = False, dtype: str = "bfloat16") -> list[Compiled]:
+def compiled_kernels(
+    capability: int = 90, *, every: bool = False, dtype: str = "bfloat16", only: Collection[str] = ()
+) -> list[Compiled]:
     """What each kernel takes on a GPU of this compute capability (80: A100, 90: H100), found out in a new process.
 
+    With ``every`` choice of tiles, else the first; ``only`` the kernels of some calls, as "flash 64" or "softmax".
     Built in notebooks/appendix/07x_without_a_gpu.ipynb.
     """
-    command = [sys.executable, "-m", "cs336lite.compiled", str(capability), dtype, *["every"] * every]
+    command = [sys.executable, "-m", "cs336lite.compiled", str(capability), dtype, "every" if every else "first", *only]
     environment = {**os.environ, "TRITON_INTERPRET": "0", "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     if done.returncode:
@@ -187,11 +218,16 @@ def compiled_kernels(capability: int = 90, *, every: bool = False, dtype: str = 
 # %%
 #| export
 if __name__ == "__main__" and "".join(sys.argv[1:2]).isdigit():  # a notebook is called __main__ too
-    main(int(sys.argv[1]), "every" in sys.argv, getattr(torch, sys.argv[2]))
+    main(int(sys.argv[1]), getattr(torch, sys.argv[2]), sys.argv[3] == "every", sys.argv[4:])
 
+
+# %% [markdown]
+# ## Every kernel on an H100
+#
+# The first choice of tiles for each, in bfloat16, with what NVIDIA's tool says of it.
 
 # %%
 if BACKEND == "interpreter":
     made = {(one.kernel, str(one.tile)): one for one in compiled_kernels(90)}
     for one in made.values():
-        print(f"{one.kernel:<32}{one.registers:>4} registers, {one.spilled:>4} bytes of stack, {one.shared:>7} shared")
+        print(f"{one.kernel:<32}{one.registers:>4} registers, {one.stack:>4} bytes of stack, {one.shared:>7} shared")
