@@ -300,3 +300,11 @@ def test_a_softmax_that_raises_is_told_by_its_own_exception():
     said = [message for id, message in failed.items() if id.startswith("attention.")]
     assert said and not any("must broadcast" in one or "may differ in number" in one for one in said)
     assert sum("your code raised RuntimeError" in one for one in said) >= 4
+
+
+def test_a_module_that_knows_no_groups_is_not_told_that_it_refuses_sizes():
+    (solution,) = [one for one in solutions(A2, "wrong") if one.name == "wrong_no_options"]
+    assert (
+        "with num_kv_heads the module cannot be made"
+        in judge(HIDDEN, solution, 0).failed["multi_head.refuses_bad_sizes"]
+    )

@@ -17,6 +17,7 @@ from nbgrader.api import Gradebook
 from cs336lite.course.spec import CheckResult
 from cs336lite.grading import feedback, hooks, limited
 from cs336lite.grading.handed import MARK
+from cs336lite.grading.places import Trouble, place_said, said
 from cs336lite.grading.verdicts import Verdict, reading
 
 CHECKS = (
@@ -89,6 +90,54 @@ def test_each_check_has_a_mark_that_reads_without_colour_points_and_its_message(
     assert text(failed) == "✗ failed doubles a number 0 / 3 squared: 2 < 3 | not <doubled>"
     assert text(passed) == "✓ passed doubles a string 1 / 1"
     assert failed.find("code").string == "2 < 3"
+
+
+HERE = "your code raised TypeError (cell `double`, line 2)"
+OTHER = "`halve` is not defined; cell 3 stopped with ZeroDivisionError on line 2"
+
+
+def raised(*messages, extra=()):
+    """The page of a notebook of which checks said this, and the lines of code that it shows beside each."""
+    checks = tuple(
+        CheckResult(f"double.c{i}", "double", f"check {i}", 0, 1, False, said) for i, said in enumerate(messages)
+    )
+    page = shown(graded(*extra, checks=checks))
+    items = page.find(id="checks-double").find_all("li")
+    return page, [[text(p) for p in item.find_all("p", "at")] for item in items]
+
+
+def test_where_code_raised_the_page_shows_the_line_of_the_students_own_cell():
+    mine = new_code_cell("a = 1\n  \tb = 1 / 0  # <i>oh</i>\n", metadata={"cs336lite": 3})
+    _, lines = raised(HERE, OTHER, HERE, "too few merges (line 2)", extra=[mine])
+    assert lines == [
+        ["cell double , line 2: return x * x if x < 3 & 1 else '<b>'"],
+        ["cell 3, line 2: b = 1 / 0 # <i>oh</i>"],
+        [],  # what says the same again is told by the first
+        [],
+    ]
+
+
+def test_the_lines_are_those_that_the_grader_names():
+    cells = (("`double`", "a = 1\nb = 2"), ("3", "c = 3\nd = 4"))
+    trouble = Trouble(cell=1, first=2, last=2, line=2, what="stopped with TypeError")
+    for message, line in [(place_said(cells, "`double`", 2), "b = 2"), (said(trouble, cells), "d = 4")]:
+        assert [one["line"] for one in feedback.lines_at(f"it failed{message}; {message}", dict(cells))] == [line]
+
+
+def test_a_line_that_the_submission_has_not_is_not_shown():
+    given = new_code_cell("SECRET = 1\nSECRET = 2", metadata={**known("setup", locked=True), "cs336lite": 3})
+    judged = [
+        f"your code raised TypeError (cell {cell})" for cell in ("`double`, line 9", "`setup`, line 2", "7, line 1")
+    ]
+    page, lines = raised(*judged, "(cell `double`, line 999999999999999999999)", "(cell 3, line 2)", extra=[given])
+    assert lines == [[]] * 5 and "SECRET" not in str(page.main)
+
+
+def test_a_line_of_the_submission_is_text_and_short():
+    wild = "<script>alert(1)</script>{{ 7 * 7 }}" + "\u202e" + "x" * 500
+    page, lines = raised("(cell 4, line 1)", extra=[new_code_cell(wild, metadata={"cs336lite": 4})])
+    assert not page.main.find_all("script") and "{{ 7 * 7 }}" in lines[0][0]
+    assert len(lines[0][0]) < 150 and "\u202e" not in lines[0][0]
 
 
 def test_a_failed_exercise_says_where_to_read_on_and_a_passed_one_does_not():

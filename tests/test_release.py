@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -299,6 +300,59 @@ def test_the_real_course_leaks_nothing(real_edition):
     items = plan(REAL)
     assert leaks(REAL, real_edition.with_suffix(".zip"), items) == []
     assert len(secrets(REAL, items)) > 100
+
+
+PATH = re.compile(r"(?<![\w/.:-])(?:[\w.-]+/)+[\w.-]+\.(?:py|ipynb|md|json|toml)\b")
+ELSEWHERE = "full repository"  # said before such a path, in the same sentence
+
+
+def absent(root, edition, texts):
+    """(file, path) of each file of the repository that a text of an edition sends its reader to, and that is not there."""
+    found = []
+    for file in texts:
+        text = file.read_text(encoding="utf-8")
+        if file.suffix == ".ipynb":
+            text = "\n".join(cell.source for cell in nbformat.reads(text, as_version=4).cells)
+        for path in PATH.finditer(text):
+            sentence = re.split(r"(?<=[.!?])\s", text[: path.start()])[-1]
+            if (root / path[0]).is_file() and not (edition / path[0]).exists() and ELSEWHERE not in sentence:
+                found.append((file.relative_to(edition).as_posix(), path[0]))
+    return found
+
+
+def read_by_students(edition):
+    """The texts of an edition that its reader opens; not the tools of `cs336lite.course`."""
+    kinds = ("README.md", "*.ipynb", "cs336lite/*.py", "assignments/**/*.py", "notebooks/checks/*.py")
+    return [file for kind in kinds for file in sorted(edition.rglob(kind)) if ".originals" not in file.parts]
+
+
+def test_no_text_sends_a_student_to_a_file_that_no_edition_has(real_edition):
+    texts = read_by_students(real_edition)
+    assert len(texts) > 60
+    later = {("notebooks/06_moe.ipynb", "benchmarks/moe.py")}
+    assert set(absent(REAL, real_edition, texts)) - later == set()
+
+
+def test_an_unlocked_reference_says_where_its_notebook_lies_in_an_edition(tmp_path):
+    written = export_unlock(REAL, "a1", tmp_path).read_text(encoding="utf-8")
+    assert "Built in assignments/a1_bpe/a1_bpe.ipynb." in written and "assignments/source" not in written
+
+
+def test_such_a_path_is_found_and_one_of_the_full_repository_is_not(real_edition, tmp_path):
+    page = tmp_path / "page.ipynb"
+    for text, expected in [
+        ("Measured. `benchmarks/moe.py` compares more.", ["benchmarks/moe.py"]),
+        ("Built in assignments/source/a1_bpe/a1_bpe.ipynb.", ["assignments/source/a1_bpe/a1_bpe.ipynb"]),
+        ("In the full repository, run\n`python benchmarks/kernels.py`.", []),
+        ("The full repository measures. See `tests/test_bpe.py`.", ["tests/test_bpe.py"]),
+        ("Solve assignments/a1_bpe/a1_bpe.ipynb, then open notebooks/01_tokenizer.ipynb and data/my.json.", []),
+    ]:
+        cells = [nbformat.v4.new_markdown_cell(text)]
+        page.write_text(nbformat.writes(nbformat.v4.new_notebook(cells=cells)), encoding="utf-8")
+        for name in ("assignments", "notebooks"):
+            if not (tmp_path / name).exists():
+                (tmp_path / name).symlink_to(real_edition / name)
+        assert [path for _, path in absent(REAL, tmp_path, [page])] == expected
 
 
 # ----------------------------------------------------------------------------------------------------------------- unlock

@@ -1295,7 +1295,7 @@ def plain_borders(rng) -> Lesson:
     return Lesson(borders_with_frequent_pairs(rng), 3, message)
 
 
-@check("pretokenize", points=1, title="merges stay inside pre-tokens")
+@check("pretokenize", points=1.5, title="merges stay inside pre-tokens")
 def merges_stay_inside_pre_tokens(student, rng):
     judge_merges(student, rng, plain_borders(rng))
 
@@ -1487,7 +1487,7 @@ def undecodable_bytes(rng) -> bytes:
     return draw(make, lambda d: agree(d, 2, SMALLEST, WHOLE, UNWEIGHTED, STALE) and differ(d, 2, IGNORING, LATIN_1))
 
 
-@check("pretokenize", points=1, title="bytes that are not UTF-8 are read as U+FFFD")
+@check("pretokenize", points=0.5, title="bytes that are not UTF-8 are read as U+FFFD")
 def undecodable_bytes_are_replaced(student, rng):
     message = (
         "a text with bytes that are not UTF-8 goes wrong: decode with errors='replace', so that each becomes U+FFFD"
@@ -1724,7 +1724,7 @@ def ties_go_to_the_greatest_pair(student, rng):
     judge_merges(student, rng, *(Lesson(data, number, message, wrong=wrong) for data, number, wrong in tasks))
 
 
-@check("train", points=2, title="ids: special tokens, then the 256 bytes, then merges in order")
+@check("train", points=1, title="ids: special tokens, then the 256 bytes, then merges in order")
 def ids_are_in_order(student, rng):
     names = sorted({random_name(rng) for _ in range(4)}, key=len, reverse=True)[: rng.randint(2, 3)]
     data = frequent_pairs(rng) + names[0].encode()
@@ -1835,7 +1835,7 @@ def judge_refusals(student, rng, *jobs: tuple[int, list[str], str]) -> None:
         )
 
 
-@check("train", points=1, title="a vocab_size that is too small is refused with a ValueError")
+@check("train", points=0.5, title="a vocab_size that is too small is refused with a ValueError")
 def small_sizes_are_refused(student, rng):
     names = sorted({random_name(rng) for _ in range(8)})[:3]
     below = (rng.randint(1, 200), names[:1], "a vocab_size below 256")
@@ -1843,13 +1843,13 @@ def small_sizes_are_refused(student, rng):
     judge_refusals(student, rng, below, (255 + 3, names, small), (256, names[:1], small))
 
 
-@check("train", points=1, title="a special token that is given twice is refused with a ValueError")
+@check("train", points=0.5, title="a special token that is given twice is refused with a ValueError")
 def double_tokens_are_refused(student, rng):
     one, two = sorted({random_name(rng) for _ in range(8)})[:2]
     judge_refusals(student, rng, (300, [one, two, one], "a special token that is given twice"))
 
 
-@check("train", points=1, title="an empty special token is refused with a ValueError")
+@check("train", points=0.5, title="an empty special token is refused with a ValueError")
 def empty_tokens_are_refused(student, rng):
     judge_refusals(student, rng, (300, [random_name(rng), ""], "an empty special token"))
 
@@ -1931,7 +1931,7 @@ def text_without_ties(rng) -> bytes:
 NOT_YET = "the checks of single difficulties say why; if all of them pass, compare your merges one by one with the slow trainer's"
 
 
-@check("train", points=13, title="together: an ordinary text is learned")
+@check("train", points=15.5, title="together: an ordinary text is learned")
 def an_ordinary_text_is_learned(student, rng):
     message = f"the merges of an ordinary text are not the right ones yet: {NOT_YET}"
     judge_merges(student, rng, Lesson(text_without_ties(rng), 20, message))
@@ -2422,7 +2422,7 @@ def nothing_at_all(student, rng):
     expect(all(answers == ENCODER.encode_all(vocab, merges, texts) for answers in given), none)
 
 
-@check("encode", points=1, title="from_files reads GPT-2's vocab.json and merges.txt")
+@check("encode", points=0.5, title="from_files reads GPT-2's vocab.json and merges.txt")
 def reads_gpt2_files(student, rng):
     a, b, c = letters(rng, 3)
     name = random_name(rng)
@@ -2498,7 +2498,7 @@ def text_and_its_merges(rng) -> tuple[list[Pair], list[str]]:
     return draw(make, good)
 
 
-@check("encode", points=12, title="together: an ordinary text is encoded")
+@check("encode", points=12.5, title="together: an ordinary text is encoded")
 def an_ordinary_text_is_encoded(student, rng):
     merges, texts = text_and_its_merges(rng)
     message = "the ids of an ordinary text are not the right ones yet: the checks of single difficulties say why"
@@ -2561,7 +2561,7 @@ def ids_may_come_one_by_one(student, rng):
     expect(answer == word, message)
 
 
-@check("decode", points=1, title="an unknown id is a ValueError that names it", seconds=5)
+@check("decode", points=0.5, title="an unknown id is a ValueError that names it", seconds=5)
 def unknown_id_is_named(student, rng):
     vocab = decode_plainly(student, rng)
     asked = [len(vocab), rng.randint(10**5, 10**6), -1]
@@ -2572,7 +2572,7 @@ def unknown_id_is_named(student, rng):
         expect(str(unknown) in text, "the ValueError for an unknown id must name the id in its text")
 
 
-@check("decode", points=2, title="together: an ordinary text comes back")
+@check("decode", points=2.5, title="together: an ordinary text comes back")
 def an_ordinary_text_comes_back(student, rng):
     merges, texts = text_and_its_merges(rng)
     merges += [(letter.encode()[:1], letter.encode()[1:]) for letter in "éüж"]

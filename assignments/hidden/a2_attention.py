@@ -1634,8 +1634,9 @@ def refuses_bad_sizes(student, rng):
         (2, 4, {}, "d_model must be a multiple of num_heads where no d_head is given"),
     ]
     answers = ask(student, list_of(str, 6), drive_sizes, [*good, *(job[:3] for job in bad)])
-    for answer in answers[:2]:
-        expect(answer == "made", "sizes that fit are refused")
+    raises = "with num_kv_heads the module cannot be made: it raises, and no ValueError"
+    expect(answers[0] != "made" or answers[1] != "raised", raises)
+    expect(answers[:2] == ["made", "made"], "sizes that fit are refused")
     for (*_, message), answer in zip(bad, answers[2:], strict=True):
         expect(answer != "made", f"sizes that do not fit are taken: {message}, else ValueError")
         expect(answer == "ValueError", f"sizes that do not fit must raise ValueError, not another exception: {message}")

@@ -1244,7 +1244,10 @@ def a_converted_module_is_as_exact(student, rng):
             )
             others.append(as_matrices(expect_turned(units, answer)))
         expect(close(others[0][:2], plain[:2], 0.05), UNEQUAL)
-        message = "after model.to(torch.bfloat16) the angles are wrong: that call rounds every buffer of floating-point numbers"
+        message = (
+            "after model.to(torch.bfloat16) the angles are wrong: that call rounds every buffer of floating-point numbers, "
+            "and of complex ones it leaves the real part"
+        )
         expect(
             close(others[1], others[0], 0.1),
             f"{message}; keep cosines and sines, or compute the angles from theta in forward",

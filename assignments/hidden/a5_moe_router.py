@@ -21,10 +21,12 @@ they are called with; and loops are found by processor time, measured from outsi
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import wraps
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -523,9 +525,59 @@ class Said(NamedTuple):
 
 def route(student, k: int, *logits: Tensor, need: Iterable[str], problem: str = "", **options: Any) -> list[Said]:
     """What is said of tokens with these logits."""
-    scales = mirrored(logits[0].shape[-1])
-    xs = [(one / scales).flip(-1) for one in logits]
+    need, scales = list(need), mirrored(logits[0].shape[-1])
+    times = own_scale(student, logits[0], need)
+    xs = [(one / scales / times).flip(-1) for one in logits]
     return said_of(student, torch.diag(scales).flip(-1), k, xs, need=need, problem=problem, **options)
+
+
+scales_seen: WeakKeyDictionary = WeakKeyDictionary()
+"""For each student, by the number of experts: the fields that are made of scaled logits, and by what they are scaled."""
+
+
+def own_scale(student, logits: Tensor, need: list[str]) -> float:
+    """By what a solution multiplies the logits before it makes of them what is needed; 1 where nothing says that it does.
+
+    A router that scales its logits, as attention does, loses the points of the logits, and one that scales them before
+    its softmax those of the gates. What is made of them afterwards is judged with tokens that make up for the scale.
+    Asked once for each number of experts, with tokens that are drawn anew: ``logits``, of a check, are what they follow.
+    """
+    known, experts = scales_seen.setdefault(student, {}), logits.shape[-1]
+    if experts not in known:
+        known[experts] = scales_of(student, experts, random.Random(repr(logits.flatten().tolist())))
+    return next((known[experts][field] for field in need if field in known[experts]), 1.0)
+
+
+def scales_of(student, experts: int, rng) -> dict[str, float]:
+    scales, logits = mirrored(experts), some_logits(rng, 9, experts)
+    weight, x = torch.diag(scales).flip(-1), (logits / scales).flip(-1)
+    try:
+        (said,) = said_as_given(student, weight, min(2, experts), [x], need=["logits"])
+    except (Fail, StudentError) as problem:
+        if isinstance(problem, StudentError) and not problem.is_a(*ORDINARY):
+            raise
+        return {}  # told where it is asked for
+    h, indices, found = logits.double(), said.chosen(logits, min(2, experts)), {}
+    of_gates = times_of(said.weights, h.gather(-1, indices)) if said.weights is not None else 1.0
+    of_logits = coefficient([(said.logits.double().norm(), h.norm())])
+    of_logits = of_logits if of_logits and near(said.logits, of_logits * h) and abs(of_logits - 1) > 0.01 else 1.0
+    if of_logits != 1 and abs(of_gates / of_logits - 1) < 0.01:
+        found["weights"] = of_logits
+    for times in {of_gates, of_logits} - {1.0}:
+        if said.balance is not None and near(said.balance, balance_of(times * h, indices, None).right):
+            found[ONE] = times
+        if said.z is not None and near(said.z, z_readings(times * h)[0]):
+            found[Z] = times
+    return {field: times for field, times in found.items() if 0.05 < times < 20}
+
+
+def times_of(gates: Tensor, h: Tensor) -> float:
+    """The number by which logits have been multiplied where gates are a softmax of them; 1 where it is 1, or there is none."""
+    if gates.shape != h.shape or h.shape[-1] < 2 or not bool((gates > 0).all()):
+        return 1.0
+    times = gates.double().log().diff(dim=-1) / h.diff(dim=-1)
+    mean = float(times.mean())
+    return mean if abs(mean - 1) > 0.01 and near(times, times.mean().expand(times.shape), 1e-2) else 1.0
 
 
 def mirrored(experts: int) -> Tensor:
@@ -653,12 +705,13 @@ def learning(student, rng, field: str, k: int, *front: int, problem: str = "", *
     if len(front) > 1:  # some experts get more tokens than others, and each text its own
         logits[..., 6:, 3:] += 3 * normal(rng, *front[:-1], 1, 3)
     x = torch.linalg.solve(weight, logits.reshape(-1, 6).mT).mT.reshape(logits.shape)  # so that the logits are these
-    x, weight = x.float(), weight.float()
+    times = own_scale(student, logits, [field])
+    x, weight = (x / times).float(), weight.float()
     gates = normal(rng, *front, k).float()
     slopes = {field: gates} if field == "weights" else {ONE: torch.ones(()), Z: torch.ones(())}
     (said,) = said_of(student, weight, k, [x], need=[field], slopes=slopes, problem=problem, **options)
     inputs = [tensor.double().requires_grad_() for tensor in (x, weight)]
-    logits = (inputs[0] @ inputs[1].mT).reshape(-1, 6)
+    logits = times * (inputs[0] @ inputs[1].mT).reshape(-1, 6)
     indices = said.chosen(logits.detach(), k)
     if field == "weights":
         expect(said.weights.numel() == indices.numel(), "weights must have the shape (..., k), as indices")
@@ -754,13 +807,10 @@ ORDER = "the gates are right, but stand in another order than the experts that t
 
 def other_logits(answer: Tensor, logits: Tensor, indices: Tensor) -> str:
     """What is said of gates that are a softmax of the logits times a number; nothing of others."""
-    h = logits.double().gather(-1, indices)
-    if answer.shape != h.shape or h.shape[-1] < 2 or not bool((answer > 0).all()):
+    times = times_of(answer, logits.double().gather(-1, indices))
+    if times == 1:
         return ""
-    times = answer.double().log().diff(dim=-1) / h.diff(dim=-1)
-    if abs(float(times.mean()) - 1) < 0.01 or not near(times, times.mean().expand(times.shape), 1e-2):
-        return ""
-    return f": they are those of the logits times {float(times.mean()):.3g}, and softmax is taken of the logits as they are"
+    return f": they are those of the logits times {times:.3g}, and softmax is taken of the logits as they are"
 
 
 def wrong_gates(logits: Tensor, indices: Tensor) -> list[tuple[Tensor, str]]:
@@ -1236,10 +1286,10 @@ def expect_logits(student, rng) -> None:
     (said,) = said_of(student, weight, 2, [x], need=["logits"])
     right, wrong = logits_readings(x, weight)
     expect(said.logits.shape == right.shape, "logits must have the shape (..., num_experts)")
-    expect(
-        known(said.logits, [right, *(value for value, _ in wrong)]),
-        "the logits do not follow from the weight of the gate",
-    )
+    readings = [right, *(value for value, _ in wrong)]  # the wrong ones, and other sizes: judged with any tokens
+    factor = coefficient([(said.logits.double().norm(), right.norm())])
+    readings += [factor * right] if factor else []
+    expect(known(said.logits, readings), "the logits do not follow from the weight of the gate")
 
 
 @check("router", points=1, title="what forward returns", seconds=5)

@@ -506,6 +506,12 @@ def two_dtypes(student, rng):
     for said, _ in played.results:
         right = all(g is not None and g.dtype == x.dtype for g, x in zip(said, values, strict=True))
         expect(right, "a gradient has another dtype than its parameter afterwards")
+    rows = []
+    for values in ([normal(rng, 2) for _ in range(3)], [normal(rng, 4).bfloat16() for _ in range(3)]):
+        played = average(student, values, some_grads(rng, values, 2), 16)
+        rows.append([x[2][0].numel() * x[2][0].element_size() for x in played.collectives(0)])
+    message = "as many bytes of bfloat16 fill other buckets than of float32: count element_size() for each number"
+    expect(rows[0] == rows[1], message)
 
 
 @check("buckets", points=1, title="what is left alone, and one rank", seconds=10)

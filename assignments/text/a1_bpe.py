@@ -55,7 +55,7 @@
 # | arguments that cannot be right | a `ValueError`, not an `AssertionError`; an unknown id in `decode`, too |
 # | what you are given | vocabulary, merges and special tokens stay as they are |
 #
-# Each of these costs its own point or two and nothing else.
+# Each of these costs a point or less, and nothing else.
 #
 # Above each exercise stand its difficulty, how much the rest depends on it, and the minutes it takes most people.
 #

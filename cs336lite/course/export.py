@@ -22,6 +22,7 @@ from cs336lite.course.module import (
     defined_names,
     future_imports,
     global_names,
+    in_edition,
     is_stub,
     missing,
     shared_imports,
@@ -108,7 +109,7 @@ def text_modules(text: Text, name: str, *, stub: str | None = None) -> dict[str,
         module = module or default
         if not module:
             raise text.error(i, "`#| export`, but the header names no module: add `module:` there")
-        source = skeleton(source) if stub else solved(source)
+        source = in_edition(skeleton(source)) if stub else solved(source)
         pieces.setdefault(module, []).append(Piece(source, cell.source, _text_line(text, i)))
     header = stub_header(stub) if stub else built_header(name)
     shared = shared_imports(pieces) if len(pieces) > 1 else {}

@@ -68,6 +68,11 @@ def student_path(assignment: str) -> str:
     return f"assignments/{assignment}/{assignment}.ipynb"
 
 
+def in_edition(text: str) -> str:
+    """What the repository says of where an assignment's notebook lies, as it is in a student edition."""
+    return text.replace("assignments/source/", "assignments/")
+
+
 # ------------------------------------------------------------------------------------------------ from pieces to module
 
 

@@ -28,6 +28,7 @@ from cs336lite.course.export import text_modules
 from cs336lite.course.form import is_predict
 from cs336lite.course.handin import HandIn
 from cs336lite.course.leaks import INSTRUCTOR_TOOLS, ROOT_FILES, TOP, leaks
+from cs336lite.course.module import in_edition
 from cs336lite.course.paths import (
     CourseError,
     assignment_name,
@@ -208,7 +209,9 @@ def generate(
         for name in names:
             source = root / "assignments" / "source" / name
             shutil.copytree(source, temporary / "source" / name)
-            (temporary / "source" / name / f"{name}.ipynb").write_bytes(read(source / f"{name}.ipynb"))
+            write_atomic(
+                temporary / "source" / name / f"{name}.ipynb", in_edition(read(source / f"{name}.ipynb").decode())
+            )
             config.CourseDirectory.assignment_id = name
             converter = GenerateAssignment(coursedir=CourseDirectory(config=config), no_database=True, config=config)
             converter.log.setLevel("CRITICAL")

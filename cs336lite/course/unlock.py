@@ -13,6 +13,7 @@ import re
 from pathlib import Path
 
 from cs336lite.course.export import kept_beside
+from cs336lite.course.module import in_edition
 from cs336lite.course.paths import (
     GRADED_MODULES,
     CourseError,
@@ -95,12 +96,12 @@ def export_unlock(root: Path, assignment: str, path: Path | None = None) -> Path
 
 
 def _reference(root: Path, name: str) -> str:
-    """The reference as its text says it now, without the line that names the text."""
+    """The reference as its text says it now, for an edition, without the line that names the text."""
     from cs336lite.course.plan import plan
 
     for item in plan(root):
         if item.name == name:
-            return item.modules[GRADED_MODULES[name]].partition("\n")[2]
+            return in_edition(item.modules[GRADED_MODULES[name]].partition("\n")[2])
     raise CourseError(f"{name} has no text: assignments/text/{name}.py is missing")
 
 

@@ -28,10 +28,11 @@ from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 
-from cs336lite.course.border import markdown
+from cs336lite.course.border import markdown, plain
 from cs336lite.course.paths import CourseError
 from cs336lite.grading.handed import MARK, PICTURES
 from cs336lite.grading.limited import Exceeded, Failed, Limits, Lost, Shared
+from cs336lite.grading.places import lines
 from cs336lite.grading.submission import NUMBER
 from cs336lite.grading.verdicts import Verdict
 from cs336lite.grading.whose import whose
@@ -458,6 +459,9 @@ def exercises_of(cells: list[NotebookNode], verdict: dict[str, Any]) -> dict[str
         one["first"] = failed[0]["message"] if failed else ""
         one["judged"] = one["points"]
     say_once(list(found.values()))
+    sources = sources_of(cells)
+    for check in [check for one in found.values() for check in one["checks"]]:
+        check["at"] = lines_at(check["said"], sources)
     for cell in cells:
         known = cell.metadata.get("nbgrader", {})
         one = found.get(exercise_of(str(known.get("grade_id", ""))))
@@ -493,6 +497,33 @@ def say_once(exercises: list[dict[str, Any]]) -> None:
         told.add((name, message))
         if first != name and one["first"] == message:
             one["first"] = check["said"]
+
+
+AT = re.compile(r"\(cell (`[^`]+`|\d+), line (\d+)\)|\bcell (`[^`]+`|\d+) stopped with [^;]*? on line (\d+)")
+"""How a message says where code of the submission was: `places.place_said` and `places.said` write so."""
+LONGEST_SHOWN = 120  # letters of a line that are shown beside a message
+
+
+def sources_of(cells: list[NotebookNode]) -> dict[str, str]:
+    """The code that was judged, by the name that a message calls its cell; see `Submission`."""
+    found = {}
+    for cell in cells:
+        known = cell.metadata.get("nbgrader", {})
+        if cell.cell_type == "code" and not known.get("locked"):
+            label = f"`{known['grade_id']}`" if "grade_id" in known else str(cell.metadata.get(NUMBER, ""))
+            found[label] = cell.source
+    return found
+
+
+def lines_at(message: str, sources: dict[str, str]) -> list[dict[str, str]]:
+    """The lines of the submission that a message names: where each stands, and what stands there."""
+    shown = {}
+    for place in AT.finditer(message):
+        label, number = place[1] or place[3], int((place[2] or place[4])[:6])
+        line = plain(lines(sources.get(label, ""), number, number), LONGEST_SHOWN)
+        if line:
+            shown[label, number] = {"where": f"cell {label}, line {number}", "line": line}
+    return list(shown.values())
 
 
 def shown_outputs(cell: NotebookNode) -> dict[str, Any]:
@@ -645,7 +676,10 @@ TEMPLATE = TEMPLATE.from_string("""\
 {% endif %}
 <span class="title">{{ c.title | said }}</span><span class="worth">{{ c.points | points }} / {{ c.max_points | points }}</span>
 {% if c.excused %}<p class="message">{{ c.excused | said }}</p>
-{% elif c.said and not c.passed %}<p class="message">{{ c.said | said }}</p>{% endif %}
+{% elif c.said and not c.passed %}<p class="message">{{ c.said | said }}</p>
+{% for one in c["at"] %}<p class="message at"><span class="soft">{{ one.where | said }}:</span> <code>{{ one.line }}</code></p>
+{% endfor %}
+{% endif %}
 </li>
 {% endfor %}
 </ul>

@@ -257,7 +257,8 @@ def active_parameters(shape: ModelShape) -> int:
 
 
 # %% [markdown]
-# Published sizes are the test: `tests/test_accounting.py` compares fifteen models with their papers and checkpoints.
+# Published sizes are the test: in the full repository, `tests/test_accounting.py` compares fifteen models with their papers
+# and checkpoints.
 #
 # **Predict.** What percentage of Mixtral's 46.7 billion parameters is a token multiplied by? It chooses 2 of 8 experts.
 
@@ -563,5 +564,6 @@ finish(fig)
 # ## Limits
 #
 # QK-norm and routing are counted in parameters and FLOPs, not in activations. Buffers, such as masks, are not counted.
-# Position schemes that multiply tables inside attention (Shaw's) are not counted. `tests/test_accounting.py` compares
-# six plainly written models with PyTorch's counter, with what is allocated and with what autograd keeps.
+# Position schemes that multiply tables inside attention (Shaw's) are not counted. In the full repository,
+# `tests/test_accounting.py` compares six plainly written models with PyTorch's counter, with what is allocated and with
+# what autograd keeps.

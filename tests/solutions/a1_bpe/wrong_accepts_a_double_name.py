@@ -2,7 +2,7 @@
 
 fails: train.double_tokens_are_refused
 names: given twice was accepted
-points: 99
+points: 99.5
 """
 
 from _base import *

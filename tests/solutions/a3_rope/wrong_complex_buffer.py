@@ -1,7 +1,7 @@
 """Keeps complex numbers in a buffer, of which .to(torch.bfloat16) drops the imaginary part.
 
 fails: module.a_converted_module_is_as_exact
-names: after model.to(torch.bfloat16)
+names: of complex ones it leaves the real part
 """
 
 from _base import *
