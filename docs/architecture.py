@@ -19,12 +19,8 @@ ROOMS = {
     "cli": "one command a line",
 }
 """From the ground up, each with what is in it."""
-SWEEPS = {
-    ("cs336lite.stress", "cs336lite.course.tuning"),
-    ("cs336lite.trials", "cs336lite.course.tuning"),
-    ("cs336lite.trials", "cs336lite.course.data"),
-}
-"""Lectures declare their sweeps of hundreds of runs with the tools that keep records; no other module of theirs does."""
+TOOLS = {"cs336lite.course.tuning", "cs336lite.course.data"}
+"""What keeps the records of a sweep, and the text of its runs."""
 FILES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
     for path in sorted((ROOT / "cs336lite").rglob("*.py"))
@@ -63,9 +59,17 @@ def imports(module: str, *, late: bool = True) -> dict[str, int]:
     return found
 
 
+def sweeps() -> set[tuple[str, str]]:
+    """The one exception: lectures declare sweeps of hundreds of runs with the tools that keep their records."""
+    declared = [
+        module for module in FILES if room(module) == "package" and "cs336lite.course.tuning" in imports(module)
+    ]
+    return {(module, other) for module in declared for other in imports(module) if other in TOOLS}
+
+
 def arrows() -> set[tuple[str, str]]:
-    """(room, other room) wherever a module of the one imports a module of the other, but for `SWEEPS`."""
-    found = {(one, other) for one in FILES for other in imports(one)} - SWEEPS
+    """(room, other room) wherever a module of the one imports a module of the other, but for `sweeps`."""
+    found = {(one, other) for one in FILES for other in imports(one)} - sweeps()
     return {(room(one), room(other)) for one, other in found if room(one) != room(other)}
 
 

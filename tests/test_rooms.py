@@ -11,7 +11,7 @@ from helpers import ROOT
 
 sys.path.append(str(ROOT / "docs"))
 import architecture
-from architecture import FILES, ROOMS, SWEEPS, imports, room
+from architecture import FILES, ROOMS, imports, room, sweeps
 
 ORDER = list(ROOMS)
 PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
@@ -30,9 +30,7 @@ def test_a_room_imports_from_itself_and_from_below_alone(which):
         for other, line in imports(module).items()
         if ORDER.index(room(other)) > ORDER.index(which)
     }
-    assert [said for arrow, said in upward.items() if arrow not in SWEEPS] == []
-    if which == "package":
-        assert upward.keys() == SWEEPS, "an exception that nobody needs any more"
+    assert [said for arrow, said in upward.items() if arrow not in sweeps()] == []
 
 
 def test_no_module_needs_itself_to_be_imported():
