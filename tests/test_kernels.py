@@ -801,7 +801,7 @@ def test_every_kernel_compiles_for_an_h100_and_none_spills():
 @pytest.mark.slow
 def test_no_choice_of_tiles_for_attention_spills_on_an_h100():
     made = compiled.compiled_kernels(90, every=True, only=["flash 64", "flash 128", "flash 256"])
-    assert len({(c.kernel, str(c.tile)) for c in made}) > 30 and spills(made) == {}
+    assert len({(c.kernel, str(c.tile)) for c in made}) > 25 and spills(made) == {}
 
 
 @on_interpreter
