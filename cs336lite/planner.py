@@ -1,4 +1,4 @@
-# Built from 08x_planner by `cs336lite build`: edit that file, not this one.
+# Built from notebooks/text/appendix/08x_planner.py by `cs336lite build`: edit that file, not this one.
 """A budget of FLOPs to a plan: which model, how many tokens, which rate and batch, how many days on which hardware.
 
 Built in notebooks/appendix/08x_planner.ipynb.

@@ -206,10 +206,10 @@ d = Diagram(88, 8.6)
 for left, width, height, name, said, color in (
     (2, 46, 1.7, "D tokens", "small N: no room for what they say", "orange"),
     (52, 20, 3.9, "D tokens", "in between", "green"),
-    (76, 11, 7.0, "D", "large N:", "blue"),
+    (76, 11, 7.0, "D", "large N: undertrained", "blue"),
 ):
     d.box(left, 7.4 - height, f"{name}", width=width, height=height, color=color)
-    d.text(left, 8.2, said)
+    d.text(min(left, 66), 8.2, said)
 d.text(2, 1.2, "area = N × D = C / 6: three ways to spend one budget")
 d.show()
 

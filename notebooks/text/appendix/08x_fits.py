@@ -407,13 +407,13 @@ def bootstrap_profiles(
 
 # %%
 def law(n, d):
-    return 1.8 + 480 / n**0.35 + 2_100 / d**0.37
+    return 1.8 + 20_000 / n**0.55 + 600 / d**0.3
 
 
-sizes = 3e9 * np.geomspace(1 / 8, 8, 9)
-valley = law(sizes, 1e21 / 6 / sizes)
-fine = np.geomspace(sizes[0], sizes[-1], 2_000)
+fine = np.geomspace(1e7, 1e11, 20_000)
 true = fine[law(fine, 1e21 / 6 / fine).argmin()]
+sizes = true * np.geomspace(1 / 8, 8, 9)
+fine, valley = np.geomspace(sizes[0], sizes[-1]), law(sizes, 1e21 / 6 / sizes)
 both = {degree: fit_profile(1e21, sizes, 1e21 / 6 / sizes, valley, degree=degree) for degree in (2, 3)}
 fig, ax = axes(
     xlabel="weights N", ylabel="loss (nats a token)", size=(6.4, 3.2), title="A valley without noise, and two fits"
@@ -423,6 +423,7 @@ for (degree, profile), color in zip(both.items(), (COLORS["vermillion"], COLORS[
     ax.plot(fine, profile(fine), color=color, label={2: "parabola", 3: "cubic"}[degree])
     ax.plot(profile.size, profile.loss, "*", color=color, markersize=12)
     print(f"degree {degree}: best size {profile.size / true:.2f} of the true one")
+assert abs(np.log(both[3].size / true)) < abs(np.log(both[2].size / true))
 ax.set(xscale="log")
 ax.legend()
 finish(fig)
