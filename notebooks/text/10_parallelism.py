@@ -146,7 +146,7 @@ except RuntimeError as error:
 # **The cost of a sum.** The simple way: all ranks send their tensor to rank 0, which adds and sends the sum back. Rank 0 then
 # receives and sends everything, one message after the other. A *ring* (环形) shares this work. The tensor is cut into p
 # chunks. In each of p − 1 steps every rank passes one chunk to its right neighbour, which adds its own: a
-# reduce-scatter. In p − 1 more steps the finished chunks go round: an all-gather. You write this in assignment a7.
+# reduce-scatter. In p − 1 more steps the finished chunks go round: an all-gather. Assignment a7 builds it out of single messages.
 #
 # The picture counts how many ranks have been added into each chunk that a rank holds.
 
@@ -255,18 +255,24 @@ if READY.or_show("ring, drawn"):
     left.set(xticks=range(6), xticklabels=range(1, 7), yticks=range(4), xlabel="step (1 to 3 reduce-scatter, 4 to 6 all-gather)", ylabel="rank", title="Bytes that each rank sends, ten float32")  # fmt: skip
     smooth = np.linspace(2, 16, 100)
     right.plot(smooth, 16 * (smooth - 1) / smooth, color=COLORS["black"], label="formula, 2 (p − 1) / p · 8 MB")
-    right.plot(counts, [one.sent[0] / 1e6 for one in rings.values()], "o", color=COLORS["blue"], label="counted, a7's ring")
+    right.plot(
+        counts, [one.sent[0] / 1e6 for one in rings.values()], "o", color=COLORS["blue"], label="counted, a7's ring"
+    )
     for p, one in rings.items():
         right.annotate(one.messages[0], (p, one.sent[0] / 1e6), (0, -14), textcoords="offset points", ha="center", fontsize=8)  # fmt: skip
-    right.set(xlabel="ranks", ylabel="MB sent by each rank", ylim=(6, 17), title="Bytes of 8 MB; small numbers: messages")
+    right.set(
+        xlabel="ranks", ylabel="MB sent by each rank", ylim=(6, 17), title="Bytes of 8 MB; small numbers: messages"
+    )
     right.legend(loc="lower right")
     display(finish(fig))
-    claim(
-        1,
-        "Counted message by message, the ring of a7 sends the bytes of the formula within {off:.3f} %, on 2 to 16 ranks; with 16 it takes {messages} messages a rank.",
-        lambda off, messages: off < 0.01 and messages == 30,
-        off=100 * max(abs(sent / (16e6 * (p - 1) / p) - 1) for p, one in rings.items() for sent in one.sent),
-        messages=rings[16].messages[0],
+    display(
+        claim(
+            1,
+            "Counted message by message, the ring of a7 sends the bytes of the formula within {off:.3f} %, on 2 to 16 ranks; with 16 it takes {messages} messages a rank.",
+            lambda off, messages: off < 0.01 and messages == 30,
+            off=100 * max(abs(sent / (16e6 * (p - 1) / p) - 1) for p, one in rings.items() for sent in one.sent),
+            messages=rings[16].messages[0],
+        )
     )
 
 # %% [markdown]
@@ -285,7 +291,7 @@ def all_reduce_seconds(nbytes: float, ranks: int, latency: float, bandwidth: flo
     ### END SOLUTION
 
 
-# %%
+# %% folded=true
 #| export
 def time_all_reduce(rank: int, world_size: int, sizes: Sequence[int], repeats: int = 7) -> Generator:
     """Seconds of an all-reduce for each size in bytes: the shortest of so many.
@@ -304,7 +310,7 @@ def time_all_reduce(rank: int, world_size: int, sizes: Sequence[int], repeats: i
     return found
 
 
-# %% tags=["timing"]
+# %% tags=["timing"] folded=true
 SIZES = [4 * 4**i for i in range(4, 12)]  # 1 kB to 16 MB
 seconds = np.max(run_processes(time_all_reduce, 2, SIZES).results, axis=0)
 few, many = seconds[0], seconds[-1]
@@ -528,14 +534,16 @@ if READY.or_show("buckets"):
     by_size = {size: run(train_buckets, 2, net, batches[:1], 0.1, size) for size in (1, 3_000, 1_000_000)}
     sums = {size: sum(event.rank == 0 for event in one.trace) for size, one in by_size.items()}
     assert len({tuple(one.sent) for one in by_size.values()}) == 1, YOURS
-    claim(
-        2,
-        "Bucketed on two real processes, 20 steps end within {far:.0e} of one process; a step takes {each} all-reduces one by one, {some} with buckets of 3 kB and {one} with one bucket, for the same bytes.",
-        lambda far, each, some, one: far < 1e-5 and each > some > one == 1,
-        far=(real.results[0] - alone).abs().max().item(),
-        each=sums[1],
-        some=sums[3_000],
-        one=sums[1_000_000],
+    display(
+        claim(
+            2,
+            "Bucketed on two real processes, 20 steps end within {far:.0e} of one process; a step takes {each} all-reduces one by one, {some} with buckets of 3 kB and {one} with one bucket, for the same bytes.",
+            lambda far, each, some, one: far < 1e-5 and each > some > one == 1,
+            far=(real.results[0] - alone).abs().max().item(),
+            each=sums[1],
+            some=sums[3_000],
+            one=sums[1_000_000],
+        )
     )
 
 # %% [markdown]
@@ -613,14 +621,16 @@ def train_zero(rank, world_size, model, batches):
 if READY.or_show("ZeRO-1"):
     first, shared = run(train_zero, 1, net, batches), run(train_zero, 4, net, batches)
     replicas = run(train_replicas, 4, net, batches, 0.1)
-    claim(
-        3,
-        "With the ZeRO-1 of a7 on four ranks each holds {held:,} bytes of moments instead of {whole:,}, the weights end within {far:.0e}, and a rank sends {extra:.1f} % more than replicas do.",
-        lambda held, whole, far, extra: whole / 4 <= held <= whole / 4 + 8 and far < 1e-4 and abs(extra) < 0.5,
-        held=max(nbytes for _, nbytes in shared.results),
-        whole=first.results[0][1],
-        far=(shared.results[0][0] - first.results[0][0]).abs().max().item(),
-        extra=100 * (max(shared.sent) / max(replicas.sent) - 1),
+    display(
+        claim(
+            3,
+            "With the ZeRO-1 of a7 on four ranks each holds {held:,} bytes of moments instead of {whole:,}, the weights end within {far:.0e}, and a rank sends {extra:.1f} % more than replicas do.",
+            lambda held, whole, far, extra: whole / 4 <= held <= whole / 4 + 8 and far < 1e-4 and abs(extra) < 0.5,
+            held=max(nbytes for _, nbytes in shared.results),
+            whole=first.results[0][1],
+            far=(shared.results[0][0] - first.results[0][0]).abs().max().item(),
+            extra=100 * (max(shared.sent) / max(replicas.sent) - 1),
+        )
     )
 
 # %% [markdown]
@@ -937,11 +947,11 @@ finish(fig)
 
 # %% [markdown]
 # GPipe keeps the activations of all m microbatches until they come back. **1F1B** (one forward, one backward; 1806.03377, 2104.04473) starts the first
-# backward pass as soon as it can. Its bubble is the same, but stage s holds at most p − s microbatches. You write that order in
+# backward pass as soon as it can. Its bubble is the same, but stage s holds at most p − s microbatches. The order is in
 # a7. *Interleaved* schedules give each rank v pieces of the model and divide the bubble by v, for v times the messages.
 # *Zero-bubble* schedules (2401.10241) cut the backward pass in two and fill the gaps with the part that nobody waits for.
 #
-# The order of a7 on the same stages and times:
+# The order of a7 on the same stages and times; compare it with GPipe's picture above:
 
 # %% folded=true
 if READY.or_show("1F1B"):
@@ -963,15 +973,17 @@ if READY.or_show("1F1B"):
     )
     right.legend(loc="upper right", ncols=2)
     display(finish(fig))
-    claim(
-        5,
-        "1F1B as in a7 waits {ours:.1f} % of the time and GPipe {theirs:.1f} %; its first stage holds the activations of {few} microbatches instead of {many}, its last of {last}.",
-        lambda ours, theirs, few, many, last: abs(ours - theirs) < 1e-9 and (few, many, last) == (4, 8, 1),
-        ours=100 * waiting_share(lines["1F1B"]),
-        theirs=100 * waiting_share(lines["GPipe"]),
-        few=kept["1F1B"][0],
-        many=kept["GPipe"][0],
-        last=kept["1F1B"][-1],
+    display(
+        claim(
+            5,
+            "1F1B as in a7 waits {ours:.1f} % of the time and GPipe {theirs:.1f} %; its first stage holds the activations of {few} microbatches instead of {many}, its last of {last}.",
+            lambda ours, theirs, few, many, last: abs(ours - theirs) < 1e-9 and (few, many, last) == (4, 8, 1),
+            ours=100 * waiting_share(lines["1F1B"]),
+            theirs=100 * waiting_share(lines["GPipe"]),
+            few=kept["1F1B"][0],
+            many=kept["GPipe"][0],
+            last=kept["1F1B"][-1],
+        )
     )
 
 # %% [markdown]
