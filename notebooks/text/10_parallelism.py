@@ -634,7 +634,7 @@ if READY.or_show("ZeRO-1"):
     )
 
 # %% [markdown]
-# The moments shrink to a fourth at no price in bytes. What is sent extra is rounding: the parameters do not divide by four.
+# The moments shrink to a fourth, and a step sends what an all-reduce sends: its two halves, with the update between them.
 #
 # Stage 3 in a program: a rank keeps its shard of all weights. Before it can compute, the ranks gather the
 # weights; after the backward pass a reduce-scatter brings each rank the sum of its shard's gradient, and it updates that.
@@ -1269,6 +1269,7 @@ claims()
 # - Bytes of collectives are counted by the ring's formulas. Libraries choose other algorithms too, trees for small messages and
 #   sums inside the switch.
 # - The models are small, and each kind of parallelism stands alone. Real runs combine three or four.
+# - Experts can be shared out, too. Their all-to-all is in lecture 06.
 #
 # ## Exercises for longer evenings
 #
