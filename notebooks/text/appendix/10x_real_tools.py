@@ -302,9 +302,10 @@ for shift, (what, color) in zip((-0.2, 0.2), (("weights", "blue"), ("moments", "
 left.set(xticks=range(4), xticklabels=names, xlabel="way", ylabel="thousand numbers on the last rank", title="What a rank holds", ylim=(0, 48))  # fmt: skip
 left.legend(loc="upper right")
 others = [way for way in found if way != "one"]
-right.barh(range(5), [max(found[way]["difference"], 1e-9) for way in others], color=COLORS["sky_blue"])
-right.set(yticks=range(5), yticklabels=others, xscale="log", xlim=(1e-9, 1e-3), xlabel="largest difference of a weight (logarithmic)", ylabel="way", title=f"Against one process, after {STEPS} steps")  # fmt: skip
-right.invert_yaxis()
+right.plot([found[way]["difference"] for way in others], range(5), "o", color=COLORS["blue"], label="measured")
+right.axvline(1e-4, color=COLORS["vermillion"], linestyle="--", label="bound, tested below")
+right.set(yticks=range(5), yticklabels=others, xscale="log", xlim=(1e-7, 1e-3), ylim=(6.2, -0.6), xlabel="largest difference of a weight (logarithmic)", ylabel="way", title=f"Against one process, after {STEPS} steps")  # fmt: skip
+right.legend(loc="lower center", ncols=2)
 finish(fig)
 
 # %%
