@@ -12,6 +12,7 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
@@ -83,6 +84,40 @@ def train_replicas(rank: int, world_size: int, model: nn.Module, batches: Sequen
     return weights
 
 
+def train_overlapped(rank: int, world_size: int, model: nn.Module, batches: Sequence, lr: float) -> Generator:
+    """Data parallel, overlapped: a hook starts each gradient's all-reduce while the backward pass goes on.
+
+    It calls torch.distributed itself, so it runs in `run_processes` alone. (the weights; of each step, the shares of the
+    backward pass that were over when its sums began.) Built in notebooks/10_parallelism.ipynb.
+    """
+    begun: list[float] = []
+    flying: list[dist.Work] = []
+
+    def hook(parameter: nn.Parameter) -> None:
+        begun.append(time.perf_counter())
+        flying.append(dist.all_reduce(parameter.grad, async_op=True))
+
+    handles = [parameter.register_post_accumulate_grad_hook(hook) for parameter in model.parameters()]
+    shares = []
+    for x, y in batches:
+        model.zero_grad()
+        loss = F.cross_entropy(model(x.chunk(world_size)[rank]), y.chunk(world_size)[rank])
+        begun.clear(), flying.clear()
+        start = time.perf_counter()
+        loss.backward()
+        end = time.perf_counter()
+        for work in flying:
+            work.wait()
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter -= lr * parameter.grad / world_size
+        shares.append([(moment - start) / (end - start) for moment in begun])
+    for handle in handles:
+        handle.remove()
+    yield Barrier()
+    return parameters_to_vector(model.parameters()).detach(), shares
+
+
 def padded(flat: Tensor, parts: int) -> tuple[Tensor, ...]:
     """A flat tensor in equal parts, zeros at its end where it does not divide.
 
@@ -135,6 +170,24 @@ def parallel_heads(rank: int, world_size: int, x: Tensor, weights: Sequence[Tens
     part.backward(upstream)
     d_x = yield AllReduce(x.grad)  # f
     return output, d_x, [w.grad for w in own]
+
+
+def sequence_parallel(
+    rank: int, world_size: int, x: Tensor, gain: Tensor, weights: Sequence[Tensor], heads: int, upstream: Tensor
+) -> Generator:
+    """`heads_output` of an RMSNorm: heads are cut among ranks inside, tokens outside.
+
+    (the rank's tokens of the output, and of the gradient of x; the gradient of gain.) Built in notebooks/10_parallelism.ipynb.
+    """
+    x, gain = x.chunk(world_size)[rank].detach().requires_grad_(), gain.detach().requires_grad_()
+    own = [w.chunk(world_size, dim=1)[rank] for w in weights[:3]] + [weights[3].chunk(world_size)[rank]]
+    normed = F.rms_norm(x, x.shape[-1:], gain)
+    whole = torch.cat((yield AllGather(normed))).requires_grad_()
+    part = heads_output(whole, *own, heads // world_size)
+    output = yield ReduceScatter(part.chunk(world_size))
+    part.backward(torch.cat((yield AllGather(upstream.chunk(world_size)[rank]))))
+    normed.backward((yield ReduceScatter(whole.grad.chunk(world_size))))
+    return output, x.grad, (yield AllReduce(gain.grad))
 
 
 def vocabulary_loss(rank: int, world_size: int, hidden: Tensor, output: Tensor, targets: Tensor) -> Generator:

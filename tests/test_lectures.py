@@ -105,7 +105,7 @@ MISSING = {  # what a lecture or an appendix asks for when nothing has been solv
     "07_kernels": (),
     "08_scaling": ("a2_attention", "a3_rope"),
     "09_inference": ("a2_attention", "a3_rope", "a6_inference"),
-    "10_parallelism": (),
+    "10_parallelism": ("a7_parallel",),
     **{path.stem: () for path in APPENDICES},
     "03x_positions": ("a2_attention", "a3_rope"),
     "03x_writing": ("a2_attention", "a3_rope"),

@@ -9,10 +9,21 @@ from conftest import ROOT
 from torch import nn
 
 from cs336lite import parallel
-from cs336lite.collectives import run
+from cs336lite.collectives import run, run_processes
 from cs336lite.course.check import public_spec, run_checks
 from cs336lite.course.spec import LocalStudent
-from cs336lite.parallel import gpipe, ring_attention, timeline, train_sharded, vocabulary_loss, waiting_share
+from cs336lite.parallel import (
+    gpipe,
+    heads_output,
+    ring_attention,
+    sequence_parallel,
+    timeline,
+    train_overlapped,
+    train_replicas,
+    train_sharded,
+    vocabulary_loss,
+    waiting_share,
+)
 
 
 def test_its_examples():
@@ -47,6 +58,31 @@ def test_the_vocabulary_and_the_text_may_be_uneven(p):
     if 10 % p == 0:
         wanted = F.scaled_dot_product_attention(q, k, v, is_causal=True)
         torch.testing.assert_close(torch.cat(run(ring_attention, p, q, k, v).results, dim=1), wanted)
+
+
+@pytest.mark.parametrize("p", [1, 2, 4])
+def test_tokens_cut_around_a_norm_give_autograds_gradients(p):
+    x, gain, upstream = torch.randn(8, 12), torch.randn(12), torch.randn(8, 12)
+    matrices = [torch.randn(12, 12) / 4 for _ in range(4)]
+    leaves = [x.clone().requires_grad_(), gain.clone().requires_grad_()]
+    whole = heads_output(F.rms_norm(leaves[0], (12,), leaves[1]), *matrices, 4)
+    d_x, d_gain = torch.autograd.grad(whole, leaves, upstream)
+    outputs, parts, gains = zip(*run(sequence_parallel, p, x, gain, matrices, 4, upstream).results)
+    torch.testing.assert_close(torch.cat(outputs), whole.detach())
+    torch.testing.assert_close(torch.cat(parts), d_x)
+    for one in gains:
+        torch.testing.assert_close(one, d_gain)
+
+
+def test_sums_that_hooks_begin_are_those_of_replicas():
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(7, 9), nn.Tanh(), nn.Linear(9, 3))
+    batches = [(torch.randn(8, 7), torch.randint(3, (8,))) for _ in range(2)]
+    wanted = run(train_replicas, 1, net, batches, 0.1).results[0]
+    for weights, shares in run_processes(train_overlapped, 2, net, batches, 0.1).results:
+        torch.testing.assert_close(weights, wanted)
+        assert [len(step) for step in shares] == [4, 4]  # one sum for each parameter, in every step
+        assert all(step == sorted(step) and step[0] > 0 and step[-1] <= 1 for step in shares)
 
 
 def test_a_timeline_needs_an_order_that_can_go_on():

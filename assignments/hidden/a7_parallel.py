@@ -47,10 +47,15 @@ COLLECTIVES = ("AllReduce", "ReduceScatter", "AllGather")
 
 def drive_ranks(student, name, world_size, turns):
     """How far some ranks come: for each, from its job and its answers so far, [new requests, how it stopped, result]."""
+    from itertools import islice
+
     import torch
     from torch import nn
 
     class Plain(Exception):
+        pass
+
+    class Huge(Exception):
         pass
 
     def called(made):
@@ -61,6 +66,8 @@ def drive_ranks(student, name, world_size, turns):
     def copied(value):
         if isinstance(value, (list, tuple)):
             return [copied(x) for x in value]
+        if isinstance(value, torch.Tensor) and value.numel() > 100_000:  # a view of one number can be as large
+            raise Huge
         return value.detach().clone() if isinstance(value, torch.Tensor) else None
 
     def ring(rank, x):
@@ -104,7 +111,7 @@ def drive_ranks(student, name, world_size, turns):
     def asked(request):
         other = getattr(request, "to", getattr(request, "source", -1))
         tensors = getattr(request, "tensors", None) or [getattr(request, "tensor", None)]
-        tensors = [copied(x) for x in tensors if isinstance(x, torch.Tensor)]
+        tensors = [copied(x) for x in islice(tensors, 20) if isinstance(x, torch.Tensor)]
         return [type(request).__name__[:20], other if type(other) is int else -1, tensors]
 
     states = []
@@ -129,6 +136,8 @@ def drive_ranks(student, name, world_size, turns):
             states.append([new, "ended", end.value])
         except Plain:
             states.append([[], "plain", None])
+        except Huge:
+            states.append([[], "huge", None])
     return states
 
 
@@ -169,6 +178,7 @@ def play(
         for rank, (new, stopped, result) in zip(turns, states, strict=True):
             expect(stopped != "plain", f"{what} gives no generator: it needs a yield, and be it `yield from ()`")
             expect(stopped != "too many", f"{what} sends without end")
+            expect(stopped != "huge", f"{what} makes a tensor far larger than all that it was given")
             for kind, other, tensors in new:
                 look_at(kind, other, tensors, rank, size, allowed, what)
                 asked[rank].append((kind, other, tensors))
@@ -203,6 +213,8 @@ def look_at(
 ) -> None:
     if kind not in allowed:
         raise Fail(ONLY[allowed] if kind in (*COLLECTIVES, "Send", "Receive") else f"{what} yields what is no request")
+    if kind == "Send":
+        expect(len(tensors) == 1, f"{what} yields a request without its tensor")
     if kind in ("Send", "Receive"):
         message = (
             "a rank outside of 0 to world_size - 1 is named: behind the last rank comes rank 0, so use % world_size"

@@ -68,7 +68,7 @@ def three_ranks(student, rng):
         expect_close(
             result, torch.tensor([111.0, 222.0, 333.0]), "each rank has 1 + 10 + 100, 2 + 20 + 200, 3 + 30 + 300"
         )
-    expect_equal(kinds, ["Send"], "the requests are Send and Receive, so what is sent in collectives is nothing")
+    expect_equal(kinds, ["Send"], "only Send and Receive are asked for, so the requests that send something are")
     expect_equal(to, [[1], [2], [0]], "ranks 0, 1, 2 send to")
     expect_equal(sent, [16, 16, 16], "bytes that each rank sends: four messages of one float32")
 
@@ -237,7 +237,7 @@ X, W, G = torch.tensor([[1.0, 2.0]]), torch.tensor([[1.0, 2.0], [3.0, 4.0]]), to
 def columns(student, rng):
     results, kinds = student.run(run_layer, "column_forward", 2, [[X, W[:1]], [X, W[1:]]])
     expect_equal([r[0].tolist() for r in results], [[[5.0]], [[11.0]]], "x = [1, 2], rows [1, 2] and [3, 4] of W: y is")
-    expect_equal(kinds, [], "column_forward asks for")
+    expect_equal(kinds, [], "column_forward needs nobody: it asks for")
     results, kinds = student.run(run_layer, "column_backward", 2, [[X, W[:1], G[:, :1]], [X, W[1:], G[:, 1:]]])
     for rank, (grad_x, grad_weight) in enumerate(results):
         expect_equal(grad_x.tolist(), [[31.0, 42.0]], "gradients of y 1 and 10: grad_x is 1 * [1, 2] + 10 * [3, 4]")
@@ -257,7 +257,7 @@ def rows(student, rng):
         [r[0].tolist() for r in results], [[[31.0]], [[42.0]]], "gradients of y 1 and 10: grad_x of each rank is"
     )
     expect_equal(results[1][1].tolist(), [[2.0], [20.0]], "grad_weight of rank 1 is")
-    expect_equal(kinds, [], "row_backward asks for")
+    expect_equal(kinds, [], "row_backward needs nobody: it asks for")
 
 
 @check("tensor", title="a feed-forward against autograd")

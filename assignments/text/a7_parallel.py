@@ -133,7 +133,8 @@ from cs336lite.collectives import AllGather, AllReduce, Receive, ReduceScatter, 
 #
 # Rules:
 # - A rank sends to rank `(rank + 1) % world_size` alone, $2 (p - 1)$ messages of at most $\lceil n / p \rceil$ numbers for a
-#   tensor of $n$ numbers. Some may be empty when $n < p$.
+#   tensor of $n$ numbers. Some may be empty when $n < p$. In bytes that is $2 (p - 1) \lceil n / p \rceil$ times those of a
+#   number at most, and the hidden checks count them.
 # - `x` has any shape and dtype, and stays as it is. The result has both of them and memory of its own, for one rank, too.
 # - All ranks get the same bits.
 

@@ -1,13 +1,13 @@
 # ---
 # jupyter:
 #   kernelspec: {display_name: Python 3, language: python, name: python3}
-#   cs336lite: {module: parallel, minutes: 2, prerequisites: [09_inference], device: CPU}
+#   cs336lite: {module: parallel, minutes: 2, prerequisites: [09_inference, a7_parallel], device: CPU}
 # ---
 
 # %% [markdown]
 # # 10 · Parallelism (并行)
 #
-# {badge} · prerequisites: 02, 03, 07 · device: CPU
+# {badge} · prerequisites: 02, 03, 07, assignment a7 (sharding) · device: CPU
 #
 # A model of 405 billion parameters does not fit into one device, and one device would need centuries to train it. So many
 # devices share the work, and then they must talk. This lecture shows who holds what, who says what to whom, and what it
@@ -24,7 +24,8 @@
 # 7. Can the speed of a published training run be computed beforehand?
 #
 # The answers stand at the end, each with the numbers of your run. Write your guess in place of `None` before you run a cell
-# below a **Predict** box. Four exercises ask for a few lines each; none is graded.
+# below a **Predict** box. Four exercises ask for a few lines each; none is graded. Five cells run on your assignment a7; until you
+# have it, they show what our own run has shown.
 
 # %%
 from itertools import pairwise
@@ -34,12 +35,17 @@ from IPython.display import display
 from scipy.optimize import nnls
 
 from cs336lite.collectives import run, run_processes
-from cs336lite.course import check, finished, hint
+from cs336lite.course import check, finished, hint, whose
 from cs336lite.course.claims import claim, claims
 from cs336lite.course.diagram import Diagram
 from cs336lite.course.exercise import solution
 from cs336lite.course.measure import reveal
 from cs336lite.course.plot import COLORS, axes, finish
+from cs336lite.sharding import ZeroOptimizer, average_gradients, one_forward_one_backward, ring_all_reduce
+
+# some cells run on your a7; until you have it, they show what our own run has shown
+READY = whose("sharding", lecture="10_parallelism")
+YOURS = "this runs on your code: does check('a7_parallel') pass?"
 
 # %% folded=true
 #| export
@@ -56,6 +62,7 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
@@ -139,7 +146,7 @@ except RuntimeError as error:
 # **The cost of a sum.** The simple way: all ranks send their tensor to rank 0, which adds and sends the sum back. Rank 0 then
 # receives and sends everything, one message after the other. A *ring* (环形) shares this work. The tensor is cut into p
 # chunks. In each of p − 1 steps every rank passes one chunk to its right neighbour, which adds its own: a
-# reduce-scatter. In p − 1 more steps the finished chunks go round: an all-gather. You write this in assignment a7.
+# reduce-scatter. In p − 1 more steps the finished chunks go round: an all-gather. Assignment a7 builds it out of single messages.
 #
 # The picture counts how many ranks have been added into each chunk that a rank holds.
 
@@ -222,6 +229,55 @@ ax.legend()
 finish(fig)
 
 # %% [markdown]
+# Through rank 0 the line rises with each rank. The ring's comes near 16 MB and never gets there.
+#
+# These bytes are the driver's, by formula. The ring of a7 is made of single messages, so they can be looked at one by one. Four
+# ranks add ten numbers of 4 bytes. Ten does not divide by four: two chunks have three numbers, and two have two.
+
+# %%
+if READY.or_show("ring"):
+    small = run(ring_all_reduce, 4, torch.arange(10.0))
+    steps = np.zeros((4, small.steps), dtype=int)
+    for message in small.trace:
+        steps[message.rank, message.step] += message.bytes
+        assert message.to == (message.rank + 1) % 4, YOURS
+    rings = {p: run(ring_all_reduce, p, big) for p in counts}
+    for p, one in rings.items():
+        assert one.messages == [2 * (p - 1)] * p and torch.equal(one.results[0], p * big), YOURS
+
+# %% folded=true
+if READY.or_show("ring, drawn"):
+    fig, (left, right) = axes(1, 2, size=(10, 3.4))
+    left.imshow(steps, cmap="Blues", vmin=0, vmax=20)
+    for rank, row in enumerate(steps):
+        for step, count in enumerate(row):
+            left.text(step, rank, count, ha="center", va="center")
+    left.set(xticks=range(6), xticklabels=range(1, 7), yticks=range(4), xlabel="step (1 to 3 reduce-scatter, 4 to 6 all-gather)", ylabel="rank", title="Bytes that each rank sends, ten float32")  # fmt: skip
+    smooth = np.linspace(2, 16, 100)
+    right.plot(smooth, 16 * (smooth - 1) / smooth, color=COLORS["black"], label="formula, 2 (p − 1) / p · 8 MB")
+    right.plot(
+        counts, [one.sent[0] / 1e6 for one in rings.values()], "o", color=COLORS["blue"], label="counted, a7's ring"
+    )
+    for p, one in rings.items():
+        right.annotate(one.messages[0], (p, one.sent[0] / 1e6), (0, -14), textcoords="offset points", ha="center", fontsize=8)  # fmt: skip
+    right.set(
+        xlabel="ranks", ylabel="MB sent by each rank", ylim=(6, 17), title="Bytes of 8 MB; small numbers: messages"
+    )
+    right.legend(loc="lower right")
+    display(finish(fig))
+    display(
+        claim(
+            1,
+            "Counted message by message, the ring of a7 sends the bytes of the formula within {off:.3f} %, on 2 to 16 ranks; with 16 it takes {messages} messages a rank.",
+            lambda off, messages: off < 0.01 and messages == 30,
+            off=100 * max(abs(sent / (16e6 * (p - 1) / p) - 1) for p, one in rings.items() for sent in one.sent),
+            messages=rings[16].messages[0],
+        )
+    )
+
+# %% [markdown]
+# In every step every rank sends one chunk, so no link is idle. The bytes level off, and the messages go on growing: with many ranks and small tensors a ring waits for its latency.
+#
 # **How long?** A message takes a *latency* (延迟) that does not depend on its size, and its bytes over the *bandwidth* (带宽).
 # A ring of p ranks has $2(p-1)$ steps, each with a chunk of $n/p$ bytes:
 # $t = 2(p-1)\,(\text{latency} + n / (p \cdot \text{bandwidth}))$.
@@ -235,7 +291,7 @@ def all_reduce_seconds(nbytes: float, ranks: int, latency: float, bandwidth: flo
     ### END SOLUTION
 
 
-# %%
+# %% folded=true
 #| export
 def time_all_reduce(rank: int, world_size: int, sizes: Sequence[int], repeats: int = 7) -> Generator:
     """Seconds of an all-reduce for each size in bytes: the shortest of so many.
@@ -254,7 +310,7 @@ def time_all_reduce(rank: int, world_size: int, sizes: Sequence[int], repeats: i
     return found
 
 
-# %% tags=["timing"]
+# %% tags=["timing"] folded=true
 SIZES = [4 * 4**i for i in range(4, 12)]  # 1 kB to 16 MB
 seconds = np.max(run_processes(time_all_reduce, 2, SIZES).results, axis=0)
 few, many = seconds[0], seconds[-1]
@@ -393,9 +449,104 @@ ax.legend(loc="upper right")
 finish(fig)
 
 # %% [markdown]
+# The single message leaves all of its sending to the end; three buckets hide most of it, and twelve hide all but the last.
 # These are times of a model in which a message has no latency and sending does not slow down computing. On real devices both
 # share memory bandwidth, and buckets of about 25 MB are a usual compromise (PyTorch DDP, 2006.15704).
 #
+# How does a program know that a gradient is ready? PyTorch calls a *hook* (钩子) as soon as the backward pass has made it. The hook below starts
+# an all-reduce and does not wait. This needs real processes, since only there can a message travel while something computes.
+
+
+# %%
+#| export
+def train_overlapped(rank: int, world_size: int, model: nn.Module, batches: Sequence, lr: float) -> Generator:
+    """Data parallel, overlapped: a hook starts each gradient's all-reduce while the backward pass goes on.
+
+    It calls torch.distributed itself, so it runs in `run_processes` alone. (the weights; of each step, the shares of the
+    backward pass that were over when its sums began.) Built in notebooks/10_parallelism.ipynb.
+    """
+    begun: list[float] = []
+    flying: list[dist.Work] = []
+
+    def hook(parameter: nn.Parameter) -> None:
+        begun.append(time.perf_counter())
+        flying.append(dist.all_reduce(parameter.grad, async_op=True))
+
+    handles = [parameter.register_post_accumulate_grad_hook(hook) for parameter in model.parameters()]
+    shares = []
+    for x, y in batches:
+        model.zero_grad()
+        loss = F.cross_entropy(model(x.chunk(world_size)[rank]), y.chunk(world_size)[rank])
+        begun.clear(), flying.clear()
+        start = time.perf_counter()
+        loss.backward()
+        end = time.perf_counter()
+        for work in flying:
+            work.wait()
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter -= lr * parameter.grad / world_size
+        shares.append([(moment - start) / (end - start) for moment in begun])
+    for handle in handles:
+        handle.remove()
+    yield Barrier()
+    return parameters_to_vector(model.parameters()).detach(), shares
+
+
+# %% tags=["timing"]
+deep = nn.Sequential(*(nn.Sequential(nn.Linear(16, 16), nn.Tanh()) for _ in range(8)), nn.Linear(16, 10))
+weights, shares = run_processes(train_overlapped, 2, deep, batches[:7], 0.1).results[0]
+once = run(train_replicas, 1, deep, batches[:7], 0.1).results[0]
+first, *_, last = np.median(shares, axis=0)
+claim(
+    2,
+    "With hooks the first of {sums} sums begins when {first:.0f} % of the backward pass are over, the last at {last:.0f} %, and seven steps end within {far:.0e} of one process.",
+    lambda sums, first, last, far: sums == 18 and first < 50 < last and far < 1e-5,
+    sums=len(shares[0]),
+    first=100 * first,
+    last=100 * last,
+    far=(weights - once).abs().max().item(),
+)
+
+# %% [markdown]
+# So nearly all sums have company: there is still something to compute while they travel. Whether that hides them depends on the
+# link, and on whether sending takes the processor's time, as it does here.
+#
+# The hooks send each gradient alone. The buckets of a7 in a training, on two real processes:
+
+
+# %%
+def train_buckets(rank, world_size, model, batches, lr, bucket_bytes):
+    parameters = list(model.parameters())
+    for x, y in batches:
+        model.zero_grad()
+        F.cross_entropy(model(x.chunk(world_size)[rank]), y.chunk(world_size)[rank]).backward()
+        yield from average_gradients(rank, world_size, parameters, bucket_bytes)
+        with torch.no_grad():
+            for parameter in parameters:
+                parameter -= lr * parameter.grad
+    return parameters_to_vector(parameters).detach()
+
+
+# %%
+if READY.or_show("buckets"):
+    real = run_processes(train_buckets, 2, net, batches, 0.1, 3_000)
+    by_size = {size: run(train_buckets, 2, net, batches[:1], 0.1, size) for size in (1, 3_000, 1_000_000)}
+    sums = {size: sum(event.rank == 0 for event in one.trace) for size, one in by_size.items()}
+    assert len({tuple(one.sent) for one in by_size.values()}) == 1, YOURS
+    display(
+        claim(
+            2,
+            "Bucketed on two real processes, 20 steps end within {far:.0e} of one process; a step takes {each} all-reduces one by one, {some} with buckets of 3 kB and {one} with one bucket, for the same bytes.",
+            lambda far, each, some, one: far < 1e-5 and each > some > one == 1,
+            far=(real.results[0] - alone).abs().max().item(),
+            each=sums[1],
+            some=sums[3_000],
+            one=sums[1_000_000],
+        )
+    )
+
+# %% [markdown]
 # ## 3 · Sharding the state (ZeRO, FSDP)
 #
 # **Why should every rank keep everything?** In mixed precision a parameter takes 2 bytes for its weight, 2 for
@@ -448,6 +599,43 @@ ax.legend(loc="lower left")
 finish(fig)
 
 # %% [markdown]
+# The dashed line is the memory of one device. Stages 1 and 2 flatten where the parts that are not cut remain.
+#
+# Stage 1 is a7's `ZeroOptimizer`. It runs on AdamW here, and we count the bytes of the moments that each rank really holds.
+
+
+# %%
+def train_zero(rank, world_size, model, batches):
+    made = []
+    parameters = list(model.parameters())
+    optimizer = ZeroOptimizer(rank, world_size, parameters, lambda own: made.append(torch.optim.AdamW(own)) or made[0])
+    for x, y in batches:
+        model.zero_grad()
+        F.cross_entropy(model(x.chunk(world_size)[rank]), y.chunk(world_size)[rank]).backward()
+        yield from optimizer.step()
+    moments = [x for state in made[0].state.values() for x in state.values() if x.ndim]
+    return parameters_to_vector(parameters).detach(), sum(x.nbytes for x in moments)
+
+
+# %%
+if READY.or_show("ZeRO-1"):
+    first, shared = run(train_zero, 1, net, batches), run(train_zero, 4, net, batches)
+    replicas = run(train_replicas, 4, net, batches, 0.1)
+    display(
+        claim(
+            3,
+            "With the ZeRO-1 of a7 on four ranks each holds {held:,} bytes of moments instead of {whole:,}, the weights end within {far:.0e}, and a rank sends {extra:.1f} % more than replicas do.",
+            lambda held, whole, far, extra: whole / 4 <= held <= whole / 4 + 8 and far < 1e-4 and abs(extra) < 0.5,
+            held=max(nbytes for _, nbytes in shared.results),
+            whole=first.results[0][1],
+            far=(shared.results[0][0] - first.results[0][0]).abs().max().item(),
+            extra=100 * (max(shared.sent) / max(replicas.sent) - 1),
+        )
+    )
+
+# %% [markdown]
+# The moments shrink to a fourth, and a step sends what an all-reduce sends: its two halves, with the update between them.
+#
 # Stage 3 in a program: a rank keeps its shard of all weights. Before it can compute, the ranks gather the
 # weights; after the backward pass a reduce-scatter brings each rank the sum of its shard's gradient, and it updates that.
 
@@ -576,8 +764,46 @@ claim(
 # These sums stand *inside* every layer, and nothing can be computed meanwhile. So tensor parallelism stays within a node of
 # fast links. **Sequence parallel** (2205.05198): norms and dropout work on each token alone, so between two layers each rank can keep the tokens
 # of its own. The all-reduce becomes a reduce-scatter before the norm and an all-gather after it: the same bytes, and a p-th
-# of the activations.
-#
+# of the activations. In the backward pass each is replaced by the other.
+
+
+# %%
+#| export
+def sequence_parallel(
+    rank: int, world_size: int, x: Tensor, gain: Tensor, weights: Sequence[Tensor], heads: int, upstream: Tensor
+) -> Generator:
+    """`heads_output` of an RMSNorm: heads are cut among ranks inside, tokens outside.
+
+    (the rank's tokens of the output, and of the gradient of x; the gradient of gain.) Built in notebooks/10_parallelism.ipynb.
+    """
+    x, gain = x.chunk(world_size)[rank].detach().requires_grad_(), gain.detach().requires_grad_()
+    own = [w.chunk(world_size, dim=1)[rank] for w in weights[:3]] + [weights[3].chunk(world_size)[rank]]
+    normed = F.rms_norm(x, x.shape[-1:], gain)
+    whole = torch.cat((yield AllGather(normed))).requires_grad_()
+    part = heads_output(whole, *own, heads // world_size)
+    output = yield ReduceScatter(part.chunk(world_size))
+    part.backward(torch.cat((yield AllGather(upstream.chunk(world_size)[rank]))))
+    normed.backward((yield ReduceScatter(whole.grad.chunk(world_size))))
+    return output, x.grad, (yield AllReduce(gain.grad))
+
+
+# %%
+gain = 1 + torch.randn(32, generator=draw) / 4
+[(y1, dx1, dg1)] = run(sequence_parallel, 1, x, gain, matrices, 8, upstream).results
+cut_too = run(sequence_parallel, 4, x, gain, matrices, 8, upstream)
+outs, dxs, dgs = zip(*cut_too.results)
+far = max((a - b).abs().max().item() for a, b in ((torch.cat(outs), y1), (torch.cat(dxs), dx1), (dgs[0], dg1)))
+claim(
+    4,
+    "With tokens cut around the norm, output and gradients are those of one process within {far:.0e}; a rank keeps {rows} of {all} tokens and sends {more} bytes more, the gradient of the norm's gain.",
+    lambda far, rows, all, more: far < 1e-4 and rows == all // 4 and more == 2 * 3 * gain.nbytes // 4,
+    far=far,
+    rows=len(outs[0]),
+    all=len(x),
+    more=cut_too.sent[0] - cut.sent[0],
+)
+
+# %% [markdown]
 # **The output layer** has a row for each token of the vocabulary, and its logits are the largest activation of all. Each rank
 # keeps its rows. The loss needs three numbers a position: the maximum, the sum of exponentials, and the logit of the right token.
 
@@ -721,9 +947,48 @@ finish(fig)
 
 # %% [markdown]
 # GPipe keeps the activations of all m microbatches until they come back. **1F1B** (one forward, one backward; 1806.03377, 2104.04473) starts the first
-# backward pass as soon as it can. Its bubble is the same, but stage s holds at most p − s microbatches. You write that order in
+# backward pass as soon as it can. Its bubble is the same, but stage s holds at most p − s microbatches. The order is in
 # a7. *Interleaved* schedules give each rank v pieces of the model and divide the bubble by v, for v times the messages.
 # *Zero-bubble* schedules (2401.10241) cut the backward pass in two and fill the gaps with the part that nobody waits for.
+#
+# The order of a7 on the same stages and times; compare it with GPipe's picture above:
+
+# %% folded=true
+if READY.or_show("1F1B"):
+    orders = {"GPipe": gpipe(4, 8), "1F1B": [one_forward_one_backward(stage, 4, 8) for stage in range(4)]}
+    lines = {name: timeline(order) for name, order in orders.items()}
+    fig, (left, right) = axes(1, 2, size=(10, 3))
+    for stage, made in enumerate(lines["1F1B"]):
+        for (kind, m), (start, end) in made.items():
+            color = COLORS["blue" if kind == "forward" else "orange"]
+            left.barh(stage, end - start, left=start, color=color, edgecolor="white", height=0.85)
+            left.text((start + end) / 2, stage, str(m), ha="center", va="center", fontsize=7, color="white" if kind == "forward" else "black")  # fmt: skip
+    left.set(yticks=range(4), xlabel="time (forward pass = 1)", ylabel="stage", title="1F1B: forward blue, backward orange")  # fmt: skip
+    left.invert_yaxis()
+    kept = {name: [max(np.cumsum([1 if kind == "forward" else -1 for kind, _ in order])) for order in one] for name, one in orders.items()}  # fmt: skip
+    for shift, (name, color) in zip((-0.2, 0.2), (("GPipe", "black"), ("1F1B", "sky_blue"))):
+        right.bar(np.arange(4) + shift, kept[name], 0.38, color=COLORS[color], label=name)
+    right.set(
+        xticks=range(4), ylim=(0, 11), xlabel="stage", ylabel="microbatches held at most", title="Activation memory"
+    )
+    right.legend(loc="upper right", ncols=2)
+    display(finish(fig))
+    display(
+        claim(
+            5,
+            "1F1B as in a7 waits {ours:.1f} % of the time and GPipe {theirs:.1f} %; its first stage holds the activations of {few} microbatches instead of {many}, its last of {last}.",
+            lambda ours, theirs, few, many, last: abs(ours - theirs) < 1e-9 and (few, many, last) == (4, 8, 1),
+            ours=100 * waiting_share(lines["1F1B"]),
+            theirs=100 * waiting_share(lines["GPipe"]),
+            few=kept["1F1B"][0],
+            many=kept["GPipe"][0],
+            last=kept["1F1B"][-1],
+        )
+    )
+
+# %% [markdown]
+# The bubble has moved and is as long as before. What is saved is memory: it no longer grows with the number of microbatches,
+# so there can be more of them, and then the bubble shrinks.
 #
 # Now with numbers in it: a pipeline of real layers.
 
@@ -770,6 +1035,8 @@ claim(
 )
 
 # %% [markdown]
+# The gradients are those of one process to rounding. And GPipe held all eight, as the bars said.
+#
 # ## 6 · Context parallel: ring attention (环形注意力)
 #
 # **What if one text is too long?** Then each rank takes a part of its tokens. Everything but attention works on each token
@@ -835,7 +1102,7 @@ finish(fig)
 # ## 7 · A planner
 #
 # **Which split for which cluster?** Now the pieces make a plan. Compute: the FLOPs of lecture 02 over all devices at a share of
-# their peak that good matrix products reach; we assume 60 % for every run. Tensor parallel: two all-reduces in each pass of a layer, over the links
+# their peak that matrix products reach. These 60 % are an **assumed** efficiency, the same for every run; neither paper gives it. Tensor parallel: two all-reduces in each pass of a layer, over the links
 # within a node. Pipeline: the bubble, divided by v for interleaved stages. Data parallel: a reduce-scatter of gradients and
 # an all-gather of weights between nodes, here without overlap.
 
@@ -1002,6 +1269,7 @@ claims()
 # - Bytes of collectives are counted by the ring's formulas. Libraries choose other algorithms too, trees for small messages and
 #   sums inside the switch.
 # - The models are small, and each kind of parallelism stands alone. Real runs combine three or four.
+# - Experts can be shared out, too. Their all-to-all is in lecture 06.
 #
 # ## Exercises for longer evenings
 #
@@ -1016,6 +1284,8 @@ claims()
 # attention (2310.01889) · Llama team 2024 (2407.21783).
 #
 # ## Next
+#
+# [Appendix 10x](appendix/10x_real_tools.ipynb) does the same with PyTorch's own tools: torchrun, DDP, FSDP2, DTensor.
 #
 # On the page **99 · your own model** the parts that you have written become one model, which you train and read.
 

@@ -11,6 +11,8 @@ from catalogue import spec
 from forging import FORGE, Attack, judging, without_work
 
 from cs336lite import sharding
+from cs336lite.grading.client import Worker
+from cs336lite.grading.verdicts import needs_of
 
 HIDDEN = spec("a7_parallel", "hidden")
 REFERENCE = Path(sharding.__file__).read_text(encoding="utf-8")
@@ -68,8 +70,62 @@ for one in ("Send", "Receive", "AllReduce", "ReduceScatter", "AllGather"):
 ATTACKS = [
     *without_work(NOTHING, SHAPES),
     Attack("enormous tensors", FORGE + SHAPES + ENORMOUS, 0),
-    Attack("requests that hold nothing", LYING + REFERENCE, 33),
+    Attack("requests that hold nothing", LYING + REFERENCE, 11.5),  # the pipeline and the cutting of weights ask nobody
 ]
+
+# Ranks that do what no rank should; what they are given, a request that would be right, and a tensor.
+HOSTILE = """
+
+def ring_all_reduce(rank, world_size, x):
+    return hostile(Send((rank + 1) % world_size, x), x)
+
+
+def average_gradients(rank, world_size, parameters, bucket_bytes):
+    return hostile(AllReduce(parameters[0].detach()), parameters[0])
+
+
+class ZeroOptimizer:
+    def __init__(self, rank, world_size, parameters, make_optimizer):
+        self.given = ReduceScatter([parameters[0].detach()] * world_size), parameters[0]
+
+    def step(self):
+        return hostile(*self.given)
+
+
+def row_forward(rank, world_size, x, *rest):
+    return hostile(AllReduce(x), x)
+
+
+column_forward = column_backward = row_backward = feed_forward = feed_forward_backward = row_forward
+
+
+"""
+NO_END = ("without end", "comes to no end")
+NO_REQUEST = ("yields what is no request",)
+HUGE = ("far larger than all that it was given",)
+WRONG = ("is not", "as they were", "own", "has not the shape", "wrong")
+RANKS = {  # what a rank does, and what is said of it
+    "asks for ever": ("def hostile(request, x):\n    while True:\n        yield request\n", NO_END),
+    "yields what is no request": ("def hostile(request, x):\n    yield object()\n", NO_REQUEST),
+    "yields a class": ("def hostile(request, x):\n    yield type(request)\n", NO_REQUEST),
+    "asks for a huge sum": ("def hostile(request, x):\n    yield AllReduce(torch.ones(1).expand(1 << 40))\n", HUGE),
+    "changes what it gave and got": (
+        """
+def hostile(request, x):
+    for one in vars(request).values():
+        if isinstance(one, torch.Tensor):
+            one.fill_(9)
+    if not isinstance(request, Send):
+        answer = yield request
+        for one in answer if isinstance(answer, list) else [answer]:
+            one.fill_(9)
+    object.__setattr__(request, "tensor", None)
+    yield from ()
+    return x
+""",
+        WRONG,
+    ),
+}
 
 
 @pytest.fixture(scope="module")
@@ -90,3 +146,24 @@ def test_a_driver_that_is_replaced_changes_nothing(points):
 @pytest.mark.parametrize("seed", range(2))
 def test_the_reference_keeps_everything(points, seed):
     assert points(REFERENCE, f"honest {seed}") == 100
+
+
+@pytest.fixture(scope="module")
+def worker():
+    with Worker(needs_of(HIDDEN)) as made:
+        yield made
+
+
+@pytest.mark.parametrize("rank", RANKS)
+def test_a_hostile_rank_is_told_what_it_does_and_harms_nobody(worker, rank):
+    body, words = RANKS[rank]
+    together = [one for one in HIDDEN if one.id.endswith("_together") and one.exercise != "pipeline"]
+    with worker.student((("1", REFERENCE + HOSTILE + body),)) as student:
+        for one in together:
+            student.begin(one.seconds)
+            result = one.run(student, "hostile")
+            assert result.points == 0 and not result.fault, result
+            assert any(word in result.message for word in words), result.message
+    with worker.student((("1", REFERENCE),)) as student:  # the next one in the same worker
+        student.begin(together[0].seconds)
+        assert together[0].run(student, "honest").passed
