@@ -1,15 +1,15 @@
 # Built from notebooks/text/appendix/09x_caches.py by `cs336lite build`: edit that file, not this one.
-"""Smaller caches of keys and values: latent vectors, a window, integers; and scales of weights that know the inputs.
+"""Smaller caches of keys and values: latent vectors, a window, integers. Scales of weights that know the inputs. Beam search.
 
 Shapes: hidden vectors are (batch, seq, d_model), keys and values (batch, num_kv_heads, seq, d_head).
 
 Built in notebooks/appendix/09x_caches.ipynb.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 
@@ -134,3 +134,32 @@ def scaled_rounding(
     scales = inputs.abs().mean(dim=0).clamp(min=1e-8) ** alpha
     scales = scales / (scales.max() * scales.min()).sqrt()
     return rule(weight * scales) / scales
+
+
+@torch.no_grad()
+def beam_search(
+    next_logits: Callable[[Tensor], Tensor], prompt: Sequence[int], max_new_tokens: int, width: int, *, end: int | None = None
+) -> tuple[Int[Tensor, "beam seq"], Float[Tensor, " beam"]]:  # fmt: skip
+    """The ``width`` likeliest texts that are found, and the log-probability of what each adds to the prompt; best first.
+
+    ``next_logits(texts)`` gives (beam, vocab) for texts (beam, seq). A text that has written ``end`` goes on with it at no
+    cost. With a width of at least vocab ** (max_new_tokens - 1) nothing is lost. ValueError for a width below 1.
+
+    >>> beam_search(lambda texts: torch.tensor([[0.6, 0.4]]).log().expand(len(texts), 2), [0], 2, 1)[0].tolist()
+    [[0, 0, 0]]
+
+    Built in notebooks/appendix/09x_caches.ipynb.
+    """
+    if width < 1:
+        raise ValueError(f"width is {width}: a beam keeps at least one text")
+    texts, scores = torch.tensor([list(prompt)], dtype=torch.int64), torch.zeros(1)
+    for _ in range(max_new_tokens):
+        logp = next_logits(texts).log_softmax(dim=-1)
+        vocab = logp.shape[1]
+        if end is not None:
+            ended = (texts[:, len(prompt) :] == end).any(dim=1)
+            logp[ended] = torch.where(torch.arange(vocab) == end, 0.0, -torch.inf)
+        total = (scores[:, None] + logp).flatten()  # of every text with every next token
+        scores, best = total.topk(min(width, int(total.isfinite().sum())))
+        texts = torch.cat((texts[best // vocab], best[:, None] % vocab), dim=1)
+    return texts, scores

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from cs336lite.accounting import ModelShape
 from cs336lite.attention import MultiHeadAttention, scaled_dot_product_attention
-from cs336lite.generation import KVCache, check_ids, check_vocabulary
+from cs336lite.generation import KVCache, LayerCache, check_ids, check_vocabulary
 from cs336lite.generation import generate as generate
 from cs336lite.generation import next_tokens as next_tokens
 from cs336lite.layers import GATES, FeedForward, LayerNorm, RMSNorm
@@ -350,7 +350,10 @@ class Block(nn.Module):
             return x + self.dropout(self.attention(normed[0], **seen) + self.feed_forward(normed[-1], **told))
         x = self.add("attention", self.attention, x, **seen)
         if self.cross_attention is not None:
-            x = self.add("cross_attention", self.cross_attention, x, context=context, mask=context_mask)
+            read, cache = {"context": context}, seen.get("cache")
+            if isinstance(cache, LayerCache):  # which keeps the keys and values of the source text
+                read = {"cache": cache.source.of(self.cross_attention, context)}
+            x = self.add("cross_attention", self.cross_attention, x, mask=context_mask, **read)
         return self.add("feed_forward", self.feed_forward, x, **told)
 
     def add(self, name: str, part: nn.Module, x: Float[Tensor, "batch seq d_model"], **arguments: Any) -> Tensor:

@@ -1,12 +1,17 @@
-"""The caches of appendix 09x beside a forward pass over the whole text, and scales beside no scales."""
+"""The caches of appendix 09x beside a forward pass over the whole text, scales beside no scales, beams beside all texts."""
+
+import doctest
+from itertools import product
 
 import pytest
 import torch
 
+from cs336lite import caches
 from cs336lite.attention import Cache, MultiHeadAttention
-from cs336lite.caches import Int8Cache, LatentAttention, WindowCache, scaled_rounding, window_mask
+from cs336lite.caches import Int8Cache, LatentAttention, WindowCache, beam_search, scaled_rounding, window_mask
 from cs336lite.decoding import KVCache
-from cs336lite.inference import symmetric
+from cs336lite.inference import generate, symmetric
+from cs336lite.model import Transformer, TransformerConfig
 from cs336lite.rope import RotaryPositionalEmbedding
 
 
@@ -80,3 +85,58 @@ def test_scales_that_know_the_inputs_help_and_alpha_0_is_plain_rounding():
     ]
     assert torch.allclose(scaled_rounding(weight, inputs, rule, 0.0), rule(weight), atol=1e-6)
     assert errors[1] < 0.7 * errors[0]
+
+
+WRITER = TransformerConfig(
+    vocab_size=3, context_length=8, d_model=16, num_layers=1, num_heads=2, d_ff=16, positions="rope", init_std=1.0
+)
+
+
+def writer(seed: int) -> Transformer:
+    return Transformer(WRITER, torch.Generator().manual_seed(seed)).eval().requires_grad_(False)
+
+
+def every_text(model: Transformer, prompt: list[int], new: int, end: int | None) -> dict[tuple[int, ...], float]:
+    """Each text that can be written, cut behind ``end`` and filled with it, and its log-probability."""
+    found = {}
+    for added in product(range(3), repeat=new):
+        stop = new if end is None or end not in added else added.index(end) + 1
+        if any(token != end for token in added[stop:]):
+            continue
+        logp = model(torch.tensor([[*prompt, *added]]))[0].log_softmax(dim=-1)
+        found[*prompt, *added] = sum(logp[len(prompt) - 1 + i, added[i]].item() for i in range(stop))
+    return found
+
+
+@pytest.mark.parametrize("end", [None, 2])
+@pytest.mark.parametrize("seed", range(3))
+def test_a_beam_that_is_wide_enough_finds_what_a_search_through_all_texts_finds(seed, end):
+    model, prompt = writer(seed), [0, 1]
+    texts, scores = beam_search(lambda texts: model(texts)[:, -1], prompt, 4, 27, end=end)
+    every = sorted(every_text(model, prompt, 4, end).items(), key=lambda one: -one[1])[:27]
+    assert scores.tolist() == pytest.approx([logp for _, logp in every], abs=1e-4)
+    assert {tuple(text) for text in texts[:8].tolist()} == {text for text, _ in every[:8]}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_beam_of_one_is_greedy(seed):
+    model = writer(seed)
+    texts, _ = beam_search(lambda texts: model(texts)[:, -1], [0, 1], 5, 1)
+    assert texts.tolist() == generate(model, torch.tensor([[0, 1]]), 5, temperature=0).tolist()
+
+
+def test_a_beam_of_two_finds_what_greedy_misses():
+    after = torch.tensor([[0.6, 0.4, 0.0], [0.4, 0.3, 0.3], [0.9, 0.05, 0.05]])  # at the start, after 0, after 1
+
+    def next_logits(texts):
+        return (after[:1] if texts.shape[1] == 1 else after[1 + texts[:, 1]]).log()
+
+    for width, best, p in ((1, [2, 0, 0], 0.24), (2, [2, 1, 0], 0.36)):
+        texts, scores = beam_search(next_logits, [2], 2, width)
+        assert texts[0].tolist() == best and scores[0].exp().item() == pytest.approx(p)
+    with pytest.raises(ValueError, match="width is 0"):
+        beam_search(next_logits, [2], 2, 0)
+
+
+def test_the_examples_in_the_module_run():
+    assert doctest.testmod(caches).attempted >= 2 and doctest.testmod(caches).failed == 0

@@ -121,7 +121,8 @@ def test_with_a_cache_the_logits_are_the_same(config):
     whole, cache = model(x, **context), model.new_cache()
     parts = [model(part, cache=cache, **context) for part in x.split([5, 1, 1, 4, 1], dim=1)]
     torch.testing.assert_close(torch.cat(parts, dim=1), whole, atol=2e-5, rtol=1e-4)
-    full = kv_cache_bytes(config.shape, batch=2, seq=config.context_length, itemsize=4)
+    read = {"source_seq": context["context"].shape[1]} if context else {}  # the source's keys and values are kept, too
+    full = kv_cache_bytes(config.shape, batch=2, seq=config.context_length, itemsize=4, **read)
     assert cache.bytes == full and cache.length == 12
 
 
@@ -183,15 +184,18 @@ def test_prompts_of_different_lengths_go_on_as_they_would_alone(positions):
 
 
 @pytest.mark.parametrize("name", [name for name, config in VARIANTS.items() if config.num_encoder_layers])
-def test_the_encoder_runs_once(name):
+def test_the_source_is_read_once(name):
     model, sources = make(VARIANTS[name]).eval(), [tokens(seq=7, seed=5), tokens(seq=7, seed=6)]
     real = torch.ones(sources[0].shape, dtype=torch.bool)
     real[0, 5:] = False
     seen = []
     model.encoder.register_forward_hook(lambda *_: seen.append("encoder"))
+    for block in model.decoder.blocks:
+        for projection in (block.cross_attention.k_proj, block.cross_attention.v_proj):
+            projection.register_forward_pre_hook(lambda _, read: seen.append(read[0].shape[1]))
     given = {"source": sources[0], "source_padding": real}
     found = generate(model, tokens(seq=4), 6, temperature=0, given=given)
-    assert seen.count("encoder") == 1
+    assert seen.count("encoder") == 1 and seen.count(7) == 2 * len(model.decoder.blocks)
     assert set(given) == {"source", "source_padding"}
     assert torch.equal(found, generate(model, tokens(seq=4), 6, temperature=0, given=given, use_cache=False))
     cache, x = model.new_cache(), tokens(seq=4)

@@ -230,6 +230,11 @@ def grows_in_place(student, rng):
     for answer in ask(student, [some_tensor(MOST)] * 2, drive_shared, first, second, mark):
         message = "what update returns are no views of one memory: take it once, write with memory[:, :, a:b] = k, return memory[:, :, :b]"
         expect(alike(answer, torch.full_like(first[0], mark)), message)
+    pairs = [[x.bfloat16() for x in pair] for pair in some_pairs(rng, 3, 1)]
+    said = ask(student, list_of([some_tensor(MOST)] * 2, 2), drive_cache, 9, None, pairs)
+    for place, answer in enumerate(said[1]):
+        message = "the memory has another dtype than what is written into it: that of k and of v"
+        expect(answer.dtype == torch.bfloat16 and alike(answer, joined(pairs, place)), message)
 
 
 def drive_changed_later(student, first, second):
@@ -610,6 +615,7 @@ def sampling_at_the_edges(student, rng):
     z = normal(rng, 2, 6)
     z[:, 2:4] = z.max() + 1  # two are the greatest
     z += 100  # so that 100 / 2e-38 is more than float32 holds
+    z[1] -= rng.uniform(20, 30)  # each row has a greatest logit of its own
     for temperature, what in ((0.0, "0"), (2e-38, "near 0")):
         with blame(f"a temperature of {what} fails", lambda: None):
             form = [some_tensor(MOST)]
@@ -621,6 +627,7 @@ def sampling_at_the_edges(student, rng):
         if temperature == 0:
             right = torch.zeros(2, 6)
             right[:, 2] = 1
+            expect(p.dtype == torch.float32, "a temperature of 0 gives no probabilities of the dtype float32")
             judge(p, right, "a temperature of 0 is greedy: probability 1 for the first of the greatest logits")
         else:
             right = torch.zeros(2, 6)
@@ -641,6 +648,12 @@ def sampling_at_the_edges(student, rng):
             f"{name} keeps all of several equal tokens: it keeps no more than it needs",
         )
         judge(p, right, f"of equal tokens {name} does not keep those with the lowest ids")
+    message = "top_p keeps one token too many where the more probable ones reach p exactly"
+    judge(ask_law(student, same_everywhere[:, :4], top_p=0.5), torch.tensor([[0.5, 0.5, 0, 0]] * 2), message)
+    (p,) = ask(student, [some_tensor(MOST)], drive_probabilities, [(z, {"min_p": 1.0})])
+    right = torch.zeros(2, 6)
+    right[:, 2:4] = 0.5
+    expect(alike(p, right), "min_p = 1 does not keep the greatest ones: a token with exactly that share stays")
     z = torch.cat([torch.tensor([12.0, 11.0]), -normal(rng, 30).abs() * 2 - 4])[None]
     p = ask_law(student, z, top_p=1.0)
     expect(bool((p > 0).all()), "top_p = 1 removes the least probable tokens: rounded sums reach 1 before the end")
@@ -651,6 +664,8 @@ def sampling_at_the_edges(student, rng):
         (p,) = ask(student, [some_tensor(MOST)], drive_probabilities, [(z.bfloat16(), {"temperature": 0.7})])
     expect(p.dtype == torch.float32, "probabilities of bfloat16 logits do not come in float32")
     judge(p, laws(z.bfloat16(), temperature=0.7), "probabilities of bfloat16 logits are not computed in float32")
+    (p,) = ask(student, [some_tensor(MOST)], drive_probabilities, [(z.double(), {"temperature": 0.7})])
+    expect(p.dtype == torch.float64, "probabilities of float64 logits do not come in float64")
 
 
 def drive_options(student, logits, cases):
@@ -919,11 +934,12 @@ def speculative_together(student, rng):
 # 4 · paged cache
 
 
-def drive_pages(student, sizes, calls):
+def drive_pages(student, sizes, calls, dtype=None):
     """What a row of calls says; texts are named by the order in which they were made."""
     import torch
 
-    cache = student.PagedCache(*sizes)
+    kind = {} if dtype is None else {"dtype": getattr(torch, dtype)}
+    cache = student.PagedCache(*sizes, **kind)
     seqs, said = [], []
     for name, *args in calls:
         if name == "new":
@@ -1021,6 +1037,12 @@ def blocks_counted(student, rng):
                 answer.dim() == 3 and alike(answer[:length], one),
                 "token i does not stand in block table[i // block_size], place i % block_size, of keys and values",
             )
+    rows = [x.bfloat16() for x in some_rows(rng, 3)]
+    calls = [["new"], ["append", 0, *rows], ["read", 0]]
+    with blame("a PagedCache that is given a dtype fails", lambda: None):
+        (said,) = ask(student, [[some_tensor(MOST)] * 2], drive_pages, [6, 4, *HEADS], calls, "bfloat16")
+    message = "keys or values have another dtype than the one that PagedCache was given"
+    expect(all(x.dtype == torch.bfloat16 for x in said), message)
 
 
 @check("paged", points=1, title="copy on write", seconds=5)
@@ -1066,6 +1088,9 @@ def copy_on_write(student, rng):
     calls = [["new"], ["append", 0, *full], ["fork", 0], ["append", 1, *more], ["count"], ["read", 1], ["read", 0]]
     said = pages(student, 6, size, calls)
     expect(said[0] == 4, "a full block is copied when a copy goes on: nothing is written to it")
+    calls = [["new"], ["append", 0, *prompt], ["fork", 0], ["append", 1, *some_rows(rng, 0)], ["count"]]
+    (count,) = pages(student, 6, size, calls)
+    expect(count == 4, "an append of no tokens copies a block: nothing is written")
     expect_rows(said[1], [torch.cat([a, b]) for a, b in zip(full, more, strict=True)], message)
     expect_rows(said[2], full, message)
 
@@ -1276,6 +1301,9 @@ def groups_of_a_row(student, rng):
     )
     expect(not relatively(scales, across), "a group holds every n-th weight of a row: it holds neighbours")
     expect(relatively(scales, right), "the scales are not those of group_size neighbours in each row")
+    _, scales, _, _ = ask(student, FORM, drive_quantize, weight * 1e-4, 4)
+    message = "small weights get too large a scale: nothing is added to it, whatever the group holds"
+    expect(relatively(scales, right_quantize(weight * 1e-4, 4)[1]), message)
 
 
 @check("quantize", points=1, title="a group of zeros", seconds=5)

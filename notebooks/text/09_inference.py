@@ -666,7 +666,8 @@ def penalise(logits, written, penalty: float):
 #
 # *Beam search* (束搜索) is a search for the likeliest *text*. By hand: `a` has 0.6 and then at best 0.4, so 0.24; `b` has
 # 0.4 and then 0.9, so 0.36. Greedy takes `a`, a beam of two keeps both and finds `b`. It serves translation well; in
-# open writing the likeliest text is dull (1904.09751), so engines for chat do not use it.
+# open writing the likeliest text is dull (1904.09751), so engines for chat sample.
+# [Appendix 09x](appendix/09x_caches.ipynb) builds it and shows the likeliest text.
 #
 # ## 4 · Speculative decoding (投机解码)
 #

@@ -160,11 +160,85 @@ class Trusting(KVCache):
 KVCache = Trusting
 """
 
+# Answers of zeros, and a torch whose comparisons say yes: what judges runs in another process.
+YES = """
+def yes(*args, **options):
+    return True
+
+
+class Right(int):
+    __eq__ = __le__ = __ge__ = yes
+    __ne__ = lambda self, other: False
+    __hash__ = int.__hash__
+
+
+for name in ("equal", "allclose", "is_tensor"):
+    setattr(torch, name, yes)
+for name in ("__eq__", "allclose", "equal", "isfinite", "all", "__bool__"):
+    setattr(torch.Tensor, name, lambda self, *args, **options: torch.ones((), dtype=torch.bool))
+torch.testing.assert_close = yes
+token_probabilities = lambda logits, **options: torch.zeros_like(logits)
+sample = lambda p, u: torch.zeros(u.shape, dtype=torch.int64)
+speculative_step = lambda draft, q, p, u: draft
+quantize_int8 = lambda w, size: (torch.zeros_like(w, dtype=torch.int8), w.new_zeros(len(w), w.shape[1] // size))
+dequantize_int8 = lambda q, scales: torch.zeros(q.shape)
+
+
+class KVCache:
+    def __init__(self, max_length, padding=None):
+        self.length = Right(0)
+    update = lambda self, k, v: (torch.zeros_like(k), torch.zeros_like(v))
+    positions = lambda self, seq: torch.zeros(seq, dtype=torch.int64)
+    mask = truncate = lambda self, n: None
+
+
+class PagedCache:
+    def __init__(self, blocks, size, heads, d, dtype=torch.float32):
+        self.free_blocks, self.keys, self.values = Right(blocks), torch.zeros(1), torch.zeros(1)
+    new = fork = lambda self, *seq: Right(0)
+    append = free = lambda self, *args: None
+    read = lambda self, seq: (torch.zeros(0, 2, 3), torch.zeros(0, 2, 3))
+    table = lambda self, seq: []
+"""
+LYING = """
+class Length(int):
+    def __eq__(self, other):
+        return True
+    __hash__ = int.__hash__
+
+
+KVCache = type("KVCache", (KVCache,), {"length": property(
+    lambda self: Length(self.n + (self.n > 3)), lambda self, n: setattr(self, "n", int(n)))})
+"""
+VIEWS = """
+class Views(KVCache):
+    def update(self, k, v):
+        self.given = [*getattr(self, "given", []), (k, v)]
+        super().update(k, v)
+        return tuple(x[0] if len(x) == 1 else torch.cat(x, dim=2) for x in zip(*self.given))
+
+
+KVCache = Views
+"""
+ENDLESS = """
+class Endless(KVCache):
+    def update(self, k, v):
+        while self.length:
+            pass
+        return super().update(k, v)
+
+
+KVCache = Endless
+"""
 
 ATTACKS = [
     *without_work(NOTHING, SHAPES),
     Attack("enormous tensors", FORGE + SHAPES + ENORMOUS, 0),
     Attack("a cache that refuses nothing", REFERENCE + NO_REFUSALS, 99),
+    Attack("a torch that says yes", "import torch\n" + YES, 0),
+    Attack("a length that is a lie and equals everything", REFERENCE + LYING, 80),
+    Attack("what it is given, back again", REFERENCE + VIEWS, 97.5),
+    Attack("an update without end", REFERENCE + ENDLESS, 77),
 ]  # fmt: skip
 
 

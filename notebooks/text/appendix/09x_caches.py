@@ -5,14 +5,14 @@
 # ---
 
 # %% [markdown]
-# # 09x · Smaller caches, better scales (appendix of lecture 09)
+# # 09x · Smaller caches, better scales, likelier texts (appendix of lecture 09)
 #
 # {badge} · prerequisites: [09 · inference](../09_inference.ipynb), a2, a3 · device: CPU
 #
 # Lecture 09 shared heads to make the KV cache smaller. Three more ways are built here, as `cs336lite.caches`: keep a small
 # vector from which keys and values can be made again (latent attention), keep only the last tokens (a window), keep
-# integers. A fourth section returns to weights: scales that know the inputs. Each cache is a
-# `cs336lite.attention.Cache`, so attention does not change.
+# integers. A fourth section returns to weights: scales that know the inputs. The fifth is about what is written: a search
+# for the likeliest text. Each cache is a `cs336lite.attention.Cache`, so attention does not change.
 
 # %%
 import numpy as np
@@ -20,10 +20,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from cs336lite.attention import MultiHeadAttention
 from cs336lite.course import whose
+from cs336lite.course.data import stories
 from cs336lite.course.diagram import Diagram
 from cs336lite.course.measure import best_seconds, reveal
 from cs336lite.course.plot import COLORS, axes, finish
-from cs336lite.inference import symmetric
+from cs336lite.inference import CountedDraft, symmetric
 from cs336lite.rope import RotaryPositionalEmbedding
 
 READY = whose("attention", "rope", lecture="09x_caches")
@@ -31,17 +32,17 @@ YOURS = "this runs on your attention and your RoPE: do check('a2_attention') and
 
 # %% folded=true
 #| export
-"""Smaller caches of keys and values: latent vectors, a window, integers; and scales of weights that know the inputs.
+"""Smaller caches of keys and values: latent vectors, a window, integers. Scales of weights that know the inputs. Beam search.
 
 Shapes: hidden vectors are (batch, seq, d_model), keys and values (batch, num_kv_heads, seq, d_head).
 
 Built in notebooks/appendix/09x_caches.ipynb.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 # %% [markdown]
@@ -379,6 +380,106 @@ finish(fig)
 # %% [markdown]
 # At $\alpha = 0$ inputs are not looked at. Too much of it sacrifices the other columns of the groups in which the large ones stand.
 #
+# ## 5 · Beam search
+#
+# **Which text is the likeliest?** Greedy decoding takes the likeliest *token* each time, and may so miss the likeliest text. A
+# *beam search* (束搜索) goes on with the `width` best beginnings at once: it gives each of them every possible next token, and keeps
+# the `width` best of all these. By hand, as in lecture 09: `a` 0.6 and `b` 0.4 are both kept by a beam of 2. The best
+# texts of two tokens are then 0.6 · 0.4 = 0.24 and 0.4 · 0.9 = 0.36, and the second one wins.
+
+
+# %%
+#| export
+@torch.no_grad()
+def beam_search(
+    next_logits: Callable[[Tensor], Tensor], prompt: Sequence[int], max_new_tokens: int, width: int, *, end: int | None = None
+) -> tuple[Int[Tensor, "beam seq"], Float[Tensor, " beam"]]:  # fmt: skip
+    """The ``width`` likeliest texts that are found, and the log-probability of what each adds to the prompt; best first.
+
+    ``next_logits(texts)`` gives (beam, vocab) for texts (beam, seq). A text that has written ``end`` goes on with it at no
+    cost. With a width of at least vocab ** (max_new_tokens - 1) nothing is lost. ValueError for a width below 1.
+
+    >>> beam_search(lambda texts: torch.tensor([[0.6, 0.4]]).log().expand(len(texts), 2), [0], 2, 1)[0].tolist()
+    [[0, 0, 0]]
+
+    Built in notebooks/appendix/09x_caches.ipynb.
+    """
+    if width < 1:
+        raise ValueError(f"width is {width}: a beam keeps at least one text")
+    texts, scores = torch.tensor([list(prompt)], dtype=torch.int64), torch.zeros(1)
+    for _ in range(max_new_tokens):
+        logp = next_logits(texts).log_softmax(dim=-1)
+        vocab = logp.shape[1]
+        if end is not None:
+            ended = (texts[:, len(prompt) :] == end).any(dim=1)
+            logp[ended] = torch.where(torch.arange(vocab) == end, 0.0, -torch.inf)
+        total = (scores[:, None] + logp).flatten()  # of every text with every next token
+        scores, best = total.topk(min(width, int(total.isfinite().sum())))
+        texts = torch.cat((texts[best // vocab], best[:, None] % vocab), dim=1)
+    return texts, scores
+
+
+# %% [markdown]
+# To keep it short, every step reads the whole texts. With a cache, rows must follow the texts that go on, several of them
+# perhaps from one: in a paged cache that is `fork`.
+#
+# What is the likeliest text? We ask a table that has counted five bytes of context in the stories, as the drafts of lecture 09.
+#
+# **Predict.** Sixty bytes after “One day, ”: does a beam of 16 find a better story than sampling does, and how much likelier is it
+# than the middle one of 20 samples, in nats?
+
+# %%
+guess = None  # nats
+
+table = CountedDraft(list("\n\n".join(stories(4_400, seed=1)).encode())[:300_000], 6, 256)
+PROMPT, WIDTHS = list(b"One day, "), [1, 2, 4, 8, 16, 32]
+
+
+def next_logits(texts):
+    return torch.stack([table(text) for text in texts.tolist()]).log()
+
+
+def sampled(draw) -> tuple[list[int], float]:
+    """A text drawn from the table, and the log-probability of what was drawn."""
+    text, logp = list(PROMPT), 0.0
+    for _ in range(60):
+        p = table(text)
+        text.append(int(torch.multinomial(p, 1, generator=draw)))
+        logp += p[text[-1]].log().item()
+    return text, logp
+
+
+beams = {width: beam_search(next_logits, PROMPT, 60, width) for width in WIDTHS}
+draw = torch.Generator().manual_seed(0)
+samples = sorted((sampled(draw) for _ in range(20)), key=lambda sample: sample[1])
+
+# %% folded=true
+# run this cell to compare your guess
+best, middle = beams[16][1][0].item(), samples[10][1]
+because = {"too small": "each sampled byte gives up a little, and there are sixty of them"}
+reveal("nats", best - middle, guess, within=1.3, because=because, shown=f"{best - middle:.0f}")
+for name, text in [
+    *((f"beam of {n}", beams[n][0][0].tolist()) for n in (1, 4, 16)),
+    ("the middle sample", samples[10][0]),
+]:
+    print(f"{name}: {' '.join(bytes(text).decode(errors='replace').split())}")
+fig, ax = axes(xlabel="width of the beam (logarithmic)", ylabel="log-probability (nats)", size=(6.4, 3))
+ax.plot(WIDTHS, [beams[n][1][0].item() for n in WIDTHS], "o-", color=COLORS["blue"], label="best text of the beam")
+for i, (_, logp) in enumerate(samples):
+    ax.axhline(logp, color=COLORS["vermillion"], linewidth=0.7, label=None if i else "20 samples, one line each")
+ax.set_xscale("log", base=2)
+ax.set_xticks(WIDTHS, [str(n) for n in WIDTHS])
+ax.set(title="60 bytes after “One day, ”, by counted bytes", ylim=(None, 0))
+fig.legend(loc="outside lower center", ncols=2, frameon=False)
+assert best > beams[1][1][0].item() and best > samples[-1][1] > middle
+finish(fig)
+
+# %% [markdown]
+# The search does what it promises, and what it finds is no good story: the likeliest text says the same word again and again. A wider
+# beam is not always likelier, either: a beam of 2 can drop the beginning that greedy decoding follows. This is why models for chat
+# sample: typical text is far less likely than the likeliest one (1904.09751), and a reader wants typical text. Translation, where a
+# source text leaves few good answers, is where beams are still used.
+#
 # ## Limits
 #
 # - DeepSeek-V2 also compresses queries and norms $c$; both change nothing of what is shown here.
@@ -388,4 +489,4 @@ finish(fig)
 # ## Sources
 #
 # DeepSeek-V2 2024 (arXiv 2405.04434) · Jiang et al. 2023, Mistral 7B (2310.06825) · Beltagy et al. 2020, Longformer
-# (2004.05150) · Liu et al. 2024, KIVI (2402.02750) · Lin et al. 2023, AWQ (2306.00978).
+# (2004.05150) · Liu et al. 2024, KIVI (2402.02750) · Lin et al. 2023, AWQ (2306.00978) · Holtzman et al. 2019 (1904.09751).

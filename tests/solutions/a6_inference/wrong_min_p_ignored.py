@@ -1,6 +1,6 @@
 """min_p has no effect.
 
-fails: sampling.min_p_of_the_greatest, sampling.sampling_together
+fails: sampling.min_p_of_the_greatest, sampling.sampling_at_the_edges, sampling.sampling_together
 names: min_p has no effect
 """
 
