@@ -46,7 +46,14 @@ def run_sort(student, chosen, num_experts):
 
 
 def sorted_places(student, chosen, num_experts):
-    found = ask(student, tensor_of(None), run_sort, chosen, num_experts, what="order and counts, one behind the other")
+    found = ask(
+        student,
+        tensor_of(None, dtype=torch.int64),
+        run_sort,
+        chosen,
+        num_experts,
+        what="order and counts, one behind the other",
+    )
     expect(
         len(found) == chosen.numel() + num_experts,
         f"there are {chosen.numel()} places in the order and {num_experts} counts, one for each expert, used or not",
@@ -58,7 +65,7 @@ def sorted_places(student, chosen, num_experts):
 def sort_by_hand(student, rng):
     order, counts = sorted_places(student, torch.tensor([[2, 0], [0, 1]]), 3)
     expect(order.tolist() != [0, 0, 1, 2], "those are the sorted experts: return the places where they stood")
-    expect(order.tolist() != [1, 1, 0, 0], "places of the flat tensor are asked for, not the tokens")
+    expect(order.tolist() != [0, 1, 1, 0], "places of the flat tensor are asked for, not the tokens")
     expect(order.tolist() == [1, 2, 3, 0], "((2, 0), (0, 1)) sorted by expert: the places 1, 2, 3, 0")
     expect(counts.tolist() == [2, 1, 1], "expert 0 has two places, the others one each")
 
@@ -82,7 +89,9 @@ def bias_by_hand(student, rng):
     bias, counts = torch.zeros(3), torch.tensor([8, 4, 0])
     found = ask(student, like(bias), run_bias, bias, counts, 0.01, what="the bias")
     expect(not torch.allclose(found, torch.tensor([0.01, 0.0, -0.01])), "the sign: a busy expert's bias goes down")
-    expect(not torch.allclose(found, torch.tensor([-0.04, 0.0, 0.04])), "a fixed step, however far the load is: its sign")
+    expect(
+        not torch.allclose(found, torch.tensor([-0.04, 0.0, 0.04])), "a fixed step, however far the load is: its sign"
+    )
     expect_close(found, torch.tensor([-0.01, 0.0, 0.01]), "places (8, 4, 0) at a rate of 0.01")
 
 
@@ -105,17 +114,19 @@ def run_kept(student, chosen, num_experts, capacity):
 @check("kept", title="the picture")
 def kept_picture(student, rng):
     chosen = torch.tensor([[0], [0], [1], [0], [2], [0]])
-    found = ask(student, tensor_of((6, 1)), run_kept, chosen, 3, 2, what="the mask").flatten().tolist()
+    found = ask(student, tensor_of(6, 1, dtype=torch.int64), run_kept, chosen, 3, 2, what="the mask").flatten().tolist()
     expect(found != [0, 0, 0, 1, 0, 1], "True means kept; that is the mask of the dropped")
     expect(found != [1, 0, 1, 0, 1, 0], "the first two of expert 0 are kept: count from 1, or compare with <")
     expect(found != [1, 1, 1, 1, 1, 0], "a capacity of 2 keeps two of expert 0, not three")
-    expect(found == [1, 1, 1, 0, 1, 0], "experts 0, 0, 1, 0, 2, 0 with a capacity of 2: the second to last 0s do not fit")
+    expect(
+        found == [1, 1, 1, 0, 1, 0], "experts 0, 0, 1, 0, 2, 0 with a capacity of 2: the second to last 0s do not fit"
+    )
 
 
 @check("kept", title="two choices a token")
 def kept_two(student, rng):
     chosen, capacity = drawn(rng, 30, 2, 4), rng.randrange(5, 12)
-    found = ask(student, tensor_of((30, 2)), run_kept, chosen, 4, capacity, what="the mask")
+    found = ask(student, tensor_of(30, 2, dtype=torch.int64), run_kept, chosen, 4, capacity, what="the mask")
     wanted, first = (torch.zeros(30, 2, dtype=torch.int64) for _ in range(2))
     for mask, places in ((wanted, [(i, j) for i in range(30) for j in range(2)]), (first, [(i, j) for j in range(2) for i in range(30)])):  # fmt: skip
         used = [0] * 4
@@ -126,31 +137,35 @@ def kept_two(student, rng):
         torch.equal(wanted, first) or not torch.equal(found, first),
         "that is GShard's order, first choices before second ones; here a token's second choice comes before the next token",
     )
-    expect(torch.equal(found, wanted), f"each expert keeps its first {capacity} places, in the order of the flat tensor")
+    expect(
+        torch.equal(found, wanted), f"each expert keeps its first {capacity} places, in the order of the flat tensor"
+    )
 
 
 def run_hash(student, counts, table, num_experts):
-    return student.hash_load(counts, table, num_experts)
+    return torch.as_tensor(student.hash_load(counts, table, num_experts)).double()
 
 
 @check("hash_load", title="by hand")
 def hash_by_hand(student, rng):
     counts, table = torch.tensor([6, 3, 1]), torch.tensor([[1], [0], [1]])
-    found = ask(student, tensor_of((3,)), run_hash, counts, table, 3, what="the loads").double()
-    expect(
-        not torch.allclose(found, torch.tensor([1 / 3, 2 / 3, 0.0]).double()), "count an id as often as it occurs"
-    )
+    found = ask(student, tensor_of(3), run_hash, counts, table, 3, what="the loads").double()
+    expect(not torch.allclose(found, torch.tensor([1 / 3, 2 / 3, 0.0]).double()), "count an id as often as it occurs")
     expect(not torch.allclose(found, torch.tensor([3.0, 7.0, 0.0]).double()), "shares: divide by the sum")
-    expect_close(found, torch.tensor([0.3, 0.7, 0.0]).double(), "ids 6, 3 and 1 times, table 1, 0, 1, three experts", 1e-5)
+    expect_close(
+        found, torch.tensor([0.3, 0.7, 0.0]).double(), "ids 6, 3 and 1 times, table 1, 0, 1, three experts", 1e-5
+    )
 
 
 @check("hash_load", title="two experts an id")
 def hash_two(student, rng):
     table = drawn(rng, 20, 2, 6)
     counts = torch.tensor([rng.randrange(0, 50) for _ in range(20)])
-    found = ask(student, tensor_of((6,)), run_hash, counts, table, 6, what="the loads").double()
+    found = ask(student, tensor_of(6), run_hash, counts, table, 6, what="the loads").double()
     wanted = torch.tensor([sum(int(counts[i]) for i in range(20) if e in table[i].tolist()) for e in range(6)]).double()
-    expect(not torch.allclose(found, wanted / counts.sum(), rtol=1e-4), "the shares of all places add up to 1, not to k")
+    expect(
+        not torch.allclose(found, wanted / counts.sum(), rtol=1e-4), "the shares of all places add up to 1, not to k"
+    )
     only = torch.tensor([sum(int(counts[i]) for i in range(20) if e == int(table[i, 0])) for e in range(6)]).double()
     expect(not torch.allclose(found, only / only.sum(), rtol=1e-4), "all k columns of the table count")
     expect_close(found, wanted / wanted.sum(), "the shares of all places", 1e-5)

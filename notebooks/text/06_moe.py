@@ -33,7 +33,7 @@ from IPython.display import display
 from cs336lite.course import check, finished, hint, whose
 from cs336lite.course.baselines import baselines
 from cs336lite.course.claims import claim, claims
-from cs336lite.course.compare import comparisons, mean_interval, paired, rerun
+from cs336lite.course.compare import comparisons, mean_interval, rerun
 from cs336lite.course.data import SEPARATOR, default_corpus
 from cs336lite.course.diagram import Diagram
 from cs336lite.course.exercise import solution
@@ -41,8 +41,8 @@ from cs336lite.course.measure import reveal
 from cs336lite.course.paired_plot import difference_figure
 from cs336lite.course.plot import COLORS, axes, finish
 from cs336lite.course.results import source
-from cs336lite.course.sweeps import by_seed
 from cs336lite.course.tuning import reported
+from cs336lite.generation import generate
 from cs336lite.moe import Experts, reinforce
 from cs336lite.router import TopKRouter
 
@@ -92,7 +92,7 @@ asked = [d.box(20 + 18 * i, 3.5, f"router: {e}", width=11, color=hue[e]) for i, 
 by_expert = [None] * 4
 for t, e in zip(tokens, chosen_for):
     by_expert[places[t]] = d.box(20 + 18 * places[t], 6.5, t, width=11, color=hue[e])
-who = [d.box(20, 9.5, "expert 0", width=11, color="blue"), d.box(38, 9.5, "expert 1", width=11, color="orange"), d.box(56, 9.5, "expert 2: one product for two rows", width=33, color="green")]  # fmt: skip
+who = [d.box(20, 9.5, "expert 0", width=11, color="blue"), d.box(38, 9.5, "expert 1", width=11, color="orange"), d.box(56, 9.5, "expert 2: both rows at once", width=29, color="green")]  # fmt: skip
 bottom = [d.box(20 + 18 * i, 13, t, width=11, color=hue[e]) for i, (t, e) in enumerate(zip(tokens, chosen_for))]
 for i, t in enumerate(tokens):
     d.arrow(top[i].bottom, asked[i].top)
@@ -185,7 +185,9 @@ guess_stored = guess_active = None  # billions
 d_model, blocks, width, vocab = 4_096, 32, 14_336, 32_000
 attention = 2 * d_model * d_model + 2 * d_model * 1_024  # queries and output, keys and values
 expert = 3 * d_model * width
-once = blocks * (attention + 8 * d_model + 2 * d_model) + 2 * vocab * d_model + d_model  # with router, norms, embeddings
+once = (
+    blocks * (attention + 8 * d_model + 2 * d_model) + 2 * vocab * d_model + d_model
+)  # with router, norms, embeddings
 stored, active = (once + blocks * number * expert for number in (8, 2))
 print(f"attention, embeddings and the rest {once / 1e9:.1f}B, one expert of all blocks {blocks * expert / 1e9:.1f}B")
 
@@ -212,13 +214,13 @@ PUBLISHED = {
     "OLMoE": (6.9, 1.3, 64, 8), "DeepSeekMoE": (16.4, 2.8, 64, 6), "Mixtral 8x7B": (46.7, 12.9, 8, 2),
     "DeepSeek-V3": (671, 37, 256, 8),
 }  # fmt: skip
-fig, ax = axes(xlabel="billions of parameters", size=(6.8, 2.9))
+fig, ax = axes(xlabel="billions of parameters", ylabel="model", size=(6.8, 3.1))
 for row, (name, (all_of, used, experts, k)) in enumerate(PUBLISHED.items()):
     ax.plot([used, all_of], [row, row], color="#888888")
     ax.plot(used, row, "o", color=COLORS["vermillion"], label=None if row else "active in a token")
     ax.plot(all_of, row, "s", color=COLORS["blue"], label=None if row else "stored")
     ax.text(all_of * 1.2, row, f"{k} of {experts} experts", va="center", fontsize=9)
-ax.set(xscale="log", yticks=range(4), yticklabels=list(PUBLISHED), xlim=(1, 6_000), ylim=(-0.6, 4.1), title="Published mixtures: 4 to 18 times more stored than active")  # fmt: skip
+ax.set(xscale="log", yticks=range(4), yticklabels=list(PUBLISHED), xlim=(1, 6_000), ylim=(-0.6, 4.1), title="Published mixtures: 3.6 to 18 times as much stored as active")  # fmt: skip
 ax.legend(ncols=2, loc="upper left")
 finish(fig)
 
@@ -520,16 +522,16 @@ if READY.or_show("loads by step"):
 # run this cell to compare your guess
 if heat:
     reveal("busiest", late["left alone"].max(), guess, within=1.3, because={"too small": "who is chosen is trained, and chosen again"}, shown=f"{late['left alone'].max():.2f}")  # fmt: skip
-    fig, panels = axes(1, 3, xlabel="step", size=(8.8, 2.8))
+    fig, panels = axes(1, 3, xlabel="step", ylabel="expert (first block)", size=(8.8, 2.8))
     for ax, (name, load) in zip(panels, heat.items()):
-        image = ax.imshow(load, aspect="auto", cmap="cividis", vmin=0, vmax=0.5, interpolation="nearest")
+        image = ax.imshow(load, aspect="auto", cmap="cividis", vmin=0, vmax=0.3, interpolation="nearest")
         ax.set_title(f"{name}: {late[name].min():.3f} to {late[name].max():.2f}")
-    panels[0].set_ylabel("expert (first block)")
     fig.colorbar(image, ax=panels, label="share of places")
     display(finish(fig))
 
 # %% [markdown]
-# Above each panel are the loads of the idlest and the busiest expert in the last 30 steps. 
+# Above each panel are the loads of the idlest and the busiest expert in the last 30 steps. In the first steps nothing has been learned yet, and the loads are uneven all the same: the router begins with random weights, and each expert gets the tokens that happen to point its way. While the rate rises, for 50 steps, that
+# hardly changes. Left alone, some experts stay busy and some nearly idle. The loss brings idle experts back slowly: an expert without tokens has $f_e = 0$, so the loss can only push the others down. The bias evens the loads out within a few dozen steps.
 #
 # ### What it costs
 #
@@ -557,12 +559,15 @@ balance = comparisons(losses, [(arm, "top-2") for arm in ("top-2, loss", "top-2,
 print(source("06_routers.json"), source("06_balance.json"), tables, sep="\n")
 for arm in ("top-2", "top-2, loss", "top-2, bias", "top-2, loss, z-loss"):
     load, z = of(arm, "load"), of(arm, "log_z").mean()
-    print(f"{arm:<20} idlest {load.min(-1).mean():.3f}, busiest {load.max(-1).mean():.2f}, log Z of the router {z:5.2f}")
+    print(
+        f"{arm:<20} idlest {load.min(-1).mean():.3f}, busiest {load.max(-1).mean():.2f}, log Z of the router {z:5.2f}"
+    )
 
 # %% folded=true
 # run this cell to compare your guess
 reveal("loss above none", balance[0].mean, guess, margin=0.01, shown=f"{balance[0].mean:+.4f} nats")
 difference_figure(balance, title="Against no balancing, seed by seed", quantity="held-out loss a byte")
+
 
 # %% folded=true
 def spread(arm: str) -> tuple[float, float]:
@@ -586,7 +591,7 @@ claim(
 
 
 # %% [markdown]
-# 
+#
 #
 # ## 5 · Capacity
 #
@@ -648,7 +653,7 @@ claim(
     4,
     "A capacity factor of 1 drops {one:.1f} % of the places and changes the loss by {one_cost:+.3f} nats ({one_low:+.3f} to {one_high:+.3f}); a factor of 1.25 drops {more:.1f} % and changes it by {more_cost:+.3f} ({more_low:+.3f} to {more_high:+.3f}).",
     lambda one, one_cost, one_low, one_high, more, more_cost, more_low, more_high: (
-        one > more > 0 and one_low < one_cost < one_high and more_low < more_cost < more_high 
+        one > more > 0 and one_low < one_cost < one_high and more_low < more_cost < more_high
     ),
     one=100 * dropped["capacity 1"],
     one_cost=limited[0].mean,
@@ -661,7 +666,7 @@ claim(
 )
 
 # %% [markdown]
-# 
+#
 #
 # ## 6 · Must a router learn?
 #
@@ -705,7 +710,8 @@ ax.legend(fontsize=9, loc="upper left", bbox_to_anchor=(1.01, 1))
 finish(fig)
 
 # %% [markdown]
-# 
+# A space is one byte in six, so its experts are busy whatever the table is. A table is less even than a router with the balancing loss after 500 steps, and more even than one that is left alone. Nobody can rebalance it: Roller et al. also built tables
+# from the frequencies, to even the loads. In the runs below every block of every run has its own table.
 #
 # ### Rewards
 #
@@ -730,7 +736,7 @@ for one in routing.values():
 # run this cell to compare your guess
 reveal("hash above dense", routing["hash", "dense, 128"].mean, guess_hash, margin=0.03, shown=f"{routing['hash', 'dense, 128'].mean:+.3f} nats")  # fmt: skip
 reveal("policy above gates", routing["REINFORCE", "top-2, loss"].mean, guess_policy, margin=0.03, shown=f"{routing['REINFORCE', 'top-2, loss'].mean:+.3f} nats")  # fmt: skip
-fig, ax = axes(xlabel="held-out loss (nats a byte)", size=(7, 4.6))
+fig, ax = axes(xlabel="held-out loss (nats a byte)", ylabel="arm", size=(7, 4.8))
 ranked = sorted(losses, key=lambda arm: -np.mean(list(losses[arm].values())))
 for row, arm in enumerate(ranked):
     color, mark = (COLORS["blue"], "s") if "dense" in arm else (COLORS["vermillion"], "o")
@@ -741,10 +747,40 @@ ax.set(yticks=range(len(ranked)), yticklabels=ranked, title="Lowest loss on top;
 finish(fig)
 
 # %% folded=true
-
+curve = {arm: of(arm, "curve").mean(axis=0) for arm in ("dense, 128", "top-2, loss", "hash", "REINFORCE")}
+fig, ax = axes(xlabel="step", ylabel="training loss (nats a byte)", size=(6.6, 3.2))
+for (arm, mean), style, color in zip(curve.items(), ("-", "--", "-.", ":"), COLORS.values()):
+    ax.plot(25 + 50 * np.arange(1, 10), mean[1:], style, marker="o", markersize=3, color=color, label=arm)
+ax.axhline(tables.bigram, color="#888888", linewidth=1)
+ax.set(title="Mean of 50 steps and 8 seeds, from step 50 on (grey: bigram table)")
+ax.legend(fontsize=9)
+display(finish(fig))
+hashed, gates_, policy, big = (routing[pair] for pair in (("hash", "dense, 128"), ("hash", "top-2, loss"), ("REINFORCE", "top-2, loss"), ("dense, 512", "dense, 128")))  # fmt: skip
+claim(
+    5,
+    "A random table is {hashed:.3f} nats below the dense network of equal FLOPs ({low:.3f} to {high:.3f}) and {learned:.3f} below learned gates; the policy is {policy:.3f} above the gates. A dense network four times as large and as costly is {big:.3f} ± {half:.3f} below the small one.",
+    lambda hashed, low, high, learned, policy, big, half: (
+        low > 0.03 and high > hashed and learned > 0.03 and policy > 0.03 and abs(big) + half < hashed
+    ),
+    hashed=-hashed.mean,
+    low=-hashed.interval.high,
+    high=-hashed.interval.low,
+    learned=-gates_.mean,
+    policy=policy.mean,
+    big=-big.mean,
+    half=big.interval.half,
+)
+claim(
+    5,
+    "Of 300 random tables of bytes the busiest expert has {middle:.2f} of the places in the median, more than with the learned router and the loss ({loss:.2f}) and less than with the router left alone ({alone:.2f}).",
+    lambda middle, loss, alone: loss < middle < alone,
+    middle=float(np.median(busiest)),
+    loss=spread("top-2, loss")[1],
+    alone=spread("top-2")[1],
+)
 
 # %% [markdown]
-# 
+#
 #
 # ## 7 · Two ways to learn a choice
 #
@@ -781,7 +817,9 @@ def clouds_error(mode: str, seed: int, steps: int = 250) -> float:
         logits = x @ gate.T
         e = choose(mode, logits, rng, learning=step < steps)
         p, score = logits.softmax(-1)[range(128), e], logits[range(128), e]
-        factor = {"gates": p, "gates × 1": p / p.detach(), "gates × 1, drawn": p / p.detach()}.get(mode, torch.ones(128))
+        factor = {"gates": p, "gates × 1": p / p.detach(), "gates × 1, drawn": p / p.detach()}.get(
+            mode, torch.ones(128)
+        )
         wanted, given = (torch.einsum("nd,ned->ne", x, m) for m in (matrices[cloud], experts[e]))
         error = (factor[:, None] * given - wanted).square().mean(dim=1)
         if step == steps:
@@ -790,7 +828,9 @@ def clouds_error(mode: str, seed: int, steps: int = 250) -> float:
         if mode == "REINFORCE":
             loss = loss + 0.1 * reinforce(p.log(), -error)
         elif mode == "values":
-            loss = loss + 0.1 * (score + error.detach()).square().mean()  # the score predicts the reward, minus the error
+            loss = (
+                loss + 0.1 * (score + error.detach()).square().mean()
+            )  # the score predicts the reward, minus the error
         adam.zero_grad()
         loss.backward()
         adam.step()
@@ -814,10 +854,34 @@ reveal("policy / gates × 1", mean["REINFORCE"] / mean["gates × 1"], guess, wit
 difference_figure(choices, title="Four clouds, four experts, one each", quantity="squared error")
 
 # %% folded=true
-
+by_pair = {(one.a, one.b): one for one in choices}
+plain, equal, explored = (by_pair["REINFORCE", other] for other in ("gates", "gates × 1", "gates × 1, drawn"))
+claim(
+    6,
+    "With the usual gates the policy differs by {plain:+.3f} ({plain_low:+.3f} to {plain_high:+.3f}) in squared error. With a factor of 1 for both it is {equal:.3f} better ({equal_low:.3f} to {equal_high:.3f}), and {explored:.3f} where the gates draw as well.",
+    lambda plain, plain_low, plain_high, equal, equal_low, equal_high, explored: (
+        plain_low < plain < plain_high
+        and abs(plain) < 0.5 * equal
+        and equal_low > 0.02
+        and equal_high > equal > explored > 0
+    ),
+    plain=plain.mean,
+    plain_low=plain.interval.low,
+    plain_high=plain.interval.high,
+    equal=-equal.mean,
+    equal_low=-equal.interval.high,
+    equal_high=-equal.interval.low,
+    explored=-explored.mean,
+)
 
 # %% [markdown]
-# 
+# A first guess would be that the policy has the advantage of the factor: its experts answer with their full size. Making the factors equal shows the opposite. The policy loses nothing, and the *gates* get much worse. A usual gate does real work, since it scales the answer. At a factor of 1
+# it scales nothing, and its gradient still asks "should the output be larger?", which is no question about the choice: `gates × 1` is hardly better than random. Drawing instead of taking the best closes a part of the distance, since experts that were never tried get a chance.
+# What remains is the question itself: a reward compares a choice with the average of the others.
+#
+# The values ask the right question too, and do badly here. Four half-trained experts are worth about the same, and a small error of the prediction changes which is greatest. That is one setting of each method, untuned: the figure says how these six differ, not which family is better.
+#
+# Why do gates then win in the language model? There each token has two blocks of choices and one reward, most of which depends on the text and not on the choice. The policy's gradient is mostly noise; the gradient of a gate is exact, though it answers another question.
 #
 # ## 8 · What experts take
 #
@@ -881,6 +945,8 @@ if READY.or_show("what experts take"):
     mixed[torch.argsort(byte, stable=True)] = kind[by_byte]  # subjects drawn anew among equal bytes
     shares = [told(expert, byte, kind) for expert in seen]
     chance = [told(expert, byte, mixed)[2] for expert in seen]
+    begun = torch.tensor([list(b"Once upon a time")])
+    print(repr(bytes(generate(model, begun, 48, temperature=0.5, generator=rng)[0].tolist()).decode(errors="replace")))
     print(f"held out {held_out_loss(model, 64):.3f} nats; bits: all, by the byte, added by the subject, that by chance")
     for block, (found_bits, by_chance) in enumerate(zip(shares, chance)):
         print(f"block {block}: " + ", ".join(f"{b:.2f}" for b in (*found_bits, by_chance)))
@@ -894,7 +960,7 @@ if READY.or_show("bits of experts"):
     for row, (all_of, from_byte, from_subject) in enumerate(shares):
         for start, width, color, name in ((0, from_byte, "blue", "byte"), (from_byte, from_subject, "vermillion", "subject, given the byte"), (from_byte + from_subject, all_of - from_byte - from_subject, "yellow", "neither")):  # fmt: skip
             left.barh(row, width, left=start, color=COLORS[color], label=None if row else name)
-    left.set(yticks=(0, 1), yticklabels=("block 0", "block 1"), xlabel="bits about the first expert", title="What tells the expert?", ylim=(-0.6, 2.3))  # fmt: skip
+    left.set(yticks=(0, 1), yticklabels=(0, 1), xlabel="bits about the first expert", ylabel="block", title="What tells the expert?", ylim=(-0.6, 2.3))  # fmt: skip
     left.legend(fontsize=8, loc="upper center", ncols=3, columnspacing=0.8, handlelength=1)
     for number, (name, color, mark) in enumerate((("stories", "blue", "o"), ("documentation", "orange", "s"), ("Chinese", "green", "^"))):  # fmt: skip
         load = torch.bincount(seen[0][kind == number], minlength=8) / (kind == number).sum()
@@ -921,24 +987,29 @@ if READY.or_show("experts of characters"):
     )
 
 # %% [markdown]
-# 
+# The byte tells most of what there is to know about the expert, in the first block more than in the second, where the vectors hold more of the context. The subject adds next to nothing. Look at the right panel, though: the loads of the subjects differ widely! They differ because the subjects
+# use different bytes. Whoever counts experts by subject alone finds "experts of Chinese", which are experts of the bytes of Chinese. So our experts take characters. That is no objection to OLMoE or DeepSeek-V3, whose experts are many and small and trained on trillions of tokens; it is a reason to ask what the token itself explains first.
 #
 # ## 9 · When it pays
 #
 # **Where do the experts live?** When a layer's experts do not fit on one device, whole experts go to different devices (*expert parallelism*, 专家并行). Each device has tokens and experts. Tokens travel to their experts and back, by *all-to-all* (全交换; GShard):
 
 # %% folded=true
-d = Diagram(86, 11)
-for device, (x0, color) in enumerate(((1, "blue"), (46, "orange"))):
-    d.text(x0, 0.6, f"device {device}")
-    sent = [d.box(x0 + 9 * i, 1.3, t, width=8) for i, t in enumerate(("a", "b", "c", "d") if device == 0 else ("e", "f", "g", "h"))]  # fmt: skip
-    d.box(x0, 6.2, f"experts {4 * device} to {4 * device + 3}", width=35, color=color)
-    d.box(x0, 9.3, "the same tokens again", width=35)
-    here, there = (x0 + 17.5, 8.5 if False else 6.2), (63.5 if device == 0 else 18.5, 6.2)
-    d.arrow(sent[0].bottom, (x0 + 4, 6.2))
-    d.arrow(sent[2].bottom, (there[0] - 6 + 12 * device, 6.2), color="vermillion")
-    d.arrow((x0 + 17.5, 7.5), (x0 + 17.5, 9.3))
-d.text(33, 4.4, "half of them cross")
+d = Diagram(88, 12.5)
+for x0, device, tokens, color in ((1, 0, "abcd", "blue"), (47, 1, "efgh", "orange")):
+    d.text(x0, 0.6, f"device {device}: its tokens")
+    up = [d.box(x0 + 10 * i, 1.3, t, width=8, color=color) for i, t in enumerate(tokens)]
+    d.box(x0, 6, f"experts {4 * device} to {4 * device + 3}", width=38, color="grey")
+    down = [d.box(x0 + 10 * i, 10.7, t, width=8, color=color) for i, t in enumerate(tokens)]
+    for i in (0, 1):  # these stay
+        d.arrow(up[3 * device - i if device else i].bottom, (up[3 * device - i if device else i].bottom[0], 6))
+        d.arrow((down[3 * device - i if device else i].top[0], 7.3), down[3 * device - i if device else i].top)
+for i in (2, 3):  # these cross
+    here, there = 5 + 10 * i, 51 + 10 * (i - 2)
+    d.arrow((here, 2.6), (there, 6), color="vermillion")
+    d.arrow((there, 2.6), (here, 6), color="vermillion")
+    d.arrow((there, 7.3), (here, 10.7), color="vermillion")
+    d.arrow((here, 7.3), (there, 10.7), color="vermillion")
 d.show()
 
 # %% [markdown]
@@ -996,8 +1067,8 @@ ax.plot(batches, read, "o-", color=COLORS["vermillion"], label="Mixtral 8x7B")
 ax.plot(batches, dense_read[0], "--", color=COLORS["blue"], label=f"dense, {active / 1e9:.1f}B: the same FLOPs a token")
 ax.plot(batches, dense_read[1], ":", color=COLORS["black"], label=f"dense, {stored / 1e9:.1f}B: the same memory")
 ax.set_xscale("log", base=2)
-ax.set(title="One sequence reads two experts; a batch soon reads all (bfloat16)", ylim=(0, 120))
-ax.legend(fontsize=9, loc="upper left")
+ax.set(title="One sequence reads two experts; a batch soon reads all (bfloat16)", ylim=(0, 100))
+ax.legend(fontsize=9, loc="center right")
 finish(fig)
 
 # %% folded=true

@@ -75,6 +75,7 @@ torch.set_num_threads(1)  # timings on one core: several threads wait for each o
 # Each expert should see its tokens as one matrix. So sort all $n k$ assignments by expert; then the rows of expert 0 come
 # first, those of expert 1 next. An index of −1 is a place that no expert takes.
 
+
 # %%
 #| export
 def sort_by_expert(
@@ -92,10 +93,12 @@ def sort_by_expert(
     counts = torch.bincount(flat + 1, minlength=num_experts + 1)  # of -1 first
     return flat.argsort(stable=True)[int(counts[0]) :], counts[1:]
 
+
 # %% [markdown]
 # A *grouped product* (分组矩阵乘) multiplies each group by its own matrix in one call, however unequal the groups are. Before there were such calls,
 # GShard and Switch filled every group up to a fixed capacity and dropped the rest, most PyTorch code looped over the experts, and MegaBlocks
 # (arXiv 2211.15841) wrote block-sparse products that need neither. `F.grouped_mm` does not take every shape and type; `padded_mm` is for the others.
+
 
 # %%
 #| export
@@ -119,6 +122,7 @@ def padded_mm(x: Tensor, weight: Tensor, counts: Tensor) -> Float[Tensor, "rows 
     padded = nn.utils.rnn.pad_sequence(x.split(lengths), batch_first=True)
     return torch.cat([rows[:n] for rows, n in zip(padded @ weight.transpose(1, 2), lengths)])
 
+
 # %%
 #| export
 class GroupedLinear(nn.Module):
@@ -135,9 +139,11 @@ class GroupedLinear(nn.Module):
             x, weight = (t.to(torch.get_autocast_dtype(x.device.type)) for t in (x, weight))
         return grouped_mm(x, weight, counts)
 
+
 # %% [markdown]
 # Outputs return to their tokens times their gates. Where every place is taken, each token has exactly $k$ rows, and a small product per token adds them;
 # where places are empty, rows are added one by one.
+
 
 # %%
 #| export
@@ -152,6 +158,7 @@ def combine(
     place = torch.empty_like(order).index_copy(0, order, torch.arange(len(order), device=order.device))
     outputs = outputs.index_select(0, place).view(n, k, outputs.shape[1])
     return torch.bmm(weights.to(outputs.dtype)[:, None], outputs)[:, 0].to(x.dtype)
+
 
 # %% folded=true
 #| export
@@ -180,9 +187,11 @@ class Experts(nn.Module):
         gate, up, down = (part.weight[number] for part in (self.gate, self.up, self.down))
         return lambda x: F.linear(F.silu(F.linear(x, gate)) * F.linear(x, up), down)
 
+
 # %% [markdown]
 # **Predict.** 64 experts, top-2, 2,048 tokens: how many times longer does a loop over the experts take than the sorted
 # way, forward and backward?
+
 
 # %%
 def loop(experts: Experts, x: Tensor, weights: Tensor, indices: Tensor) -> Tensor:
@@ -232,6 +241,7 @@ assert times > 1.1
 # `MoE` is a configuration that lecture 03's model takes as its `feed_forward`; the layer leaves its auxiliary loss where `Transformer.loss` finds it.
 # The three helpers are for activation checkpointing (激活重计算), which runs a forward pass twice: what is left for the loss must be left once, and must get its gradient.
 
+
 # %% folded=true
 #| export
 def recomputing() -> bool:
@@ -250,6 +260,7 @@ class _Joined(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
         return gradient, ctx.gradient, None
+
 
 # %% folded=true
 #| export
@@ -276,6 +287,7 @@ class _Transient(nn.Module):
             value = value.detach().requires_grad_()
         setattr(self, name, value)
         return y
+
 
 # %%
 #| export
@@ -323,6 +335,7 @@ class MoELayer(_Transient, TakesPadding, LeavesLoss):
         auxiliary = self.balance * routed.load_balancing_loss + self.z * routed.z_loss
         return self.leave("auxiliary_loss", auxiliary, y)
 
+
 # %% [markdown]
 # The layer routes real tokens only, cuts to capacity if it is asked to, and counts loads. `torch.compile` leaves it alone, since the shapes depend on the loads.
 
@@ -338,6 +351,7 @@ ROUTERS: dict[str, Make] = {
     "policy": lambda m, c: PolicyRouter(c.d_model, m.num_experts, m.top_k, m.policy_coefficient),
 }
 """Routers by name. "hash" and "policy" need a `RoutedTransformer`."""
+
 
 # %%
 #| export
@@ -370,6 +384,7 @@ class MoE:
             raise ValueError(f"{what} is nothing that a plain Transformer knows: make a RoutedTransformer(config)")
         return layer
 
+
 # %% folded=true
 #| export
 def check_mixture(m: MoE) -> None:
@@ -398,11 +413,13 @@ def make_mixture(m: MoE, config: TransformerConfig) -> MoELayer:
     losses = {"balance": m.balance, "z": m.z}
     return MoELayer(router, Experts(m.num_experts, d, d_ff), m.top_k, shared=shared, capacity=m.capacity, **losses)
 
+
 # %% [markdown]
 # ## 3 · Routers
 #
 # `TopKRouter` is a5's. DeepSeek-V3 adds a **bias** to choose, which no gradient touches. With **expert choice** the table
 # is read the other way: every expert takes its favourite tokens.
+
 
 # %%
 #| export
@@ -438,6 +455,7 @@ class BiasedRouter(ActsAfterStep):
         self.bias += self.rate * torch.sign(counts.sum() - len(counts) * counts)
         self.counts = torch.zeros_like(counts)
 
+
 # %%
 #| export
 class ExpertChoiceRouter(nn.Module):
@@ -462,8 +480,10 @@ class ExpertChoiceRouter(nn.Module):
         indices = torch.arange(affinity.shape[1], device=x.device).where(taken, -1)
         return scored._replace(weights=affinity, indices=indices, load_balancing_loss=affinity.new_zeros(()))
 
+
 # %% [markdown]
 # **Hash** layers look the experts up in a random table of token ids. A **policy** draws them, and is told afterwards how well that went.
+
 
 # %%
 #| export
@@ -489,6 +509,7 @@ class HashRouter(nn.Module):
         weights = torch.full(indices.shape, 1 / indices.shape[1], device=x.device)
         return RouterOutput(weights, indices, zero.expand(len(x), self.num_experts), zero, zero)
 
+
 # %%
 #| export
 def log_probability(logits: Float[Tensor, "n experts"], indices: Int[Tensor, "n k"]) -> Float[Tensor, " n"]:
@@ -502,6 +523,7 @@ def log_probability(logits: Float[Tensor, "n experts"], indices: Int[Tensor, "n 
         total = total + left.log_softmax(dim=-1).gather(-1, chosen).squeeze(-1)
         left = left.scatter(-1, chosen, -math.inf)
     return total
+
 
 # %%
 #| export
@@ -525,6 +547,7 @@ class PolicyRouter(_Transient):
         weights = self.leave("log_probability", log_probability(scored.logits, indices), weights)
         return scored._replace(weights=weights, indices=indices)
 
+
 # %%
 #| export
 def reinforce(log_probability: Float[Tensor, " n"], rewards: Float[Tensor, " n"]) -> Float[Tensor, ""]:
@@ -538,6 +561,7 @@ def reinforce(log_probability: Float[Tensor, " n"], rewards: Float[Tensor, " n"]
     rewards = rewards.detach()
     return -(log_probability * (rewards - rewards.mean()) / (rewards.std() + 1e-6)).mean()
 
+
 # %% [markdown]
 # The controller by hand: loads (4, 1, 1) have the mean 2, so the biases move by (−rate, +rate, +rate), however far the loads are from it.
 #
@@ -545,6 +569,7 @@ def reinforce(log_probability: Float[Tensor, " n"], rewards: Float[Tensor, " n"]
 #
 # The slot gives a layer hidden vectors and nothing else. Token ids, and the loss of each token, are known to the model. So
 # routers that need those live in a `RoutedTransformer`, which is lecture 03's with two methods that tell them.
+
 
 # %% folded=true
 #| export
@@ -565,6 +590,7 @@ class _DenseFirst(Transformer):
             initialise(self, config.init_std, generator)
         if any(isinstance(part, PolicyRouter) for part in (self.encoder or nn.Identity()).modules()):
             raise ValueError("the reward of a policy is the next token, which an encoder lacks: take another router")
+
 
 # %% folded=true
 #| export
@@ -611,6 +637,7 @@ def _tell(stack: nn.Module | None, tokens: Tensor, padding: Tensor | None) -> No
         if isinstance(part, HashRouter):
             part.tokens = tokens.flatten()[_real(tokens, padding)]
 
+
 # %%
 #| export
 def mixtures(model: nn.Module) -> list[MoELayer]:
@@ -632,6 +659,7 @@ def total_and_active(model: nn.Module) -> tuple[int, int]:
         idle += one * (number - layer.top_k)
     return parameters(model), parameters(model) - idle
 
+
 # %%
 #| export
 def with_capacity(routed: RouterOutput, num_experts: int, factor: int | float) -> RouterOutput:
@@ -647,6 +675,7 @@ def with_capacity(routed: RouterOutput, num_experts: int, factor: int | float) -
     order, counts = sort_by_expert(routed.indices, num_experts)
     before = torch.arange(len(order), device=flat.device) - (counts.cumsum(0) - counts)[flat[order]]
     return routed._replace(indices=flat.index_fill(0, order[before >= limit], -1).view_as(routed.indices))
+
 
 # %% [markdown]
 # A token's second choice comes before the next token's first one in this order. GShard and Switch place all first choices before all second ones (2006.16668, algorithm 1), so that
@@ -712,6 +741,7 @@ if READY.or_show("presets"):
 # Each process keeps its experts whole and its own tokens. Tokens travel to their experts and back by *all-to-all* (全交换; GShard, 2006.16668): first the counts, so that
 # everybody knows how much comes, then the rows, then the answers the other way.
 
+
 # %%
 #| export
 class _AllToAll(torch.autograd.Function):
@@ -728,6 +758,7 @@ class _AllToAll(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
         return _AllToAll.apply(gradient, *ctx.way_back), None, None, None
 
+
 # %%
 #| export
 class _Share(nn.Module):
@@ -743,6 +774,7 @@ class _Share(nn.Module):
         self.local = Experts(self.num_experts // self.size, d_model, d_ff)
         for name, weight in experts.state_dict().items():
             self.local.get_parameter(name).data = weight.chunk(self.size)[rank].clone()
+
 
 # %%
 #| export
@@ -766,6 +798,7 @@ class ExpertParallel(_Share):
         outputs = self.local.compute(arrived.index_select(0, by_expert), theirs.sum(dim=0))
         outputs = outputs.index_select(0, by_expert.argsort())
         return combine(_AllToAll.apply(outputs, received, sent, self.group), weights, order, x)
+
 
 # %%
 SCRIPT = """
