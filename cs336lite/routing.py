@@ -53,10 +53,7 @@ def draw_batch(draw: torch.Generator, batch: int, seq: int) -> Tensor:
 def train_mixture(
     run: Mapping[str, Any], observe: Any = lambda step, model: None
 ) -> tuple[RoutedTransformer, list[float]]:
-    """(model, training loss of every step) of ``run``, {arm, lr, seed, config, mixture, training}.
-
-    ``observe(step, model)`` is called after each step. FloatingPointError when the loss is not finite.
-    """
+    """(model, loss of every step) of ``run``; ``observe(step, model)`` comes after each. FloatingPointError if it diverges."""
     t, draw = run["training"], torch.Generator().manual_seed(run["seed"])
     torch.manual_seed(run["seed"])  # a policy draws its experts from it
     model, losses = RoutedTransformer(config_of(run), draw), []

@@ -215,7 +215,7 @@ PUBLISHED = {
     "DeepSeek-V3": (671, 37, 256, 8),
 }  # fmt: skip
 fig, ax = axes(xlabel="billions of parameters", ylabel="model", size=(6.8, 3.1))
-for row, (name, (all_of, used, experts, k)) in enumerate(PUBLISHED.items()):
+for row, (all_of, used, experts, k) in enumerate(PUBLISHED.values()):
     ax.plot([used, all_of], [row, row], color="#888888")
     ax.plot(used, row, "o", color=COLORS["vermillion"], label=None if row else "active in a token")
     ax.plot(all_of, row, "s", color=COLORS["blue"], label=None if row else "stored")
@@ -359,10 +359,7 @@ def draw_batch(draw: torch.Generator, batch: int, seq: int) -> Tensor:
 def train_mixture(
     run: Mapping[str, Any], observe: Any = lambda step, model: None
 ) -> tuple[RoutedTransformer, list[float]]:
-    """(model, training loss of every step) of ``run``, {arm, lr, seed, config, mixture, training}.
-
-    ``observe(step, model)`` is called after each step. FloatingPointError when the loss is not finite.
-    """
+    """(model, loss of every step) of ``run``; ``observe(step, model)`` comes after each. FloatingPointError if it diverges."""
     t, draw = run["training"], torch.Generator().manual_seed(run["seed"])
     torch.manual_seed(run["seed"])  # a policy draws its experts from it
     model, losses = RoutedTransformer(config_of(run), draw), []
@@ -512,9 +509,9 @@ heat = {}
 if READY.or_show("loads by step"):
     for name, changes in WATCHED.items():
         short = run_of(name, changes, 1e-2, 9) | {"training": TRAINING | {"steps": 150}}
-        seen = []
-        train_mixture(short, lambda step, model: seen.append(mixtures(model)[0].load.tolist()))
-        heat[name] = np.array(seen).T  # (experts, steps)
+        heat[name] = []
+        train_mixture(short, lambda step, model, to=heat[name]: to.append(mixtures(model)[0].load.tolist()))
+    heat = {name: np.array(load).T for name, load in heat.items()}  # (experts, steps)
     late = {name: load[:, -30:].mean(axis=1) for name, load in heat.items()}
     assert late["left alone"].max() > 1.2 * late["bias"].max(), YOURS
 
@@ -701,7 +698,7 @@ busiest = np.array([hash_load(byte_counts, table, 8).max().item() for table in d
 reveal("busiest of a table", np.median(busiest), guess, within=1.15, because={"too small": "a space is one byte in six, and goes to the same experts every time"}, shown=f"{np.median(busiest):.2f}")  # fmt: skip
 fig, ax = axes(xlabel="share of the busiest expert", ylabel="tables", size=(6.4, 2.9))
 ax.hist(busiest, 25, color=COLORS["blue"])
-for name, style, at in (("top-2, loss", "-", 0.95), ("top-2", "--", 0.82)):
+for name, style in (("top-2, loss", "-"), ("top-2", "--")):
     value = spread(name)[1]
     ax.axvline(value, color=COLORS["black"], linestyle=style, label=f"learned, {name}: {value:.2f}")
 ax.axvline(0.125, color=COLORS["vermillion"], linestyle=":", label="even: 0.125")
@@ -804,6 +801,13 @@ def choose(mode: str, logits: Tensor, rng: torch.Generator, learning: bool) -> T
     return greatest
 
 
+LESSONS = {  # what the choice itself is taught: by rewards, or to predict the reward, which is minus the error
+    "REINFORCE": lambda p, score, error: reinforce(p.log(), -error),
+    "values": lambda p, score, error: (score + error.detach()).square().mean(),
+}
+
+
+# %%
 def clouds_error(mode: str, seed: int, steps: int = 250) -> float:
     """The squared error after training, on new vectors; policies then take their likeliest expert."""
     rng = torch.Generator().manual_seed(seed)
@@ -817,20 +821,14 @@ def clouds_error(mode: str, seed: int, steps: int = 250) -> float:
         logits = x @ gate.T
         e = choose(mode, logits, rng, learning=step < steps)
         p, score = logits.softmax(-1)[range(128), e], logits[range(128), e]
-        factor = {"gates": p, "gates × 1": p / p.detach(), "gates × 1, drawn": p / p.detach()}.get(
-            mode, torch.ones(128)
-        )
+        factor = p if mode == "gates" else p / p.detach() if "× 1" in mode else torch.ones(128)
         wanted, given = (torch.einsum("nd,ned->ne", x, m) for m in (matrices[cloud], experts[e]))
         error = (factor[:, None] * given - wanted).square().mean(dim=1)
         if step == steps:
             return error.mean().item()
         loss = error.mean()
-        if mode == "REINFORCE":
-            loss = loss + 0.1 * reinforce(p.log(), -error)
-        elif mode == "values":
-            loss = (
-                loss + 0.1 * (score + error.detach()).square().mean()
-            )  # the score predicts the reward, minus the error
+        if mode in LESSONS:
+            loss = loss + 0.1 * LESSONS[mode](p, score, error)
         adam.zero_grad()
         loss.backward()
         adam.step()
