@@ -144,6 +144,7 @@ ROUTERS = _tuned(
 )  # fmt: skip
 """Who chooses the experts: dense networks of the active and of the stored size, gates, a random table, rewards."""
 
+
 BALANCE = _tuned(
     "06_balance",
     {
