@@ -829,9 +829,9 @@ claim(
 #
 # **At scale the order is another.** Roller et al. found hashing competitive with Switch and BASE. Clark et al. (2202.01169) fitted scaling laws to three kinds of routing with up to hundreds of experts, and rank S-BASE, whose assignment is learned and balanced, above RL-R and hash layers. Bytes and 500 steps show the beginning of training only.
 #
-# **What is stored cannot be used yet.** Neither the learned mixture nor the dense network of four times the size is certain to beat the small dense one. Finer experts and a shared expert change little as well. One wide expert instead of two narrow ones does harm: its answer is multiplied by $p < 1$, and one choice must be right.
+# **What is stored cannot be used yet.** Neither the learned mixture nor the dense network of four times the size is certain to beat the small dense one. Finer experts and a shared expert change little as well. One wide expert instead of two narrow ones does harm. It differs in two ways at once: its answer is multiplied by $p < 1$, and there is no second choice; we did not take them apart.
 #
-# **Rewards teach next to nothing here.** The policy cannot be told from one that draws at random and is never taught, and both are worse than a dense network. With eight experts and two draws, a reward says little about which of them earned it. Does it fail at choosing as such? No:
+# **Rewards teach next to nothing here.** The policy cannot be told from one that draws at random and is never taught, and both are worse than a dense network. One reason may be that a reward is one number for two draws in each of two blocks. Does it fail at choosing as such? No:
 #
 # ## 7 · Two ways to learn a choice
 #
@@ -897,13 +897,13 @@ guess = None
 MODES = ("gates", "gates × 1", "gates × 1, drawn", "REINFORCE", "values", "random")
 task = {mode: {seed: clouds_error(mode, seed) for seed in range(8)} for mode in MODES}
 mean = {mode: float(np.mean(list(by.values()))) for mode, by in task.items()}
-choices = comparisons(task, [("gates × 1", "gates"), ("REINFORCE", "gates"), ("REINFORCE", "gates × 1"), ("REINFORCE", "gates × 1, drawn"), ("values", "REINFORCE")], unit="squared error")  # fmt: skip
+choices = comparisons(task, [("gates × 1", "gates"), ("REINFORCE", "gates"), ("REINFORCE", "gates × 1"), ("REINFORCE", "gates × 1, drawn"), ("values", "REINFORCE")], unit="mean square")  # fmt: skip
 print({mode: round(value, 3) for mode, value in mean.items()})
 
 # %% folded=true
 # run this cell to compare your guess
 reveal("policy / gates × 1", mean["REINFORCE"] / mean["gates × 1"], guess, within=1.3, because={"too large": "a gate of 1 has no use for more output, and its gradient says nothing about the choice"}, shown=f"{mean['REINFORCE'] / mean['gates × 1']:.2f}")  # fmt: skip
-difference_figure(choices, title="Four clouds, four experts, one each", quantity="squared error")
+difference_figure(choices, title="Four clouds, four experts, one each", quantity="error on new vectors")
 
 # %% folded=true
 by_pair = {(one.a, one.b): one for one in choices}
@@ -933,7 +933,7 @@ claim(
 #
 # The values ask the right question too, and do badly here. Four half-trained experts are worth about the same, and a small error of the prediction changes which is greatest. That is one setting of each method, untuned: the figure says how these six differ, not which family is better.
 #
-# Why do gates then win in the language model? There each token has two blocks of choices and one reward, most of which depends on the text and not on the choice. The policy's gradient is mostly noise; the gradient of a gate is exact, though it answers another question.
+# Why do gates then win in the language model? There each token has two blocks of choices and one reward, and most of that depends on the text and not on the choice: noise, for the policy. The gradient of a gate is exact, though it answers another question. That is our explanation; the runs do not test it.
 #
 # **Try it.** Train four times as long (`steps=1_000`). Which of the six catches up?
 #
@@ -1020,7 +1020,7 @@ if READY.or_show("bits of experts"):
         load = torch.bincount(seen[0][kind == number], minlength=8) / (kind == number).sum()
         right.plot(range(8), load, mark, color=COLORS[color], label=name)
     right.axhline(0.125, color="#888888", linestyle=":")
-    right.set(xlabel="expert (first block)", ylabel="share of the first places", title="Loads by subject (dotted: even)", ylim=(0, None))  # fmt: skip
+    right.set(xlabel="expert (first block)", ylabel="share of the first places", title="Loads by subject (dotted: even)", ylim=(-0.02, None))  # fmt: skip
     right.legend(fontsize=8)
     display(finish(fig))
     for number in range(8):
