@@ -1,4 +1,4 @@
-# Built from notebooks/text/06_moe.py by `cs336lite build`: edit that file, not this one.
+# Built from notebooks/text/appendix/06x_mixtures.py by `cs336lite build`: edit that file, not this one.
 """Mixture of experts (混合专家) for the feed-forward slot: routers, balancing, capacity, grouped products, all-to-all.
 
     config.replace(feed_forward=MoE(num_experts=8, top_k=2, d_ff=64))
@@ -8,7 +8,7 @@ Shazeer et al. 2017, arXiv 1701.06538; GShard, 2006.16668; Switch, 2101.03961; S
 Shapes: x is (n, d_model), one row a token. A router is a module that gives a `RouterOutput` for x; gates and indices are
 (n, k), k experts for each token. An index of -1 is a place that no expert takes.
 
-Built in notebooks/06_moe.ipynb.
+Built in notebooks/appendix/06x_mixtures.ipynb.
 """
 
 import math
@@ -487,21 +487,6 @@ def total_and_active(model: nn.Module) -> tuple[int, int]:
     return parameters(model), parameters(model) - idle
 
 
-PRESETS = {
-    "mixtral-8x7b": TransformerConfig(  # Jiang et al. 2024, arXiv 2401.04088
-        vocab_size=32_000, context_length=32_768, d_model=4_096, num_layers=32, num_heads=32, num_kv_heads=8,
-        d_ff=14_336, positions="rope_half", rope_theta=1e6, feed_forward=MoE(num_experts=8, top_k=2),
-    ),
-    "deepseek-moe-16b": TransformerConfig(  # Dai et al. 2024, arXiv 2401.06066
-        vocab_size=102_400, context_length=4_096, d_model=2_048, num_layers=28, num_heads=16, d_ff=10_944,
-        positions="rope_half", norm_eps=1e-6, feed_forward=MoE(
-            num_experts=64, top_k=6, d_ff=1_408, shared=2, renormalize=False, balance=0.001, dense_layers=1,
-        ),
-    ),
-}  # fmt: skip
-"""Mixtures that have names, for `RoutedTransformer`."""
-
-
 def with_capacity(routed: RouterOutput, num_experts: int, factor: int | float) -> RouterOutput:
     """The same with no more than ceil(factor * n * k / num_experts) tokens for an expert (GShard, 2006.16668).
 
@@ -515,6 +500,21 @@ def with_capacity(routed: RouterOutput, num_experts: int, factor: int | float) -
     order, counts = sort_by_expert(routed.indices, num_experts)
     before = torch.arange(len(order), device=flat.device) - (counts.cumsum(0) - counts)[flat[order]]
     return routed._replace(indices=flat.index_fill(0, order[before >= limit], -1).view_as(routed.indices))
+
+
+PRESETS = {
+    "mixtral-8x7b": TransformerConfig(  # Jiang et al. 2024, arXiv 2401.04088
+        vocab_size=32_000, context_length=32_768, d_model=4_096, num_layers=32, num_heads=32, num_kv_heads=8,
+        d_ff=14_336, positions="rope_half", rope_theta=1e6, feed_forward=MoE(num_experts=8, top_k=2),
+    ),
+    "deepseek-moe-16b": TransformerConfig(  # Dai et al. 2024, arXiv 2401.06066
+        vocab_size=102_400, context_length=4_096, d_model=2_048, num_layers=28, num_heads=16, d_ff=10_944,
+        positions="rope_half", norm_eps=1e-6, feed_forward=MoE(
+            num_experts=64, top_k=6, d_ff=1_408, shared=2, renormalize=False, balance=0.001, dense_layers=1,
+        ),
+    ),
+}  # fmt: skip
+"""Mixtures that have names, for `RoutedTransformer`."""
 
 
 class _AllToAll(torch.autograd.Function):

@@ -249,6 +249,59 @@ def test_a_wrong_answer_to_05_is_told_what_is_wrong(exercise, source, message):
     assert any(message in said for said in in_05(exercise, source)), in_05(exercise, source)
 
 
+in_06 = partial(told, "06_moe", torch=torch, F=torch.nn.functional, np=np)
+
+SORT = "def sort_by_expert(chosen, n):\n f = chosen.flatten()\n return {}"
+BIAS = "def bias_step(bias, counts, rate): return {}"
+KEPT = "def kept(chosen, n, capacity):\n f = chosen.flatten()\n m = F.one_hot(f, n).cumsum(0).gather(1, f[:, None])[:, 0]\n return {}"
+HASH = "def hash_load(counts, table, n):\n w = F.one_hot(table, n).sum(1) * counts[:, None]\n return {}"
+SENT = "def all_to_all_bytes(tokens, top_k, d_model, devices, bytes_each=2): return {}"
+
+
+@pytest.mark.parametrize(
+    ("exercise", "source"),
+    [
+        ("sort_by_expert", SORT.format("f.sort(stable=True).indices, (f[:, None] == torch.arange(n)).sum(0)")),
+        ("bias_step", BIAS.format("torch.where(counts > counts.float().mean(), bias - rate, torch.where(counts < counts.float().mean(), bias + rate, bias))")),
+        ("kept", KEPT.format("(m < capacity + 1).reshape(chosen.shape)")),
+        ("hash_load", HASH.format("w.sum(0) / w.sum()")),
+        ("all_to_all_bytes", SENT.format("2 * bytes_each * d_model * tokens * top_k * (devices - 1) / devices")),
+    ],
+)  # fmt: skip
+def test_right_answers_to_06_in_other_words_pass(exercise, source):
+    assert in_06(exercise, source) == []
+
+
+@pytest.mark.parametrize(
+    ("exercise", "source", "message"),
+    [
+        ("sort_by_expert", SORT.format("f.sort(stable=True).values, torch.bincount(f, minlength=n)"), "those are the sorted experts"),
+        ("sort_by_expert", SORT.format("f.argsort(stable=True) // chosen.shape[1], torch.bincount(f, minlength=n)"), "not the tokens"),
+        ("sort_by_expert", SORT.format("f.argsort(stable=True), torch.bincount(f)"), "used or not"),
+        ("sort_by_expert", SORT.format("torch.flip(torch.flip(f, [0]).argsort(stable=True, descending=True), [0]).neg() + len(f) - 1, torch.bincount(f, minlength=n).flip(0)"), "counts"),
+        ("sort_by_expert", SORT.format("torch.cat([torch.where(f == e)[0].flip(0) for e in range(n)]), torch.bincount(f, minlength=n)"), "stable=True"),
+        ("bias_step", BIAS.format("bias - rate * torch.sign(counts.float().mean() - counts)"), "the sign"),
+        ("bias_step", BIAS.format("bias + rate * (counts.float().mean() - counts)"), "a fixed step"),
+        ("bias_step", BIAS.format("rate * torch.sign(counts.float().mean() - counts)"), "added to the bias"),
+        ("bias_step", BIAS.format("bias + rate * torch.sign(counts.float().quantile(0.5) - counts)"), "not with the median"),
+        ("kept", KEPT.format("(m > capacity).view_as(chosen)"), "mask of the dropped"),
+        ("kept", KEPT.format("(m < capacity).view_as(chosen)"), "count from 1"),
+        ("kept", KEPT.format("(m <= capacity + 1).view_as(chosen)"), "not three"),
+        ("kept", "def kept(chosen, n, capacity):\n f = chosen.T.flatten()\n m = F.one_hot(f, n).cumsum(0).gather(1, f[:, None])[:, 0]\n return (m <= capacity).view(chosen.T.shape).T", "GShard's order"),
+        ("hash_load", HASH.format("F.one_hot(table, n).sum((0, 1)) / table.numel()"), "as often as it occurs"),
+        ("hash_load", HASH.format("w.sum(0).float()"), "divide by the sum"),
+        ("hash_load", HASH.format("w.sum(0) / counts.sum()"), "not to k"),
+        ("hash_load", "def hash_load(counts, table, n):\n w = F.one_hot(table[:, 0], n) * counts[:, None]\n return w.sum(0) / w.sum()", "all k columns"),
+        ("all_to_all_bytes", SENT.format("bytes_each * d_model * tokens * top_k * (devices - 1) / devices"), "answers come back"),
+        ("all_to_all_bytes", SENT.format("2.0 * bytes_each * d_model * tokens * top_k"), "those rows stay"),
+        ("all_to_all_bytes", SENT.format("2 * bytes_each * d_model * tokens * (devices - 1) / devices"), "k rows"),
+        ("all_to_all_bytes", SENT.format("4 * d_model * tokens * top_k * (devices - 1) / devices"), "use bytes_each"),
+    ],
+)  # fmt: skip
+def test_a_wrong_answer_to_06_is_told_what_is_wrong(exercise, source, message):
+    assert any(message in said for said in in_06(exercise, source)), in_06(exercise, source)
+
+
 in_08 = partial(told, "08_scaling", np=np, math=math)
 
 LINE = "def power_law(x, y):\n a, b = np.polyfit({}, {}, 1)\n return {}"

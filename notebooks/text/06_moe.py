@@ -1,1348 +1,1195 @@
 # ---
 # jupyter:
 #   kernelspec: {display_name: Python 3, language: python, name: python3}
-#   cs336lite: {module: moe, minutes: 1, prerequisites: [04_hyperparameters, a5_moe_router], device: CPU}
+#   cs336lite: {module: routing, minutes: 2, prerequisites: [05_stability, a5_moe_router], device: CPU}
 # ---
 
 # %% [markdown]
 # # 06 · Mixture of experts (混合专家)
 #
-# **1 minute to run on 2 cores · prerequisites: 04, assignment a5 · device: CPU**
+# {badge} · prerequisites: 05, a5 (router), a2, a3 · device: CPU
 #
-# A dense feed-forward network (前馈网络) spends all its parameters on every token. A *mixture of experts* (MoE) has many
-# such networks, the *experts* (专家), and a *router* (路由器) that sends each token to a few of them. Parameters and FLOPs
-# come apart: Mixtral stores 46.7 billion parameters and computes with 12.9 billion. You will build `cs336lite.moe`, a
-# layer for the feed-forward slot of lecture 03 that takes any router, and measure what mixtures give and what they cost.
+# A dense feed-forward network (前馈网络) spends all its parameters on every token. A *mixture of experts* (MoE) has many such networks, the
+# *experts* (专家), and a *router* (路由器) that sends each token to a few of them. So a model can store much and compute little.
+# Who chooses, and how does it learn to choose? What goes wrong, what is gained, and when does it pay?
 #
-# ## By the end you will have shown
+# ## Questions
 #
-# 1. **Published sizes follow from shapes**: 46.7B stored and 12.9B active, and why "8 × 7B" is not 56B.
-# 2. **Sorting and grouped products compute what a loop over experts computes**, values and gradients, in less time.
-# 3. **The choice of experts has no gradient, the gates do**: the chosen experts' router rows learn from the loss.
-# 4. **Left alone, a router overloads a few experts** and starves others; a bias evens out the load (负载均衡), a loss slowly.
-# 5. **A capacity drops tokens; expert choice never overloads anybody, but looks into the future.**
-# 6. **Hash routing works**, without learning anything: it is ahead of a router that learns, by more than the interval.
-# 7. **Reinforcement learning can teach a router**, with a gradient that is noisy where that of the gates is exact; in our
-#    language model a hundred steps do not suffice.
-# 8. **At equal active FLOPs and this scale nothing separates learned routers from a dense network**: three seeds are too
-#    few, and the intervals say so.
-# 9. **Experts take characters, not subjects**: what is routed where on real text.
-# 10. **Mixtures need expert parallelism (专家并行), not tensor parallelism**: two processes, no matrix divided, one result.
+# 1. How much does Mixtral 8x7B store, and how much of that takes part in one token?
+# 2. The choice of experts has no gradient. What does the router learn from?
+# 3. What happens to the loads when nobody balances them, and what does balancing cost?
+# 4. What does a capacity limit cost?
+# 5. Must a router learn? Gates, a random table, rewards, and dense networks, at equal cost.
+# 6. Gates against rewards, with everything else made equal: what is the difference?
+# 7. Do experts specialise in characters or in subjects?
+# 8. When does a mixture pay?
 #
-# Every claim is followed by a cell that measures it and stops with an error if it is false. Before each measurement there
-# is a **Predict**: write your number in place of `None` before you run the cell.
-
-# %% [markdown]
-# ## Setup
+# The answers stand at the end, each with its numbers. Write your guess in place of `None` before you run a cell below a **Predict**. Five
+# exercises ask for a few lines each.
 
 # %%
-import subprocess
-import sys
-import tempfile
-import time
-from dataclasses import replace
-from pathlib import Path
+from IPython.display import display
 
-import numpy as np
-
-from cs336lite.course import finished, whose
-from cs336lite.course.data import technical_text
+from cs336lite.course import check, finished, hint, whose
+from cs336lite.course.baselines import baselines
+from cs336lite.course.claims import claim, claims
+from cs336lite.course.compare import comparisons, mean_interval, rerun
+from cs336lite.course.data import SEPARATOR, default_corpus
+from cs336lite.course.diagram import Diagram
+from cs336lite.course.exercise import solution
 from cs336lite.course.measure import reveal
+from cs336lite.course.paired_plot import difference_figure
 from cs336lite.course.plot import COLORS, axes, finish
-from cs336lite.course.results import recorded, source
-from cs336lite.training import Tokens, TrainingConfig, describe, generator, train
+from cs336lite.course.results import source
+from cs336lite.course.tuning import reported
+from cs336lite.generation import generate
+from cs336lite.moe import Experts, reinforce
+from cs336lite.router import TopKRouter
 
-# until these are yours, cells that need a router or a model show what our own run has shown
+# without these no model is trained here: cells show recorded runs and what our own run has shown
 READY = whose("attention", "rope", "router", lecture="06_moe")
-
 YOURS = (
     "this runs on your attention, RoPE and router: "
     "do check('a2_attention'), check('a3_rope') and check('a5_moe_router') pass?"
 )
 
-
-# %% [markdown]
-# ## 1 · The layer
-#
-# For a token $x$ the router has logits $h = W_g x$, one for each expert, and probabilities $p = \text{softmax}(h)$. The
-# $k$ experts with the greatest form $T$, and
-#
-# $$y = \sum_{e \in T} g_e(x)\, E_e(x), \qquad E_e(x) = W^{down}_e \big(\text{SiLU}(W^{gate}_e x) \odot W^{up}_e x\big)$$
-#
-# The $g_e$ are the token's *gates* (门控). That is assignment a5's `TopKRouter`. Here every router gives such a
-# `RouterOutput`: gates and indices, $k$ for each token, the logits and two losses. One convention is new: an index of −1
-# is a place that no expert takes.
-
-# %%
+# %% folded=true
 #| export
-"""Mixture of experts (混合专家) for the feed-forward slot: routers, balancing, capacity, grouped products, all-to-all.
+"""Small Transformers with a mixture of experts in each block, trained on the default corpus, for lecture 06.
 
-    config.replace(feed_forward=MoE(num_experts=8, top_k=2, d_ff=64))
-
-Shazeer et al. 2017, arXiv 1701.06538; GShard, 2006.16668; Switch, 2101.03961; ST-MoE, 2202.08906. Each router names its own.
-
-Shapes: x is (n, d_model), one row a token. A router is a module that gives a `RouterOutput` for x; gates and indices are
-(n, k), k experts for each token. An index of -1 is a place that no expert takes.
+An *arm* is a dense network or a mixture that computes as much for a token, with another router, balance or capacity.
 
 Built in notebooks/06_moe.ipynb.
 """
 
-# %%
-#| export
-import math
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
-from numbers import Integral
+from collections.abc import Callable, Mapping
+from itertools import count
 from typing import Any
 
+import numpy as np
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from cs336lite.accounting import parameters
-from cs336lite.layers import FeedForward
-from cs336lite.model import Transformer, TransformerConfig, initialise, make_feed_forward
-from cs336lite.router import RouterOutput, TopKRouter
-from cs336lite.slots import ActsAfterStep, LeavesLoss, TakesPadding, auxiliary_loss
+from cs336lite.course.tuning import Tuned
+from cs336lite.model import TransformerConfig
+from cs336lite.moe import HashRouter, MoE, PolicyRouter, RoutedTransformer, mixtures
+from cs336lite.slots import ActsAfterStep
+from cs336lite.trials import held_out_loss, texts
+
+# %% [markdown]
+# ## 1 · The layer
+#
+# **What happens to a token?** Four tokens, three experts, one expert for each token:
+
+# %% folded=true
+d = Diagram(92, 15.5)
+hue = ("blue", "orange", "green")
+tokens, chosen_for = ("the", "cat", "sat", "down"), (2, 0, 2, 1)
+places = {"the": 2, "cat": 0, "sat": 3, "down": 1}  # after sorting
+top = [d.box(20 + 18 * i, 0.5, t, width=11) for i, t in enumerate(tokens)]
+asked = [d.box(20 + 18 * i, 3.5, f"router: {e}", width=11, color=hue[e]) for i, e in enumerate(chosen_for)]
+by_expert = [None] * 4
+for t, e in zip(tokens, chosen_for):
+    by_expert[places[t]] = d.box(20 + 18 * places[t], 6.5, t, width=11, color=hue[e])
+who = [d.box(20, 9.5, "expert 0", width=11, color="blue"), d.box(38, 9.5, "expert 1", width=11, color="orange"), d.box(56, 9.5, "expert 2: both rows at once", width=29, color="green")]  # fmt: skip
+bottom = [d.box(20 + 18 * i, 13, t, width=11, color=hue[e]) for i, (t, e) in enumerate(zip(tokens, chosen_for))]
+for i, t in enumerate(tokens):
+    d.arrow(top[i].bottom, asked[i].top)
+    d.arrow(asked[i].bottom, by_expert[places[t]].top)
+    under = by_expert[places[t]].bottom
+    d.arrow(under, (under[0], 9.5))
+    d.arrow((under[0], 10.8), bottom[i].top)
+for y, said in ((1.1, "tokens"), (4.1, "choose"), (7.1, "sort"), (10.1, "compute"), (13.6, "combine")):
+    d.text(1, y, said)
+d.show()
+
+# %% [markdown]
+# The router chooses, tokens are sorted by expert, each expert computes once for all its tokens, and the answers return to their places times the token's
+# *gates* (门控). With logits $h = W_g x$, one for each expert, probabilities $p = \text{softmax}(h)$ and the set $T$ of the $k$ greatest,
+#
+# $$y = \sum_{e \in T} g_e(x)\, E_e(x), \qquad E_e(x) = W^{down}_e \big(\text{SiLU}(W^{gate}_e x) \odot W^{up}_e x\big)$$
+#
+# By hand, $k = 2$: logits (2, 1, 0) give $p$ = (0.67, 0.24, 0.09). The two greatest, divided by their sum, are the gates 0.73 and 0.27, so
+# $y = 0.73\,E_0(x) + 0.27\,E_1(x)$. Here is your router of assignment a5 with six tokens and three experts:
 
 # %%
 torch.manual_seed(0)
-torch.set_num_threads(1)  # timings on one core: several threads wait for each other when other programs run
+torch.set_num_threads(1)
+x = torch.randn(6, 8)
+gates, chosen = torch.rand(6, 2), torch.rand(6, 3).argsort(dim=-1)[:, :2]  # until there is a router
+if READY.or_show("six tokens"):
+    router = TopKRouter(d_model=8, num_experts=3, top_k=2)
+    gates, chosen, *_ = router(x)
+    for i, (g, e) in enumerate(zip(gates.tolist(), chosen.tolist())):
+        print(f"token {i}: {g[0]:.2f} × expert {e[0]} + {g[1]:.2f} × expert {e[1]}")
 
 # %% [markdown]
-# ### Dispatch: sort, multiply, carry back
-#
-# Each expert should see its tokens as one matrix. So sort all $n k$ assignments by expert; then the rows of expert 0 come
-# first, those of expert 1 next. A *grouped product* (分组矩阵乘) multiplies each group by its own matrix in one call, however
-# unequal the groups are. Before there were grouped products, groups were padded to the longest and multiplied as a batch.
+# Each token has two experts and gates that add up to 1. A mixture in eight lines, with a loop over experts:
 
 
 # %%
-#| export
-def sort_by_expert(
-    indices: Int[Tensor, "n k"], num_experts: int
-) -> tuple[Int[Tensor, " rows"], Int[Tensor, " num_experts"]]:
-    """(order, counts): the places of ``indices`` that name an expert, sorted by expert, and how many each has.
-
-    Place p belongs to token p // k.
-
-    >>> order, counts = sort_by_expert(torch.tensor([[2, 0], [0, -1]]), num_experts=3)
-    >>> order.tolist(), counts.tolist()
-    ([1, 2, 0], [2, 0, 1])
-    """
-    flat = indices.flatten()
-    counts = torch.bincount(flat + 1, minlength=num_experts + 1)  # of -1 first
-    return flat.argsort(stable=True)[int(counts[0]) :], counts[1:]
-
-
-# %%
-#| export
-def grouped_mm(
-    x: Float[Tensor, "rows d_in"], weight: Float[Tensor, "num_experts d_out d_in"], counts: Int[Tensor, " num_experts"]
-) -> Float[Tensor, "rows d_out"]:
-    """x[r] @ weight[e].T for each row, where the first counts[0] rows belong to expert 0, the next to expert 1, ….
-
-    One call of `torch.nn.functional.grouped_mm`, or `padded_mm` for what that does not take.
-    """
-    aligned = all(size * x.element_size() % 16 == 0 for size in weight.shape[1:])
-    compiles = x.dtype == torch.bfloat16 or not torch.compiler.is_compiling()  # torch 2.13 compiles no other dtype
-    if not len(x) or not aligned or not compiles or x.dtype == torch.float64:
-        return padded_mm(x, weight, counts)
-    return F.grouped_mm(x, weight.transpose(1, 2), offs=counts.cumsum(0, dtype=torch.int32))
-
-
-def padded_mm(x: Tensor, weight: Tensor, counts: Tensor) -> Float[Tensor, "rows d_out"]:
-    """`grouped_mm` as one batched product, every expert's rows filled up with zeros to the longest."""
-    lengths = counts.tolist()
-    padded = nn.utils.rnn.pad_sequence(x.split(lengths), batch_first=True)
-    return torch.cat([rows[:n] for rows, n in zip(padded @ weight.transpose(1, 2), lengths)])
-
-
-# %%
-#| export
-class GroupedLinear(nn.Module):
-    """``num_experts`` linear layers without bias, in one tensor ``weight`` (num_experts, d_out, d_in)."""
-
-    def __init__(self, num_experts: int, d_in: int, d_out: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.empty(num_experts, d_out, d_in))
-        nn.init.uniform_(self.weight, -(d_in**-0.5), d_in**-0.5)  # as nn.Linear
-
-    def forward(self, x: Float[Tensor, "rows d_in"], counts: Int[Tensor, " num_experts"]) -> Tensor:
-        weight = self.weight
-        if torch.is_autocast_enabled(x.device.type):  # which does not know grouped products
-            x, weight = (t.to(torch.get_autocast_dtype(x.device.type)) for t in (x, weight))
-        return grouped_mm(x, weight, counts)
-
-
-# %%
-#| export
-def combine(
-    outputs: Float[Tensor, "rows d_model"], weights: Float[Tensor, "n k"], order: Int[Tensor, " rows"], x: Tensor
-) -> Float[Tensor, "n d_model"]:
-    """Carry the experts' outputs back to their tokens, times their gates; ``order`` as `sort_by_expert` gives it."""
-    n, k = weights.shape
-    if len(order) < n * k:  # some places are empty
-        weighted = outputs * weights.flatten()[order, None]
-        return torch.zeros_like(x, dtype=weighted.dtype).index_add(0, order // k, weighted).to(x.dtype)
-    place = torch.empty_like(order).index_copy(0, order, torch.arange(len(order), device=order.device))
-    outputs = outputs.index_select(0, place).view(n, k, outputs.shape[1])
-    return torch.bmm(weights.to(outputs.dtype)[:, None], outputs)[:, 0].to(x.dtype)
-
-
-# %%
-#| export
-class Experts(nn.Module):
-    """SwiGLU networks (arXiv 2002.05202) side by side: for each token the sum of gate * expert(token)."""
-
-    def __init__(self, num_experts: int, d_model: int, d_ff: int) -> None:
-        super().__init__()
-        self.num_experts = num_experts
-        self.gate, self.up = (GroupedLinear(num_experts, d_model, d_ff) for _ in range(2))
-        self.down = GroupedLinear(num_experts, d_ff, d_model)
-
-    def forward(
-        self, x: Float[Tensor, "n d_model"], weights: Float[Tensor, "n k"], indices: Int[Tensor, "n k"]
-    ) -> Float[Tensor, "n d_model"]:
-        order, counts = sort_by_expert(indices, self.num_experts)
-        rows = x.index_select(0, order // indices.shape[1])
-        return combine(self.compute(rows, counts), weights, order, x)
-
-    def compute(self, rows: Float[Tensor, "rows d_model"], counts: Tensor) -> Float[Tensor, "rows d_model"]:
-        """What the experts make of rows that are sorted by expert."""
-        return self.down(F.silu(self.gate(rows, counts)) * self.up(rows, counts), counts)
-
-    def expert(self, number: int) -> Callable[[Tensor], Tensor]:
-        """One expert as a function of its tokens, (n, d_model) to (n, d_model)."""
-        gate, up, down = (part.weight[number] for part in (self.gate, self.up, self.down))
-        return lambda x: F.linear(F.silu(F.linear(x, gate)) * F.linear(x, up), down)
-
-
-# %% [markdown]
-# **Predict.** 64 experts, top-2, 2,048 tokens: how many times longer does a loop over the experts take than the sorted
-# way, forward and backward? And by how much do the gradients differ?
-
-
-# %%
-def loop(experts: Experts, x: Tensor, weights: Tensor, indices: Tensor) -> Tensor:
-    """The same, one expert after another."""
+def mixture(x: Tensor, gates: Tensor, chosen: Tensor, experts: list[Callable[[Tensor], Tensor]]) -> Tensor:
+    """(n, d_model): for each token the sum of gate times expert(token); gates and chosen are (n, k)."""
     y = torch.zeros_like(x)
-    for number in range(experts.num_experts):
-        token, place = torch.where(indices == number)
-        y = y.index_add(0, token, experts.expert(number)(x[token]) * weights[token, place, None])
+    for number, expert in enumerate(experts):
+        token, place = torch.where(chosen == number)
+        y = y.index_add(0, token, gates[token, place, None] * expert(x[token]))
     return y
 
 
-def gradients(way, experts, x, weights, indices):
-    y = way(experts, x, weights, indices)
-    return y, *torch.autograd.grad(y, [x, weights, *experts.parameters()], torch.ones_like(y))
-
-
-n, d = 2_048, 64
-x, weights = torch.randn(n, d, requires_grad=True), torch.rand(n, 2, requires_grad=True)
-indices = torch.rand(n, 64).argsort(dim=1)[:, :2]
-many = Experts(64, d, 64)
-different = [
-    (a - b).abs().max() / b.abs().max()
-    for a, b in zip(gradients(Experts.forward, many, x, weights, indices), gradients(loop, many, x, weights, indices))
-]
-assert max(different) < 1e-5
-
-# %% tags=["timing"]
-guess = None  # (times, relative difference)
-
-taken = {Experts.forward: [], loop: []}
-for _ in range(5):  # in turn
-    for way, seconds in taken.items():
-        start = time.process_time()
-        gradients(way, many, x, weights, indices)
-        seconds.append(time.process_time() - start)
-times = min(taken[loop]) / min(taken[Experts.forward])
-reveal("a loop takes longer by", f"{times:.1f} times; gradients differ by {max(different):.0e}", guess)
-assert times > 1.3
+three = Experts(num_experts=3, d_model=8, d_ff=16)
+y = mixture(x, gates, chosen, [three.expert(number) for number in range(3)])
+a, b = chosen[0].tolist()
+alone = gates[0, 0] * three.expert(a)(x[:1]) + gates[0, 1] * three.expert(b)(x[:1])
+print("token 0 in the mixture and by hand differ by", f"{(y[0] - alone[0]).abs().max().item():.0e}")
 
 # %% [markdown]
-# A loop that takes `weight[e]` pays more than its many small calls: the gradient of each slice is a tensor of the size of
-# *all* experts. `benchmarks/moe.py` compares more ways, at larger sizes, with a dense network of equal active FLOPs.
+# ### Sorted instead of looped
 #
-# ### The slot
+# With 256 experts a loop makes 256 small products. If the rows are sorted by expert, one *grouped product* (分组矩阵乘) does them all. Take
+# `chosen` = ((2, 0), (0, 1)). Flat it is 2, 0, 0, 1; the places of expert 0 are 1 and 2, that of expert 1 is 3, that of expert 2 is 0. So the order
+# is 1, 2, 3, 0 and the counts are 2, 1, 1. Place 3 belongs to token 3 // 2 = 1. **Your turn**: the sort must be *stable*, which keeps the places of one expert in order.
+
+
+# %% exercise="sort_by_expert" minutes=8 difficulty=2
+def sort_by_expert(chosen: torch.Tensor, num_experts: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """(order, counts): the places of the flat ``chosen`` (n, k) sorted by expert, and how many places each expert has."""
+    ### BEGIN SOLUTION
+    flat = chosen.flatten()
+    return torch.argsort(flat, stable=True), torch.bincount(flat, minlength=num_experts)
+    ### END SOLUTION
+
+
+# %%
+order, counts = sort_by_expert(chosen, 3)
+rows = x[order // 2]  # all rows of expert 0, then those of expert 1, …
+outputs = three.compute(rows, counts)  # grouped products
+again = torch.zeros_like(x).index_add(0, order // 2, gates.flatten()[order, None] * outputs)
+print("rows an expert:", counts.tolist(), " difference from the loop:", f"{(again - y).abs().max().item():.0e}")
+assert torch.allclose(again, y, atol=1e-5)
+
+# %% [markdown]
+# The same numbers, by sorting. [Appendix 06x](appendix/06x_mixtures.ipynb) has the rest as `cs336lite.moe`: grouped products for every type, the layer for lecture 03's slot, capacity, five
+# routers, experts on several processes. MegaBlocks (arXiv 2211.15841) made this way of computing common: no padding, no dropped tokens.
 #
-# `MoE` is a configuration that lecture 03's model takes as its `feed_forward`; the layer leaves its auxiliary loss where
-# `Transformer.loss` finds it. *Fine-grained* experts (细粒度专家, arXiv 2401.06066) are simply more and smaller ones with a
-# larger $k$; *shared* experts (共享专家) see every token. The routers in the table follow.
-
-
-# %%
-#| export
-def recomputing() -> bool:
-    """Whether a backward pass asked for this forward pass: activation checkpointing computes what it did not keep."""
-    return torch._C._current_graph_task_id() != -1  # as torch's own ModuleTracker.is_bw
-
-
-class _Joined(torch.autograd.Function):
-    """``y`` as it is; on the way back ``value`` gets ``gradient``."""
-
-    @staticmethod
-    def forward(ctx: Any, y: Tensor, value: Tensor, gradient: Tensor) -> Tensor:
-        ctx.gradient = gradient
-        return y.view_as(y)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
-        return gradient, ctx.gradient, None
-
-
-# %%
-#| export
-class _Transient(nn.Module):
-    """A module that remembers of its last call what is no part of its state: not copied, not pickled."""
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: x for name, x in self.__dict__.items() if name not in ("auxiliary_loss", "log_probability")}
-
-    def leave(self, name: str, value: Tensor, y: Tensor) -> Tensor:
-        """Leave ``value`` for the loss as an attribute; returns ``y``.
-
-        Checkpointing with ``use_reentrant=True`` makes the first pass without a graph. What that pass left collects its
-        gradient, and the second pass, which has a graph, hands it on from ``y``. RuntimeError when passes are mixed.
-        """
-        if recomputing():
-            first = getattr(self, name)
-            if not first.is_leaf or not first.requires_grad:
-                return y
-            if first.shape != value.shape or not torch.allclose(first, value, equal_nan=True):
-                raise RuntimeError(f"{name} is of another pass: checkpoint with use_reentrant=False")
-            return y if first.grad is None else _Joined.apply(y, value, first.grad)
-        if self.training and not torch.is_grad_enabled():
-            value = value.detach().requires_grad_()
-        setattr(self, name, value)
-        return y
-
-
-# %%
-#| export
-class MoELayer(_Transient, TakesPadding, LeavesLoss):
-    """Experts behind a router, and ``shared`` for all tokens if it is given (DeepSeekMoE, arXiv 2401.06066).
-
-    A call leaves ``auxiliary_loss`` = balance * load-balancing loss + z * z-loss, which `Transformer.loss` adds, and
-    ``load`` (num_experts,), each expert's share of the tokens' places, below 1 in all where some are dropped. Both, and
-    ``capacity``, are of the tokens that pass together: with accumulation or several processes, of each part of the batch.
-    """
-
-    def __init__(
-        self, router: nn.Module, experts: nn.Module, top_k: int, *, shared: nn.Module | None = None,
-        balance: int | float = 0.0, z: int | float = 0.0, capacity: int | float | None = None,
-    ) -> None:  # fmt: skip
-        super().__init__()
-        if capacity is not None and isinstance(router, ExpertChoiceRouter):
-            raise ValueError(f"capacity is {capacity}: not for expert choice, where loads are even anyway")
-        self.router, self.experts, self.shared = router, experts, shared
-        self.top_k, self.balance, self.z, self.capacity = top_k, balance, z, capacity
-
-    def forward(
-        self, x: Float[Tensor, "*batch d_model"], padding: Tensor | None = None
-    ) -> Float[Tensor, "*batch d_model"]:
-        """``padding`` (batch, seq), boolean, is True where a token is real.
-
-        The others are not routed, count nowhere, and give zeros.
-        """
-        if padding is not None and (padding.dtype != torch.bool or padding.shape != x.shape[:-1]):
-            raise ValueError(f"padding is {padding.dtype} {list(padding.shape)}: give bool {list(x.shape[:-1])}")
-        real = x if padding is None else x[padding]
-        y = self._mix(real)
-        y = y if self.shared is None else y + self.shared(real)
-        return y if padding is None else torch.zeros_like(x, dtype=y.dtype).index_put((padding,), y)
-
-    @torch.compiler.disable  # sizes depend on the loads: each new load would be compiled again
-    def _mix(self, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch d_model"]:
-        """The routed experts' part of the answer."""
-        tokens, num_experts = x.reshape(-1, x.shape[-1]), self.experts.num_experts
-        routed = self.router(tokens)
-        routed = routed if self.capacity is None else with_capacity(routed, num_experts, self.capacity)
-        counts = torch.bincount(routed.indices.flatten() + 1, minlength=num_experts + 1)[1:]
-        self.load = counts / max(1, len(tokens) * self.top_k)
-        y = self.experts(tokens, *routed[:2]).view_as(x)
-        auxiliary = self.balance * routed.load_balancing_loss + self.z * routed.z_loss
-        return self.leave("auxiliary_loss", auxiliary, y)
-
-
-# %%
-#| export
-Make = Callable[["MoE", TransformerConfig], nn.Module]
-
-ROUTERS: dict[str, Make] = {
-    "topk": lambda m, c: TopKRouter(c.d_model, m.num_experts, m.top_k, renormalize=m.renormalize),
-    "bias": lambda m, c: BiasedRouter(c.d_model, m.num_experts, m.top_k, m.bias_rate),
-    "expert_choice": lambda m, c: ExpertChoiceRouter(c.d_model, m.num_experts, m.top_k),
-    "hash": lambda m, c: HashRouter(c.vocab_size, m.num_experts, m.top_k),
-    "policy": lambda m, c: PolicyRouter(c.d_model, m.num_experts, m.top_k, m.policy_coefficient),
-}
-"""Routers by name. "hash" and "policy" need a `RoutedTransformer`."""
-
-
-# %%
-#| export
-@dataclass(frozen=True, kw_only=True)
-class MoE:
-    """A mixture of experts for the slot ``feed_forward`` of a `TransformerConfig`."""
-
-    num_experts: int = 8
-    top_k: int = 2
-    d_ff: int | None = None  # of each expert; None: that of the model
-    shared: int = 0  # experts that every token passes, beside top_k others
-    router: str | Callable[[int, int, int], nn.Module] = (
-        "topk"  # in ROUTERS, or (d_model, num_experts, top_k) -> module
-    )
-    renormalize: bool = True  # of "topk"
-    balance: int | float = 0.01  # times the load-balancing loss, of "topk" and "policy"
-    z: int | float = 0.0  # times the router z-loss; ST-MoE takes 0.001
-    capacity: int | float | None = None  # times the mean load; None: nobody is dropped
-    bias_rate: int | float = 1e-3  # of "bias"
-    policy_coefficient: int | float = 0.1  # of "policy"
-    dense_layers: int = 0  # so many first blocks keep a dense network; only in a RoutedTransformer
-
-    def __post_init__(self) -> None:
-        check_mixture(self)
-
-    def __call__(self, config: TransformerConfig) -> MoELayer:
-        layer = make_mixture(self, config)
-        if config.feed_forward is self and (self.dense_layers or isinstance(layer.router, PolicyRouter)):
-            what = f"dense_layers={self.dense_layers}" if self.dense_layers else "a policy"
-            raise ValueError(f"{what} is nothing that a plain Transformer knows: make a RoutedTransformer(config)")
-        return layer
-
-
-# %%
-#| export
-def check_mixture(m: MoE) -> None:
-    """ValueError for a `MoE` that cannot be."""
-    if m.router not in ROUTERS if isinstance(m.router, str) else not callable(m.router):
-        raise ValueError(f"router is {m.router!r}: give one of {', '.join(ROUTERS)}, or what makes a router")
-    for name, least in {"num_experts": 1, "top_k": 1, "d_ff": 1, "shared": 0, "dense_layers": 0}.items():
-        value = getattr(m, name)
-        if not (isinstance(value, Integral) and value >= least) and not (name == "d_ff" and value is None):
-            raise ValueError(f"{name} is {value!r}: give a whole number, at least {least}")
-    for name in ("balance", "z", "bias_rate", "policy_coefficient"):
-        if not 0 <= getattr(m, name) < math.inf:
-            raise ValueError(f"{name} is {getattr(m, name)}: give a number, at least 0")
-    if m.top_k > m.num_experts:
-        raise ValueError(f"top_k is {m.top_k}, and there are {m.num_experts} experts")
-    if m.capacity is not None and (not 0 < m.capacity < math.inf or m.router == "expert_choice"):
-        raise ValueError(f"capacity is {m.capacity}: above 0, and not for expert choice, where loads are even anyway")
-
-
-def make_mixture(m: MoE, config: TransformerConfig) -> MoELayer:
-    """The layer that a `MoE` describes, of the sizes of the model."""
-    d, d_ff = config.d_model, m.d_ff or config.d_ff
-    named = isinstance(m.router, str)
-    router = ROUTERS[m.router](m, config) if named else m.router(d, m.num_experts, m.top_k)
-    shared = FeedForward(d, m.shared * d_ff) if m.shared else None
-    losses = {"balance": m.balance, "z": m.z}
-    return MoELayer(router, Experts(m.num_experts, d, d_ff), m.top_k, shared=shared, capacity=m.capacity, **losses)
-
-
-# %% [markdown]
-# ### The routers
+# ## 2 · What is stored, and what is active
 #
-# `TopKRouter` is a5's. DeepSeek-V3 adds a **bias** to choose, which no gradient touches. With **expert choice** the table
-# is read the other way: every expert takes its favourite tokens.
-
-
-# %%
-#| export
-class BiasedRouter(ActsAfterStep):
-    """Top k of affinity + bias, gates of the affinity alone (DeepSeek-V3: arXiv 2412.19437, section 2.1.2; 2408.15664).
-
-    In training every call counts the load of each expert, once where activation checkpointing computes it again.
-    `after_step` then moves the bias by ``rate``: up where the load is below the mean, down where it is above. So the load
-    is evened out by a controller, and no loss interferes with that of the model: the load-balancing loss is 0.
-
-    `train` calls `after_step` after each step of the optimizer; a training loop of your own must call it too.
-    """
-
-    def __init__(self, d_model: int, num_experts: int, top_k: int, rate: float = 1e-3) -> None:
-        super().__init__()
-        self.scores, self.rate = TopKRouter(d_model, num_experts, top_k), rate
-        self.register_buffer("bias", torch.zeros(num_experts))
-        self.counts = torch.zeros(num_experts, dtype=torch.int64)  # since the last step, and of this process alone
-
-    def forward(self, x: Float[Tensor, "n d_model"]) -> RouterOutput:
-        scored = self.scores(x)
-        affinity = scored.logits.sigmoid()
-        indices = (affinity + self.bias).topk(scored.indices.shape[1], dim=-1).indices
-        weights = affinity.gather(-1, indices)
-        if self.training and not recomputing():
-            self.counts = self.counts.to(x.device) + torch.bincount(indices.flatten(), minlength=len(self.bias))
-        weights = weights / weights.sum(-1, keepdim=True)
-        return scored._replace(weights=weights, indices=indices, load_balancing_loss=weights.new_zeros(()))
-
-    def after_step(self, total: Callable[[Tensor], Tensor] = lambda counts: counts) -> None:
-        """Move the bias by what was counted since the last step; ``total`` sums a tensor over all processes."""
-        counts = total(self.counts.to(self.bias.device))
-        self.bias += self.rate * torch.sign(counts.sum() - len(counts) * counts)
-        self.counts = torch.zeros_like(counts)
-
-
-# %%
-#| export
-class ExpertChoiceRouter(nn.Module):
-    """Each expert takes the n * k / num_experts tokens that it likes most (Zhou et al. 2022, arXiv 2202.09368).
-
-    Every expert has the same load. A token has as many experts as want it, perhaps none. Who is taken depends on all
-    tokens that pass together, also on later ones: not for a causal model that must work token by token. So accumulation
-    and several processes, which divide a batch, change who is taken.
-    """
-
-    def __init__(self, d_model: int, num_experts: int, top_k: int) -> None:
-        super().__init__()
-        self.scores = TopKRouter(d_model, num_experts, top_k)
-
-    def forward(self, x: Float[Tensor, "n d_model"]) -> RouterOutput:
-        """Gates and indices are (n, num_experts)."""
-        scored = self.scores(x)
-        affinity = scored.logits.softmax(dim=-1)
-        share = max(1, scored.indices.numel() // affinity.shape[1])
-        taken = affinity.topk(min(share, len(x)), dim=0).indices
-        taken = torch.zeros_like(affinity, dtype=torch.bool).scatter(0, taken, True)
-        indices = torch.arange(affinity.shape[1], device=x.device).where(taken, -1)
-        return scored._replace(weights=affinity, indices=indices, load_balancing_loss=affinity.new_zeros(()))
-
-
-# %% [markdown]
-# **Hash** layers (2106.04426) look the experts up in a random table of token ids. A **policy** draws them, and is told
-# afterwards how well that went.
-
-
-# %%
-#| export
-class HashRouter(nn.Module):
-    """Experts by a random table of token ids, fixed for ever (Hash Layers: Roller et al. 2021, arXiv 2106.04426).
-
-    Nothing is learned. It must be told the ids, ``router.tokens = ids``: `RoutedTransformer` does that.
-    """
-
-    def __init__(self, vocab_size: int, num_experts: int, top_k: int, seed: int = 0) -> None:
-        super().__init__()
-        if not 1 <= top_k <= num_experts:
-            raise ValueError(f"top_k is {top_k}, and there are {num_experts} experts")
-        drawn = torch.rand(vocab_size, num_experts, generator=torch.Generator().manual_seed(seed))
-        self.register_buffer("table", drawn.argsort(dim=-1)[:, :top_k].contiguous())
-        self.num_experts, self.tokens = num_experts, None
-
-    def forward(self, x: Float[Tensor, "n d_model"]) -> RouterOutput:
-        if self.tokens is None or self.tokens.numel() != len(x):
-            raise ValueError("a hash router routes token ids, which a RoutedTransformer gives it")
-        indices = self.table[self.tokens.flatten()]
-        zero = torch.zeros((), device=x.device)
-        weights = torch.full(indices.shape, 1 / indices.shape[1], device=x.device)
-        return RouterOutput(weights, indices, zero.expand(len(x), self.num_experts), zero, zero)
-
-
-# %%
-#| export
-def log_probability(logits: Float[Tensor, "n experts"], indices: Int[Tensor, "n k"]) -> Float[Tensor, " n"]:
-    """Log-probability of drawing these experts in this order from softmax(logits), without replacement.
-
-    >>> log_probability(torch.tensor([[0.5, 0.3, 0.2]]).log(), torch.tensor([[1, 0]])).exp()  # 0.3 * 0.5 / 0.7
-    tensor([0.2143])
-    """
-    total, left = torch.zeros_like(logits[:, 0]), logits
-    for chosen in indices.unsqueeze(-1).unbind(dim=1):
-        total = total + left.log_softmax(dim=-1).gather(-1, chosen).squeeze(-1)
-        left = left.scatter(-1, chosen, -math.inf)
-    return total
-
-
-# %%
-#| export
-class PolicyRouter(_Transient):
-    """Experts drawn from softmax(logits), equal gates, so that only REINFORCE teaches it (after RL-R in 2202.01169).
-
-    ``log_probability`` (n,) is that of the last draw; ``coefficient`` is what its loss counts. Greedy outside training.
-    """
-
-    def __init__(self, d_model: int, num_experts: int, top_k: int, coefficient: float = 0.1) -> None:
-        super().__init__()
-        self.scores, self.coefficient = TopKRouter(d_model, num_experts, top_k), coefficient
-
-    def forward(self, x: Float[Tensor, "n d_model"]) -> RouterOutput:
-        scored = self.scores(x)
-        noise = torch.zeros_like(scored.logits)
-        if self.training:  # the k greatest of logits plus Gumbel noise are a draw without replacement
-            noise = -torch.empty_like(noise).exponential_().log()
-        indices = (scored.logits.detach() + noise).topk(scored.indices.shape[1], dim=-1).indices
-        weights = torch.full_like(scored.weights, 1 / indices.shape[1])
-        weights = self.leave("log_probability", log_probability(scored.logits, indices), weights)
-        return scored._replace(weights=weights, indices=indices)
-
-
-# %%
-#| export
-def reinforce(log_probability: Float[Tensor, " n"], rewards: Float[Tensor, " n"]) -> Float[Tensor, ""]:
-    """A loss whose gradient is an estimate of minus that of the mean reward (Williams 1992); rewards have no gradient.
-
-    Rewards are taken relative to their mean and in units of their deviation, which makes the estimate less noisy. A single
-    one, or none, has nothing to be compared with: the loss is 0.
-    """
-    if len(rewards) < 2:
-        return 0 * log_probability.sum()
-    rewards = rewards.detach()
-    return -(log_probability * (rewards - rewards.mean()) / (rewards.std() + 1e-6)).mean()
-
-
-# %% [markdown]
-# The slot gives a layer hidden vectors and nothing else. Token ids, and the loss of each token, are known to the model. So
-# routers that need those live in a `RoutedTransformer`, which is lecture 03's with two methods that tell them.
-
-
-# %%
-#| export
-class _DenseFirst(Transformer):
-    """The first ``dense_layers`` blocks have a dense network instead of a mixture."""
-
-    def __init__(self, config: TransformerConfig, generator: torch.Generator | None = None) -> None:
-        mixture = config.feed_forward
-        dense = mixture.dense_layers if isinstance(mixture, MoE) else 0
-        if dense > config.num_layers:
-            raise ValueError(f"dense_layers is {dense}, and the model has {config.num_layers} blocks")
-        made = partial(make_mixture, mixture) if isinstance(mixture, MoE) else mixture
-        super().__init__(config.replace(feed_forward=made), generator)
-        self.config = config
-        for block in self.decoder.blocks[:dense]:
-            block.fill(make_feed_forward(config.replace(feed_forward=None)))
-        if dense and not self.embedding.weight.is_meta:
-            initialise(self, config.init_std, generator)
-        if any(isinstance(part, PolicyRouter) for part in (self.encoder or nn.Identity()).modules()):
-            raise ValueError("the reward of a policy is the next token, which an encoder lacks: take another router")
-
-
-# %%
-#| export
-class RoutedTransformer(_DenseFirst):
-    """A Transformer for mixtures that a slot cannot serve alone: its routers may need token ids, or each token's loss.
-
-    It tells a `HashRouter` the ids, adds the REINFORCE loss of each `PolicyRouter`, whose reward is the log-probability
-    of the next token, and keeps the decoder's first ``dense_layers`` blocks dense. Otherwise the same as `Transformer`.
-    """
-
-    def encode(self, source: Tensor, padding: Tensor | None = None) -> Float[Tensor, "batch source_seq d_model"]:
-        _tell(self.encoder, source, padding)
-        return super().encode(source, padding)
-
-    def hidden(
-        self, tokens: Tensor, *, padding: Tensor | None = None, **given: Any
-    ) -> Float[Tensor, "batch seq d_model"]:
-        _tell(self.decoder, tokens, padding)
-        return super().hidden(tokens, padding=padding, **given)
-
-    def loss(self, tokens: Tensor, targets: Tensor, *, source: Tensor | None = None, **given: Any) -> Float[Tensor, ""]:
-        policies = [part for part in self.modules() if isinstance(part, PolicyRouter)]
-        if not policies:
-            return super().loss(tokens, targets, source=source, **given)
-        hidden = self.hidden(tokens, **self._with_context(source, given)).flatten(0, 1)
-        targets, routed = targets.flatten(), _real(tokens, given.get("padding"))
-        each = F.cross_entropy(self.output(hidden).float(), targets, reduction="none")
-        counts = targets != -100
-        slot = self.config.loss
-        loss = each[counts].mean() if slot is None else slot(hidden, self.output.weight, targets)
-        loss = loss + auxiliary_loss(self)
-        drawn, rewards = counts[routed], -each[counts & routed]
-        return loss + sum(p.coefficient * reinforce(p.log_probability[drawn], rewards) for p in policies)
-
-
-def _real(tokens: Int[Tensor, "batch seq"], padding: Tensor | None) -> Bool[Tensor, " n"]:
-    """Which tokens are no padding; after a cache, ``padding`` begins with tokens that came before these."""
-    return (torch.ones_like(tokens) if padding is None else padding[:, -tokens.shape[1] :]).flatten().bool()
-
-
-def _tell(stack: nn.Module | None, tokens: Tensor, padding: Tensor | None) -> None:
-    """Tell the hash routers of a stack the ids that they will route."""
-    for part in stack.modules() if stack is not None else ():
-        if isinstance(part, HashRouter):
-            part.tokens = tokens.flatten()[_real(tokens, padding)]
-
-
-# %%
-#| export
-def mixtures(model: nn.Module) -> list[MoELayer]:
-    """The mixtures of experts of a model, from the first block to the last."""
-    return [part for part in model.modules() if isinstance(part, MoELayer)]
-
-
-def expert_load(step: int, model: nn.Module) -> dict[str, float]:
-    """What `train(observe=…)` records: "load.L.E", the share of the assignments of layer L that expert E got."""
-    loads = [layer.load.tolist() for layer in mixtures(model)]
-    return {f"load.{i}.{e}": share for i, load in enumerate(loads) for e, share in enumerate(load)}
-
-
-def total_and_active(model: nn.Module) -> tuple[int, int]:
-    """Parameters that a model stores, and those that take part in one token, embeddings included in both."""
-    idle = 0
-    for layer in mixtures(model):
-        one, number = parameters(layer.experts) // layer.experts.num_experts, layer.experts.num_experts
-        idle += one * (number - layer.top_k)
-    return parameters(model), parameters(model) - idle
-
-
-# %% [markdown]
-# ### What is stored, and what is active
+# **Why is "8 × 7B" not 56 billion?** Only the feed-forward networks exist eight times. Mixtral has 32 blocks, $d$ = 4,096, experts 14,336 wide, keys and values 1,024 wide, and a vocabulary of 32,000.
 #
-# **Predict.** Mixtral 8x7B has 8 experts of Mistral 7B's width. How many billions of parameters are stored, and how many
-# take part in one token (top-2)?
+# **Predict.** How many billions of parameters does Mixtral 8x7B store? How many take part in one token, which goes to 2 of 8 experts?
 
 # %%
-#| export
-PRESETS = {
-    "mixtral-8x7b": TransformerConfig(  # Jiang et al. 2024, arXiv 2401.04088
-        vocab_size=32_000, context_length=32_768, d_model=4_096, num_layers=32, num_heads=32, num_kv_heads=8,
-        d_ff=14_336, positions="rope_half", rope_theta=1e6, feed_forward=MoE(num_experts=8, top_k=2),
+guess_stored = guess_active = None  # billions
+
+d_model, blocks, width, vocab = 4_096, 32, 14_336, 32_000
+attention = 2 * d_model * d_model + 2 * d_model * 1_024  # queries and output, keys and values
+expert = 3 * d_model * width
+once = (
+    blocks * (attention + 8 * d_model + 2 * d_model) + 2 * vocab * d_model + d_model
+)  # with router, norms, embeddings
+stored, active = (once + blocks * number * expert for number in (8, 2))
+print(f"attention, embeddings and the rest {once / 1e9:.1f}B, one expert of all blocks {blocks * expert / 1e9:.1f}B")
+
+# %% folded=true
+# run this cell to compare your guess
+reveal("stored", stored / 1e9, guess_stored, within=1.1, because={"too large": "attention and embeddings exist once, not eight times"}, shown=f"{stored / 1e9:.1f} billion")  # fmt: skip
+reveal("active", active / 1e9, guess_active, within=1.1, because={"too small": "attention and the embeddings take part in every token, beside two experts"}, shown=f"{active / 1e9:.1f} billion")  # fmt: skip
+claim(
+    1,
+    "Mixtral 8x7B stores {stored:.1f} billion parameters, of which {active:.1f} take part in a token: {once:.1f} exist once, and each of eight experts has {one:.1f}. Published: {said} stored and {said_active} active.",
+    lambda stored, active, once, one, said, said_active: (
+        abs(stored - said) < 0.05 and abs(active - said_active) < 0.05 and once < one
     ),
-    "deepseek-moe-16b": TransformerConfig(  # Dai et al. 2024, arXiv 2401.06066
-        vocab_size=102_400, context_length=4_096, d_model=2_048, num_layers=28, num_heads=16, d_ff=10_944,
-        positions="rope_half", norm_eps=1e-6, feed_forward=MoE(
-            num_experts=64, top_k=6, d_ff=1_408, shared=2, renormalize=False, balance=0.001, dense_layers=1,
-        ),
-    ),
-}  # fmt: skip
-"""Mixtures that have names, for `RoutedTransformer`."""
-
-# %%
-guess = None  # (billions stored, billions active) of mixtral-8x7b
-
-if READY.or_show("presets"):
-    with torch.device("meta"):  # shapes without memory
-        found = {name: total_and_active(RoutedTransformer(preset)) for name, preset in PRESETS.items()}
-    for name, (total, active) in found.items():
-        print(f"{name:<17} {total / 1e9:5.1f}B stored, {active / 1e9:4.1f}B active, {100 * active / total:.0f} %")
-    reveal("mixtral-8x7b", tuple(round(x / 1e9, 1) for x in found["mixtral-8x7b"]), guess)
-    assert [round(x / 1e9, 1) for pair in found.values() for x in pair] == [46.7, 12.9, 16.4, 2.8], YOURS
-
-# %% [markdown]
-# "8 × 7B" would be 56B if everything were there eight times. Only the feed-forward networks are; attention, embeddings and
-# norms exist once. Mistral's announcement gives 46.7B and 12.9B, its paper 47B and 13B (2401.04088, section 1); DeepSeek's
-# 16.4B and 2.8B are in 2401.06066. A mixture saves **FLOPs, not memory**: all 46.7B must lie somewhere.
-#
-# ## 2 · What has a gradient
-#
-# "The router's top-k is not differentiable, so the chosen experts get no gradient through the router." Half of that is so.
-# The choice $T$ is a step function of the logits. But $y$ depends on the gates of the chosen, smoothly.
-#
-# **Predict.** Nudge one token's logits one at a time, 8 experts, top-2, renormalised gates. For how many of the 8 does
-# the output move? Does the slope agree with what autograd says?
-
-# %%
-guess = None  # logits that matter, of 8
-
-
-def output(logits: Tensor, value: Tensor) -> Tensor:
-    """A number that depends on the gates of one token, whose experts answer with ``value``."""
-    chosen = logits.topk(2).indices
-    return (F.softmax(logits[chosen], dim=-1) * value[chosen]).sum()
-
-
-logits, value = torch.randn(8, dtype=torch.float64).requires_grad_(), torch.randn(8, dtype=torch.float64)
-slopes = torch.autograd.grad(output(logits, value), logits)[0]
-step = 1e-5 * torch.eye(8, dtype=torch.float64)
-by_hand = torch.stack([(output(logits + s, value) - output(logits - s, value)) / 2e-5 for s in step]).detach()
-reveal("logits with a slope", int((by_hand.abs() > 1e-8).sum()), guess)
-assert torch.allclose(slopes, by_hand, atol=1e-8) and set(by_hand.nonzero().flatten().tolist()) == set(
-    logits.topk(2).indices.tolist()
+    stored=stored / 1e9,
+    active=active / 1e9,
+    once=once / 1e9,
+    one=blocks * expert / 1e9,
+    said=46.7,
+    said_active=12.9,
 )
 
-# %%
-if READY.or_show("rows with a gradient"):
-    layer = MoE(num_experts=8, top_k=2, d_ff=64, balance=0.0)(
-        TransformerConfig(vocab_size=1, context_length=1, d_model=64, num_layers=1, num_heads=1, d_ff=64)
-    )
-    token = torch.randn(1, 64)
-    layer(token).square().sum().backward()
-    rows = layer.router.gate.weight.grad.norm(dim=1)
-    chosen = sorted(layer.router(token).indices[0].tolist())
-    learning = (rows > 1e-4 * rows.max()).nonzero().flatten().tolist()  # others: rounding errors
-    print("experts chosen:", chosen, " router rows with a gradient:", learning)
-    assert chosen == learning, YOURS
-
-# %% [markdown]
-# So the router learns how much to trust the experts it chose, and nothing about the others: had another been better, no
-# gradient would tell. What keeps others in the game are noise, balancing, and changing inputs.
-#
-# ## 3 · Balance
-#
-# Whoever is chosen learns, and so is chosen again. Shazeer et al. (1701.06538, section 4) saw routers settle on the same
-# few experts. Idle experts are parameters without use, and on many devices everybody waits for the busiest. Three cures:
-#
-# - **A loss** (GShard 2006.16668, Switch 2101.03961): $N \sum_e f_e P_e$, which a5 builds, times about 0.01. Its gradient
-#   competes with that of the model. ST-MoE's *router z-loss* (2202.08906) beside it keeps logits small.
-# - **A bias** that is used to choose and not in the gates, and moved by a controller (DeepSeek-V3, 2412.19437).
-# - **Let experts choose** (2202.09368): each takes its share of the tokens.
-
-# %% [markdown]
-# A model to try them on: bytes of technical prose, two blocks, eight experts of width 64 of which a token takes two; so it
-# costs what a dense network of width 128 costs, and has four times the parameters there.
-
-# %%
-ids = np.frombuffer(technical_text().encode(), np.uint8)  # tokens are bytes: no tokenizer to train
-text, heldout = Tokens(ids[:900_000]), Tokens(ids[900_000:])
-BASE = TransformerConfig(vocab_size=256, context_length=64, d_model=64, num_layers=2, num_heads=2, d_ff=128)
-TRAINING = TrainingConfig(steps=100, batch_size=16, lr=1e-2, warmup=10, eval_batches=16)
-
-
-def mixture(**changes):
-    """The base model with 8 experts, of which each token takes 2: half as wide, so the same FLOPs a token."""
-    return BASE.replace(feed_forward=MoE(**{"d_ff": 64, "balance": 0.0, **changes}))
-
-
-def learn(config, lr=1e-2, seed=0, **options):
-    """Train one model of the lecture."""
-    model = RoutedTransformer(config, generator(seed, 0, purpose=1))
-    training = replace(TRAINING, lr=lr, seed=seed, **options)
-    return train(model, training, text, validation=heldout, observe=expert_load, device="cpu")
-
-
-# %% [markdown]
-# **Predict.** After 60 steps without balancing, which share of the tokens' places does the busiest of eight experts have,
-# and which the idlest? Even would be 0.125 each.
-
-# %% tags=["timing"]
-guess = None  # (busiest, idlest)
-
-WATCHED = {"nothing": mixture(), "loss, 0.01": mixture(balance=0.01), "bias": mixture(router="bias", bias_rate=0.01)}
-if READY.or_show("balance"):
-    watched = {name: learn(config, steps=60) for name, config in WATCHED.items()}
-    loads = {name: np.stack([run.values(f"load.0.{e}") for e in range(8)]) for name, run in watched.items()}
-    late = {name: load[:, -15:].mean(axis=1) for name, load in loads.items()}
-    for name, load in late.items():
-        print(f"{name:<11} busiest {load.max():.2f}, idlest {load.min():.3f}")
-    reveal("left alone", [round(float(x), 3) for x in (late["nothing"].max(), late["nothing"].min())], guess)
-    assert late["nothing"].max() > 1.3 * late["bias"].max() and late["nothing"].min() < 0.05, YOURS
-
-
-# %% tags=["timing"]
-def heat_map(loads: dict[str, np.ndarray]) -> object:
-    """The load of every expert of the first block at every step."""
-    title = "Who is asked, step by step; 0.125 is even"
-    fig, axs = axes(1, len(loads), title=title, xlabel="step", ylabel="expert (first block)", size=(8.4, 2.7))
-    for ax, (name, load) in zip(axs, loads.items()):
-        image = ax.imshow(load, aspect="auto", cmap="viridis", vmin=0, vmax=0.5, interpolation="nearest")
-        ax.set_title(name)
-    fig.colorbar(image, ax=axs, label="share of places")
-    return finish(fig)
-
-
-heat_map(loads) if READY.or_show("heat map") else None
-
-# %% [markdown]
-# The same over three seeds and three learning rates, 100 steps, recorded. For each arm the better learning rate counts; ± is
-# the 95 % interval of the mean over seeds (Student's *t*). **Predict**: who has the lowest loss?
-
-# %%
-BALANCING = {
-    "nothing": mixture(),
-    "loss, 0.01": mixture(balance=0.01),
-    "bias": mixture(router="bias", bias_rate=0.01),
-    "expert choice": mixture(router="expert_choice"),
-    "15 + 1 shared": mixture(num_experts=15, top_k=3, d_ff=32, shared=1, balance=0.01),
-}
-LRS, SEEDS = (5e-3, 1e-2, 2e-2), range(3)
-
-
-def compare(arms, lrs=LRS, **options):
-    """All arms on the same grid of learning rates and seeds: validation loss, training loss by steps, late loads."""
-    rows = []
-    for name, lr, seed in ((name, lr, seed) for name in arms for lr in lrs for seed in SEEDS):
-        run = learn(arms[name], lr, seed, **options)
-        late = {key: float(run.values(key)[-20:].mean()) for key in run.metrics[0] if key.startswith("load.0.")}
-        curve = run.values("loss").reshape(-1, 10).mean(axis=1).round(4).tolist()
-        rows.append({"arm": name, "lr": lr, "seed": seed, "final": run.final, "loss": curve, "load": [*late.values()]})
-    return rows
-
-
-# %%
-def best(rows: list[dict], arm: str) -> tuple[float, list[dict]]:
-    """The learning rate with the lowest mean loss, and the runs with it."""
-    groups = {lr: [r for r in rows if r["arm"] == arm and r["lr"] == lr] for lr in sorted({r["lr"] for r in rows})}
-    lr = min(groups, key=lambda lr: np.mean([r["final"] for r in groups[lr]]))
-    return lr, groups[lr]
-
-
-def mean(runs: list[dict]) -> tuple[float, float]:
-    """Mean of the final losses and half of its 95 % interval; 4.303 is Student's t for three runs."""
-    final = [r["final"] for r in runs]
-    return float(np.mean(final)), 4.303 * float(np.std(final, ddof=1)) / len(final) ** 0.5
-
-
-def table(rows: list[dict]) -> dict[str, tuple[float, float]]:
-    """Print a line for each arm; its mean and interval."""
-    found = {}
-    for arm in dict.fromkeys(r["arm"] for r in rows):
-        lr, runs = best(rows, arm)
-        found[arm] = mean(runs)
-        load = np.array([r["load"] for r in runs])
-        told = f"   busiest {load.max(1).mean():.2f}, idlest {load.min(1).mean():.3f}" if load.size else ""
-        print(f"{arm:<14} {found[arm][0]:.3f} ± {found[arm][1]:.3f}  lr {lr:g}{told}")
-    return found
-
-
-# %%
-guess = None  # the arm with the lowest loss
-
-SAID = describe([TRAINING, list(LRS), list(SEEDS)])
-rows = recorded("06_balancing.json", lambda: compare(BALANCING), [SAID, describe(BALANCING)])
-print(source("06_balancing.json"), end="\n\n")
-balancing = table(rows)
-reveal("lowest loss", min(balancing, key=lambda arm: balancing[arm][0]), guess)
-load = {arm: np.array([r["load"] for r in best(rows, arm)[1]]) for arm in BALANCING}
-assert load["nothing"].max(1).mean() > 2 * load["bias"].max(1).mean()
-assert load["nothing"].min(1).mean() < 0.01 < 0.08 < load["bias"].min(1).mean()
-assert all(abs(x - balancing["nothing"][0]) < 0.1 for x, _ in balancing.values())
-
-# %% [markdown]
-# The loads do what was promised; the losses do not tell the arms apart: their intervals overlap. So at this scale balance
-# is free and buys no quality. What it buys is that no expert idles, which matters when experts live on different devices
-# (section 6). And the loss at 0.01 needs longer than 100 steps to wake an expert that was idle from the start, since an
-# expert with no tokens has $f_e = 0$: the loss only pushes the others down.
-#
-# ### Capacity
-#
-# Hardware likes fixed shapes, so GShard and Switch give each expert a *capacity* (容量) of $c \cdot n k / N$ tokens. Who
-# comes when the expert is full is dropped: only the residual stream carries it on.
-
-
-# %%
-#| export
-def with_capacity(routed: RouterOutput, num_experts: int, factor: int | float) -> RouterOutput:
-    """The same with no more than ceil(factor * n * k / num_experts) tokens for an expert (GShard, 2006.16668).
-
-    Who comes later in the batch is dropped, so that no token's fate depends on those after it in its text. ValueError for
-    a factor that is not above 0.
-    """
-    if not 0 < factor < math.inf:
-        raise ValueError(f"capacity is {factor}: give a number above 0, or None to drop nobody")
-    flat = routed.indices.flatten()
-    limit = math.ceil(factor * len(flat) / num_experts)
-    order, counts = sort_by_expert(routed.indices, num_experts)
-    before = torch.arange(len(order), device=flat.device) - (counts.cumsum(0) - counts)[flat[order]]
-    return routed._replace(indices=flat.index_fill(0, order[before >= limit], -1).view_as(routed.indices))
-
-
-# %% [markdown]
-# **Predict.** With $c = 1$, which share of the assignments is dropped in the model that was left alone, and in the one with
-# the loss? How much does $c = 2$ help?
-
-# %% tags=["timing"]
-guess = None  # (left alone, with the loss) at c = 1
-
-if READY.or_show("dropped"):
-    inputs, _ = heldout.batch(16, 64, generator(0, 0))
-    lost = {}
-    for name, run in watched.items():
-        for factor in (1.0, 1.25, 2.0):
-            for layer in mixtures(run.model):
-                layer.capacity = factor
-            with torch.no_grad():
-                run.model.eval()(inputs)
-            lost[name, factor] = 1 - np.mean([layer.load.sum().item() for layer in mixtures(run.model)])
-        for layer in mixtures(run.model):
-            layer.capacity = None
-        print(f"{name:<11} dropped: " + ", ".join(f"{100 * lost[name, c]:.0f} % at {c:g}" for c in (1.0, 1.25, 2.0)))
-    reveal("at c = 1", [f"{lost[name, 1.0]:.2f}" for name in ("nothing", "loss, 0.01")], guess)
-    assert lost["nothing", 1.0] > lost["bias", 1.0] > lost["bias", 2.0] and lost["nothing", 1.0] > 0.2, YOURS
-
-# %% [markdown]
-# Our layer drops nobody unless you ask: a grouped product does not need equal groups.
-#
-# ### Expert choice sees the future
-#
-# Loads are even by construction. But whether a token is among an expert's favourites depends on the other tokens, those
-# that follow it too. **Predict**: change only the last character of a text; do the logits of the first characters move?
-
-# %%
-guess = None
-
-if READY.or_show("the future"):
-    moved = {}
-    for name in ("topk", "expert_choice"):
-        torch.manual_seed(0)
-        model = RoutedTransformer(mixture(router=name), generator(0, 0)).eval()
-        one = torch.tensor([list(b"the experts look at all tokens together")])
-        other = torch.cat((one[:, :-1], one[:, -1:] + 1), dim=1)
-        moved[name] = (model(one) - model(other))[:, :-1].abs().max().item()
-        print(f"{name:<14} logits before the change move by {moved[name]:.1e}")
-    reveal("expert choice moves earlier logits", moved["expert_choice"] > 1e-3, guess)
-    assert moved["topk"] < 1e-5 < 1e-4 < moved["expert_choice"], YOURS
-
-# %% [markdown]
-# So its validation loss above is not that of a model that writes: it was computed with whole texts in view. Zhou et al.
-# say so among their limitations (2202.09368).
-#
-# ## 4 · Hash routing and reinforcement learning
-#
-# Must a router learn at all? Hash layers do not, and nobody has to keep them in balance.
-#
-# And selection without gradients is what reinforcement learning (强化学习) is for: draw experts from the router's probabilities,
-# look at the reward, here the log-probability of the right next token, and make rewarded draws more likely (REINFORCE,
-# Williams 1992; for routers Bengio et al. 2015, 1511.06297; Clark et al. 2022, 2202.01169):
-#
-# $$\nabla\, \mathbb{E}[R] = \mathbb{E}\big[(R - b)\, \nabla \log \pi(T \mid x)\big]$$
-#
-# Our policy has equal gates, so that nothing but rewards teaches it. First a small task where it matters who is asked: tokens come from four clouds, and each cloud has its own matrix to
-# learn. **Predict.** After 150 steps, order these by error: gates (top-1), REINFORCE, and drawing at random for ever.
-
-
-# %%
-CLOUDS = TransformerConfig(vocab_size=1, context_length=1, d_model=16, num_layers=1, num_heads=1, d_ff=16)
-MODES = {
-    "gates": MoE(num_experts=4, top_k=1, renormalize=False, balance=0.01),
-    "REINFORCE": MoE(num_experts=4, top_k=1, router="policy", balance=0.01),
-    "random": MoE(num_experts=4, top_k=1, router="policy", policy_coefficient=0.0, balance=0.0),
-}
-
-
-def task(seed: int, steps: int):
-    """Batches (x, y) of tokens from four clouds, y = the cloud's matrix times x."""
-    g = torch.Generator().manual_seed(seed)
-    centres, matrices = 2 * torch.randn(4, 16, generator=g), torch.randn(4, 16, 16, generator=g) / 4
-    for _ in range(steps):
-        cloud = torch.randint(4, (128,), generator=g)
-        x = centres[cloud] + 0.5 * torch.randn(128, 16, generator=g)
-        yield x, torch.einsum("nd,ned->ne", x, matrices[cloud])
-
-
-def errors_and_loss(layer: MoELayer, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    each = (layer(x) - y).square().mean(dim=1)
-    loss = each.mean() + layer.auxiliary_loss
-    if isinstance(layer.router, PolicyRouter):
-        loss = loss + layer.router.coefficient * reinforce(layer.router.log_probability, -each)
-    return each, loss
-
-
-# %% tags=["timing"]
-guess = None  # best to worst
-
-if READY.or_show("four ways to route"):
-    curves, layers = {}, {}
-    for name, seed in ((name, seed) for name in MODES for seed in range(3)):
-        torch.manual_seed(seed)
-        layer = layers[name] = MODES[name](CLOUDS)
-        adam, curve = torch.optim.Adam(layer.parameters(), lr=1e-2), curves.setdefault((name, seed), [])
-        for x, y in task(seed, 150):
-            each, loss = errors_and_loss(layer, x, y)
-            adam.zero_grad()
-            loss.backward()
-            adam.step()
-            curve.append(each.mean().item())
-    final = {name: np.mean([np.mean(curves[name, s][-20:]) for s in range(3)]) for name in MODES}
-    reveal("errors", {name: round(float(e), 3) for name, e in final.items()}, guess)
-    assert final["REINFORCE"] < 0.8 * final["random"] and final["gates"] < 0.9 * final["random"], YOURS
-
-# %% [markdown]
-# Rewards teach a router. What they cost is noise: one batch gives another gradient with each draw, while the gates'
-# gradient of a batch is exact. **Predict**: fifty draws for one batch; how large is the deviation of the router's
-# gradient, as a multiple of its mean?
-
-# %% tags=["timing"]
-guess = None  # deviation / mean, for REINFORCE
-
-if READY.or_show("noise of REINFORCE"):
-    noise = {}
-    x, y = next(task(9, 1))
-    for name in ("gates", "REINFORCE"):
-        torch.manual_seed(0)
-        layer = MODES[name](CLOUDS)
-        gate = next(p for n, p in layer.router.named_parameters() if n.endswith("gate.weight"))
-        draws = torch.stack([torch.autograd.grad(errors_and_loss(layer, x, y)[1], gate)[0] for _ in range(50)])
-        noise[name] = ((draws - draws.mean(0)).square().sum().div(50).sqrt() / draws.mean(0).norm()).item()
-    reveal("deviation of the gradient / its mean", {n: round(v, 2) for n, v in noise.items()}, guess)
-    print(f"to bring it to 0.1 takes {(noise['REINFORCE'] / 0.1) ** 2:.0f} times the tokens")
-    assert noise["gates"] < 1e-4 and noise["REINFORCE"] > 0.3, YOURS
-
-# %% [markdown]
-# Now the language model. All arms cost the same active FLOPs, except the dense network of width 512, which has as many
-# parameters as eight experts and costs four times as much there. *Random* draws from a router that is never taught.
-#
-# **Predict.** Order by loss: dense, hash, random, policy, and the learned routers above.
-
-# %%
-guess = None  # best to worst
-
-ROUTING = {
-    "dense, 128": BASE,
-    "dense, 512": BASE.replace(d_ff=512),
-    "hash": mixture(router="hash"),
-    "random": mixture(router="policy", policy_coefficient=0.0),
-    "policy": mixture(router="policy", balance=0.01),
-}
-others = recorded("06_routing.json", lambda: compare(ROUTING), [SAID, describe(ROUTING)])
-print(source("06_routing.json"), end="\n\n")
-routing = table(others)
-reveal("best to worst", sorted(balancing | routing, key=lambda arm: (balancing | routing)[arm][0]), guess)
-
-# %% [markdown]
-# Three seeds are few, and a seed that is hard is hard for all: it draws the batches. So compare arms seed by seed.
-
-
-# %%
-def gains(rows: list[dict], *pairs: tuple[str, str]) -> dict[tuple[str, str], tuple[float, float]]:
-    """How much lower the loss of the second arm is than that of the first, seed by seed: mean and half an interval."""
-    found = {}
-    for a, b in pairs:
-        difference = np.subtract(*([r["final"] for r in best(rows, arm)[1]] for arm in (a, b)))
-        found[a, b] = float(difference.mean()), 4.303 * float(difference.std(ddof=1)) / 3**0.5
-        print(f"{b:<14} is better than {a:<11} by {found[a, b][0]:+.3f} ± {found[a, b][1]:.3f}")
-    return found
-
-
-every = rows + others
-pairs = [("dense, 128", "hash"), ("nothing", "hash"), ("dense, 512", "hash"), ("dense, 128", "nothing")]
-gained = gains(every, *pairs, ("dense, 128", "15 + 1 shared"), ("random", "nothing"), ("random", "policy"))
-certain = {pair for pair, (middle, half) in gained.items() if abs(middle) > half}
-assert certain == {("nothing", "hash")} and gained["nothing", "hash"][0] > 0
-
-# %%
-fig, ax = axes(xlabel="validation loss (nats per byte)", ylabel="feed-forward network", size=(6.6, 3.6))
-found = dict(sorted((balancing | routing).items(), key=lambda item: -item[1][0]))
-names = [f"{name} *" if name in ("dense, 512", "expert choice") else name for name in found]
-colors = ["blue" if name in ROUTING and "dense" in name else "vermillion" for name in found]
-for i, ((middle, half), color) in enumerate(zip(found.values(), colors)):
-    ax.errorbar(middle, i, xerr=half, fmt="o", color=COLORS[color], capsize=3)
-    ax.plot([r["final"] for r in best(every, list(found)[i])[1]], [i] * 3, "|", color=COLORS["black"])
-ax.set(yticks=range(len(names)), yticklabels=names, title="Mixtures (red) and dense networks (blue) after 100 steps")
+# %% folded=true
+PUBLISHED = {
+    "OLMoE": (6.9, 1.3, 64, 8), "DeepSeekMoE": (16.4, 2.8, 64, 6), "Mixtral 8x7B": (46.7, 12.9, 8, 2),
+    "DeepSeek-V3": (671, 37, 256, 8),
+}  # fmt: skip
+fig, ax = axes(xlabel="billions of parameters", ylabel="model", size=(6.8, 3.1))
+for row, (all_of, used, experts, k) in enumerate(PUBLISHED.values()):
+    ax.plot([used, all_of], [row, row], color="#888888")
+    ax.plot(used, row, "o", color=COLORS["vermillion"], label=None if row else "active in a token")
+    ax.plot(all_of, row, "s", color=COLORS["blue"], label=None if row else "stored")
+    ax.text(all_of * 1.2, row, f"{k} of {experts} experts", va="center", fontsize=9)
+ax.set(xscale="log", yticks=range(4), yticklabels=list(PUBLISHED), xlim=(1, 6_000), ylim=(-0.6, 4.1), title="Published mixtures: 3.6 to 18 times as much stored as active")  # fmt: skip
+ax.legend(ncols=2, loc="upper left")
 finish(fig)
 
 # %% [markdown]
-# `*` no fair comparison: four times the FLOPs, or a look at the future. Bars are 95 % intervals, strokes single runs.
+# A mixture saves FLOPs, not memory: everything that is stored must lie somewhere. Newer mixtures are *fine-grained* (细粒度专家; DeepSeekMoE, 2401.06066): more and smaller experts,
+# of which a token takes more. Some have *shared* experts (共享专家) that see every token.
 #
-# Is a hundred steps too short for a router to learn? The same arms at 300 steps, learning rate 0.005 for all. **Predict**:
-# who has moved up?
+# ## 3 · What has a gradient
+#
+# **"Top-k is not differentiable, so how can a router learn?"** The choice $T$ is a step function of the logits: it has no useful gradient. But $y$ depends smoothly on the gates of the chosen.
+#
+# **Predict.** Nudge the 8 logits of a token one at a time, with top-2 and gates that are divided by their sum. For how many of the 8 does the output move?
 
 # %%
 guess = None
 
-LONGER = ("hash", "dense, 128", "random", "nothing", "bias")
-ARMS = {name: (BALANCING | ROUTING)[name] for name in LONGER}
-longer = recorded("06_longer.json", lambda: compare(ARMS, [5e-3], steps=300), [SAID, describe(ARMS), 300])
-print(source("06_longer.json"), end="\n\n")
-found = table(longer)
-reveal("best to worst", sorted(found, key=lambda arm: found[arm][0]), guess)
-later = gains(longer, ("dense, 128", "hash"), ("nothing", "hash"), ("dense, 128", "nothing"), ("random", "nothing"))
-certain = {pair for pair, (middle, half) in later.items() if middle > half}
-assert certain == {("nothing", "hash")}
+
+def answer(logits: Tensor, value: Tensor) -> Tensor:
+    """A number that depends on the gates of one token, whose experts answer with ``value``."""
+    best = logits.topk(2).indices
+    return (F.softmax(logits[best], dim=-1) * value[best]).sum()
+
+
+rng = torch.Generator().manual_seed(0)
+logits, value = torch.randn(2, 8, dtype=torch.float64, generator=rng)
+nudges = 1e-5 * torch.eye(8, dtype=torch.float64)
+slopes = torch.stack([(answer(logits + s, value) - answer(logits - s, value)) / 2e-5 for s in nudges])
+gradient = torch.autograd.functional.jacobian(lambda h: answer(h, value), logits)
+moving = int((slopes.abs() > 1e-8).sum())
+
+# %% folded=true
+# run this cell to compare your guess
+reveal("logits that matter", moving, guess, within=1, because={8: "only the gates of the chosen stand in y", 1: "both chosen gates move, in opposite directions"})  # fmt: skip
+claim(
+    2,
+    "Of 8 logits {moving} move the output, the chosen ones, and autograd agrees with nudging to {off:.0e}: the gates of the chosen have a gradient, the choice has none.",
+    lambda moving, off: moving == 2 and off < 1e-8,
+    moving=moving,
+    off=(gradient - slopes).abs().max().item(),
+)
 
 # %% [markdown]
-# What this says, of models of this size, on bytes:
+# So a router learns how much to trust the experts that it chose, and nothing about the others: had another been better, no gradient would say so. Section 6 comes back to this.
 #
-# - **Hash routing works.** It is better than the router that learns, after 100 steps and after 300. After 300 it is ahead
-#   of the dense network of equal active FLOPs with every seed, by so different amounts that the interval holds zero. After
-#   100 steps nothing tells it from the dense one that costs four times as much.
-# - **What gates learn does not show yet**: the learned router is ahead of drawing at random, within the interval, after 100
-#   steps and after 300. The gains of the papers are at larger sizes and longer training (2101.03961). A likely reason: a
-#   table gives every expert its tokens from the first step on, while a router is still moving.
-# - **Nor does what rewards teach**: the policy is ahead of drawing at random by no more than the interval. Reinforcement
-#   learning works for routers, in the small task above, and is the expensive way.
+# ### Seen as attention
 #
-# ## 5 · What experts take
+# A row of $W_g$ is as long as a token's vector: it is a *key* of its expert, and $h_e = w_e \cdot x$ is the affinity of token and expert, as a query's score is. DeepSeek-V3 calls these rows
+# centroids. If experts were constants $v_e$ and all were taken, the layer would *be* attention, with the experts in place of earlier tokens:
+
+# %%
+keys, values, token = torch.randn(5, 8), torch.randn(5, 8), torch.randn(1, 8)
+as_mixture = (token @ keys.T).softmax(-1) @ values
+as_attention = F.scaled_dot_product_attention(token[None], keys[None], values[None], scale=1.0)[0]
+print("largest difference:", f"{(as_mixture - as_attention).abs().max().item():.0e}")
+
+# %% [markdown]
+# What differs is that the keys are parameters and not made from the text, that only $k$ are taken, and that the value is computed from the token itself. Attention moves information between tokens; a mixture does not.
+
+# %% [markdown]
+# ## 4 · Balance
 #
-# Mixtral's authors looked for experts of subjects and found none; its experts follow syntax and the token itself
-# (2401.04088, section 5). We ask how much the first expert of a token tells about the token: their *mutual information*
-# (互信息), in bits. With eight experts it cannot exceed 3. **Predict** it, for both blocks.
+# **What if one expert is a little better at the start?** It is chosen more often, gets more training, and is chosen even more often. Shazeer et al. (1701.06538, section 4) saw routers settle on the same few experts. Idle experts are
+# parameters without use, and on several devices all wait for the busiest. Two cures for the *loads* (负载, the experts' shares of all places):
+#
+# - **A loss** (GShard 2006.16668, Switch 2101.03961): $N \sum_e f_e P_e$, with the load $f_e$ and the mean probability $P_e$, times about 0.01. It is the one of assignment a5. Its gradient competes with that of the model.
+# - **A bias** on the scores that serves to choose and does not enter the gates (DeepSeek-V3, 2412.19437; 2408.15664). No gradient touches it. After each step it moves by a fixed amount: up for an expert below the mean load, down for one above.
+#   DeepSeek-V3 keeps a small loss beside it, within each sequence, against texts that send everything to one expert.
+#
+# The bias by hand: 12 places went to three experts as (8, 4, 0). The mean is 4, so with a rate of 0.01 the biases move by (−0.01, 0, +0.01). **Your turn.**
+
+
+# %% exercise="bias_step" minutes=5 difficulty=1
+def bias_step(bias: torch.Tensor, counts: torch.Tensor, rate: float) -> torch.Tensor:
+    """The new bias (experts,): moved by ``rate`` towards the mean load, up where ``counts`` is below it."""
+    ### BEGIN SOLUTION
+    return bias + rate * torch.sign(counts.sum() / len(counts) - counts)
+    ### END SOLUTION
 
 
 # %%
-def first_experts(model: torch.nn.Module, inputs: Tensor) -> list[Tensor]:
-    """For each mixture, the expert with the greatest gate of every token."""
+rng = torch.Generator().manual_seed(1)
+scores, bias, loads = torch.randn(512, 8, generator=rng) + torch.linspace(0, 1.5, 8), torch.zeros(8), []
+for _ in range(150):  # the scores stay, only the bias learns
+    counts = torch.bincount((scores + bias).topk(2).indices.flatten(), minlength=8)
+    loads.append(counts / counts.sum())
+    bias = bias_step(bias, counts, 0.01)
+print("load of the idlest and the busiest expert")
+for step in (0, 50, 149):
+    print(f"  step {step:>3}: {loads[step].min():.3f} and {loads[step].max():.3f}   (even: 0.125)")
+
+# %% [markdown]
+# A controller needs no gradient: it watches the loads and turns a knob. At the end it swings about the mean by what one step moves.
+#
+# **Try it.** Set the rate to 0.1, and to 0.001. What does each do to the idlest expert at steps 50 and 149?
+#
+# ### Small models to try it on
+#
+# Byte models of two blocks with 32 channels, on the default corpus. Every mixture has eight experts 64 wide of which a token takes two, so it computes what a dense network 128 wide computes, and stores what one of 512 stores. All runs end far
+# below the loss of a *bigram table* (二元模型).
+
+
+# %% folded=true
+#| export
+MODEL = {
+    "vocab_size": 256, "context_length": 64, "d_model": 32, "num_layers": 2, "num_heads": 2, "d_ff": 128,
+    "init_std": 0.177, "attend": "sdpa",
+}  # fmt: skip
+"""A Transformer of two blocks whose feed-forward networks are 128 wide."""
+
+MIXTURE = {"num_experts": 8, "top_k": 2, "d_ff": 64, "balance": 0.0}
+"""Eight experts 64 wide, two for each token: the FLOPs of a network 128 wide, and four times its parameters."""
+
+TRAINING = {"steps": 500, "batch": 8, "seq": 64, "warmup": 50}
+"""Steps of 512 bytes; the rate rises for ``warmup`` steps, then falls linearly to 0."""
+
+
+# %% folded=true
+#| export
+def config_of(run: Mapping[str, Any]) -> TransformerConfig:
+    """The configuration of a run. A hash router has another table in each block and with each seed."""
+    mixture = run["mixture"]
+    if mixture is None:
+        return TransformerConfig(**run["config"])
+    if mixture.get("router") == "hash":
+        seeds, vocab = count(100 * run["seed"]), run["config"]["vocab_size"]
+        mixture = {**mixture, "router": lambda _, experts, k: HashRouter(vocab, experts, k, next(seeds))}
+    return TransformerConfig(**run["config"], feed_forward=MoE(**mixture))
+
+
+def draw_batch(draw: torch.Generator, batch: int, seq: int) -> Tensor:
+    """(batch, seq + 1) bytes of the training text, from random places."""
+    learned = texts()[0]
+    return learned[torch.randint(len(learned) - seq, (batch, 1), generator=draw) + torch.arange(seq + 1)]
+
+
+# %%
+#| export
+def train_mixture(
+    run: Mapping[str, Any], observe: Any = lambda step, model: None
+) -> tuple[RoutedTransformer, list[float]]:
+    """(model, loss of every step) of ``run``; ``observe(step, model)`` comes after each. FloatingPointError if it diverges."""
+    t, draw = run["training"], torch.Generator().manual_seed(run["seed"])
+    torch.manual_seed(run["seed"])  # a policy draws its experts from it
+    model, losses = RoutedTransformer(config_of(run), draw), []
+    optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.95), weight_decay=0.1, fused=True)
+    for step in range(t["steps"]):
+        optimizer.param_groups[0]["lr"] = run["lr"] * min((step + 1) / t["warmup"], 1 - step / t["steps"])
+        batch = draw_batch(draw, t["batch"], t["seq"])
+        loss = model.loss(batch[:, :-1], batch[:, 1:])
+        if not loss.isfinite():
+            raise FloatingPointError(f"the loss of step {step} is {loss.item()}")
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        for part in model.modules():
+            if isinstance(part, ActsAfterStep):
+                part.after_step()
+        losses.append(loss.item())
+        observe(step, model)
+    return model.eval(), losses
+
+
+# %% folded=true
+#| export
+@torch.no_grad()
+def look(model: RoutedTransformer, pieces: int = 100) -> dict[str, Any]:
+    """What the routers of a model do with so many held-out pieces of 64 bytes.
+
+    ``loss`` in nats a byte; for each block ``load``, the experts' shares of all places, and ``log_z``, the root mean
+    square of the log-sum-exp of the router's logits, which the router z-loss holds down.
+    """
+    held, log_z = texts()[1], []
+    starts = torch.linspace(0, len(held) - 65, pieces).long()[:, None]
+    batch = held[starts + torch.arange(65)]
+    hooks = [
+        layer.router.register_forward_hook(lambda *told: log_z.append(told[2].z_loss.item() ** 0.5))
+        for layer in mixtures(model)
+    ]
+    loss = F.cross_entropy(model(batch[:, :-1]).flatten(0, 1), batch[:, 1:].flatten()).item()
+    for hook in hooks:
+        hook.remove()
+    return {"loss": loss, "load": [layer.load.tolist() for layer in mixtures(model)], "log_z": log_z}
+
+
+# %% folded=true
+#| export
+def train_routed(run: Mapping[str, Any]) -> dict[str, Any]:
+    """``final``, the held-out loss in nats a byte, None if it diverged; ``curve``, the training loss of every 50 steps; `look`.
+
+    A policy is judged with its likeliest experts; one that is never taught has none, and is judged drawing.
+    ``drawn`` is the loss of a policy that draws.
+    """
+    try:
+        model, losses = train_mixture(run)
+    except FloatingPointError:
+        return {"final": None, "curve": [], "load": [], "log_z": [], "drawn": None}
+    curve = [round(sum(losses[i : i + 50]) / 50, 3) for i in range(0, len(losses), 50)]
+    seen, final, drawn = look(model), held_out_loss(model, 64), None
+    if policies := [part for part in model.modules() if isinstance(part, PolicyRouter)]:
+        for policy in policies:
+            policy.train()
+        drawn = round(held_out_loss(model, 64), 4)
+        final = final if policies[0].coefficient else drawn
+    return {
+        "final": round(final, 4), "curve": curve, "drawn": drawn, "log_z": [round(z, 2) for z in seen["log_z"]],
+        "load": [[round(share, 4) for share in block] for block in seen["load"]],
+    }  # fmt: skip
+
+
+# %%
+#| export
+def run_of(arm: str, changes: Mapping[str, Any], lr: float, seed: int) -> dict[str, Any]:
+    """The arguments of one training. ``dense`` among the changes is the width of a network without experts."""
+    dense = changes.get("dense")
+    config = MODEL | ({"d_ff": dense} if dense else {})
+    mixture = None if dense else {**MIXTURE, **changes}
+    return {"arm": arm, "lr": lr, "seed": seed, "config": config, "mixture": mixture, "training": TRAINING}
+
+
+def _tuned(name: str, arms: Mapping[str, Mapping[str, Any]]) -> Tuned:
+    return Tuned(
+        name, arms, run_of, train_routed, grid=(6.7e-3, 1e-2, 1.5e-2), reporting=(1, 2, 3, 4, 5, 6, 7, 8),
+        columns=("arm", "lr", "seed", "final", "curve", "load", "log_z", "drawn"),
+        setting={"model": MODEL, "mixture": MIXTURE, "training": TRAINING},
+    )  # fmt: skip
+
+
+# %%
+#| export
+ROUTERS = _tuned(
+    "06_routers",
+    {
+        "dense, 128": {"dense": 128}, "dense, 512": {"dense": 512}, "top-2": {}, "top-2, loss": {"balance": 0.01},
+        "hash": {"router": "hash"}, "REINFORCE": {"router": "policy", "balance": 0.01},
+    },
+)  # fmt: skip
+"""Who chooses the experts: dense networks of the active and of the stored size, gates, a random table, rewards."""
+
+
+# %% folded=true
+#| export
+BALANCE = _tuned(
+    "06_balance",
+    {
+        "top-2, bias": {"router": "bias", "bias_rate": 0.01},
+        "top-2, loss, z-loss": {"balance": 0.01, "z": 0.001},
+    },
+)  # fmt: skip
+"""Two more ways to hold a router, beside those of `ROUTERS`."""
+
+CAPACITY = _tuned(
+    "06_capacity",
+    {"capacity 1": {"balance": 0.01, "capacity": 1.0}, "capacity 1.25": {"balance": 0.01, "capacity": 1.25}},
+)
+"""Experts that take no more than so many times the mean load."""
+
+OTHERS = _tuned(
+    "06_others",
+    {
+        "random": {"router": "policy", "policy_coefficient": 0.0},
+        "top-1 of 4": {"num_experts": 4, "top_k": 1, "d_ff": 128, "renormalize": False, "balance": 0.01},
+    },
+)  # fmt: skip
+"""A router that is never taught, and Switch's: one expert a token, twice as wide."""
+
+FINE = _tuned(
+    "06_fine",
+    {
+        "16, top-4": {"num_experts": 16, "top_k": 4, "d_ff": 32, "balance": 0.01},
+        "15 + 1 shared": {"num_experts": 15, "top_k": 3, "d_ff": 32, "shared": 1, "balance": 0.01},
+    },
+)  # fmt: skip
+"""More and smaller experts at the same cost, without and with one that every token passes."""
+
+
+# %% [markdown]
+# Each arm's learning rate is chosen with a seed of its own on a grid of neighbours × 1.5 apart, which widens until the best one lies inside; then it runs with 8 other seeds. First we watch three short runs, trained now.
+#
+# **Predict.** An even load is 0.125. Left alone for 150 steps, which share of all places does the busiest of the first block's eight experts get?
+
+# %% tags=["timing"]
+guess = None
+
+ALONE, LOSS, BIAS = {}, {"balance": 0.01}, {"router": "bias", "bias_rate": 0.01}
+WATCHED = {"left alone": ALONE, "loss, 0.01": LOSS, "bias": BIAS}
+heat = {}
+if READY.or_show("loads by step"):
+    for name, changes in WATCHED.items():
+        short = run_of(name, changes, 1e-2, 9) | {"training": TRAINING | {"steps": 150}}
+        heat[name] = []
+        train_mixture(short, lambda step, model, to=heat[name]: to.append(mixtures(model)[0].load.tolist()))
+    heat = {name: np.array(load).T for name, load in heat.items()}  # (experts, steps)
+    late = {name: load[:, -30:].mean(axis=1) for name, load in heat.items()}
+    assert late["left alone"].max() > 1.2 * late["bias"].max(), YOURS
+
+# %% folded=true
+# run this cell to compare your guess
+if heat:
+    reveal("busiest", late["left alone"].max(), guess, within=1.3, because={"too small": "who is chosen is trained, and chosen again"}, shown=f"{late['left alone'].max():.2f}")  # fmt: skip
+    fig, panels = axes(1, 3, xlabel="step", ylabel="expert (first block)", size=(8.8, 2.8))
+    for ax, (name, load) in zip(panels, heat.items()):
+        image = ax.imshow(load, aspect="auto", cmap="cividis", vmin=0, vmax=0.3, interpolation="nearest")
+        ax.set_title(f"{name}: {late[name].min():.3f} to {late[name].max():.2f}")
+    fig.colorbar(image, ax=panels, label="share of places")
+    display(finish(fig))
+
+# %% [markdown]
+# Above each panel are the loads of the idlest and the busiest expert in the last 30 steps. In the first steps nothing has been learned yet, and the loads are uneven all the same: the router begins with random weights, and each expert gets the tokens that happen to point its way. While the rate rises, for 50 steps, that
+# hardly changes. Left alone, some experts stay busy and some nearly idle. The loss brings idle experts back slowly: an expert without tokens has $f_e = 0$, so the loss can only push the others down. The bias evens the loads out within a few dozen steps.
+#
+# ### What it costs
+#
+# Before the runs we set a bound: two losses within 0.02 nats count as the same.
+#
+# **Predict.** Recorded runs of 500 steps: by how many nats is the loss with the auxiliary loss above the loss without any balancing? (Minus where it is below.)
+
+# %%
+guess = None
+
+SWEEPS = (ROUTERS, BALANCE, CAPACITY, OTHERS, FINE)
+found = {sweep.name: sweep.recorded() for sweep in SWEEPS}
+losses = {arm: row for sweep in SWEEPS for arm, row in reported(found[sweep.name], sweep.reporting).items()}
+rates = {arm: chosen["lr"] for one in found.values() for arm, chosen in one["chosen"].items()}
+ROWS = [row for one in found.values() for row in one["rows"] if row["lr"] == rates[row["arm"]] and row["seed"] < 100]
+tables = baselines(*(text.numpy() for text in texts()), 256)
+
+
+def of(arm: str, column: str) -> np.ndarray:
+    """What the 8 reported runs of an arm have in a column, such as (seeds, blocks, experts) for the load."""
+    return np.array([row[column] for row in ROWS if row["arm"] == arm])
+
+
+balance = comparisons(losses, [(arm, "top-2") for arm in ("top-2, loss", "top-2, bias", "top-2, loss, z-loss")], within=0.02)  # fmt: skip
+print(source("06_routers.json"), source("06_balance.json"), tables, sep="\n")
+for arm in ("top-2", "top-2, loss", "top-2, bias", "top-2, loss, z-loss"):
+    load, z = of(arm, "load"), of(arm, "log_z").mean()
+    print(
+        f"{arm:<20} idlest {load.min(-1).mean():.3f}, busiest {load.max(-1).mean():.2f}, log Z of the router {z:5.2f}"
+    )
+
+# %% folded=true
+# run this cell to compare your guess
+reveal("loss above none", balance[0].mean, guess, margin=0.01, shown=f"{balance[0].mean:+.4f} nats")
+difference_figure(balance, title="Against no balancing, seed by seed", quantity="held-out loss a byte")
+
+
+# %% folded=true
+def spread(arm: str) -> tuple[float, float]:
+    """The mean load of the idlest and of the busiest expert of a block."""
+    return float(of(arm, "load").min(-1).mean()), float(of(arm, "load").max(-1).mean())
+
+
+claim(
+    3,
+    "Left alone the idlest expert has {idle:.3f} of the places and the busiest {busy:.2f}; with the loss {loss_idle:.3f} and {loss_busy:.2f}, with the bias {bias_idle:.3f} and {bias_busy:.2f} (even: 0.125).",
+    lambda idle, busy, loss_idle, loss_busy, bias_idle, bias_busy: (
+        busy > 1.2 * loss_busy and busy > 1.2 * bias_busy and idle < loss_idle and idle < bias_idle
+    ),
+    idle=spread("top-2")[0],
+    busy=spread("top-2")[1],
+    loss_idle=spread("top-2, loss")[0],
+    loss_busy=spread("top-2, loss")[1],
+    bias_idle=spread("top-2, bias")[0],
+    bias_busy=spread("top-2, bias")[1],
+)
+claim(
+    3,
+    "Against no balancing the loss changes by {loss:+.3f} ± {loss_half:.3f} nats with the auxiliary loss and by {bias:+.3f} ± {bias_half:.3f} with the bias: neither a gain nor a cost is shown, and neither is equality within 0.02. The router z-loss takes the router's log Z from {free:.1f} to {held:.1f}, and the loss changes by {z:+.3f} ± {z_half:.3f} against no balancing.",
+    lambda loss, loss_half, bias, bias_half, free, held, z, z_half: (
+        not any(one.differs or one.same for one in balance)
+        and abs(loss) + loss_half < 0.1
+        and abs(bias) + bias_half < 0.1
+        and abs(z) + z_half < 0.1
+        and held < 0.7 * free
+    ),
+    loss=balance[0].mean,
+    loss_half=balance[0].interval.half,
+    bias=balance[1].mean,
+    bias_half=balance[1].interval.half,
+    free=of("top-2, loss", "log_z").mean(),
+    held=of("top-2, loss, z-loss", "log_z").mean(),
+    z=balance[2].mean,
+    z_half=balance[2].interval.half,
+)
+
+# %% [markdown]
+# The loads do what was promised. The losses cannot be told apart, and are not shown to be the same either: eight seeds leave intervals wider than our bound of 0.02 nats, and corrected for three comparisons no difference is certain. So at this scale balancing costs at most a few hundredths of a nat, and may gain as much.
+# What it buys for certain is that no expert idles, which matters when experts live on different devices (section 9).
+#
+# The last arm has the *router z-loss* too (ST-MoE, 2202.08906): lecture 05's spring on log Z, for the router's logits, times 0.001. It holds log Z down and keeps the router's softmax soft. In large models of low precision it prevents failures; in 500 steps of float32 there is none to prevent.
+#
+# ## 5 · Capacity
+#
+# **What if shapes must be fixed?** GShard and Switch gave every expert a buffer of $C = \lceil c \cdot nk / N \rceil$ rows, the *capacity* (容量), with a capacity factor $c$ between 1 and 2. Tokens that arrive when an expert is full are *dropped*: the layer adds nothing to them, and
+# only the residual stream carries them on.
+
+# %% folded=true
+d = Diagram(76, 8)
+row = ["a → 0", "b → 0", "c → 1", "d → 0", "e → 2", "f → 0"]
+d.text(1, 0.9, "arriving")
+d.row(14, 0.3, row, ["blue", "blue", "orange", "blue", "green", "blue"])
+for number, (held, color) in enumerate(((("a", "b"), "blue"), (("c", ""), "orange"), (("e", ""), "green"))):
+    d.text(14 + 17 * number, 3.3, f"expert {number}")
+    d.row(14 + 17 * number, 4, held, [color if name else "grey" for name in held], widths=[5, 5])
+d.text(1, 4.6, "buffers of 2")
+d.text(1, 7.2, "dropped")
+d.row(14, 6.6, ["d", "f"], "vermillion", widths=[5, 5])
+d.text(27, 7.2, "2 of 6 dropped, and 2 of 6 rows are empty")
+d.show()
+
+# %% [markdown]
+# GShard places all first choices before any second choice. Our layer goes by token, both choices of a token before the next token, so that a token's fate depends on no later token. **Your turn**: which places are kept? A running count for each expert does it: `F.one_hot` and
+# `cumsum`.
+
+
+# %% exercise="kept" minutes=10 difficulty=2
+def kept(chosen: torch.Tensor, num_experts: int, capacity: int) -> torch.Tensor:
+    """(n, k), True where a place is among the first ``capacity`` of its expert, in the order of ``chosen.flatten()``."""
+    ### BEGIN SOLUTION
+    flat = chosen.flatten()
+    running = F.one_hot(flat, num_experts).cumsum(dim=0)  # (n k, experts)
+    mine = running.gather(1, flat[:, None])[:, 0]  # 1 for the first place of an expert, 2 for the second, …
+    return (mine <= capacity).view_as(chosen)
+    ### END SOLUTION
+
+
+# %%
+drawn = torch.tensor([[0], [0], [1], [0], [2], [0]])  # the picture
+print(kept(drawn, 3, capacity=2).flatten().tolist())
+
+# %% [markdown]
+# **Predict.** Models that were trained with the balancing loss and a capacity factor of 1: which share of all places do they drop on held-out text?
+
+# %%
+guess = None
+
+dropped = {arm: 1 - of(arm, "load").sum(-1).mean() for arm in CAPACITY.arms}
+limited = comparisons(losses, [(arm, "top-2, loss") for arm in CAPACITY.arms], within=0.02)
+print(source("06_capacity.json"))
+
+# %% folded=true
+# run this cell to compare your guess
+reveal("dropped at 1", dropped["capacity 1"], guess, within=1.3, because={"too small": "loads are equal on average at best, and never in each batch"}, shown=f"{100 * dropped['capacity 1']:.0f} %")  # fmt: skip
+print(f"at 1.25: {100 * dropped['capacity 1.25']:.1f} %")
+difference_figure(limited, title="A capacity against none", quantity="held-out loss a byte")
+
+# %% folded=true
+claim(
+    4,
+    "A capacity factor of 1 drops {one:.1f} % of the places and changes the loss by {one_cost:+.3f} nats ({one_low:+.3f} to {one_high:+.3f}); a factor of 1.25 drops {more:.1f} % and changes it by {more_cost:+.3f} ({more_low:+.3f} to {more_high:+.3f}). Neither cost is certain; the intervals end at {worst:.2f} or below.",
+    lambda one, one_cost, one_low, one_high, more, more_cost, more_low, more_high, worst: (
+        one > 3 * more > 0
+        and one_low < 0 < one_cost < one_high <= worst
+        and more_low < 0 < more_cost < more_high <= worst
+        and worst < 0.15
+    ),
+    one=100 * dropped["capacity 1"],
+    one_cost=limited[0].mean,
+    one_low=limited[0].interval.low,
+    one_high=limited[0].interval.high,
+    more=100 * dropped["capacity 1.25"],
+    more_cost=limited[1].mean,
+    more_low=limited[1].interval.low,
+    more_high=limited[1].interval.high,
+    worst=max(one.interval.high for one in limited),
+)
+
+# %% [markdown]
+# Even with balanced loads a batch is never quite even, so some places are dropped at a factor of 1, and few at 1.25. Whether that costs anything eight seeds cannot say: both intervals hold zero, and both reach past 0.05. A dropped place is not a lost token: it may have a second expert, and it always has the residual stream.
+# Grouped products need no equal groups, so our layer drops nothing unless it is asked to.
+#
+# ## 6 · Must a router learn?
+#
+# **Hash layers** (Roller et al., 2106.04426) do without a router: a random table, fixed for ever, has the experts of each token id. Nothing learns, nothing can collapse. Are the loads even, then? The bytes of a text are not equally frequent. **Your turn**: work out the loads
+# from the counts of the bytes. By hand: bytes a, b, c stand 6, 3 and 1 times, and the table says a → 1, b → 0, c → 1. Then expert 0 has 3 of 10 and expert 1 has 7.
+
+
+# %% exercise="hash_load" minutes=8 difficulty=1
+def hash_load(counts: torch.Tensor, table: torch.Tensor, num_experts: int) -> torch.Tensor:
+    """(experts,): each expert's share of all places, for ids that occur ``counts`` (vocab,) times; ``table`` is (vocab, k)."""
+    ### BEGIN SOLUTION
+    load = torch.zeros(num_experts)
+    for column in table.T:
+        load = load.index_add(0, column, counts.float())
+    return load / load.sum()
+    ### END SOLUTION
+
+
+# %% [markdown]
+# **Predict.** Over 300 random tables: which share of the places does the busiest of eight experts have, in the median?
+
+# %%
+guess = None
+
+byte_counts = torch.bincount(texts()[1], minlength=256)
+rng = torch.Generator().manual_seed(0)
+drawn = [torch.rand(256, 8, generator=rng).argsort(dim=-1)[:, :2] for _ in range(300)]
+busiest = np.array([hash_load(byte_counts, table, 8).max().item() for table in drawn])
+
+# %% folded=true
+# run this cell to compare your guess
+reveal("busiest of a table", np.median(busiest), guess, within=1.15, because={"too small": "a space is one byte in six, and goes to the same experts every time"}, shown=f"{np.median(busiest):.2f}")  # fmt: skip
+fig, ax = axes(xlabel="share of the busiest expert", ylabel="tables", size=(6.4, 2.9))
+ax.hist(busiest, 25, color=COLORS["blue"])
+for name, style in (("top-2, loss", "-"), ("top-2", "--")):
+    value = spread(name)[1]
+    ax.axvline(value, color=COLORS["black"], linestyle=style, label=f"learned, {name}: {value:.2f}")
+ax.axvline(0.125, color=COLORS["vermillion"], linestyle=":", label="even: 0.125")
+ax.set(title="A random table of bytes is not balanced (300 tables)", ylim=(0, None))
+ax.legend(fontsize=9, loc="upper left", bbox_to_anchor=(1.01, 1))
+finish(fig)
+
+# %% [markdown]
+# A space is one byte in six, so its experts are busy whatever the table is. A table is less even than a router with the balancing loss after 500 steps, and more even than one that is left alone. Nobody can rebalance it: Roller et al. also built tables
+# from the frequencies, to even the loads. In the runs below every block of every run has its own table.
+#
+# ### Rewards
+#
+# Choosing without a gradient is what reinforcement learning (强化学习) is for. The *policy* draws experts from $p$, sees the reward $R$, here the log-probability of the right next byte, and makes rewarded draws more likely (REINFORCE, Williams 1992; for routers 1511.06297 and 2202.01169):
+#
+# $$\nabla\, \mathbb{E}[R] = \mathbb{E}\big[(R - b)\, \nabla \log \pi(T \mid x)\big]$$
+#
+# with a baseline $b$, here the mean reward of the batch. Its two gates are a half each, so only rewards teach it; top-2's gates add up to 1 as well.
+#
+# **Predict.** All at the FLOPs of "dense, 128", except "dense, 512" with four times as many. By how many nats is the hash table above (minus: below) "dense, 128"? And the policy above top-2 with the loss?
+
+# %%
+guess_hash = guess_policy = None
+
+pairs = [("dense, 512", "dense, 128"), ("top-2, loss", "dense, 128"), ("hash", "dense, 128"), ("REINFORCE", "dense, 128"), ("hash", "top-2, loss"), ("REINFORCE", "top-2, loss"), ("REINFORCE", "random"), ("top-1 of 4", "top-2, loss"), ("16, top-4", "top-2, loss"), ("15 + 1 shared", "top-2, loss")]  # fmt: skip
+routing = {(one.a, one.b): one for one in comparisons(losses, pairs, within=0.02)}
+print(source("06_others.json"), source("06_fine.json"), sep="\n")
+for one in routing.values():
+    print(one)
+
+# %% folded=true
+# run this cell to compare your guess
+reveal("hash above dense", routing["hash", "dense, 128"].mean, guess_hash, margin=0.03, shown=f"{routing['hash', 'dense, 128'].mean:+.3f} nats")  # fmt: skip
+reveal("policy above gates", routing["REINFORCE", "top-2, loss"].mean, guess_policy, margin=0.03, shown=f"{routing['REINFORCE', 'top-2, loss'].mean:+.3f} nats")  # fmt: skip
+fig, ax = axes(xlabel="held-out loss (nats a byte)", ylabel="arm", size=(7, 4.8))
+ranked = sorted(losses, key=lambda arm: -np.mean(list(losses[arm].values())))
+for row, arm in enumerate(ranked):
+    color, mark = (COLORS["blue"], "s") if "dense" in arm else (COLORS["vermillion"], "o")
+    middle = mean_interval(losses[arm].values())
+    ax.plot(list(losses[arm].values()), [row - 0.2] * len(losses[arm]), "|", color=COLORS["black"], alpha=0.6)
+    ax.errorbar(middle.mean, row + 0.1, xerr=middle.half, fmt=mark, color=color, capsize=3)
+ax.set(yticks=range(len(ranked)), yticklabels=ranked, title="Lowest loss on top; squares: dense; mean, 95 % interval, n = 8")  # fmt: skip
+finish(fig)
+
+# %% folded=true
+curve = {arm: of(arm, "curve").mean(axis=0) for arm in ("dense, 128", "top-2, loss", "hash", "REINFORCE")}
+fig, ax = axes(xlabel="step", ylabel="training loss (nats a byte)", size=(6.6, 3.2))
+for (arm, mean), style, color in zip(curve.items(), ("-", "--", "-.", ":"), COLORS.values()):
+    ax.plot(25 + 50 * np.arange(1, 10), mean[1:], style, marker="o", markersize=3, color=color, label=arm)
+ax.axhline(tables.bigram, color="#888888", linewidth=1)
+ax.set(title="Mean of 50 steps and 8 seeds, from step 50 on (grey: bigram table)")
+ax.legend(fontsize=9)
+display(finish(fig))
+hashed, gates_, policy, big = (routing[pair] for pair in (("hash", "dense, 128"), ("hash", "top-2, loss"), ("REINFORCE", "top-2, loss"), ("dense, 512", "dense, 128")))  # fmt: skip
+claim(
+    5,
+    "A random table is {hashed:.3f} nats below the dense network of equal FLOPs ({low:.3f} to {high:.3f}) and {learned:.3f} below learned gates; the policy is {policy:.3f} above the gates. A dense network four times as large and as costly is {big:.3f} ± {half:.3f} below the small one.",
+    lambda hashed, low, high, learned, policy, big, half: (
+        low > 0.03 and high > hashed and learned > 0.03 and policy > 0.03 and abs(big) + half < hashed
+    ),
+    hashed=-hashed.mean,
+    low=-hashed.interval.high,
+    high=-hashed.interval.low,
+    learned=-gates_.mean,
+    policy=policy.mean,
+    big=-big.mean,
+    half=big.interval.half,
+)
+claim(
+    5,
+    "Of 300 random tables of bytes the busiest expert has {middle:.2f} of the places in the median, more than with the learned router and the loss ({loss:.2f}) and less than with the router left alone ({alone:.2f}).",
+    lambda middle, loss, alone: loss < middle < alone,
+    middle=float(np.median(busiest)),
+    loss=spread("top-2, loss")[1],
+    alone=spread("top-2")[1],
+)
+one_expert, luck, fine, shared = (routing[pair] for pair in (("top-1 of 4", "top-2, loss"), ("REINFORCE", "random"), ("16, top-4", "top-2, loss"), ("15 + 1 shared", "top-2, loss")))  # fmt: skip
+claim(
+    5,
+    "Against eight experts and top-2 at equal cost, top-1 of four wide experts is {one:.3f} nats worse; sixteen narrow ones with top-4 differ by {fine:+.3f} ± {fine_half:.3f} and 15 with a shared one by {shared:+.3f} ± {shared_half:.3f}. The policy differs from drawing at random for ever by {luck:+.3f} ± {luck_half:.3f}.",
+    lambda one, fine, fine_half, shared, shared_half, luck, luck_half: (
+        one_expert.differs
+        and one > 0.03
+        and abs(fine) < fine_half
+        and abs(shared) < shared_half
+        and abs(luck) < luck_half
+    ),
+    one=one_expert.mean,
+    fine=fine.mean,
+    fine_half=fine.interval.half,
+    shared=shared.mean,
+    shared_half=shared.interval.half,
+    luck=luck.mean,
+    luck_half=luck.interval.half,
+)
+
+# %% [markdown]
+# **The table wins**, and not narrowly: against learned gates, against the dense network of equal cost, and against the one that costs four times as much. Its lead is there after 50 steps and grows. A likely reason, which we did not test: its experts are specialised from the first step on, each for a quarter of the bytes,
+# while a learned router moves tokens from expert to expert as it learns. Section 8 shows that the learned router ends near a table of bytes as well.
+#
+# **At scale the order is another.** Roller et al. found hashing competitive with Switch and BASE. Clark et al. (2202.01169) fitted scaling laws to three kinds of routing with up to hundreds of experts, and rank S-BASE, whose assignment is learned and balanced, above RL-R and hash layers. Bytes and 500 steps show the beginning of training only.
+#
+# **What is stored cannot be used yet.** Neither the learned mixture nor the dense network of four times the size is certain to beat the small dense one. Finer experts and a shared expert change little as well. One wide expert instead of two narrow ones does harm. It differs in two ways at once: its answer is multiplied by $p < 1$, and there is no second choice; we did not take them apart.
+#
+# **Rewards teach next to nothing here.** The policy cannot be told from one that draws at random and is never taught, and both are worse than a dense network. One reason may be that a reward is one number for two draws in each of two blocks. Does it fail at choosing as such? No:
+#
+# ## 7 · Two ways to learn a choice
+#
+# **Value or policy?** Reinforcement learning has two families. A *value-based* method (基于价值) learns how good each choice is, and takes the best. A *policy-based* method (基于策略) learns the probabilities themselves, from draws and rewards. Gates look like values: the best is
+# taken. But nobody tells them what a choice was worth. Their gradient says whether the *output* of the chosen expert should be larger.
+#
+# A small task shows the difference: vectors come from four clouds, each cloud has its own matrix to learn, there are four experts, and a vector takes one. In the usual form the gates multiply the answer by $p < 1$ and the policy multiplies it by 1. The arm `gates × 1` makes them
+# equal (its factor is 1, with the gradient of $\log p$); `gates × 1, drawn` explores as the policy does.
+
+
+# %%
+def choose(mode: str, logits: Tensor, rng: torch.Generator, learning: bool) -> Tensor:
+    """(n,): the expert of each vector. Values explore one time in ten, policies draw, the others take the greatest."""
+    greatest, anywhere = logits.argmax(-1), torch.randint(logits.shape[1], (len(logits),), generator=rng)
+    if mode == "random":
+        return anywhere
+    if mode == "values" and learning:
+        return torch.where(torch.rand(len(logits), generator=rng) < 0.1, anywhere, greatest)
+    if mode in ("REINFORCE", "gates × 1, drawn") and learning:
+        return torch.multinomial(logits.detach().softmax(-1), 1, generator=rng)[:, 0]
+    return greatest
+
+
+LESSONS = {  # what the choice itself is taught: by rewards, or to predict the reward, which is minus the error
+    "REINFORCE": lambda p, score, error: reinforce(p.log(), -error),
+    "values": lambda p, score, error: (score + error.detach()).square().mean(),
+}
+
+
+# %%
+def clouds_error(mode: str, seed: int, steps: int = 250) -> float:
+    """The squared error after training, on new vectors; policies then take their likeliest expert."""
+    rng = torch.Generator().manual_seed(seed)
+    centres, matrices = 2 * torch.randn(4, 16, generator=rng), torch.randn(4, 16, 16, generator=rng) / 4
+    experts = nn.Parameter(torch.randn(4, 16, 16, generator=rng) / 4)
+    gate = nn.Parameter(torch.randn(4, 16, generator=rng) / 4)
+    adam = torch.optim.Adam([experts, gate], lr=1e-2)
+    for step in range(steps + 1):
+        cloud = torch.randint(4, (128,), generator=rng)
+        x = centres[cloud] + 0.5 * torch.randn(128, 16, generator=rng)
+        logits = x @ gate.T
+        e = choose(mode, logits, rng, learning=step < steps)
+        p, score = logits.softmax(-1)[range(128), e], logits[range(128), e]
+        factor = p if mode == "gates" else p / p.detach() if "× 1" in mode else torch.ones(128)
+        wanted, given = (torch.einsum("nd,ned->ne", x, m) for m in (matrices[cloud], experts[e]))
+        error = (factor[:, None] * given - wanted).square().mean(dim=1)
+        if step == steps:
+            return error.mean().item()
+        loss = error.mean()
+        if mode in LESSONS:
+            loss = loss + 0.1 * LESSONS[mode](p, score, error)
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+
+
+# %% [markdown]
+# **Predict.** The error of the usual gates is about half of that of random choice. How large is the error of the policy, as a share of that of `gates × 1`?
+
+# %% tags=["timing"]
+guess = None
+
+MODES = ("gates", "gates × 1", "gates × 1, drawn", "REINFORCE", "values", "random")
+task = {mode: {seed: clouds_error(mode, seed) for seed in range(8)} for mode in MODES}
+mean = {mode: float(np.mean(list(by.values()))) for mode, by in task.items()}
+choices = comparisons(task, [("gates × 1", "gates"), ("REINFORCE", "gates"), ("REINFORCE", "gates × 1"), ("REINFORCE", "gates × 1, drawn"), ("values", "REINFORCE")], unit="mean square")  # fmt: skip
+print({mode: round(value, 3) for mode, value in mean.items()})
+
+# %% folded=true
+# run this cell to compare your guess
+reveal("policy / gates × 1", mean["REINFORCE"] / mean["gates × 1"], guess, within=1.3, because={"too large": "a gate of 1 has no use for more output, and its gradient says nothing about the choice"}, shown=f"{mean['REINFORCE'] / mean['gates × 1']:.2f}")  # fmt: skip
+difference_figure(choices, title="Four clouds, four experts, one each", quantity="error on new vectors")
+
+# %% folded=true
+by_pair = {(one.a, one.b): one for one in choices}
+plain, equal, explored = (by_pair["REINFORCE", other] for other in ("gates", "gates × 1", "gates × 1, drawn"))
+claim(
+    6,
+    "With the usual gates the policy differs by {plain:+.3f} ({plain_low:+.3f} to {plain_high:+.3f}) in squared error. With a factor of 1 for both it is {equal:.3f} better ({equal_low:.3f} to {equal_high:.3f}), and {explored:.3f} where the gates draw as well.",
+    lambda plain, plain_low, plain_high, equal, equal_low, equal_high, explored: (
+        plain_low < plain < plain_high
+        and abs(plain) < 0.5 * equal
+        and equal_low > 0.02
+        and equal_high > equal > explored > 0
+    ),
+    plain=plain.mean,
+    plain_low=plain.interval.low,
+    plain_high=plain.interval.high,
+    equal=-equal.mean,
+    equal_low=-equal.interval.high,
+    equal_high=-equal.interval.low,
+    explored=-explored.mean,
+)
+
+# %% [markdown]
+# A first guess would be that the policy has the advantage of the factor: its experts answer with their full size. Making the factors equal shows the opposite. The policy loses nothing, and the *gates* get much worse. A usual gate does real work, since it scales the answer. At a factor of 1
+# it scales nothing, and its gradient still asks "should the output be larger?", which is no question about the choice: `gates × 1` is hardly better than random. Drawing instead of taking the best closes a part of the distance, since experts that were never tried get a chance.
+# What remains is the question itself: a reward compares a choice with the average of the others.
+#
+# The values ask the right question too, and do badly here. Four half-trained experts are worth about the same, and a small error of the prediction changes which is greatest. That is one setting of each method, untuned: the figure says how these six differ, not which family is better.
+#
+# Why do gates then win in the language model? There each token has two blocks of choices and one reward, and most of that depends on the text and not on the choice: noise, for the policy. The gradient of a gate is exact, though it answers another question. That is our explanation; the runs do not test it.
+#
+# **Try it.** Train four times as long (`steps=1_000`). Which of the six catches up?
+#
+# ## 8 · What experts take
+#
+# **Characters or subjects?** Mixtral's authors looked for experts of subjects and found none: the syntax and the token matter (2401.04088, section 5). OLMoE's authors, with 64 small experts in a layer, report experts of domains and of tokens (2409.02060, section 5), and DeepSeek-V3's report that experts specialise more in
+# domains when the bias balances instead of a loss (2412.19437, section 4.5.3). Our corpus has three subjects: stories, documentation of PyTorch, and Chinese. We train a model now, and ask how many bits (*mutual information*, 互信息) the byte tells about its first expert,
+# and how many more the subject tells once the byte is known.
+
+
+# %%
+def bits(*columns: Tensor) -> float:
+    """The entropy of the rows of small numbers that stand side by side, in bits."""
+    _, counts = torch.unique(torch.stack(columns), dim=1, return_counts=True)
+    p = counts.double() / counts.sum()
+    return float(-(p * p.log2()).sum())
+
+
+def told(expert: Tensor, byte: Tensor, subject: Tensor) -> tuple[float, float, float]:
+    """Bits about the expert: all there are, those that the byte tells, those that the subject adds to the byte."""
+    given_byte = bits(expert, byte) - bits(byte)
+    given_both = bits(expert, byte, subject) - bits(byte, subject)
+    return bits(expert), bits(expert) - given_byte, given_byte - given_both
+
+
+# %% folded=true
+def labelled(pieces: int = 250, seq: int = 64) -> tuple[Tensor, Tensor]:
+    """(tokens (n, seq), subject (n,)) of held-out documents: as many pieces of stories (0), documentation (1), Chinese (2)."""
+    held = default_corpus().read_text(encoding="utf-8").split(SEPARATOR)[1::2]
+    kinds = ([], [], [])
+    for text in held:
+        chinese = sum("\u4e00" <= c <= "\u9fff" for c in text) > 0.2 * len(text)
+        story = any(text.strip().startswith(words) for words in ("Once", "Long ago"))
+        kinds[2 if chinese else 0 if story else 1].append(text)
+    tokens = []
+    for texts_of in kinds:
+        content = torch.tensor(list("".join(texts_of).encode()[: 400 * pieces]))
+        starts = torch.linspace(0, len(content) - seq, pieces).long()[:, None]
+        tokens.append(content[starts + torch.arange(seq)])
+    return torch.cat(tokens), torch.arange(3).repeat_interleave(pieces)
+
+
+# %% [markdown]
+# **Predict.** With eight experts there are at most 3 bits. How many does the byte tell about the first expert, in the first block? How many more does the subject add there?
+
+# %% tags=["timing"]
+guess_byte = guess_subject = None
+
+if READY.or_show("what experts take"):
+    model, curve = train_mixture(run_of("top-2, bias", BIAS, rates["top-2, bias"], 9))
+    assert rerun(losses["top-2, bias"].values()).holds(held_out_loss(model, 64)), YOURS
+    tokens, subject = labelled()
     seen = []
     hooks = [m.router.register_forward_hook(lambda *a: seen.append(a[2].indices[:, 0])) for m in mixtures(model)]
     with torch.no_grad():
-        model.eval()(inputs)
+        model(tokens)
     for hook in hooks:
         hook.remove()
-    return seen
+    byte, kind = tokens.flatten(), subject.repeat_interleave(64)
+    rng = torch.Generator().manual_seed(0)
+    by_byte = torch.argsort(byte * 10**6 + torch.randint(10**6, byte.shape, generator=rng))
+    mixed = torch.empty_like(kind)
+    mixed[torch.argsort(byte, stable=True)] = kind[by_byte]  # subjects drawn anew among equal bytes
+    shares = [told(expert, byte, kind) for expert in seen]
+    chance = [told(expert, byte, mixed)[2] for expert in seen]
+    begun = torch.tensor([list(b"Once upon a time")])
+    print(repr(bytes(generate(model, begun, 48, temperature=0.5, generator=rng)[0].tolist()).decode(errors="replace")))
+    print(f"held out {held_out_loss(model, 64):.3f} nats; bits: all, by the byte, added by the subject, that by chance")
+    for block, (found_bits, by_chance) in enumerate(zip(shares, chance)):
+        print(f"block {block}: " + ", ".join(f"{b:.2f}" for b in (*found_bits, by_chance)))
 
-
-def information(token: Tensor, expert: Tensor) -> float:
-    """Mutual information of two rows of small numbers, in bits."""
-    joint = torch.bincount(token * 8 + expert, minlength=256 * 8).view(256, 8).double() / len(token)
-    independent = joint.sum(1, keepdim=True) * joint.sum(0, keepdim=True)
-    return (joint * (joint / independent).log2().nan_to_num(0, 0, 0)).sum().item()
-
-
-# %% tags=["timing"]
-guess = None  # (first block, second block), bits
-
-if READY.or_show("what experts know"):
-    inputs, _ = heldout.batch(128, 64, generator(0, 1))
-    token, experts = inputs.flatten(), first_experts(watched["bias"].model, inputs)
-    bits, entropy = [information(token, e) for e in experts], [information(e, e) for e in experts]
-    chance = information(token, experts[0][torch.randperm(len(token))])
-    reveal("bits about the token", [f"{b:.2f} of {h:.2f}" for b, h in zip(bits, entropy)], guess)
-    print(f"by chance {chance:.2f}")
-    assert min(bits) > 3 * chance and bits[0] > 1, YOURS
+# %% folded=true
+# run this cell to compare your guess
+if READY.or_show("bits of experts"):
+    reveal("by the byte", shares[0][1], guess_byte, within=1.3, shown=f"{shares[0][1]:.2f} bits")
+    reveal("added by the subject", shares[0][2], guess_subject, margin=0.1, because={"too large": "the byte alone tells most of the subject, and is counted first"}, shown=f"{shares[0][2]:.2f} bits")  # fmt: skip
+    fig, (left, right) = axes(1, 2, size=(8.8, 3.2))
+    for row, (all_of, from_byte, from_subject) in enumerate(shares):
+        for start, width, color, name in ((0, from_byte, "blue", "byte"), (from_byte, from_subject, "vermillion", "subject, given the byte"), (from_byte + from_subject, all_of - from_byte - from_subject, "yellow", "neither")):  # fmt: skip
+            left.barh(row, width, left=start, color=COLORS[color], label=None if row else name)
+    left.set(yticks=(0, 1), yticklabels=(0, 1), xlabel="bits about the first expert", ylabel="block", title="What tells the expert?", ylim=(-0.6, 2.3))  # fmt: skip
+    left.legend(fontsize=8, loc="upper center", ncols=3, columnspacing=0.8, handlelength=1)
+    for number, (name, color, mark) in enumerate((("stories", "blue", "o"), ("documentation", "orange", "s"), ("Chinese", "green", "^"))):  # fmt: skip
+        load = torch.bincount(seen[0][kind == number], minlength=8) / (kind == number).sum()
+        right.plot(range(8), load, mark, color=COLORS[color], label=name)
+    right.axhline(0.125, color="#888888", linestyle=":")
+    right.set(xlabel="expert (first block)", ylabel="share of the first places", title="Loads by subject (dotted: even)", ylim=(-0.02, None))  # fmt: skip
+    right.legend(fontsize=8)
+    display(finish(fig))
     for number in range(8):
-        taken, all_ = (torch.bincount(t, minlength=256).double() for t in (token[experts[0] == number], token))
-        often = [c for c in taken.argsort(descending=True)[:12].tolist() if taken[c] > 0.5 * all_[c]]
-        share = taken.sum() / len(token)
-        print(f"expert {number}, {100 * share:4.1f} % of the text, has most of:", " ".join(repr(chr(c)) for c in often))
+        here, all_ = (torch.bincount(t, minlength=256).double() for t in (byte[seen[0] == number], byte))
+        most = [c for c in here.argsort(descending=True)[:14].tolist() if here[c] > 0.5 * all_[c]]
+        print(f"expert {number} has most of:", " ".join(repr(chr(c)) if c < 128 else f"{c:02x}" for c in most))
+
+# %% folded=true
+if READY.or_show("experts of characters"):
+    claim(
+        7,
+        "Of {all_of:.2f} bits about a token's first expert in the first block, its byte tells {byte:.2f}, and the subject adds {subject:.2f} ({chance:.2f} by chance): experts of characters, not of subjects.",
+        lambda all_of, byte, subject, chance: byte > 0.5 * all_of and subject < 0.2 * byte and chance < 0.1,
+        all_of=shares[0][0],
+        byte=shares[0][1],
+        subject=shares[0][2],
+        chance=chance[0],
+    )
 
 # %% [markdown]
-# The characters that an expert *has most of* go to it more often than to all others together: vowels here, the space or
-# punctuation there. Most of what there is to know about the expert (*of*: its entropy) the character tells, in the first
-# block more than in the second. So a hash of the character is not far from what is learned.
+# The byte tells most of what there is to know about the expert, in the first block more than in the second, where the vectors hold more of the context. The subject adds next to nothing. Look at the right panel, though: the loads of the subjects differ widely! They differ because the subjects
+# use different bytes. Whoever counts experts by subject alone finds "experts of Chinese", which are experts of the bytes of Chinese. So our experts take characters. That is no objection to OLMoE or DeepSeek-V3, whose experts are many and small and trained on trillions of tokens; it is a reason to ask what the token itself explains first.
 #
-# ## 6 · Many devices
+# ## 9 · When it pays
 #
-# "Mixtures need tensor parallelism" (张量并行), which divides every matrix. They do not: whole experts can be divided. Each
-# process keeps its experts and its tokens; tokens travel to their experts and back by *all-to-all* (全交换, GShard
-# 2006.16668). That pays when a layer's experts do not fit on one device, or when each would see too few tokens to be busy;
-# it costs two exchanges a layer each way, and whoever holds the busiest expert makes all others wait.
+# **Where do the experts live?** When a layer's experts do not fit on one device, whole experts go to different devices (*expert parallelism*, 专家并行). Each device has tokens and experts. Tokens travel to their experts and back, by *all-to-all* (全交换; GShard):
+
+# %% folded=true
+d = Diagram(88, 12.5)
+for x0, device, tokens, color in ((1, 0, "abcd", "blue"), (47, 1, "efgh", "orange")):
+    d.text(x0, 0.6, f"device {device}: its tokens")
+    up = [d.box(x0 + 10 * i, 1.3, t, width=8, color=color) for i, t in enumerate(tokens)]
+    d.box(x0, 6, f"experts {4 * device} to {4 * device + 3}", width=38, color="grey")
+    down = [d.box(x0 + 10 * i, 10.7, t, width=8, color=color) for i, t in enumerate(tokens)]
+    for i in (0, 1):  # these stay
+        d.arrow(up[3 * device - i if device else i].bottom, (up[3 * device - i if device else i].bottom[0], 6))
+        d.arrow((down[3 * device - i if device else i].top[0], 7.3), down[3 * device - i if device else i].top)
+for i in (2, 3):  # these cross
+    here, there = 5 + 10 * i, 51 + 10 * (i - 2)
+    d.arrow((here, 2.6), (there, 6), color="vermillion")
+    d.arrow((there, 2.6), (here, 6), color="vermillion")
+    d.arrow((there, 7.3), (here, 10.7), color="vermillion")
+    d.arrow((here, 7.3), (there, 10.7), color="vermillion")
+d.show()
+
+# %% [markdown]
+# Of $n$ tokens on each of $P$ devices, each with $k$ rows of $d$ numbers, a share of $1 - 1/P$ has its expert elsewhere when experts are spread evenly. Rows go there, and answers come back: two exchanges in a forward pass, two more in the backward pass. By hand: 4 tokens, $k = 1$, $d = 8$, 2 bytes a number, 2 devices: half of 4 rows leave,
+# 2 × 8 × 2 = 32 bytes, and 32 come back for others' rows, so a device sends 64. **Your turn.**
 
 
-# %%
-#| export
-class _AllToAll(torch.autograd.Function):
-    """Send the first sent[0] rows to process 0, the next to process 1, …; what they sent here, in their order."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, sent: list[int], received: list[int], group: Any) -> Tensor:
-        ctx.way_back = received, sent, group
-        arrived = x.new_empty(sum(received), *x.shape[1:])
-        dist.all_to_all_single(arrived, x.contiguous(), received, sent, group=group)
-        return arrived
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
-        return _AllToAll.apply(gradient, *ctx.way_back), None, None, None
-
-
-# %%
-#| export
-class _Share(nn.Module):
-    """This process's experts of a layer: ``local``, some of them, whole."""
-
-    def __init__(self, experts: Experts, group: Any = None) -> None:
-        super().__init__()
-        rank, self.size = dist.get_rank(group), dist.get_world_size(group)
-        self.num_experts, self.group = experts.num_experts, group
-        if self.num_experts % self.size:
-            raise ValueError(f"{self.num_experts} experts do not divide among {self.size} processes")
-        _, d_ff, d_model = experts.gate.weight.shape
-        self.local = Experts(self.num_experts // self.size, d_model, d_ff)
-        for name, weight in experts.state_dict().items():
-            self.local.get_parameter(name).data = weight.chunk(self.size)[rank].clone()
-
-
-# %%
-#| export
-class ExpertParallel(_Share):
-    """The experts of a layer, divided among processes (专家并行): each holds some of them, whole, and its own tokens.
-
-    Tokens travel to their experts and back by all-to-all (GShard, arXiv 2006.16668). Every process routes its own tokens
-    with its own copy of the router. ValueError unless the processes divide the experts evenly.
-    """
-
-    def forward(self, x: Tensor, weights: Tensor, indices: Tensor) -> Float[Tensor, "n d_model"]:
-        order, counts = sort_by_expert(indices, self.num_experts)
-        rows = x.index_select(0, order // indices.shape[1])
-        even = [self.local.num_experts] * self.size
-        theirs = _AllToAll.apply(counts, even, even, self.group)
-        counts, theirs = counts.view(self.size, -1), theirs.view(self.size, -1)  # (process, expert)
-        sent, received = counts.sum(dim=1).tolist(), theirs.sum(dim=1).tolist()
-        arrived = _AllToAll.apply(rows, sent, received, self.group)
-        expert = torch.arange(theirs.shape[1], device=x.device).repeat(self.size).repeat_interleave(theirs.flatten())
-        by_expert = expert.argsort(stable=True)
-        outputs = self.local.compute(arrived.index_select(0, by_expert), theirs.sum(dim=0))
-        outputs = outputs.index_select(0, by_expert.argsort())
-        return combine(_AllToAll.apply(outputs, received, sent, self.group), weights, order, x)
+# %% exercise="all_to_all_bytes" minutes=6 difficulty=1
+def all_to_all_bytes(tokens: int, top_k: int, d_model: int, devices: int, bytes_each: int = 2) -> float:
+    """Bytes that a device with so many tokens sends in one layer's forward pass: rows to experts, and answers back."""
+    ### BEGIN SOLUTION
+    rows = tokens * top_k * (1 - 1 / devices)
+    return 2 * rows * d_model * bytes_each
+    ### END SOLUTION
 
 
 # %% [markdown]
-# **Predict.** Two processes, four experts each, 24 tokens each. Is any matrix divided? How far are outputs and gradients
-# from those of one process?
+# *Tensor parallelism* (张量并行) divides every matrix instead, so each device computes a part for all $nP$ tokens and an all-reduce adds the parts: a device sends $2(1 - 1/P)\, nP\, d$ numbers (a ring). Every device works on every token, whatever the router says.
+#
+# **Predict.** Mixtral's shape, 8 devices, 8,192 tokens on each, 2 bytes a number. How many megabytes does a device send in one layer by all-to-all? How many times as many with tensor parallelism?
 
 # %%
-SCRIPT = """
-import sys, torch, torch.distributed as dist
-from cs336lite.moe import ExpertParallel, Experts
+guess_bytes = guess_times = None
 
-rank, folder = int(sys.argv[1]), sys.argv[2]
-torch.set_num_threads(1)
-dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
-state, x, weights, indices = torch.load(f"{folder}/given.pt")
-experts, mine = Experts(8, 16, 24), slice(24 * rank, 24 * rank + 24)
-experts.load_state_dict(state)
-parallel = ExpertParallel(experts)
-y = parallel(x[mine], weights[mine], indices[mine])
-y.sum().backward()
-torch.save((y.detach(), [p.grad for p in parallel.local.parameters()]), f"{folder}/{rank}.pt")
-dist.destroy_process_group()
-"""
+sent = all_to_all_bytes(8_192, 2, 4_096, devices=8)
+divided = 2 * (1 - 1 / 8) * (8 * 8_192) * 4_096 * 2
 
-# %% tags=["timing"]
-guess = None
-
-whole, x, weights = Experts(8, 16, 24), torch.randn(48, 16), torch.rand(48, 2)
-indices = torch.rand(48, 8).argsort(dim=1)[:, :2]
-with tempfile.TemporaryDirectory() as folder:
-    Path(folder, "two.py").write_text(SCRIPT)
-    torch.save((whole.state_dict(), x, weights, indices), Path(folder, "given.pt"))
-    command = [sys.executable, str(Path(folder, "two.py"))]
-    running = [subprocess.Popen([*command, str(rank), folder]) for rank in range(2)]
-    assert [process.wait(timeout=300) for process in running] == [0, 0]
-    halves = [torch.load(Path(folder, f"{rank}.pt")) for rank in range(2)]
-y = whole(x, weights, indices)
-y.sum().backward()
-apart = (torch.cat([half[0] for half in halves]) - y).abs().max().item()
-for number, p in enumerate(whole.parameters()):
-    apart = max(apart, (torch.cat([half[1][number] for half in halves]) - p.grad).abs().max().item())
-print("gradient of one process's gate matrices:", tuple(halves[0][1][0].shape), "of", tuple(whole.gate.weight.shape))
-reveal("largest difference to one process", f"{apart:.0e}", guess)
-assert apart < 1e-4 and halves[0][1][0].shape[1:] == whole.gate.weight.shape[1:]
+# %% folded=true
+# run this cell to compare your guess
+reveal("all-to-all", sent / 1e6, guess_bytes, within=1.3, because={"too small": "every token sends k rows, and the answers come back"}, shown=f"{sent / 1e6:.0f} MB")  # fmt: skip
+reveal("tensor parallelism", divided / sent, guess_times, within=1.2, because={1: "there every device must add up all tokens of all devices"}, shown=f"{divided / sent:.0f} times")  # fmt: skip
 
 # %% [markdown]
-# Four whole experts each. (The two ways do combine: tensor parallelism inside experts that are too large for one device.)
+# The ratio is $P / k$: with few experts a token all-to-all is cheaper, and with $k = P$ it is not. It has costs that this count leaves out: many small messages, and everybody waits for the busiest expert. The two also combine: experts that are too large for one device are divided inside.
 #
+# **Try it.** DeepSeek-V3 sends each token to 8 experts. What are the two numbers for `top_k=8` on 8 devices, and on 64?
+#
+# ### How many tokens keep an expert busy?
+#
+# A product with $m$ rows does $2m$ FLOPs for each weight, and reads 2 bytes for it, so $m$ FLOPs a byte. An H100 does 989 TFLOP/s in bfloat16 and reads 3.35 TB/s (its data sheet), so a weight is worth reading for at least 989 / 3.35 = 295 rows. A dense layer has them when the batch has 295 tokens. Of $N$ experts each
+# gets $k/N$ of the tokens. While a model *writes*, each sequence brings one token a step. How many different experts does a batch of $B$ tokens touch? If tokens chose evenly and independently, $N (1 - (1 - k/N)^B)$.
+
+# %%
+batches = np.array([1, 2, 4, 8, 16, 32, 64, 128, 256])
+touched = 8 * (1 - (1 - 2 / 8) ** batches)
+rng = torch.Generator().manual_seed(0)
+tried = [len(torch.rand(4, 8, generator=rng).argsort(dim=-1)[:, :2].unique()) for _ in range(2_000)]
+print(f"4 tokens touch {touched[2]:.2f} of 8 experts by the formula, {np.mean(tried):.2f} in 2,000 draws")
+needed = {name: 295 * experts / k for name, (_, _, experts, k) in PUBLISHED.items()}
+print("tokens a batch for 295 rows an expert:", {name: f"{n:,.0f}" for name, n in needed.items()})
+read = 2 * (once + touched * blocks * expert) / 1e9  # GB a step, bfloat16
+dense_read = 2 * np.array([active, stored])[:, None] / 1e9 * np.ones(len(batches))
+
+# %% folded=true
+fig, ax = axes(xlabel="sequences written at the same time", ylabel="GB of weights read in a step", size=(6.8, 3.4))
+ax.plot(batches, read, "o-", color=COLORS["vermillion"], label="Mixtral 8x7B")
+ax.plot(batches, dense_read[0], "--", color=COLORS["blue"], label=f"dense, {active / 1e9:.1f}B: the same FLOPs a token")
+ax.plot(batches, dense_read[1], ":", color=COLORS["black"], label=f"dense, {stored / 1e9:.1f}B: the same memory")
+ax.set_xscale("log", base=2)
+ax.set(title="One sequence reads two experts; a batch soon reads all (bfloat16)", ylim=(0, 100))
+ax.legend(fontsize=9, loc="center right")
+finish(fig)
+
+# %% folded=true
+claim(
+    8,
+    "In Mixtral's shape on 8 devices a device sends {sent:.0f} MB a layer by all-to-all, {times:.0f} times less than with tensor parallelism. To give each expert 295 rows takes {mixtral:,.0f} tokens a batch for Mixtral and {deepseek:,.0f} for DeepSeek-V3. Writing one sequence reads {one:.0f} GB a step, 16 sequences {many:.0f} of {all_of:.0f}.",
+    lambda sent, times, mixtral, deepseek, one, many, all_of: (
+        times == 4 and deepseek == 8 * mixtral and one < 0.3 * all_of and many > 0.95 * all_of and sent > 100
+    ),
+    sent=sent / 1e6,
+    times=divided / sent,
+    mixtral=needed["Mixtral 8x7B"],
+    deepseek=needed["DeepSeek-V3"],
+    one=read[0],
+    many=read[4],
+    all_of=2 * stored / 1e9,
+)
+
+# %% [markdown]
+# So a mixture pays in training and in serving many users, where batches are large and FLOPs are what is short; its experts are then spread over devices so that each still gets enough rows. It pays for a single reader who has the memory, since few weights are read a token. It pays least in between, with a few sequences on one device: all
+# experts are read, each for a row or two. And where memory is short it does not pay at all.
+#
+# ## Answers
+#
+# Every sentence below was tested on the numbers in it while this notebook ran; a false one would have stopped its cell.
+
+# %%
+claims()
+
+# %% [markdown]
 # ## Often said, and what is true
 #
 # | often said | what is true |
 # |---|---|
-# | MoE needs tensor parallelism | Expert parallelism: whole experts on different devices, measured above. |
-# | The chosen experts get no gradient through the router | The *choice* has none. The gates of the chosen have, measured above; those that were not chosen get none. |
-# | Mixtral 8x7B has 56B parameters | 46.7B: attention and embeddings exist once. |
-# | A mixture is a cheap model | Cheap in FLOPs. All experts must be in memory, and one sequence at a time touches few tokens an expert. |
-# | Experts are specialists for subjects | For tokens and syntax, as far as anybody has looked; above, for characters. |
-# | Balancing improves the loss | Loads, yes; the loss of the model not measurably here: see the table. |
-# | Balancing needs an auxiliary loss | A bias that a controller moves does it (2408.15664). |
-# | Expert choice solves balancing | For models that see the whole text; a causal one looks into the future. |
-# | A learned router beats a random table | Not here, measured above; at larger sizes hashing was competitive with Switch and BASE or better (2106.04426). |
-
-# %% [markdown]
+# | MoE needs tensor parallelism | Expert parallelism: whole experts on different devices: section 9, and run on two processes in appendix 06x. |
+# | The chosen experts get no gradient through the router | The *choice* has none. The gates of the chosen have: section 3. |
+# | Mixtral 8x7B has 56B parameters | Attention and embeddings exist once: section 2. |
+# | A mixture is a cheap model | Cheap in FLOPs. All experts must be in memory: section 9. |
+# | Hash routing is balanced | By number of token ids, not by frequency: section 6. |
+# | Experts are specialists for subjects | Tokens and syntax in Mixtral; OLMoE and DeepSeek-V3 show domains too. Characters here: section 8. |
+# | Balancing needs an auxiliary loss | A bias that a controller moves does it (2408.15664); DeepSeek-V3 keeps a small loss beside it. |
+# | Expert choice solves balancing | For models that see the whole text; a causal one looks into the future: appendix 06x. |
+# | REINFORCE and gates learn the same, one with noise | They follow different questions: section 7. |
+#
 # ## What you built
 #
-# `cs336lite.moe`: `MoE`, the configuration for the slot, and its `MoELayer`; `Experts` with `sort_by_expert`, `grouped_mm`,
-# `padded_mm`, `combine`; `BiasedRouter`, `ExpertChoiceRouter`, `HashRouter`, `PolicyRouter` beside a5's `TopKRouter`;
-# `with_capacity`, `reinforce`; `RoutedTransformer` for routers that need token ids or losses; `expert_load`,
-# `total_and_active`, `PRESETS`; `ExpertParallel`.
+# `cs336lite.routing`: the runs of this lecture; `cs336lite results 06` computes all records. [Appendix 06x](appendix/06x_mixtures.ipynb) builds `cs336lite.moe`.
 #
 # ## Limits
 #
-# - Our models are tiny, train for seconds, and read bytes. The advantage of mixtures in the literature (2101.03961,
-#   2202.01169) is at sizes and lengths that no laptop reaches; the tables above are about this scale only.
-# - The policy's reward is each token's own loss, though its choice also moves later tokens; its baseline is a batch mean.
-#   Clark et al. use a learned one.
-# - `ExpertParallel` has no capacity, waits for each exchange, and leaves data parallelism to you: gradients of routers and
-#   all else must be averaged over processes, those of experts must not. Each process's balancing loss is of its own tokens.
-# - `sort_by_expert` reads once a layer how many places are empty; on a GPU that is a synchronisation.
-# - A balancing loss, a capacity, expert choice and a policy's baseline are of the tokens that pass together. With
-#   accumulation or several processes each part of a batch has its own; the bias alone is of the whole batch.
+# - Two blocks of 32 channels, 500 steps of 512 bytes. The gains of mixtures in the literature (2101.03961, 2202.01169) are at sizes and lengths that no laptop reaches; the figures here are about this scale only.
+# - A byte has 256 values, so a table of bytes knows much. With a vocabulary of 100,000 words hash routing is another thing.
+# - The policy's reward is each token's own loss, though its choice also moves later tokens. Its baseline is the mean of a batch; Clark et al. use a learned one.
+# - The bits of section 8 are of one model. Section 9 counts; it measures no network.
+#
+# ## Exercises for longer evenings
+#
+# - Give the hash table pairs of bytes instead of bytes. Are the loads more even, and is the loss lower?
+# - Add noise to the logits before top-k, as Shazeer et al. did. Does it help the first 50 steps?
+# - Let `ExpertParallel` of the appendix compute while it waits: which part of a layer needs no tokens from elsewhere?
 #
 # ## Sources
 #
-# Shazeer et al. 2017 (arXiv 1701.06538) · GShard (2006.16668) · Switch (2101.03961) · Hash Layers (2106.04426) · ST-MoE
-# (2202.08906) · Expert choice (2202.09368) · Clark et al. 2022 (2202.01169) · Bengio et al. 2015 (1511.06297) · Williams,
-# *Machine Learning* 8, 1992 · Mixtral (2401.04088) · DeepSeekMoE (2401.06066) · Loss-free balancing (2408.15664) ·
-# DeepSeek-V3 (2412.19437).
+# Shazeer et al. 2017 (arXiv 1701.06538) · GShard (2006.16668) · Switch (2101.03961) · Hash layers (2106.04426) · ST-MoE (2202.08906) · Clark et al. 2022 (2202.01169) · MegaBlocks (2211.15841) · Bengio et al. 2015 (1511.06297) · Williams, *Machine Learning* 8, 1992 ·
+# Mixtral (2401.04088) · DeepSeekMoE (2401.06066) · OLMoE (2409.02060) · loss-free balancing (2408.15664) · DeepSeek-V3 (2412.19437).
 #
 # ## Next
 #
