@@ -34,7 +34,7 @@ from torch import Tensor
 from cs336lite import collectives as c
 from cs336lite.scratch import Scratch
 
-START = 120.0
+START = 300.0
 """Seconds that the processes have to start and to find each other, before the timeout of the program counts."""
 
 GRACE = 2.0
