@@ -158,7 +158,7 @@ def of_depth(layers: int) -> dict[str, Any]:
     return of_equal_size(lambda d: {"num_layers": layers, "d_model": d, "d_ff": round(8 * d / 3)})
 
 
-def of_ratio(activation: str, ratio: float) -> dict[str, Any]:
+def of_ratio(activation: str, ratio: int | float) -> dict[str, Any]:
     """A feed-forward network so many times as wide as the model, at the same number of parameters."""
     return of_equal_size(lambda d: {"activation": activation, "d_model": d, "d_ff": round(ratio * d)})
 
