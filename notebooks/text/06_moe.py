@@ -254,6 +254,11 @@ moving = int((slopes.abs() > 1e-8).sum())
 # %% folded=true
 # run this cell to compare your guess
 reveal("logits that matter", moving, guess, within=1, because={8: "only the gates of the chosen stand in y", 1: "both chosen gates move, in opposite directions"})  # fmt: skip
+fig, ax = axes(xlabel="expert", ylabel="slope of the output", size=(6, 2.7))
+ax.bar(range(8), slopes.numpy(), color=COLORS["blue"])
+ax.axhline(0, color=COLORS["black"], linewidth=0.8)
+ax.set(title="Only the two chosen experts' logits have a slope (one token)", xticks=range(8))
+display(finish(fig))
 claim(
     2,
     "Of 8 logits {moving} move the output, the chosen ones, and autograd agrees with nudging to {off:.0e}: the gates of the chosen have a gradient, the choice has none.",
