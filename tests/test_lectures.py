@@ -109,6 +109,7 @@ MISSING = {  # what a lecture or an appendix asks for when nothing has been solv
     "10_parallelism": ("a7_parallel",),
     **{path.stem: () for path in APPENDICES},
     "03x_positions": ("a2_attention", "a3_rope"),
+    "06x_mixtures": ("a2_attention", "a3_rope", "a5_moe_router"),
     "03x_writing": ("a2_attention", "a3_rope"),
     "03bx_presets": ("a2_attention", "a3_rope"),
     "09x_caches": ("a2_attention", "a3_rope"),

@@ -254,6 +254,11 @@ moving = int((slopes.abs() > 1e-8).sum())
 # %% folded=true
 # run this cell to compare your guess
 reveal("logits that matter", moving, guess, within=1, because={8: "only the gates of the chosen stand in y", 1: "both chosen gates move, in opposite directions"})  # fmt: skip
+fig, ax = axes(xlabel="expert", ylabel="slope of the output", size=(6, 2.7))
+ax.bar(range(8), slopes.numpy(), color=COLORS["blue"])
+ax.axhline(0, color=COLORS["black"], linewidth=0.8)
+ax.set(title="Only the two chosen experts' logits have a slope (one token)", xticks=range(8))
+display(finish(fig))
 claim(
     2,
     "Of 8 logits {moving} move the output, the chosen ones, and autograd agrees with nudging to {off:.0e}: the gates of the chosen have a gradient, the choice has none.",
@@ -519,7 +524,7 @@ if READY.or_show("loads by step"):
 
 # %% folded=true
 # run this cell to compare your guess
-if heat:
+if READY.or_show("heat map of loads"):
     reveal("busiest", late["left alone"].max(), guess, within=1.3, because={"too small": "who is chosen is trained, and chosen again"}, shown=f"{late['left alone'].max():.2f}")  # fmt: skip
     fig, panels = axes(1, 3, xlabel="step", ylabel="expert (first block)", size=(8.8, 2.8))
     for ax, (name, load) in zip(panels, heat.items()):
@@ -536,7 +541,7 @@ if heat:
 #
 # Before the runs we set a bound: two losses within 0.02 nats count as the same.
 #
-# **Predict.** Recorded runs of 500 steps: by how many nats is the loss with the auxiliary loss above the loss without any balancing? (Minus where it is below.)
+# **Predict.** Recorded runs of 500 steps: by how many thousandths of a nat is the loss with the auxiliary loss above the loss without any balancing? (Minus where it is below.)
 
 # %%
 guess = None
@@ -564,7 +569,7 @@ for arm in ("top-2", "top-2, loss", "top-2, bias", "top-2, loss, z-loss"):
 
 # %% folded=true
 # run this cell to compare your guess
-reveal("loss above none", balance[0].mean, guess, margin=0.01, shown=f"{balance[0].mean:+.4f} nats")
+reveal("loss above none", 1_000 * balance[0].mean, guess, margin=10, shown=f"{1_000 * balance[0].mean:+.0f} thousandths of a nat")  # fmt: skip
 difference_figure(balance, title="Against no balancing, seed by seed", quantity="held-out loss a byte")
 
 
@@ -746,7 +751,7 @@ finish(fig)
 #
 # with a baseline $b$, here the mean reward of the batch. Its two gates are a half each, so only rewards teach it; top-2's gates add up to 1 as well.
 #
-# **Predict.** All at the FLOPs of "dense, 128", except "dense, 512" with four times as many. By how many nats is the hash table above (minus: below) "dense, 128"? And the policy above top-2 with the loss?
+# **Predict.** All at the FLOPs of "dense, 128", except "dense, 512" with four times as many. By how many thousandths of a nat is the hash table above (minus: below) "dense, 128"? And the policy above top-2 with the loss?
 
 # %%
 guess_hash = guess_policy = None
@@ -759,8 +764,8 @@ for one in routing.values():
 
 # %% folded=true
 # run this cell to compare your guess
-reveal("hash above dense", routing["hash", "dense, 128"].mean, guess_hash, margin=0.03, shown=f"{routing['hash', 'dense, 128'].mean:+.3f} nats")  # fmt: skip
-reveal("policy above gates", routing["REINFORCE", "top-2, loss"].mean, guess_policy, margin=0.03, shown=f"{routing['REINFORCE', 'top-2, loss'].mean:+.3f} nats")  # fmt: skip
+reveal("hash above dense", 1_000 * routing["hash", "dense, 128"].mean, guess_hash, margin=30, shown=f"{1_000 * routing['hash', 'dense, 128'].mean:+.0f} thousandths")  # fmt: skip
+reveal("policy above gates", 1_000 * routing["REINFORCE", "top-2, loss"].mean, guess_policy, margin=30, shown=f"{1_000 * routing['REINFORCE', 'top-2, loss'].mean:+.0f} thousandths")  # fmt: skip
 fig, ax = axes(xlabel="held-out loss (nats a byte)", ylabel="arm", size=(7, 4.8))
 ranked = sorted(losses, key=lambda arm: -np.mean(list(losses[arm].values())))
 for row, arm in enumerate(ranked):
@@ -779,7 +784,9 @@ for (arm, mean), style, color in zip(curve.items(), ("-", "--", "-.", ":"), COLO
 ax.axhline(tables.bigram, color="#888888", linewidth=1)
 ax.set(title="Mean of 50 steps and 8 seeds, from step 50 on (grey: bigram table)")
 ax.legend(fontsize=9)
-display(finish(fig))
+finish(fig)
+
+# %% folded=true
 hashed, gates_, policy, big = (routing[pair] for pair in (("hash", "dense, 128"), ("hash", "top-2, loss"), ("REINFORCE", "top-2, loss"), ("dense, 512", "dense, 128")))  # fmt: skip
 claim(
     5,
@@ -803,6 +810,7 @@ claim(
     loss=spread("top-2, loss")[1],
     alone=spread("top-2")[1],
 )
+# %% folded=true
 one_expert, luck, fine, shared = (routing[pair] for pair in (("top-1 of 4", "top-2, loss"), ("REINFORCE", "random"), ("16, top-4", "top-2, loss"), ("15 + 1 shared", "top-2, loss")))  # fmt: skip
 claim(
     5,
@@ -977,7 +985,7 @@ def labelled(pieces: int = 250, seq: int = 64) -> tuple[Tensor, Tensor]:
 
 
 # %% [markdown]
-# **Predict.** With eight experts there are at most 3 bits. How many does the byte tell about the first expert, in the first block? How many more does the subject add there?
+# **Predict.** With eight experts there are at most 3 bits. How many does the byte tell about the first expert, in the first block? How many hundredths of a bit does the subject add there?
 
 # %% tags=["timing"]
 guess_byte = guess_subject = None
@@ -1009,7 +1017,7 @@ if READY.or_show("what experts take"):
 # run this cell to compare your guess
 if READY.or_show("bits of experts"):
     reveal("by the byte", shares[0][1], guess_byte, within=1.3, shown=f"{shares[0][1]:.2f} bits")
-    reveal("added by the subject", shares[0][2], guess_subject, margin=0.1, because={"too large": "the byte alone tells most of the subject, and is counted first"}, shown=f"{shares[0][2]:.2f} bits")  # fmt: skip
+    reveal("added by the subject", 100 * shares[0][2], guess_subject, margin=10, because={"too large": "the byte alone tells most of the subject, and is counted first"}, shown=f"{100 * shares[0][2]:.0f} hundredths")  # fmt: skip
     fig, (left, right) = axes(1, 2, size=(8.8, 3.2))
     for row, (all_of, from_byte, from_subject) in enumerate(shares):
         for start, width, color, name in ((0, from_byte, "blue", "byte"), (from_byte, from_subject, "vermillion", "subject, given the byte"), (from_byte + from_subject, all_of - from_byte - from_subject, "yellow", "neither")):  # fmt: skip
