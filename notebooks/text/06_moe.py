@@ -9,9 +9,10 @@
 #
 # {badge} · prerequisites: 05, a5 (router), a2, a3 · device: CPU
 #
-# A dense feed-forward network (前馈网络) spends all its parameters on every token. A *mixture of experts* (MoE) has many such networks, the
-# *experts* (专家), and a *router* (路由器) that sends each token to a few of them. So a model can store much and compute little.
-# Who chooses, and how does it learn to choose? What goes wrong, what is gained, and when does it pay?
+# A dense feed-forward network (前馈网络) spends all its parameters on every token. A *mixture of experts* (MoE) has many
+# such networks, the *experts* (专家), and a *router* (路由器) that sends each token to a few of them. So a model can store
+# much and compute little. Who chooses, and how does it learn to choose? What goes wrong, what is gained, and when
+# does it pay?
 #
 # ## Questions
 #
@@ -24,8 +25,8 @@
 # 7. Do experts specialise in characters or in subjects?
 # 8. When does a mixture pay?
 #
-# The answers stand at the end, each with its numbers. Write your guess in place of `None` before you run a cell below a **Predict**. Five
-# exercises ask for a few lines each.
+# The answers stand at the end, each with its numbers. Write your guess in place of `None` before you run a cell below
+# a **Predict**. Five exercises ask for a few lines each.
 
 # %%
 from IPython.display import display
@@ -105,13 +106,15 @@ for y, said in ((1.1, "tokens"), (4.1, "choose"), (7.1, "sort"), (10.1, "compute
 d.show()
 
 # %% [markdown]
-# The router chooses, tokens are sorted by expert, each expert computes once for all its tokens, and the answers return to their places times the token's
-# *gates* (门控). With logits $h = W_g x$, one for each expert, probabilities $p = \text{softmax}(h)$ and the set $T$ of the $k$ greatest,
+# The router chooses, tokens are sorted by expert, each expert computes once for all its tokens, and the answers
+# return to their places times the token's *gates* (门控). With logits $h = W_g x$, one for each expert, probabilities
+# $p = \text{softmax}(h)$ and the set $T$ of the $k$ greatest,
 #
 # $$y = \sum_{e \in T} g_e(x)\, E_e(x), \qquad E_e(x) = W^{down}_e \big(\text{SiLU}(W^{gate}_e x) \odot W^{up}_e x\big)$$
 #
-# By hand, $k = 2$: logits (2, 1, 0) give $p$ = (0.67, 0.24, 0.09). The two greatest, divided by their sum, are the gates 0.73 and 0.27, so
-# $y = 0.73\,E_0(x) + 0.27\,E_1(x)$. Here is your router of assignment a5 with six tokens and three experts:
+# By hand, $k = 2$: logits (2, 1, 0) give $p$ = (0.67, 0.24, 0.09). The two greatest, divided by their sum, are the
+# gates 0.73 and 0.27, so $y = 0.73\,E_0(x) + 0.27\,E_1(x)$. Here is your router of assignment a5 with six tokens and
+# three experts:
 
 # %%
 torch.manual_seed(0)
@@ -147,9 +150,10 @@ print("token 0 in the mixture and by hand differ by", f"{(y[0] - alone[0]).abs()
 # %% [markdown]
 # ### Sorted instead of looped
 #
-# With 256 experts a loop makes 256 small products. If the rows are sorted by expert, one *grouped product* (分组矩阵乘) does them all. Take
-# `chosen` = ((2, 0), (0, 1)). Flat it is 2, 0, 0, 1; the places of expert 0 are 1 and 2, that of expert 1 is 3, that of expert 2 is 0. So the order
-# is 1, 2, 3, 0 and the counts are 2, 1, 1. Place 3 belongs to token 3 // 2 = 1. **Your turn**: the sort must be *stable*, which keeps the places of one expert in order.
+# With 256 experts a loop makes 256 small products. If the rows are sorted by expert, one *grouped product* (分组矩阵乘)
+# does them all. Take `chosen` = ((2, 0), (0, 1)). Flat it is 2, 0, 0, 1; the places of expert 0 are 1 and 2, that of
+# expert 1 is 3, that of expert 2 is 0. So the order is 1, 2, 3, 0 and the counts are 2, 1, 1. Place 3 belongs to
+# token 3 // 2 = 1. **Your turn**: the sort must be *stable*, which keeps the places of one expert in order.
 
 
 # %% exercise="sort_by_expert" minutes=8 difficulty=2
@@ -170,14 +174,18 @@ print("rows an expert:", counts.tolist(), " difference from the loop:", f"{(agai
 assert torch.allclose(again, y, atol=1e-5)
 
 # %% [markdown]
-# The same numbers, by sorting. [Appendix 06x](appendix/06x_mixtures.ipynb) has the rest as `cs336lite.moe`: grouped products for every type, the layer for lecture 03's slot, capacity, five
-# routers, experts on several processes. MegaBlocks (arXiv 2211.15841) made this way of computing common: no padding, no dropped tokens.
+# The same numbers, by sorting. [Appendix 06x](appendix/06x_mixtures.ipynb) has the rest as `cs336lite.moe`: grouped
+# products for every type, the layer for lecture 03's slot, capacity, five routers, experts on several processes.
+# MegaBlocks (arXiv 2211.15841) made computing without dropped tokens common; it pads each expert's rows only to whole
+# blocks.
 #
 # ## 2 · What is stored, and what is active
 #
-# **Why is "8 × 7B" not 56 billion?** Only the feed-forward networks exist eight times. Mixtral has 32 blocks, $d$ = 4,096, experts 14,336 wide, keys and values 1,024 wide, and a vocabulary of 32,000.
+# **Why is "8 × 7B" not 56 billion?** Only the feed-forward networks exist eight times. Mixtral has 32 blocks, $d$ =
+# 4,096, experts 14,336 wide, keys and values 1,024 wide, and a vocabulary of 32,000.
 #
-# **Predict.** How many billions of parameters does Mixtral 8x7B store? How many take part in one token, which goes to 2 of 8 experts?
+# **Predict.** How many billions of parameters does Mixtral 8x7B store? How many take part in one token, which goes to
+# 2 of 8 experts?
 
 # %%
 guess_stored = guess_active = None  # billions
@@ -225,14 +233,17 @@ ax.legend(ncols=2, loc="upper left")
 finish(fig)
 
 # %% [markdown]
-# A mixture saves FLOPs, not memory: everything that is stored must lie somewhere. Newer mixtures are *fine-grained* (细粒度专家; DeepSeekMoE, 2401.06066): more and smaller experts,
-# of which a token takes more. Some have *shared* experts (共享专家) that see every token.
+# A mixture saves FLOPs, not memory: everything that is stored must lie somewhere. Newer mixtures are *fine-grained*
+# (细粒度专家; DeepSeekMoE, 2401.06066): more and smaller experts, of which a token takes more. Some have *shared* experts
+# (共享专家) that see every token.
 #
 # ## 3 · What has a gradient
 #
-# **"Top-k is not differentiable, so how can a router learn?"** The choice $T$ is a step function of the logits: it has no useful gradient. But $y$ depends smoothly on the gates of the chosen.
+# **"Top-k is not differentiable, so how can a router learn?"** The choice $T$ is a step function of the logits: it
+# has no useful gradient. But $y$ depends smoothly on the gates of the chosen.
 #
-# **Predict.** Nudge the 8 logits of a token one at a time, with top-2 and gates that are divided by their sum. For how many of the 8 does the output move?
+# **Predict.** Nudge the 8 logits of a token one at a time, with top-2 and gates that are divided by their sum. For
+# how many of the 8 does the output move?
 
 # %%
 guess = None
@@ -268,12 +279,14 @@ claim(
 )
 
 # %% [markdown]
-# So a router learns how much to trust the experts that it chose, and nothing about the others: had another been better, no gradient would say so. Section 6 comes back to this.
+# So a router learns how much to trust the experts that it chose, and nothing about the others: had another been
+# better, no gradient would say so. Section 6 comes back to this.
 #
 # ### Seen as attention
 #
-# A row of $W_g$ is as long as a token's vector: it is a *key* of its expert, and $h_e = w_e \cdot x$ is the affinity of token and expert, as a query's score is. DeepSeek-V3 calls these rows
-# centroids. If experts were constants $v_e$ and all were taken, the layer would *be* attention, with the experts in place of earlier tokens:
+# A row of $W_g$ is as long as a token's vector: it is a *key* of its expert, and $h_e = w_e \cdot x$ is the affinity
+# of token and expert, as a query's score is. DeepSeek-V3 calls these rows centroids. If experts were constants $v_e$
+# and all were taken, the layer would *be* attention, with the experts in place of earlier tokens:
 
 # %%
 keys, values, token = torch.randn(5, 8), torch.randn(5, 8), torch.randn(1, 8)
@@ -282,19 +295,27 @@ as_attention = F.scaled_dot_product_attention(token[None], keys[None], values[No
 print("largest difference:", f"{(as_mixture - as_attention).abs().max().item():.0e}")
 
 # %% [markdown]
-# What differs is that the keys are parameters and not made from the text, that only $k$ are taken, and that the value is computed from the token itself. Attention moves information between tokens; a mixture does not.
+# What differs is that the keys are parameters and not made from the text, that only $k$ are taken, and that the value
+# is computed from the token itself. Attention moves information between tokens; a mixture does not.
 
 # %% [markdown]
 # ## 4 · Balance
 #
-# **What if one expert is a little better at the start?** It is chosen more often, gets more training, and is chosen even more often. Shazeer et al. (1701.06538, section 4) saw routers settle on the same few experts. Idle experts are
-# parameters without use, and on several devices all wait for the busiest. Two cures for the *loads* (负载, the experts' shares of all places):
+# **What if one expert is a little better at the start?** It is chosen more often, gets more training, and is chosen
+# even more often. Shazeer et al. (1701.06538, section 4) saw routers settle on the same few experts. Idle experts are
+# parameters without use, and on several devices all wait for the busiest. Two cures for the *loads* (负载, the experts'
+# shares of all places):
 #
-# - **A loss** (GShard 2006.16668, Switch 2101.03961): $N \sum_e f_e P_e$, with the load $f_e$ and the mean probability $P_e$, times about 0.01. It is the one of assignment a5. Its gradient competes with that of the model.
-# - **A bias** on the scores that serves to choose and does not enter the gates (DeepSeek-V3, 2412.19437; 2408.15664). No gradient touches it. After each step it moves by a fixed amount: up for an expert below the mean load, down for one above.
-#   DeepSeek-V3 keeps a small loss beside it, within each sequence, against texts that send everything to one expert.
+# - **A loss** (GShard 2006.16668, Switch 2101.03961): $N \sum_e f_e P_e$, with the load $f_e$ and the mean
+#   probability $P_e$, times about 0.01. It is the one of assignment a5. Its gradient competes with that of the
+#   model.
+# - **A bias** on the scores that serves to choose and does not enter the gates (DeepSeek-V3, 2412.19437;
+#   2408.15664). No gradient touches it. After each step it moves by a fixed amount: up for an expert below the mean
+#   load, down for one above. DeepSeek-V3 keeps a small loss beside it, within each sequence, against texts that
+#   send everything to one expert.
 #
-# The bias by hand: 12 places went to three experts as (8, 4, 0). The mean is 4, so with a rate of 0.01 the biases move by (−0.01, 0, +0.01). **Your turn.**
+# The bias by hand: 12 places went to three experts as (8, 4, 0). The mean is 4, so with a rate of 0.01 the biases
+# move by (−0.01, 0, +0.01). **Your turn.**
 
 
 # %% exercise="bias_step" minutes=5 difficulty=1
@@ -317,14 +338,16 @@ for step in (0, 50, 149):
     print(f"  step {step:>3}: {loads[step].min():.3f} and {loads[step].max():.3f}   (even: 0.125)")
 
 # %% [markdown]
-# A controller needs no gradient: it watches the loads and turns a knob. At the end it swings about the mean by what one step moves.
+# A controller needs no gradient: it watches the loads and turns a knob. At the end it swings about the mean by what
+# one step moves.
 #
 # **Try it.** Set the rate to 0.1, and to 0.001. What does each do to the idlest expert at steps 50 and 149?
 #
 # ### Small models to try it on
 #
-# Byte models of two blocks with 32 channels, on the default corpus. Every mixture has eight experts 64 wide of which a token takes two, so it computes what a dense network 128 wide computes, and stores what one of 512 stores. All runs end far
-# below the loss of a *bigram table* (二元模型).
+# Byte models of two blocks with 32 channels, on the default corpus. Every mixture has eight experts 64 wide of which
+# a token takes two, so it computes what a dense network 128 wide computes, and stores what one of 512 stores. All
+# runs end far below the loss of a *bigram table* (二元模型).
 
 
 # %% folded=true
@@ -503,9 +526,11 @@ FINE = _tuned(
 
 
 # %% [markdown]
-# Each arm's learning rate is chosen with a seed of its own on a grid of neighbours × 1.5 apart, which widens until the best one lies inside; then it runs with 8 other seeds. First we watch three short runs, trained now.
+# Each arm's learning rate is chosen with a seed of its own on a grid of neighbours × 1.5 apart, which widens until
+# the best one lies inside; then it runs with 8 other seeds. First we watch three short runs, trained now.
 #
-# **Predict.** An even load is 0.125. Left alone for 150 steps, which share of all places does the busiest of the first block's eight experts get?
+# **Predict.** An even load is 0.125. Left alone for 150 steps, which share of all places does the busiest of the
+# first block's eight experts get?
 
 # %% tags=["timing"]
 guess = None
@@ -534,14 +559,18 @@ if READY.or_show("heat map of loads"):
     display(finish(fig))
 
 # %% [markdown]
-# Above each panel are the loads of the idlest and the busiest expert in the last 30 steps. In the first steps nothing has been learned yet, and the loads are uneven all the same: the router begins with random weights, and each expert gets the tokens that happen to point its way. While the rate rises, for 50 steps, that
-# hardly changes. Left alone, some experts stay busy and some nearly idle. The loss brings idle experts back slowly: an expert without tokens has $f_e = 0$, so the loss can only push the others down. The bias evens the loads out within a few dozen steps.
+# Above each panel are the loads of the idlest and the busiest expert in the last 30 steps. In the first steps nothing
+# has been learned yet, and the loads are uneven all the same: the router begins with random weights, and each expert
+# gets the tokens that happen to point its way. While the rate rises, for 50 steps, that hardly changes. Left alone,
+# some experts stay busy and some nearly idle. The loss brings idle experts back slowly: an expert without tokens has
+# $f_e = 0$, so the loss can only push the others down. The bias evens the loads out within a few dozen steps.
 #
 # ### What it costs
 #
 # Before the runs we set a bound: two losses within 0.02 nats count as the same.
 #
-# **Predict.** Recorded runs of 500 steps: by how many thousandths of a nat is the loss with the auxiliary loss above the loss without any balancing? (Minus where it is below.)
+# **Predict.** Recorded runs of 500 steps: by how many thousandths of a nat is the loss with the auxiliary loss above
+# the loss without any balancing? (Minus where it is below.)
 
 # %%
 guess = None
@@ -613,15 +642,20 @@ claim(
 )
 
 # %% [markdown]
-# The loads do what was promised. The losses cannot be told apart, and are not shown to be the same either: eight seeds leave intervals wider than our bound of 0.02 nats, and corrected for three comparisons no difference is certain. So at this scale balancing costs at most a few hundredths of a nat, and may gain as much.
-# What it buys for certain is that no expert idles, which matters when experts live on different devices (section 9).
+# The loads do what was promised. The losses cannot be told apart, and are not shown to be the same either: eight
+# seeds leave intervals wider than our bound of 0.02 nats, and corrected for three comparisons no difference is
+# certain. So at this scale balancing costs at most a few hundredths of a nat, and may gain as much. What it buys for
+# certain is that no expert idles, which matters when experts live on different devices (section 9).
 #
-# The last arm has the *router z-loss* too (ST-MoE, 2202.08906): lecture 05's spring on log Z, for the router's logits, times 0.001. It holds log Z down and keeps the router's softmax soft. In large models of low precision it prevents failures; in 500 steps of float32 there is none to prevent.
+# The last arm has the *router z-loss* too (ST-MoE, 2202.08906): lecture 05's spring on log Z, for the router's
+# logits, times 0.001. It holds log Z down. Whether that makes the router's softmax softer we did not measure. In
+# large models of low precision it prevents failures; in 500 steps of float32 there is none to prevent.
 #
 # ## 5 · Capacity
 #
-# **What if shapes must be fixed?** GShard and Switch gave every expert a buffer of $C = \lceil c \cdot nk / N \rceil$ rows, the *capacity* (容量), with a capacity factor $c$ between 1 and 2. Tokens that arrive when an expert is full are *dropped*: the layer adds nothing to them, and
-# only the residual stream carries them on.
+# **What if shapes must be fixed?** GShard and Switch gave every expert a buffer of $C = \lceil c \cdot nk / N \rceil$
+# rows, the *capacity* (容量), with a capacity factor $c$ between 1 and 2. Tokens that arrive when an expert is full are
+# *dropped*: the layer adds nothing to them, and only the residual stream carries them on.
 
 # %% folded=true
 d = Diagram(76, 8)
@@ -638,8 +672,9 @@ d.text(27, 7.2, "2 of 6 dropped, and 2 of 6 rows are empty")
 d.show()
 
 # %% [markdown]
-# GShard places all first choices before any second choice. Our layer goes by token, both choices of a token before the next token, so that a token's fate depends on no later token. **Your turn**: which places are kept? A running count for each expert does it: `F.one_hot` and
-# `cumsum`.
+# GShard places all first choices before any second choice. Our layer goes by token, both choices of a token before
+# the next token, so that a token's fate depends on no later token. **Your turn**: which places are kept? A running
+# count for each expert does it: `F.one_hot` and `cumsum`.
 
 
 # %% exercise="kept" minutes=10 difficulty=2
@@ -658,7 +693,8 @@ drawn = torch.tensor([[0], [0], [1], [0], [2], [0]])  # the picture
 print(kept(drawn, 3, capacity=2).flatten().tolist())
 
 # %% [markdown]
-# **Predict.** Models that were trained with the balancing loss and a capacity factor of 1: which share of all places do they drop on held-out text?
+# **Predict.** Models that were trained with the balancing loss and a capacity factor of 1: which share of all places
+# do they drop on held-out text?
 
 # %%
 guess = None
@@ -676,7 +712,7 @@ difference_figure(limited, title="A capacity against none", quantity="held-out l
 # %% folded=true
 claim(
     4,
-    "A capacity factor of 1 drops {one:.1f} % of the places and changes the loss by {one_cost:+.3f} nats ({one_low:+.3f} to {one_high:+.3f}); a factor of 1.25 drops {more:.1f} % and changes it by {more_cost:+.3f} ({more_low:+.3f} to {more_high:+.3f}). Neither cost is certain; the intervals end at {worst:.2f} or below.",
+    "A capacity factor of 1 drops {one:.1f} % of the places and changes the loss by {one_cost:+.3f} nats ({one_low:+.3f} to {one_high:+.3f}); a factor of 1.25 drops {more:.1f} % and changes it by {more_cost:+.3f} ({more_low:+.3f} to {more_high:+.3f}). Neither cost is certain; the intervals end at {worst:.3f} or below.",
     lambda one, one_cost, one_low, one_high, more, more_cost, more_low, more_high, worst: (
         one > 3 * more > 0
         and one_low < 0 < one_cost < one_high <= worst
@@ -695,13 +731,17 @@ claim(
 )
 
 # %% [markdown]
-# Even with balanced loads a batch is never quite even, so some places are dropped at a factor of 1, and few at 1.25. Whether that costs anything eight seeds cannot say: both intervals hold zero, and both reach past 0.05. A dropped place is not a lost token: it may have a second expert, and it always has the residual stream.
-# Grouped products need no equal groups, so our layer drops nothing unless it is asked to.
+# Even with balanced loads a batch is never quite even, so some places are dropped at a factor of 1, and few at 1.25.
+# Whether that costs anything eight seeds cannot say: both intervals hold zero, and both reach past 0.05. A dropped
+# place is not a lost token: it may have a second expert, and it always has the residual stream. Grouped products need
+# no equal groups, so our layer drops nothing unless it is asked to.
 #
 # ## 6 · Must a router learn?
 #
-# **Hash layers** (Roller et al., 2106.04426) do without a router: a random table, fixed for ever, has the experts of each token id. Nothing learns, nothing can collapse. Are the loads even, then? The bytes of a text are not equally frequent. **Your turn**: work out the loads
-# from the counts of the bytes. By hand: bytes a, b, c stand 6, 3 and 1 times, and the table says a → 1, b → 0, c → 1. Then expert 0 has 3 of 10 and expert 1 has 7.
+# **Hash layers** (Roller et al., 2106.04426) do without a router: a random table, fixed for ever, has the experts of
+# each token id. Nothing learns, nothing can collapse. Are the loads even, then? The bytes of a text are not equally
+# frequent. **Your turn**: work out the loads from the counts of the bytes. By hand: bytes a, b, c stand 6, 3 and 1
+# times, and the table says a → 1, b → 0, c → 1. Then expert 0 has 3 of 10 and expert 1 has 7.
 
 
 # %% exercise="hash_load" minutes=8 difficulty=1
@@ -740,23 +780,30 @@ ax.legend(fontsize=9, loc="upper left", bbox_to_anchor=(1.01, 1))
 finish(fig)
 
 # %% [markdown]
-# A space is one byte in six, so its experts are busy whatever the table is. A table is less even than a router with the balancing loss after 500 steps, and more even than one that is left alone. Nobody can rebalance it: Roller et al. also built tables
-# from the frequencies, to even the loads. In the runs below every block of every run has its own table.
+# A space is one byte in six, so its experts are busy whatever the table is. A table is less even than a router with
+# the balancing loss after 500 steps, and more even than one that is left alone. Nobody can rebalance it: Roller et
+# al. also built tables from the frequencies, to even the loads. In the runs below every block of every run has its
+# own table.
 #
 # ### Rewards
 #
-# Choosing without a gradient is what reinforcement learning (强化学习) is for. The *policy* draws experts from $p$, sees the reward $R$, here the log-probability of the right next byte, and makes rewarded draws more likely (REINFORCE, Williams 1992; for routers 1511.06297 and 2202.01169):
+# Choosing without a gradient is what reinforcement learning (强化学习) is for. The *policy* draws experts from $p$, sees
+# the reward $R$, here the log-probability of the right next byte, and makes rewarded draws more likely (REINFORCE,
+# Williams 1992; for routers 1511.06297 and 2202.01169):
 #
 # $$\nabla\, \mathbb{E}[R] = \mathbb{E}\big[(R - b)\, \nabla \log \pi(T \mid x)\big]$$
 #
-# with a baseline $b$, here the mean reward of the batch. Its two gates are a half each, so only rewards teach it; top-2's gates add up to 1 as well.
+# with a baseline $b$, here the mean reward of the batch. Its two gates are a half each, so only rewards teach it;
+# top-2's gates add up to 1 as well.
 #
-# **Predict.** All at the FLOPs of "dense, 128", except "dense, 512" with four times as many. By how many thousandths of a nat is the hash table above (minus: below) "dense, 128"? And the policy above top-2 with the loss?
+# **Predict.** All at the FLOPs of "dense, 128", except "dense, 512", whose feed-forward networks need four times as
+# many. By how many thousandths of a nat is the hash table above (minus: below) "dense, 128"? And the policy above
+# top-2 with the loss?
 
 # %%
 guess_hash = guess_policy = None
 
-pairs = [("dense, 512", "dense, 128"), ("top-2, loss", "dense, 128"), ("hash", "dense, 128"), ("REINFORCE", "dense, 128"), ("hash", "top-2, loss"), ("REINFORCE", "top-2, loss"), ("REINFORCE", "random"), ("top-1 of 4", "top-2, loss"), ("16, top-4", "top-2, loss"), ("15 + 1 shared", "top-2, loss")]  # fmt: skip
+pairs = [("dense, 512", "dense, 128"), ("top-2, loss", "dense, 128"), ("hash", "dense, 128"), ("hash", "dense, 512"), ("REINFORCE", "dense, 128"), ("random", "dense, 128"), ("hash", "top-2, loss"), ("REINFORCE", "top-2, loss"), ("REINFORCE", "random"), ("top-1 of 4", "top-2, loss"), ("16, top-4", "top-2, loss"), ("15 + 1 shared", "top-2, loss")]  # fmt: skip
 routing = {(one.a, one.b): one for one in comparisons(losses, pairs, within=0.02)}
 print(source("06_others.json"), source("06_fine.json"), sep="\n")
 for one in routing.values():
@@ -790,7 +837,7 @@ finish(fig)
 hashed, gates_, policy, big = (routing[pair] for pair in (("hash", "dense, 128"), ("hash", "top-2, loss"), ("REINFORCE", "top-2, loss"), ("dense, 512", "dense, 128")))  # fmt: skip
 claim(
     5,
-    "A random table is {hashed:.3f} nats below the dense network of equal FLOPs ({low:.3f} to {high:.3f}) and {learned:.3f} below learned gates; the policy is {policy:.3f} above the gates. A dense network four times as large and as costly is {big:.3f} ± {half:.3f} below the small one.",
+    "A random table is {hashed:.3f} nats below the dense network of equal FLOPs ({low:.3f} to {high:.3f}) and {learned:.3f} below learned gates; the policy is {policy:.3f} above the gates. A dense model with feed-forward networks four times as large and as costly is {big:.3f} ± {half:.3f} below the small one.",
     lambda hashed, low, high, learned, policy, big, half: (
         low > 0.03 and high > hashed and learned > 0.03 and policy > 0.03 and abs(big) + half < hashed
     ),
@@ -832,22 +879,37 @@ claim(
 )
 
 # %% [markdown]
-# **The table wins**, and not narrowly: against learned gates, against the dense network of equal cost, and against the one that costs four times as much. Its lead is there after 50 steps and grows. A likely reason, which we did not test: its experts are specialised from the first step on, each for a quarter of the bytes,
-# while a learned router moves tokens from expert to expert as it learns. Section 8 shows that the learned router ends near a table of bytes as well.
+# **The table wins**, and not narrowly: against learned gates, against the dense network of equal cost, and against
+# the one whose feed-forward networks cost four times as much. Its lead is there after 50 steps and grows. A likely
+# reason, which we did not test: its experts are specialised from the first step on, each for a quarter of the bytes,
+# while a learned router moves tokens from expert to expert as it learns. Section 8 looks at what the experts of a
+# learned router take.
 #
-# **At scale the order is another.** Roller et al. found hashing competitive with Switch and BASE. Clark et al. (2202.01169) fitted scaling laws to three kinds of routing with up to hundreds of experts, and rank S-BASE, whose assignment is learned and balanced, above RL-R and hash layers. Bytes and 500 steps show the beginning of training only.
+# **At scale the order is another.** Roller et al. found hashing competitive with Switch and BASE. Clark et al.
+# (2202.01169) fitted scaling laws to three kinds of routing with up to hundreds of experts, and rank S-BASE, whose
+# assignment is learned and balanced, above RL-R and hash layers. Bytes and 500 steps show the beginning of training
+# only.
 #
-# **What is stored cannot be used yet.** Neither the learned mixture nor the dense network of four times the size is certain to beat the small dense one. Finer experts and a shared expert change little as well. One wide expert instead of two narrow ones does harm. It differs in two ways at once: its answer is multiplied by $p < 1$, and there is no second choice; we did not take them apart.
+# **Learned gates do not show a gain from what they store.** The table stores as much and gains. Neither the mixture
+# with gates and the loss nor the wider dense network is certain to beat the small dense one. Nor is an effect of
+# finer experts or of a shared one shown. One wide expert instead of two narrow ones does harm. It differs in two ways
+# at once: its answer is multiplied by $p < 1$, and there is no second choice; we did not take them apart.
 #
-# **Rewards teach next to nothing here.** The policy cannot be told from one that draws at random and is never taught, and both are worse than a dense network. One reason may be that a reward is one number for two draws in each of two blocks. Does it fail at choosing as such? No:
+# **Rewards teach next to nothing here.** The policy cannot be told from one that draws at random and is never taught,
+# and both are worse than a dense network. One reason may be that a reward is one number for two draws in each of two
+# blocks. Does it fail at choosing as such? The next section asks that with a smaller task.
 #
 # ## 7 · Two ways to learn a choice
 #
-# **Value or policy?** Reinforcement learning has two families. A *value-based* method (基于价值) learns how good each choice is, and takes the best. A *policy-based* method (基于策略) learns the probabilities themselves, from draws and rewards. Gates look like values: the best is
-# taken. But nobody tells them what a choice was worth. Their gradient says whether the *output* of the chosen expert should be larger.
+# **Value or policy?** Reinforcement learning has two families. A *value-based* method (基于价值) learns how good each
+# choice is, and takes the best. A *policy-based* method (基于策略) learns the probabilities themselves, from draws and
+# rewards. Gates look like values: the best is taken. But nobody tells them what a choice was worth. Their gradient
+# says whether the *output* of the chosen expert should be larger.
 #
-# A small task shows the difference: vectors come from four clouds, each cloud has its own matrix to learn, there are four experts, and a vector takes one. In the usual form the gates multiply the answer by $p < 1$ and the policy multiplies it by 1. The arm `gates × 1` makes them
-# equal (its factor is 1, with the gradient of $\log p$); `gates × 1, drawn` explores as the policy does.
+# A small task shows the difference: vectors come from four clouds, each cloud has its own matrix to learn, there are
+# four experts, and a vector takes one. In the usual form the gates multiply the answer by $p < 1$ and the policy
+# multiplies it by 1. The arm `gates × 1` makes them equal (its factor is 1, with the gradient of $\log p$); `gates ×
+# 1, drawn` explores as the policy does.
 
 
 # %%
@@ -897,7 +959,8 @@ def clouds_error(mode: str, seed: int, steps: int = 250) -> float:
 
 
 # %% [markdown]
-# **Predict.** The error of the usual gates is about half of that of random choice. How large is the error of the policy, as a share of that of `gates × 1`?
+# **Predict.** The error of the usual gates is about half of that of random choice. How large is the error of the
+# policy, as a share of that of `gates × 1`?
 
 # %% tags=["timing"]
 guess = None
@@ -935,21 +998,32 @@ claim(
 )
 
 # %% [markdown]
-# A first guess would be that the policy has the advantage of the factor: its experts answer with their full size. Making the factors equal shows the opposite. The policy loses nothing, and the *gates* get much worse. A usual gate does real work, since it scales the answer. At a factor of 1
-# it scales nothing, and its gradient still asks "should the output be larger?", which is no question about the choice: `gates × 1` is hardly better than random. Drawing instead of taking the best closes a part of the distance, since experts that were never tried get a chance.
-# What remains is the question itself: a reward compares a choice with the average of the others.
+# A first guess would be that the policy has the advantage of the factor: its experts answer with their full size.
+# Making the factors equal shows the opposite. The policy had a factor of 1 already. Given the same factor, the
+# *gates* get much worse. A usual gate does real work, since it scales the answer. At a factor of 1 it scales nothing,
+# and its gradient still asks "should the output be larger?", which is no question about the choice: `gates × 1` is
+# hardly better than random. Drawing instead of taking the best closes a part of the distance, since experts that were
+# never tried get a chance. What remains is the question itself: a reward compares a choice with the average of the
+# others.
 #
-# The values ask the right question too, and do badly here. Four half-trained experts are worth about the same, and a small error of the prediction changes which is greatest. That is one setting of each method, untuned: the figure says how these six differ, not which family is better.
+# The values ask the right question too, and do badly here. Four half-trained experts are worth about the same, and a
+# small error of the prediction changes which is greatest. That is one setting of each method, untuned: the figure
+# compares these runs; it does not say which family is better.
 #
-# Why do gates then win in the language model? There each token has two blocks of choices and one reward, and most of that depends on the text and not on the choice: noise, for the policy. The gradient of a gate is exact, though it answers another question. That is our explanation; the runs do not test it.
+# Why do gates then win in the language model? There each token has two blocks of choices and one reward, and most of
+# that depends on the text and not on the choice: noise, for the policy. The gradient of a gate is exact, though it
+# answers another question. That is our explanation; the runs do not test it.
 #
 # **Try it.** Train four times as long (`steps=1_000`). Which of the six catches up?
 #
 # ## 8 · What experts take
 #
-# **Characters or subjects?** Mixtral's authors looked for experts of subjects and found none: the syntax and the token matter (2401.04088, section 5). OLMoE's authors, with 64 small experts in a layer, report experts of domains and of tokens (2409.02060, section 5), and DeepSeek-V3's report that experts specialise more in
-# domains when the bias balances instead of a loss (2412.19437, section 4.5.3). Our corpus has three subjects: stories, documentation of PyTorch, and Chinese. We train a model now, and ask how many bits (*mutual information*, 互信息) the byte tells about its first expert,
-# and how many more the subject tells once the byte is known.
+# **Characters or subjects?** Mixtral's authors looked for experts of subjects and found none: the syntax and the
+# token matter (2401.04088, section 5). OLMoE's authors, with 64 small experts in a layer, report experts of domains
+# and of tokens (2409.02060, section 5), and DeepSeek-V3's report that experts specialise more in domains when the
+# bias balances instead of a loss (2412.19437, section 4.5.3). Our corpus has three subjects: stories, documentation
+# of PyTorch, and Chinese. We train a model now, and ask how many bits (*mutual information*, 互信息) the byte tells
+# about its first expert, and how many more the subject tells once the byte is known.
 
 
 # %%
@@ -985,7 +1059,8 @@ def labelled(pieces: int = 250, seq: int = 64) -> tuple[Tensor, Tensor]:
 
 
 # %% [markdown]
-# **Predict.** With eight experts there are at most 3 bits. How many does the byte tell about the first expert, in the first block? How many hundredths of a bit does the subject add there?
+# **Predict.** With eight experts there are at most 3 bits. How many does the byte tell about the first expert, in the
+# first block? How many hundredths of a bit does the subject add there?
 
 # %% tags=["timing"]
 guess_byte = guess_subject = None
@@ -1049,12 +1124,18 @@ if READY.or_show("experts of characters"):
     )
 
 # %% [markdown]
-# The byte tells most of what there is to know about the expert, in the first block more than in the second, where the vectors hold more of the context. The subject adds next to nothing. Look at the right panel, though: the loads of the subjects differ widely! They differ because the subjects
-# use different bytes. Whoever counts experts by subject alone finds "experts of Chinese", which are experts of the bytes of Chinese. So our experts take characters. That is no objection to OLMoE or DeepSeek-V3, whose experts are many and small and trained on trillions of tokens; it is a reason to ask what the token itself explains first.
+# The byte tells most of what there is to know about the expert, in the first block more than in the second, where the
+# vectors hold more of the context. The subject adds next to nothing. Look at the right panel, though: the loads of
+# the subjects differ widely! They differ because the subjects use different bytes. Whoever counts experts by subject
+# alone finds "experts of Chinese", which are experts of the bytes of Chinese. So our experts take characters. That is
+# no objection to OLMoE or DeepSeek-V3, whose experts are many and small and trained on trillions of tokens; it is a
+# reason to ask what the token itself explains first.
 #
 # ## 9 · When it pays
 #
-# **Where do the experts live?** When a layer's experts do not fit on one device, whole experts go to different devices (*expert parallelism*, 专家并行). Each device has tokens and experts. Tokens travel to their experts and back, by *all-to-all* (全交换; GShard):
+# **Where do the experts live?** When a layer's experts do not fit on one device, whole experts go to different
+# devices (*expert parallelism*, 专家并行). Each device has tokens and experts. Tokens travel to their experts and back,
+# by *all-to-all* (全交换; GShard):
 
 # %% folded=true
 d = Diagram(88, 12.5)
@@ -1075,8 +1156,10 @@ for i in (2, 3):  # these cross
 d.show()
 
 # %% [markdown]
-# Of $n$ tokens on each of $P$ devices, each with $k$ rows of $d$ numbers, a share of $1 - 1/P$ has its expert elsewhere when experts are spread evenly. Rows go there, and answers come back: two exchanges in a forward pass, two more in the backward pass. By hand: 4 tokens, $k = 1$, $d = 8$, 2 bytes a number, 2 devices: half of 4 rows leave,
-# 2 × 8 × 2 = 32 bytes, and 32 come back for others' rows, so a device sends 64. **Your turn.**
+# Of $n$ tokens on each of $P$ devices, each with $k$ rows of $d$ numbers, a share of $1 - 1/P$ has its expert
+# elsewhere when experts are spread evenly. Rows go there, and answers come back: two exchanges in a forward pass, two
+# more in the backward pass. By hand: 4 tokens, $k = 1$, $d = 8$, 2 bytes a number, 2 devices: half of 4 rows leave, 2
+# × 8 × 2 = 32 bytes. The device also sends 32 bytes of answers for the rows of others, so it sends 64. **Your turn.**
 
 
 # %% exercise="all_to_all_bytes" minutes=6 difficulty=1
@@ -1089,9 +1172,12 @@ def all_to_all_bytes(tokens: int, top_k: int, d_model: int, devices: int, bytes_
 
 
 # %% [markdown]
-# *Tensor parallelism* (张量并行) divides every matrix instead, so each device computes a part for all $nP$ tokens and an all-reduce adds the parts: a device sends $2(1 - 1/P)\, nP\, d$ numbers (a ring). Every device works on every token, whatever the router says.
+# *Tensor parallelism* (张量并行) divides every matrix instead, so each device computes a part for all $nP$ tokens and an
+# all-reduce adds the parts: a device sends $2(1 - 1/P)\, nP\, d$ numbers (a ring). Every device works on every token,
+# whatever the router says.
 #
-# **Predict.** Mixtral's shape, 8 devices, 8,192 tokens on each, 2 bytes a number. How many megabytes does a device send in one layer by all-to-all? How many times as many with tensor parallelism?
+# **Predict.** Mixtral's shape, 8 devices, 8,192 tokens on each, 2 bytes a number. How many megabytes does a device
+# send in one layer by all-to-all? How many times as many with tensor parallelism?
 
 # %%
 guess_bytes = guess_times = None
@@ -1105,14 +1191,19 @@ reveal("all-to-all", sent / 1e6, guess_bytes, within=1.3, because={"too small": 
 reveal("tensor parallelism", divided / sent, guess_times, within=1.2, because={1: "there every device must add up all tokens of all devices"}, shown=f"{divided / sent:.0f} times")  # fmt: skip
 
 # %% [markdown]
-# The ratio is $P / k$: with few experts a token all-to-all is cheaper, and with $k = P$ it is not. It has costs that this count leaves out: many small messages, and everybody waits for the busiest expert. The two also combine: experts that are too large for one device are divided inside.
+# The ratio is $P / k$: with few experts a token all-to-all is cheaper, and with $k = P$ it is not. It has costs that
+# this count leaves out: many small messages, and everybody waits for the busiest expert. The two also combine:
+# experts that are too large for one device are divided inside.
 #
 # **Try it.** DeepSeek-V3 sends each token to 8 experts. What are the two numbers for `top_k=8` on 8 devices, and on 64?
 #
 # ### How many tokens keep an expert busy?
 #
-# A product with $m$ rows does $2m$ FLOPs for each weight, and reads 2 bytes for it, so $m$ FLOPs a byte. An H100 does 989 TFLOP/s in bfloat16 and reads 3.35 TB/s (its data sheet), so a weight is worth reading for at least 989 / 3.35 = 295 rows. A dense layer has them when the batch has 295 tokens. Of $N$ experts each
-# gets $k/N$ of the tokens. While a model *writes*, each sequence brings one token a step. How many different experts does a batch of $B$ tokens touch? If tokens chose evenly and independently, $N (1 - (1 - k/N)^B)$.
+# A product with $m$ rows does $2m$ FLOPs for each weight, and reads 2 bytes for it, so $m$ FLOPs a byte. An H100 does
+# 989 TFLOP/s in bfloat16 and reads 3.35 TB/s (its data sheet), so a weight is worth reading for at least 989 / 3.35 =
+# 295 rows. A dense layer has them when the batch has 295 tokens. Of $N$ experts each gets $k/N$ of the tokens. While
+# a model *writes*, each sequence brings one token a step. How many different experts does a batch of $B$ tokens
+# touch? If tokens chose evenly and independently, $N (1 - (1 - k/N)^B)$.
 
 # %%
 batches = np.array([1, 2, 4, 8, 16, 32, 64, 128, 256])
@@ -1152,7 +1243,9 @@ claim(
 )
 
 # %% [markdown]
-# So a mixture pays in training and in serving many users, where batches are large and FLOPs are what is short; its experts are then spread over devices so that each still gets enough rows. It pays for a single reader who has the memory, since few weights are read a token. It pays least in between, with a few sequences on one device: all
+# So a mixture pays in training and in serving many users, where batches are large and FLOPs are what is short; its
+# experts are then spread over devices so that each still gets enough rows. It pays for a single reader who has the
+# memory, since few weights are read a token. It pays least in between, with a few sequences on one device: all
 # experts are read, each for a row or two. And where memory is short it does not pay at all.
 #
 # ## Answers
@@ -1179,13 +1272,17 @@ claims()
 #
 # ## What you built
 #
-# `cs336lite.routing`: the runs of this lecture; `cs336lite results 06` computes all records. [Appendix 06x](appendix/06x_mixtures.ipynb) builds `cs336lite.moe`.
+# `cs336lite.routing`: the runs of this lecture; `cs336lite results 06` computes all records. [Appendix
+# 06x](appendix/06x_mixtures.ipynb) builds `cs336lite.moe`.
 #
 # ## Limits
 #
-# - Two blocks of 32 channels, 500 steps of 512 bytes. The gains of mixtures in the literature (2101.03961, 2202.01169) are at sizes and lengths that no laptop reaches; the figures here are about this scale only.
-# - A byte has 256 values, so a table of bytes knows much. With a vocabulary of 100,000 words hash routing is another thing.
-# - The policy's reward is each token's own loss, though its choice also moves later tokens. Its baseline is the mean of a batch; Clark et al. use a learned one.
+# - Two blocks of 32 channels, 500 steps of 512 bytes. The gains of mixtures in the literature (2101.03961,
+#   2202.01169) are at sizes and lengths that no laptop reaches; the figures here are about this scale only.
+# - A byte has 256 values, so a table of bytes knows much. With a vocabulary of 100,000 words hash routing is
+#   another thing.
+# - The policy's reward is each token's own loss, though its choice also moves later tokens. Its baseline is the
+#   mean of a batch; Clark et al. use a learned one.
 # - The bits of section 8 are of one model. Section 9 counts; it measures no network.
 #
 # ## Exercises for longer evenings
@@ -1196,8 +1293,10 @@ claims()
 #
 # ## Sources
 #
-# Shazeer et al. 2017 (arXiv 1701.06538) · GShard (2006.16668) · Switch (2101.03961) · Hash layers (2106.04426) · ST-MoE (2202.08906) · Clark et al. 2022 (2202.01169) · MegaBlocks (2211.15841) · Bengio et al. 2015 (1511.06297) · Williams, *Machine Learning* 8, 1992 ·
-# Mixtral (2401.04088) · DeepSeekMoE (2401.06066) · OLMoE (2409.02060) · loss-free balancing (2408.15664) · DeepSeek-V3 (2412.19437).
+# Shazeer et al. 2017 (arXiv 1701.06538) · GShard (2006.16668) · Switch (2101.03961) · Hash layers (2106.04426) ·
+# ST-MoE (2202.08906) · Clark et al. 2022 (2202.01169) · MegaBlocks (2211.15841) · Bengio et al. 2015 (1511.06297) ·
+# Williams, *Machine Learning* 8, 1992 · Mixtral (2401.04088) · DeepSeekMoE (2401.06066) · OLMoE (2409.02060) ·
+# loss-free balancing (2408.15664) · DeepSeek-V3 (2412.19437).
 #
 # ## Next
 #

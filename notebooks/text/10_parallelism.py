@@ -9,9 +9,10 @@
 #
 # {badge} · prerequisites: 02, 03, 07, assignment a7 (sharding) · device: CPU
 #
-# A model of 405 billion parameters does not fit into one device, and one device would need centuries to train it. So many
-# devices share the work, and then they must talk. This lecture shows who holds what, who says what to whom, and what it
-# costs. All of it runs here, on ranks in one process and on real processes that talk through gloo.
+# A model of 405 billion parameters does not fit into one device, and one device would need thousands of years to
+# train it. So many devices share the work, and then they must talk. This lecture shows who holds what, who says what
+# to whom, and what it costs. All of it runs here, on ranks in one process and on real processes that talk through
+# gloo.
 #
 # ## Questions
 #
@@ -23,9 +24,9 @@
 # 6. How can a text that is too long for one device be attended to exactly?
 # 7. Can the speed of a published training run be computed beforehand?
 #
-# The answers stand at the end, each with the numbers of your run. Write your guess in place of `None` before you run a cell
-# below a **Predict** box. Four exercises ask for a few lines each; none is graded. Five cells run on your assignment a7; until you
-# have it, they show what our own run has shown.
+# The answers stand at the end, each with the numbers of your run. Write your guess in place of `None` before you run
+# a cell below a **Predict** box. Four exercises ask for a few lines each; none is graded. Five cells run on your
+# assignment a7; until you have it, they show what our own run has shown.
 
 # %%
 from itertools import pairwise
@@ -143,10 +144,11 @@ except RuntimeError as error:
     print(error)
 
 # %% [markdown]
-# **The cost of a sum.** The simple way: all ranks send their tensor to rank 0, which adds and sends the sum back. Rank 0 then
-# receives and sends everything, one message after the other. A *ring* (环形) shares this work. The tensor is cut into p
-# chunks. In each of p − 1 steps every rank passes one chunk to its right neighbour, which adds its own: a
-# reduce-scatter. In p − 1 more steps the finished chunks go round: an all-gather. Assignment a7 builds it out of single messages.
+# **The cost of a sum.** The simple way: all ranks send their tensor to rank 0, which adds and sends the sum back.
+# Rank 0 then receives and sends everything, one message after the other. A *ring* (环形) shares this work. The tensor
+# is cut into p chunks. In each of p − 1 steps every rank passes one chunk to its right neighbour, which adds its own:
+# a reduce-scatter. In p − 1 more steps the finished chunks go round: an all-gather. Assignment a7 builds it out of
+# single messages.
 #
 # The picture counts how many ranks have been added into each chunk that a rank holds.
 
@@ -231,8 +233,9 @@ finish(fig)
 # %% [markdown]
 # Through rank 0 the line rises with each rank. The ring's comes near 16 MB and never gets there.
 #
-# These bytes are the driver's, by formula. The ring of a7 is made of single messages, so they can be looked at one by one. Four
-# ranks add ten numbers of 4 bytes. Ten does not divide by four: two chunks have three numbers, and two have two.
+# These bytes are the driver's, by formula. The ring of a7 is made of single messages, so they can be looked at one by
+# one. Four ranks add ten numbers of 4 bytes. Ten does not divide by four: two chunks have three numbers, and two have
+# two.
 
 # %%
 if READY.or_show("ring"):
@@ -261,7 +264,10 @@ if READY.or_show("ring, drawn"):
     for p, one in rings.items():
         right.annotate(one.messages[0], (p, one.sent[0] / 1e6), (0, -14), textcoords="offset points", ha="center", fontsize=8)  # fmt: skip
     right.set(
-        xlabel="ranks", ylabel="MB sent by each rank", ylim=(6, 17), title="Bytes of 8 MB; small numbers: messages"
+        xlabel="ranks",
+        ylabel="MB sent by each rank",
+        ylim=(6, 17),
+        title="A sum of 8 MB; small numbers: messages of a rank",
     )
     right.legend(loc="lower right")
     display(finish(fig))
@@ -276,7 +282,8 @@ if READY.or_show("ring, drawn"):
     )
 
 # %% [markdown]
-# In every step every rank sends one chunk, so no link is idle. The bytes level off, and the messages go on growing: with many ranks and small tensors a ring waits for its latency.
+# In every step every rank sends one chunk, so no link is idle. The bytes level off, and the messages go on growing:
+# with many ranks and small tensors a ring waits for its latency.
 #
 # **How long?** A message takes a *latency* (延迟) that does not depend on its size, and its bytes over the *bandwidth* (带宽).
 # A ring of p ranks has $2(p-1)$ steps, each with a chunk of $n/p$ bytes:
@@ -321,7 +328,7 @@ fig, ax = axes(xlabel="bytes (logarithmic)", ylabel="milliseconds (logarithmic)"
 ax.plot(SIZES, 1e3 * seconds, "o", color=COLORS["blue"], label="measured, 2 processes, least of 7")
 model = [1e3 * all_reduce_seconds(n, 2, latency, bandwidth) for n in SIZES]
 ax.plot(SIZES, model, "--", color=COLORS["vermillion"], label=f"2 × {1e6 * latency:.0f} µs + bytes / {bandwidth / 1e9:.2f} GB/s")  # fmt: skip
-ax.set(xscale="log", yscale="log", title="An all-reduce through gloo: two steps, then bytes")
+ax.set(xscale="log", yscale="log", title="An all-reduce through gloo: latency first, then bytes")
 ax.legend()
 display(finish(fig))
 claim(
@@ -332,8 +339,9 @@ claim(
 )
 
 # %% [markdown]
-# Two numbers describe the times roughly: on a busy machine a point can lie a factor of two away, and the processes share its caches
-# and cores, as devices with links of their own do not. Below the bend, many small messages are a waste. That is why gradients are sent in buckets.
+# Two numbers describe the times roughly: on a busy machine a point can lie a factor of two away, and the processes
+# share its caches and cores, as devices with links of their own do not. Below the bend, many small messages are a
+# waste. That is why gradients are sent in buckets.
 #
 # ## 2 · Data parallel (数据并行)
 #
@@ -449,12 +457,13 @@ ax.legend(loc="upper right")
 finish(fig)
 
 # %% [markdown]
-# The single message leaves all of its sending to the end; three buckets hide most of it, and twelve hide all but the last.
-# These are times of a model in which a message has no latency and sending does not slow down computing. On real devices both
-# share memory bandwidth, and buckets of about 25 MB are a usual compromise (PyTorch DDP, 2006.15704).
+# The single message leaves all of its sending to the end; three buckets hide most of it, and twelve hide all but the
+# last. These are times of a model in which a message has no latency and sending does not slow down computing. On real
+# devices both share memory bandwidth, and buckets of about 25 MB are a usual compromise (PyTorch DDP, 2006.15704).
 #
-# How does a program know that a gradient is ready? PyTorch calls a *hook* (钩子) as soon as the backward pass has made it. The hook below starts
-# an all-reduce and does not wait. This needs real processes, since only there can a message travel while something computes.
+# How does a program know that a gradient is ready? PyTorch calls a *hook* (钩子) as soon as the backward pass has made
+# it. The hook below starts an all-reduce and does not wait. This needs real processes, since only there can a message
+# travel while something computes.
 
 
 # %%
@@ -509,8 +518,8 @@ claim(
 )
 
 # %% [markdown]
-# So nearly all sums have company: there is still something to compute while they travel. Whether that hides them depends on the
-# link, and on whether sending takes the processor's time, as it does here.
+# So nearly all sums have company: there is still something to compute while they travel. Whether that hides them
+# depends on the link, and on whether sending takes the processor's time, as it does here.
 #
 # The hooks send each gradient alone. The buckets of a7 in a training, on two real processes:
 
@@ -549,10 +558,10 @@ if READY.or_show("buckets"):
 # %% [markdown]
 # ## 3 · Sharding the state (ZeRO, FSDP)
 #
-# **Why should every rank keep everything?** In mixed precision a parameter takes 2 bytes for its weight, 2 for
-# its gradient and 12 for Adam: a float32 copy of the weight and two moments. All replicas hold the same 16 bytes. ZeRO
-# (1910.02054) cuts them into p *shards* (分片): stage 1 the 12 bytes of the optimizer, stage 2 the gradient as well, stage 3 also the
-# weight. Stage 3 is what PyTorch calls FSDP (2304.11277).
+# **Why should every rank keep everything?** In mixed precision a parameter takes 2 bytes for its weight, 2 for its
+# gradient and 12 for Adam: a float32 copy of the weight and two moments. All replicas hold the same 16 bytes. ZeRO
+# (1910.02054) cuts them into p *shards* (分片): stage 1 the 12 bytes of the optimizer, stage 2 the gradient as well,
+# stage 3 also the weight. Stage 3 is what PyTorch calls FSDP (2304.11277).
 #
 # By hand: 8 parameters on 4 ranks, stage 1: 8 · 2 + 8 · 2 + 8 · 12 / 4 = 56 bytes a rank, instead of 128.
 
@@ -586,6 +595,12 @@ because = {17.5: "that is stage 3: stage 1 leaves weights and gradients whole", 
 reveal("stage 1, GB", held[1], guess_first, within=1.05, because=because, shown=f"{held[1]:.0f}")
 because = {293: "that is stage 1", 1120: "that is without sharding"}
 reveal("stage 3, GB", held[3], guess_third, within=1.05, because=because)
+claim(
+    3,
+    "Of 70 billion parameters on 64 devices each holds {none:,.0f} GB without sharding, {first:.0f} GB with stage 1, {second:.0f} with stage 2 and {third:.1f} with stage 3.",
+    lambda none, first, second, third: none > first > second > third,
+    none=held[0], first=held[1], second=held[2], third=held[3],
+)  # fmt: skip
 
 # %% folded=true
 fig, ax = axes(xlabel="ranks (logarithmic)", ylabel="GB on each rank (logarithmic)", size=(6.5, 3.3))
@@ -687,15 +702,16 @@ claim(
 )
 
 # %% [markdown]
-# A reduce-scatter and an all-gather are an all-reduce, so these bytes are no more than those of replicas. Real FSDP gathers
-# one layer at a time, so that it never holds the whole model, and gathers again for the backward pass. Then it sends one and a half times
-# as much. Stages 1 and 2 send what replicas send.
+# A reduce-scatter and an all-gather are an all-reduce, so these bytes are no more than those of replicas. Real FSDP
+# gathers one layer at a time, so that it never holds the whole model, and gathers again for the backward pass. Then
+# it sends one and a half times as much. Stages 1 and 2 send what replicas send.
 #
 # ## 4 · Tensor parallel (张量并行)
 #
-# **What if one layer is too large?** Then it is cut. Attention has a natural cut: its heads. Each rank takes the columns of
-# $W_Q, W_K, W_V$ of its own heads, and the rows of $W_O$ that read them. No rank needs another one until the end, where the parts of
-# the output are added: one all-reduce. A feed-forward network is cut in the same way, columns first and then rows (a7).
+# **What if one layer is too large?** Then it is cut. Attention has a natural cut: its heads. Each rank takes the
+# columns of $W_Q, W_K, W_V$ of its own heads, and the rows of $W_O$ that read them. No rank needs another one until
+# the end, where the parts of the output are added: one all-reduce. A feed-forward network is cut in the same way,
+# columns first and then rows (a7).
 
 # %% folded=true
 d = Diagram(92, 8.4)
@@ -712,9 +728,10 @@ d.text(66, 7.9, "g: forward sum")
 d.show()
 
 # %% [markdown]
-# In the backward pass the picture turns around. The output's gradient is the same on all ranks, so at g nothing is sent. Each
-# rank then has *its heads' part* of the gradient of x, and at f these parts are added. Megatron-LM (1909.08053) calls the two
-# places f and g: one all-reduce forward and one backward for attention, and as many for the feed-forward.
+# In the backward pass the picture turns around. The output's gradient is the same on all ranks, so at g nothing is
+# sent. Each rank then has *its heads' part* of the gradient of x, and at f these parts are added. Megatron-LM
+# (1909.08053) calls the two places f and g: one all-reduce forward and one backward for attention, and as many for
+# the feed-forward.
 
 
 # %%
@@ -761,10 +778,11 @@ claim(
 )
 
 # %% [markdown]
-# These sums stand *inside* every layer, and nothing can be computed meanwhile. So tensor parallelism stays within a node of
-# fast links. **Sequence parallel** (2205.05198): norms and dropout work on each token alone, so between two layers each rank can keep the tokens
-# of its own. The all-reduce becomes a reduce-scatter before the norm and an all-gather after it: the same bytes, and a p-th
-# of the activations. In the backward pass each is replaced by the other.
+# These sums stand *inside* every layer, and nothing can be computed meanwhile. So tensor parallelism stays within a
+# node of fast links. **Sequence parallel** (2205.05198): norms and dropout work on each token alone, so between two
+# layers each rank can keep the tokens of its own. The all-reduce becomes a reduce-scatter before the norm and an
+# all-gather after it: the same bytes, and a p-th of the activations. In the backward pass each is replaced by the
+# other.
 
 
 # %%
@@ -804,8 +822,9 @@ claim(
 )
 
 # %% [markdown]
-# **The output layer** has a row for each token of the vocabulary, and its logits are the largest activation of all. Each rank
-# keeps its rows. The loss needs three numbers a position: the maximum, the sum of exponentials, and the logit of the right token.
+# **The output layer** has a row for each token of the vocabulary, and its logits are the largest activation of all.
+# Each rank keeps its rows. The loss needs three numbers a position: the maximum, the sum of exponentials, and the
+# logit of the right token.
 
 
 # %%
@@ -843,12 +862,13 @@ claim(
 # %% [markdown]
 # ## 5 · Pipeline (流水线并行)
 #
-# **What if the layers are shared out instead?** Rank 0 has the first layers, rank 1 the next ones. Only activations at the
-# borders are sent. But rank 1 waits until rank 0 is done. So a batch is cut into *microbatches* (微批次): while rank 1 works on the first,
-# rank 0 takes the second. In GPipe (1811.06965) all microbatches go forward, then all come back. The time in which a rank waits is the *bubble* (流水线气泡).
+# **What if the layers are shared out instead?** Rank 0 has the first layers, rank 1 the next ones. Only activations
+# at the borders are sent. But rank 1 waits until rank 0 is done. So a batch is cut into *microbatches* (微批次): while
+# rank 1 works on the first, rank 0 takes the second. In GPipe (1811.06965) all microbatches go forward, then all come
+# back. The time in which a rank waits is the *bubble* (流水线气泡).
 #
-# By hand: two stages, one microbatch, every pass 1 s. Forward on rank 0, forward on rank 1, backward on 1, backward on 0: 4 s,
-# of which each rank works 2 s. Half of the time is bubble.
+# By hand: two stages, one microbatch, every pass 1 s. Forward on rank 0, forward on rank 1, backward on 1, backward
+# on 0: 4 s, of which each rank works 2 s. Half of the time is bubble.
 
 
 # %%
@@ -946,10 +966,11 @@ ax.invert_yaxis()
 finish(fig)
 
 # %% [markdown]
-# GPipe keeps the activations of all m microbatches until they come back. **1F1B** (one forward, one backward; 1806.03377, 2104.04473) starts the first
-# backward pass as soon as it can. Its bubble is the same, but stage s holds at most p − s microbatches. The order is in
-# a7. *Interleaved* schedules give each rank v pieces of the model and divide the bubble by v, for v times the messages.
-# *Zero-bubble* schedules (2401.10241) cut the backward pass in two and fill the gaps with the part that nobody waits for.
+# GPipe keeps the activations of all m microbatches until they come back. **1F1B** (one forward, one backward;
+# 1806.03377, 2104.04473) starts the first backward pass as soon as it can. Its bubble is the same, but stage s holds
+# at most p − s microbatches. The order is in a7. *Interleaved* schedules give each rank v pieces of the model and
+# divide the bubble by v, for v times the messages. *Zero-bubble* schedules (2401.10241) cut the backward pass in two
+# and fill the gaps with the part that nobody waits for.
 #
 # The order of a7 on the same stages and times; compare it with GPipe's picture above:
 
@@ -987,8 +1008,8 @@ if READY.or_show("1F1B"):
     )
 
 # %% [markdown]
-# The bubble has moved and is as long as before. What is saved is memory: it no longer grows with the number of microbatches,
-# so there can be more of them, and then the bubble shrinks.
+# The bubble has moved and is as long as before. What is saved is memory: it no longer grows with the number of
+# microbatches, so there can be more of them, and then the bubble shrinks.
 #
 # Now with numbers in it: a pipeline of real layers.
 
@@ -1039,11 +1060,13 @@ claim(
 #
 # ## 6 · Context parallel: ring attention (环形注意力)
 #
-# **What if one text is too long?** Then each rank takes a part of its tokens. Everything but attention works on each token
-# alone. For attention, keys and values travel around a ring, and every rank adds each part to its running result, as FlashAttention does with
-# its tiles (lecture 07): two softmax averages become one when each is weighted by its sum of exponentials. Nothing is approximated (2310.01889).
+# **What if one text is too long?** Then each rank takes a part of its tokens. Everything but attention works on each
+# token alone. For attention, keys and values travel around a ring, and every rank adds each part to its running
+# result, as FlashAttention does with its tiles (lecture 07): two softmax averages become one when each is weighted by
+# its sum of exponentials. Nothing is approximated (2310.01889).
 #
-# By hand: scores 0 on one rank, 0 and 0 on another. The averages a and b have sums of exponentials 1 and 2, so together (1 a + 2 b) / 3.
+# By hand: scores 0 on one rank, 0 and 0 on another. The averages a and b have sums of exponentials 1 and 2, so
+# together (1 a + 2 b) / 3.
 
 
 # %%
@@ -1096,15 +1119,16 @@ ax.set(xticks=range(4), yticks=range(4), title="Causal work of each rank: uneven
 finish(fig)
 
 # %% [markdown]
-# The last rank has the most work and the first nearly none. So real systems give each rank a part from the front and one from the
-# back: with 2p parts, rank r takes parts r and 2p − 1 − r (Llama 3, 2407.21783, section 3.3.2).
+# The last of four ranks has seven times the work of the first. So real systems give each rank a part from the front
+# and one from the back: with 2p parts, rank r takes parts r and 2p − 1 − r (Llama 3, 2407.21783, section 3.3.2).
 #
 # ## 7 · A planner
 #
-# **Which split for which cluster?** Now the pieces make a plan. Compute: the FLOPs of lecture 02 over all devices at a share of
-# their peak that matrix products reach. These 60 % are an **assumed** efficiency, the same for every run; neither paper gives it. Tensor parallel: two all-reduces in each pass of a layer, over the links
-# within a node. Pipeline: the bubble, divided by v for interleaved stages. Data parallel: a reduce-scatter of gradients and
-# an all-gather of weights between nodes, here without overlap.
+# **Which split for which cluster?** Now the pieces make a plan. Compute: the FLOPs of lecture 02 over all devices, at
+# 60 % of their peak. That share is an **assumed** efficiency, the same for every run; neither of the two papers below
+# gives it. Tensor parallel: two all-reduces in each pass of a layer, over the links within a node. Pipeline: the
+# bubble, divided by v for interleaved stages. Data parallel: a reduce-scatter of gradients and an all-gather of
+# weights between nodes, here without overlap.
 
 
 # %%
@@ -1170,12 +1194,13 @@ def plan(
 
 
 # %% [markdown]
-# Four runs of Megatron-LM on A100s (2104.04473, table 1; they recompute, and count that work) and two of Llama 3 405B on H100s (2407.21783,
-# table 4). Their numbers are teraFLOP/s of a device. **Assumed**, because the papers do not say it in these tables: one sequence a
-# microbatch, Llama's 16 pipeline ranks with eight pieces each, and links of 300 and 25 GB/s (A100), 450 and 50 GB/s (H100) each way.
+# Four runs of Megatron-LM on A100s (2104.04473, table 1; they recompute, and count that work) and two of Llama 3 405B
+# on H100s (2407.21783, table 4). Their numbers are teraFLOP/s of a device. **Assumed**, because the papers do not say
+# it in these tables: one sequence a microbatch, Llama's 16 pipeline ranks with eight pieces each, and links of 300
+# and 25 GB/s (A100), 450 and 50 GB/s (H100) each way.
 #
-# **Predict.** 1,008 billion parameters on 3,072 A100s, whose peak is 312 teraFLOP/s, recomputed work counted. How many teraFLOP/s does our planner
-# say that each device reaches?
+# **Predict.** 1,008 billion parameters on 3,072 A100s, whose peak is 312 teraFLOP/s, recomputed work counted. How
+# many teraFLOP/s does our planner say that each device reaches?
 
 # %%
 guess = None  # teraFLOP/s of a device
@@ -1232,13 +1257,16 @@ claim(
 )
 
 # %% [markdown]
-# For Llama the planner asks for more memory than a device has, and yet the run happened. Its 34 bytes of activations for each number of the
-# residual stream are those of a GPT with dropout (2205.05198). Llama has none, and its trainers free tensors as early as they can.
+# For Llama the planner asks for more memory than a device has, and yet the run happened. Its 34 bytes of activations
+# for each number of the residual stream are those of a GPT with dropout (2205.05198). Llama has none, and its
+# trainers free tensors as early as they can.
 #
-# The planner leaves out overlap, stragglers, loading of data and checkpoints, and one assumed efficiency stands for all kernels. So it
-# ranks splits, and says what limits them; it does not replace a measurement.
+# The planner leaves out overlap, stragglers, loading of data and checkpoints, and one assumed efficiency stands for
+# all kernels. It shows what limits a split. Whether it would choose the better of two splits of one run was not
+# tested here.
 #
-# **Try it**: give the model of 1,008 billion parameters an interleaved pipeline with two pieces. Which part shrinks, and by how much?
+# **Try it**: give the model of 1,008 billion parameters an interleaved pipeline with two pieces. Which part shrinks,
+# and by how much?
 #
 # ## Answers
 #
@@ -1260,14 +1288,15 @@ claims()
 #
 # ## What you built
 #
-# `cs336lite.parallel`: `train_replicas` and `train_sharded`; `parallel_heads` and `vocabulary_loss`; `gpipe`, `timeline` and
-# `pipeline`; `ring_attention`; `Cluster`, `Split` and `plan`. They run on `cs336lite.collectives`, in one process or in many.
+# `cs336lite.parallel`: `train_replicas` and `train_sharded`; `parallel_heads` and `vocabulary_loss`; `gpipe`,
+# `timeline` and `pipeline`; `ring_attention`; `Cluster`, `Split` and `plan`. They run on `cs336lite.collectives`, in
+# one process or in many.
 #
 # ## Limits
 #
 # - Everything ran on one processor. Bytes and results carry over; times do not.
-# - Bytes of collectives are counted by the ring's formulas. Libraries choose other algorithms too, trees for small messages and
-#   sums inside the switch.
+# - Bytes of collectives are counted by the ring's formulas. Libraries choose other algorithms too, trees for small
+#   messages and sums inside the switch.
 # - The models are small, and each kind of parallelism stands alone. Real runs combine three or four.
 # - Experts can be shared out, too. Their all-to-all is in lecture 06.
 #
@@ -1278,10 +1307,10 @@ claims()
 #
 # ## Sources
 #
-# Rajbhandari et al. 2019, ZeRO (arXiv 1910.02054) · Zhao et al. 2023, FSDP (2304.11277) · Li et al. 2020, PyTorch DDP (2006.15704) ·
-# Shoeybi et al. 2019, Megatron-LM (1909.08053) · Narayanan et al. 2021 (2104.04473) · Korthikanti et al. 2022 (2205.05198) · Huang et al.
-# 2018, GPipe (1811.06965) · Harlap et al. 2018, PipeDream (1806.03377) · Qi et al. 2023, zero bubble (2401.10241) · Liu et al. 2023, ring
-# attention (2310.01889) · Llama team 2024 (2407.21783).
+# Rajbhandari et al. 2019, ZeRO (arXiv 1910.02054) · Zhao et al. 2023, FSDP (2304.11277) · Li et al. 2020, PyTorch DDP
+# (2006.15704) · Shoeybi et al. 2019, Megatron-LM (1909.08053) · Narayanan et al. 2021 (2104.04473) · Korthikanti et
+# al. 2022 (2205.05198) · Huang et al. 2018, GPipe (1811.06965) · Harlap et al. 2018, PipeDream (1806.03377) · Qi et
+# al. 2023, zero bubble (2401.10241) · Liu et al. 2023, ring attention (2310.01889) · Llama team 2024 (2407.21783).
 #
 # ## Next
 #

@@ -9,9 +9,9 @@
 #
 # {badge} · prerequisites: [02](../02_tensors.ipynb) · device: CPU
 #
-# [Lecture 08](../08_scaling.ipynb) fits lines, parabolas and a law of five constants to the losses of runs. Each fit is a few
-# lines there. Here they are in full, as `cs336lite.fits`: robust against a run that went wrong, with intervals, and with
-# an error in words where the runs do not determine what was asked for.
+# [Lecture 08](../08_scaling.ipynb) fits lines, parabolas and a law of five constants to the losses of runs. Each fit
+# is a few lines there. Here they are in full, as `cs336lite.fits`: robust against a run that went wrong, with
+# intervals, and with an error in words where the runs do not determine what was asked for.
 #
 # | | what it fits |
 # |---|---|
@@ -270,9 +270,9 @@ for what, points in bad.items():
 # %% [markdown]
 # ## 2 · Profiles
 #
-# At one budget, loss against $\ln N$ is a valley. A parabola through it has its minimum at the best size; a cubic allows one
-# side to be steeper. Three things are refused: a valley that scatter alone would give, one that opens downwards, and a
-# minimum at the edge of the sizes tried, which is a guess and no measurement.
+# At one budget, loss against $\ln N$ is a valley. A parabola through it has its minimum at the best size; a cubic
+# allows one side to be steeper. Three things are refused: a valley that scatter alone would give, one that opens
+# downwards, and a minimum at the edge of the sizes tried, which is a guess and no measurement.
 
 
 # %%
@@ -401,7 +401,7 @@ def bootstrap_profiles(
 
 
 # %% [markdown]
-# A lopsided valley, as most are: the parabola that is fitted to it puts its minimum too far to the shallow side, also without
+# A lopsided valley: the parabola that is fitted to it puts its minimum too far to the shallow side, also without
 # any noise.
 
 
@@ -455,10 +455,10 @@ class Surface:
 
 
 # %% [markdown]
-# The fit minimises the Huber loss of $\ln L$. It is not convex, so it starts from the best points of a grid; for given
-# $\alpha$, $\beta$, $E$ the rest is linear. Two traps: an optimiser that stops early, since errors of a percent make tiny
-# sums (section 4 has a famous case), and runs in which $N$ and $D$ always grow together, so that nobody can tell which
-# of them helped.
+# The fit minimises the Huber loss of $\ln L$. It is not convex, so it starts from the best points of a grid; for
+# given $\alpha$, $\beta$, $E$ the rest is linear. Two traps: an optimiser that stops early, since errors of a percent
+# make tiny sums (lecture 08, section 5, has a famous case), and runs in which $N$ and $D$ always grow together, so
+# that nobody can tell which of them helped.
 
 
 # %%
@@ -641,7 +641,8 @@ assert low < truth.A < high and off[0] < off[1]
 # Exponents and the best split come out well long before $A$ and $B$ do: these stand for a model of one weight and a text of
 # one token, a hundred million times outside the runs. Do not compare them between papers.
 #
-# Does such an interval hold the truth as often as it says? Sixty sets of losses like the one above, each with its own noise:
+# Does such an interval hold the truth as often as it says? Sixty sets of losses like the one above, each with its own
+# noise:
 
 # %%
 COVERAGE = {"sets": 60, "draws": 200, "noise": 0.005}

@@ -49,18 +49,18 @@ from torch import Tensor, nn
 # ## 1 · Latent attention (MLA)
 #
 # **Can all heads keep their own keys and share the memory?** In *multi-head latent attention* (多头潜在注意力; DeepSeek-V2,
-# [2405.04434](https://arxiv.org/abs/2405.04434), section 2.1) a token leaves one small vector $c = W_D x$ in a layer. The keys and
-# values of every head are made of it: $k_h = U_h c$ and $v_h = V_h c$. Only $c$ is cached.
+# [2405.04434](https://arxiv.org/abs/2405.04434), section 2.1) a token leaves one small vector $c = W_D x$ in a layer.
+# The keys and values of every head are made of it: $k_h = U_h c$ and $v_h = V_h c$. Only $c$ is cached.
 #
 # It seems that every step must make all keys again. It need not. A score is
 #
 # $$q_h^\top k_h = q_h^\top (U_h c) = (U_h^\top q_h)^\top c,$$
 #
-# so the *query* goes through $U_h$, once, and then meets the cached vectors themselves. The values follow the same way: the mean of $V_h c$ is $V_h$ times
-# the mean of $c$. This is the *absorbed* form.
+# so the *query* goes through $U_h$, once, and then meets the cached vectors themselves. The values follow the same
+# way: the mean of $V_h c$ is $V_h$ times the mean of $c$. This is the *absorbed* form.
 #
-# RoPE stands in the way. It turns a key by its position, between $U_h$ and the query. So a second, small key carries the positions. It is shared by all
-# heads, and cached beside $c$.
+# RoPE stands in the way. It turns a key by its position, between $U_h$ and the query. So a second, small key carries
+# the positions. It is shared by all heads, and cached beside $c$.
 
 # %% folded=true
 d = Diagram(86, 8.6)
@@ -127,8 +127,8 @@ class LatentAttention(nn.Module):
 
 
 # %% [markdown]
-# **Predict.** Is a decode step with 1,000 tokens in the cache faster in the absorbed form, and by which factor? (16 heads of 32
-# numbers, $c$ of 64.)
+# **Predict.** Is a decode step with 1,000 tokens in the cache faster in the absorbed form, and by which factor? (16
+# heads of 32 numbers, $c$ of 64.)
 
 
 # %%
@@ -178,15 +178,17 @@ if READY.or_show("latent, counted"):
     assert difference < 1e-4 and kept == 64 + 16 and operations(False) > 5 * operations(True), YOURS
 
 # %% [markdown]
-# The two forms give the same and differ in what is read and computed. Plain, each step makes 16 heads of keys and values for all
-# 1,000 tokens. Absorbed, 16 queries read one vector for each token: it is multi-query attention with heads of $64 + 16$
-# numbers. For a prefill, where there are as many queries as keys, the plain form has fewer operations, so engines use both.
+# The two forms give the same and differ in what is read and computed. Plain, each step makes 16 heads of keys and
+# values for all 1,000 tokens. Absorbed, 16 queries read one vector for each token: it is multi-query attention with
+# heads of $64 + 16$ numbers. For a prefill, where there are as many queries as keys, the plain form has fewer
+# operations, so engines use both.
 #
 # ## 2 · A window
 #
 # **Must a token see everything?** With *sliding-window attention* (滑动窗口注意力; Mistral 7B,
-# [2310.06825](https://arxiv.org/abs/2310.06825), after [2004.05150](https://arxiv.org/abs/2004.05150)) a token sees the last $w$ tokens,
-# itself among them, so the cache stops growing. Through $L$ layers news can still travel $L \cdot (w - 1)$ tokens far.
+# [2310.06825](https://arxiv.org/abs/2310.06825), after [2004.05150](https://arxiv.org/abs/2004.05150)) a token sees
+# the last $w$ tokens, itself among them, so the cache stops growing. Through $L$ layers news can still travel $L
+# \cdot (w - 1)$ tokens far.
 
 
 # %%
@@ -230,8 +232,8 @@ def window_mask(seq: int, window: int) -> Bool[Tensor, "seq seq"]:
 
 
 # %% [markdown]
-# **Predict.** Two layers, each with a window of 8. How many tokens back can a change in the input still be seen in the output of the second
-# layer?
+# **Predict.** Two layers, each with a window of 8. How many tokens back can a change in the input still be seen in
+# the output of the second layer?
 
 # %%
 guess = None
@@ -265,7 +267,8 @@ if READY.or_show("window"):
 #
 # **What if a key is one byte?** Each new key gets a scale of its own when it comes, since later ones are not known
 # yet. Values of trained models are even; keys have channels that are large in *every* token (KIVI,
-# [2402.02750](https://arxiv.org/abs/2402.02750)), which a scale for each token serves badly, and a scale for each channel well.
+# [2402.02750](https://arxiv.org/abs/2402.02750)), which a scale for each token serves badly, and a scale for each
+# channel well.
 
 
 # %%
@@ -336,9 +339,9 @@ if READY.or_show("int8 cache"):
 # ## 4 · Scales that know the inputs
 #
 # **Which weights deserve care?** An error in a weight counts as often as its input is large. AWQ
-# ([2306.00978](https://arxiv.org/abs/2306.00978)) multiplies each column of a matrix by $s_j = a_j^\alpha$, where $a_j$ is the mean size of input $j$ on
-# some text, rounds, and divides again (in practice the division goes into the layer before). A column with a large input gets more
-# of the group's steps. $\alpha$ is found by trying.
+# ([2306.00978](https://arxiv.org/abs/2306.00978)) multiplies each column of a matrix by $s_j = a_j^\alpha$, where
+# $a_j$ is the mean size of input $j$ on some text, rounds, and divides again (in practice the division goes into the
+# layer before). A column with a large input gets more of the group's steps. $\alpha$ is found by trying.
 
 
 # %%
@@ -356,8 +359,8 @@ def scaled_rounding(
 
 
 # %% [markdown]
-# **Predict.** A matrix with 4 bits and inputs of which four in 128 are 20 times as large: by which factor does the best $\alpha$ reduce the error of
-# its output?
+# **Predict.** A matrix with 4 bits and inputs of which four in 128 are 20 times as large: by which factor does the
+# best $\alpha$ reduce the error of its output?
 
 # %%
 guess = None  # times
@@ -378,14 +381,16 @@ assert int(np.argmin(errors)) > 0 and errors[0] > 1.3 * min(errors)
 finish(fig)
 
 # %% [markdown]
-# At $\alpha = 0$ inputs are not looked at. Too much of it sacrifices the other columns of the groups in which the large ones stand.
+# At $\alpha = 0$ inputs are not looked at. Too much of it sacrifices the other columns of the groups in which the
+# large ones stand.
 #
 # ## 5 · Beam search
 #
-# **Which text is the likeliest?** Greedy decoding takes the likeliest *token* each time, and may so miss the likeliest text. A
-# *beam search* (束搜索) goes on with the `width` best beginnings at once: it gives each of them every possible next token, and keeps
-# the `width` best of all these. By hand, as in lecture 09: `a` 0.6 and `b` 0.4 are both kept by a beam of 2. The best
-# texts of two tokens are then 0.6 · 0.4 = 0.24 and 0.4 · 0.9 = 0.36, and the second one wins.
+# **Which text is the likeliest?** Greedy decoding takes the likeliest *token* each time, and may so miss the
+# likeliest text. A *beam search* (束搜索) goes on with the `width` best beginnings at once: it gives each of them every
+# possible next token, and keeps the `width` best of all these. By hand, as in lecture 09: `a` 0.6 and `b` 0.4 are
+# both kept by a beam of 2. The best texts of two tokens are then 0.6 · 0.4 = 0.24 and 0.4 · 0.9 = 0.36, and the
+# second one wins.
 
 
 # %%
@@ -423,10 +428,11 @@ def beam_search(
 # To keep it short, every step reads the whole texts. With a cache, rows must follow the texts that go on, several of them
 # perhaps from one: in a paged cache that is `fork`.
 #
-# What is the likeliest text? We ask a table that has counted five bytes of context in the stories, as the drafts of lecture 09.
+# What is the likeliest text? We ask a table that has counted five bytes of context in the stories, as the drafts of
+# lecture 09.
 #
-# **Predict.** Sixty bytes after “One day, ”: does a beam of 16 find a better story than sampling does, and how much likelier is it
-# than the middle one of 20 samples, in nats?
+# **Predict.** Sixty bytes after “One day, ”: does a beam of 16 find a better story than sampling does, and how much
+# likelier is it than the middle one of 20 samples, in nats?
 
 # %%
 guess = None  # nats
@@ -475,16 +481,19 @@ assert best > beams[1][1][0].item() and best > samples[-1][1] > middle
 finish(fig)
 
 # %% [markdown]
-# The search does what it promises, and what it finds is no good story: the likeliest text says the same word again and again. A wider
-# beam is not always likelier, either: a beam of 2 can drop the beginning that greedy decoding follows. This is why models for chat
-# sample: typical text is far less likely than the likeliest one (1904.09751), and a reader wants typical text. Translation, where a
-# source text leaves few good answers, is where beams are still used.
+# From a width of 4 on, the beam finds a likelier text than all 20 samples; greedy decoding and a beam of 2 do not.
+# And what a beam of 16 finds is no good story: it says the same word again and again. A wider beam is not always
+# likelier, either: a beam of 2 can drop the beginning that greedy decoding follows. This is why models for chat
+# sample: typical text is far less likely than the likeliest one (1904.09751), and a reader wants typical text.
+# Translation, where a source text leaves few good answers, is where beams are still used.
 #
 # ## Limits
 #
 # - DeepSeek-V2 also compresses queries and norms $c$; both change nothing of what is shown here.
-# - The caches give tensors back, so attention reads full numbers. To be faster they need kernels that read what is kept.
-# - The weights and inputs here are drawn, not trained.
+# - The caches give tensors back, so attention reads full numbers. To be faster they need kernels that read what is
+#   kept.
+# - The weights and inputs of sections 1 to 4 are drawn, not trained. Section 5 searches a table of counted bytes,
+#   one prompt long.
 #
 # ## Sources
 #

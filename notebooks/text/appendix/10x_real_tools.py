@@ -10,9 +10,9 @@
 # {badge} · prerequisites: [10 · parallelism](../10_parallelism.ipynb) · device: CPU
 #
 # Lecture 10 wrote everything by hand, to see every byte. Nobody trains like that. Here the same ideas are calls of
-# PyTorch, on real processes that `torchrun` starts: replicas (DDP), shards of everything (FSDP2), layers that are cut (DTensor), and
-# checkpoints that each rank writes a part of. The results are recorded, since starting so many processes takes a minute or
-# two; the command that makes them again stands below them.
+# PyTorch, on real processes that `torchrun` starts: replicas (DDP), shards of everything (FSDP2), layers that are cut
+# (DTensor), and checkpoints that each rank writes a part of. The results are recorded, since starting so many
+# processes takes a minute or two; the command that makes them again stands below them.
 
 # %%
 from cs336lite.course.measure import reveal
@@ -57,8 +57,8 @@ from torch.nn.parallel import DistributedDataParallel
 # %% [markdown]
 # ## 1 · One model, four ways
 #
-# The model is plain PyTorch and knows nothing of ranks. That is the point of these tools: one function, `spread`, changes how
-# it is trained.
+# The model is plain PyTorch and knows nothing of ranks. That is the point of these tools: one function, `spread`,
+# changes how it is trained.
 
 
 # %%
@@ -96,11 +96,13 @@ class Network(nn.Module):
 
 
 # %% [markdown]
-# - **DDP** (DistributedDataParallel) is section 2 of the lecture: hooks, buckets of 25 MB, all-reduces during the backward pass.
-# - **FSDP2** (`fully_shard`) is ZeRO 3 of section 3. What is sharded together is gathered together: here each block by itself, and
-#   the rest with the whole model. A rank holds no more than one block beside its shards.
-# - **DTensor** (分布式张量) is a tensor that knows how it is cut over a *mesh* (设备网格) of ranks. `ColwiseParallel` and `RowwiseParallel` are
-#   section 4: columns first, then rows, and one all-reduce behind them in each direction.
+# - **DDP** (DistributedDataParallel) is section 2 of the lecture: hooks, buckets of 25 MB, all-reduces during the
+#   backward pass.
+# - **FSDP2** (`fully_shard`) is ZeRO 3 of section 3. What is sharded together is gathered together: here each block
+#   by itself, and the rest with the whole model. Beside its shards a rank holds the rest whole and one block at a
+#   time (on GPUs also the next one, which is fetched ahead).
+# - **DTensor** (分布式张量) is a tensor that knows how it is cut over a *mesh* (设备网格) of ranks. `ColwiseParallel` and
+#   `RowwiseParallel` are section 4: columns first, then rows, and one all-reduce behind them in each direction.
 
 
 # %%
@@ -127,9 +129,9 @@ def spread(way: str, model: Network) -> nn.Module:
 
 
 # %% [markdown]
-# A checkpoint of shards is a folder: each rank writes what it holds, and a small file says what lies where. Who loads it may have
-# another number of ranks. `get_state_dict` gives names and shapes as *this* run needs them, `dcp.load` fills them from whatever files hold
-# the pieces.
+# A checkpoint of shards is a folder: each rank writes what it holds, and a small file says what lies where. Who loads
+# it may have another number of ranks. `get_state_dict` gives names and shapes as *this* run needs them, `dcp.load`
+# fills them from whatever files hold the pieces.
 
 
 # %%
@@ -199,8 +201,8 @@ def held(tensors) -> int:
 
 
 # %% [markdown]
-# `torchrun --standalone --nproc-per-node 2 train.py` starts two processes and tells each its rank and where the others are, in
-# environment variables, which `init_process_group` reads. When one fails it ends the others.
+# `torchrun --standalone --nproc-per-node 2 train.py` starts two processes and tells each its rank and where the
+# others are, in environment variables, which `init_process_group` reads. When one fails it ends the others.
 
 
 # %%
@@ -271,8 +273,8 @@ found = recorded("10x_torchrun.json", all_runs, {"steps": STEPS, "ranks": 2})
 print(source("10x_torchrun.json"))
 
 # %% [markdown]
-# **Predict.** The network has 12 tensors of parameters. How many all-reduces does DDP ask for in a step? And how many all-gathers does FSDP2,
-# with two blocks and the rest?
+# **Predict.** The network has 12 tensors of parameters. How many all-reduces does DDP ask for in a step? And how many
+# all-gathers does FSDP2, with two blocks and the rest?
 
 # %%
 guess_ddp = guess_fsdp = None
@@ -283,7 +285,7 @@ calls = {way: found[way]["ranks"][0]["collectives"] for way in ("ddp", "fsdp2", 
 # run this cell to compare your guesses
 because = {12: "that would be one for each tensor: they share a bucket of 25 MB"}
 reveal("all-reduces of DDP", calls["ddp"]["allreduce"], guess_ddp, because=because)
-because = {3: "those of the forward pass: the blocks are freed after it, and gathered again", 6: "nearly: what was gathered last is needed first, so the root keeps its weights"}  # fmt: skip
+because = {3: "those of the forward pass: the blocks are freed after it, and gathered again", 6: "nearly: the root is needed again as soon as the backward pass begins, so it keeps its weights"}  # fmt: skip
 reveal("all-gathers of FSDP2", calls["fsdp2"]["allgather_base"], guess_fsdp, because=because)
 for way, counts in calls.items():
     print(f"{way:>7}: " + ", ".join(f"{n} × {call}" for call, n in counts.items()))
@@ -322,19 +324,23 @@ for n in (2, 1):
     assert len(resumed) == STEPS // 2 and gap < 1e-4
 
 # %% [markdown]
-# All of them are one process to rounding: sums are added in another order. DDP holds everything twice. FSDP2 holds half of all;
-# tensor parallel half of the blocks, and the two linear layers whole. And a checkpoint is independent of how many wrote it.
+# All of them are one process to rounding: sums are added in another order. DDP holds everything twice. FSDP2 holds
+# half of all; tensor parallel half of the blocks, and the two linear layers whole. And a checkpoint that two ranks
+# wrote goes on with two or with one.
 #
-# **Try it**: give `spread` a way of your own, with `fully_shard` for the whole model alone. How many all-gathers are left, and what is lost?
+# **Try it**: give `spread` a way of your own, with `fully_shard` for the whole model alone. How many all-gathers are
+# left, and what is lost?
 #
 # ## Limits
 #
-# - Two processes on one machine, through gloo. On GPUs the backend is NCCL, and `mesh` has a dimension for each kind of parallelism.
+# - Two processes on one machine, through gloo. On GPUs the backend is NCCL, and `mesh` has a dimension for each
+#   kind of parallelism.
 # - The model is tiny: it shows that the ways agree, and nothing about speed.
 #
 # ## Sources
 #
-# Li et al. 2020, PyTorch DDP (arXiv 2006.15704) · Zhao et al. 2023, FSDP (2304.11277) · Liang et al. 2024, TorchTitan (2410.06511), where
-# these tools train Llama 3 · PyTorch's documentation of [torchrun](https://docs.pytorch.org/docs/stable/elastic/run.html),
+# Li et al. 2020, PyTorch DDP (arXiv 2006.15704) · Zhao et al. 2023, FSDP (2304.11277) · Liang et al. 2024, TorchTitan
+# (2410.06511), where these tools train Llama 3 · PyTorch's documentation of
+# [torchrun](https://docs.pytorch.org/docs/stable/elastic/run.html),
 # [fully_shard](https://docs.pytorch.org/docs/stable/distributed.fsdp.fully_shard.html) and
 # [DTensor](https://docs.pytorch.org/docs/stable/distributed.tensor.parallel.html).
