@@ -50,7 +50,7 @@ LECTURE_MODULES = {
     "a5_moe_router": ("tokenizer", "costs", "accounting", "slots", "layers"),
     "a6_inference": (
         *("tokenizer", "costs", "accounting", "slots", "layers"),
-        *("backend", "kernels", "tiles", "flash", "compiled", "gpu_model"),
+        *("backend", "kernels", "tiles", "flash", "compiled", "gpu_model", "fits"),
     ),
     "a7_parallel": ("collectives",),
 }

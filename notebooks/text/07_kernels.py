@@ -207,17 +207,20 @@ ax.set(title="x + 1 on this machine, least of many calls")
 finish(fig)
 
 # %% [markdown]
-# A GPU's launch costs a few microseconds, in which an H100 could move 10 MB or more. Fusing saves launches as well as bytes.
+# A GPU's launch costs a few microseconds, in which an H100 could move 10 MB or more. Fusing saves launches as well as
+# bytes.
 #
-# **To measure the kernels on a GPU**, run one command in the full repository: `python benchmarks/kernels.py`. It compares results first, times each
-# kernel beside PyTorch, `torch.compile` and known libraries, and writes a file. This lecture has no GPU and shows no GPU's time.
-# It shows what holds without one: bytes, which the interpreter counts, and what the compiler makes of the source.
+# **To measure the kernels on a GPU**, run one command in the full repository: `python benchmarks/kernels.py`. It
+# compares results first, times each kernel beside PyTorch, `torch.compile` and known libraries, and writes a file.
+# This lecture has no GPU and shows no GPU's time. It shows what holds without one: bytes, which the interpreter
+# counts, and what the compiler makes of the source.
 #
 # ## 3 · Vector add: the form of every kernel
 #
-# **What do you write?** One **program** (程序), which works on one **tile** (块) of numbers; a *grid* of programs covers the
-# tensor. A program asks which one it is, works out the addresses of its tile, loads, computes, stores. A *mask* hides what lies
-# beyond the end. By hand, 10 numbers in tiles of 4: program 2 has offsets 8, 9, 10, 11, and its mask lets 8 and 9 through.
+# **What do you write?** One **program** (程序), which works on one **tile** (块) of numbers; a *grid* of programs covers
+# the tensor. A program asks which one it is, works out the addresses of its tile, loads, computes, stores. A *mask*
+# hides what lies beyond the end. By hand, 10 numbers in tiles of 4: program 2 has offsets 8, 9, 10, 11, and its mask
+# lets 8 and 9 through.
 
 # %% folded=true
 d = Diagram(92, 7.4)
@@ -254,8 +257,8 @@ x, y = torch.randn(30_000, device=DEVICE), torch.randn(30_000, device=DEVICE)
 assert not KERNELS or torch.equal(add(x, y), x + y)
 
 # %% [markdown]
-# `BLOCK` is a `tl.constexpr`: known when the kernel is compiled, and a power of two. **Predict.** 30,000 numbers in tiles of
-# 1,024: how many programs run? How many bytes do they load and store?
+# `BLOCK` is a `tl.constexpr`: known when the kernel is compiled, and a power of two. **Predict.** 30,000 numbers in
+# tiles of 1,024: how many programs run? How many bytes do they load and store?
 
 # %%
 guess_programs = guess_bytes = None
@@ -308,8 +311,9 @@ else:
 # %% [markdown]
 # ## 4 · Softmax in one reading
 #
-# **What does a fused kernel save?** Written out in PyTorch's basic operations, softmax is five: maximum, difference, exponential,
-# sum, quotient. Each reads from memory and writes back. A program that holds a row on the chip reads it once and writes once.
+# **What does a fused kernel save?** Written out in PyTorch's basic operations, softmax is five: maximum, difference,
+# exponential, sum, quotient. Each reads from memory and writes back. A program that holds a row on the chip reads it
+# once and writes once.
 
 # %% folded=true
 d = Diagram(92, 9)
@@ -329,8 +333,8 @@ d.show()
 # %% [markdown]
 # ### Exercise 2: a row for each program
 #
-# The specification is `x.softmax(dim=1)`, for `x` of shape (rows, n) stored row by row, and `BLOCK` at least `n`. Logits may be
-# as large as 1,000. Use `tl.max`, `tl.exp`, `tl.sum`.
+# The specification is `x.softmax(dim=1)`, for `x` of shape (rows, n) stored row by row, and `BLOCK` at least `n`.
+# Logits may be as large as 1,000. Use `tl.max`, `tl.exp`, `tl.sum`.
 
 
 # %% exercise="softmax_rows" minutes=12 difficulty=2
@@ -365,8 +369,8 @@ if KERNELS.or_show("error of softmax"):
     print(f"largest error {worst:.1e}")
 
 # %% [markdown]
-# Which comparison is fair? `torch.softmax` is one fused kernel already. So three contenders stand in a row, their bytes counted the
-# same way: inputs read plus outputs written, in units of `x`.
+# Which comparison is fair? `torch.softmax` is one fused kernel already. So three contenders stand in a row, their
+# bytes counted the same way: inputs read plus outputs written, in units of `x`.
 #
 # **Predict.** How many units does softmax in steps move? And how many does `torch.softmax`?
 
@@ -388,19 +392,20 @@ reveal("torch.softmax", units["torch.softmax"], guess_torch, within=1.06, becaus
 print(claim(4, "Softmax in steps moves {steps:.1f} times the bytes of x, torch.softmax {fused:.1f}: a kernel of one's own saves {saved:.1f} times against the steps, and nothing against a library that has fused already.", lambda steps, fused, saved: steps > 3 * fused and fused == 2 and saved > 3, steps=units["in steps"], fused=units["torch.softmax"], saved=units["in steps"] / units["torch.softmax"]))  # fmt: skip
 
 # %% [markdown]
-# So a kernel pays where no fused one exists, or where it can swallow its neighbours. `torch.compile` finds many such fusions by
-# itself and writes Triton kernels like yours; it is the peer to beat. It has no number here, because this count sees PyTorch's
-# operations and not what lies inside the code that a compiler made; on a GPU, `benchmarks/kernels.py` times it beside our kernels.
+# So a kernel pays where no fused one exists, or where it can swallow its neighbours. `torch.compile` finds many such
+# fusions by itself and writes Triton kernels like yours; it is the peer to beat. It has no number here, because this
+# count sees PyTorch's operations and not what lies inside the code that a compiler made; on a GPU, the full
+# repository's `benchmarks/kernels.py` times it beside our kernels.
 #
 # ## 5 · RMSNorm
 #
-# **The second of this kind.** $y_i = x_i\, w_i / \sqrt{\overline{x^2} + \varepsilon}$, with one gain $w_i$ for each column. By hand: $x = (3, 4)$
-# and $w = (1, 2)$. The mean square is 12.5, its root 3.54, so $y = (0.85, 2.26)$.
+# **The second of this kind.** $y_i = x_i\, w_i / \sqrt{\overline{x^2} + \varepsilon}$, with one gain $w_i$ for each
+# column. By hand: $x = (3, 4)$ and $w = (1, 2)$. The mean square is 12.5, its root 3.54, so $y = (0.85, 2.26)$.
 #
 # ### Exercise 3: reduce, then scale
 #
-# The specification is `F.rms_norm(x, (n,), w, eps)`. Think about `other=`: which value leaves a sum of squares unchanged? And the
-# mean is over `n` numbers, not over `BLOCK`.
+# The specification is `F.rms_norm(x, (n,), w, eps)`. Think about `other=`: which value leaves a sum of squares
+# unchanged? And the mean is over `n` numbers, not over `BLOCK`.
 
 
 # %% exercise="rms_rows" minutes=12 difficulty=2
@@ -456,23 +461,24 @@ ax.legend(loc="upper right")
 finish(fig)
 
 # %% [markdown]
-# Every bar counts whole inputs and outputs of each operation that PyTorch ran on this CPU; a library function that is several
-# operations inside shows as several. `F.rms_norm` is such a case where a backend has no fused kernel. Our RMSNorm reads $w$ again
-# in each program, so it lies a unit higher; on a GPU the L2 cache serves these reads.
+# Every bar counts whole inputs and outputs of each operation that PyTorch ran on this CPU; a library function that is
+# several operations inside shows as several. `F.rms_norm` is such a case where a backend has no fused kernel. Our
+# RMSNorm reads $w$ again in each program, so it lies a unit higher; on a GPU the L2 cache serves these reads.
 #
-# The backward pass of RMSNorm also needs a sum over *rows* for $w$. [The appendix](appendix/07x_fused.ipynb) does it: a fixed
-# number of programs each sum over their share of the rows, and one short sum joins them.
+# The backward pass of RMSNorm also needs a sum over *rows* for $w$. [The appendix](appendix/07x_fused.ipynb) does it:
+# a fixed number of programs each sum over their share of the rows, and one short sum joins them.
 #
 # ## 6 · Online softmax (在线 softmax)
 #
-# **What if a row does not fit on the chip?** It comes in pieces, and the maximum is known only at the end. One pass for the maximum
-# and one for the sum? Milakov and Gimelshein (arXiv 1805.02867) need one. Keep the maximum *so far*, $m$, and the sum relative to it,
-# $s$. When a piece brings a larger maximum $m'$, correct the sum:
+# **What if a row does not fit on the chip?** It comes in pieces, and the maximum is known only at the end. One pass
+# for the maximum and one for the sum? Milakov and Gimelshein (arXiv 1805.02867) need one. Keep the maximum *so far*,
+# $m$, and the sum relative to it, $s$. When a piece brings a larger maximum $m'$, correct the sum:
 #
 # $$s \leftarrow s\, e^{m - m'} + \sum_i e^{x_i - m'}, \qquad m \leftarrow m'$$
 #
-# By hand, with powers of 2 instead of $e$, for the row 1, 2, 4, 3 in pieces of two. First piece: $m = 2$, $s = 2^{-1} + 2^0 = 1.5$. Second
-# piece: $m' = 4$, so $s = 1.5 \cdot 2^{2-4} + 2^0 + 2^{-1} = 1.875$. All at once: $2^{-3} + 2^{-2} + 1 + 2^{-1} = 1.875$.
+# By hand, with powers of 2 instead of $e$, for the row 1, 2, 4, 3 in pieces of two. First piece: $m = 2$, $s = 2^{-1}
+# + 2^0 = 1.5$. Second piece: $m' = 4$, so $s = 1.5 \cdot 2^{2-4} + 2^0 + 2^{-1} = 1.875$. All at once: $2^{-3} +
+# 2^{-2} + 1 + 2^{-1} = 1.875$.
 #
 # ### Exercise 4: the step
 
@@ -487,8 +493,8 @@ def online_step(m, s, piece):
 
 
 # %% [markdown]
-# **Predict.** A row of 64 random numbers that grow slowly, in pieces of 8. After the first piece, how often does the maximum grow, so that
-# the sum must be corrected?
+# **Predict.** A row of 64 random numbers that grow slowly, in pieces of 8. After the first piece, how often does the
+# maximum grow, so that the sum must be corrected?
 
 # %%
 guess = None  # times
@@ -517,14 +523,14 @@ right.set(ylabel="s, sum of exp(x − m)", title="The sum, relative to it", ylim
 finish(fig)
 
 # %% [markdown]
-# Where the maximum jumps, the sum falls: what was summed before is worth less in the new units. Nothing is approximate; it is the
-# same number, summed in another order.
+# Where the maximum jumps, the sum falls: what was summed before is worth less in the new units. Nothing is
+# approximate; it is the same number, summed in another order.
 #
 # ## 7 · Matrix product in tiles
 #
-# **Why tiles?** A program that computed one number of $C = AB$ would read a row of $A$ and a column of $B$ for it, $2K$ numbers. A
-# program that computes a tile of $M \times N$ reads $M + N$ strips of length $K$ for $MN$ numbers. By hand: tiles of $2 \times 2$ halve
-# the reading, tiles of $100 \times 100$ read a hundred times less.
+# **Why tiles?** A program that computed one number of $C = AB$ would read a row of $A$ and a column of $B$ for it,
+# $2K$ numbers. A program that computes a tile of $M \times N$ reads $M + N$ strips of length $K$ for $MN$ numbers. By
+# hand: tiles of $2 \times 2$ halve the reading, tiles of $100 \times 100$ read a hundred times less.
 
 # %% folded=true
 d = Diagram(92, 10.4)
@@ -541,8 +547,9 @@ d.show()
 # %% [markdown]
 # ### Exercise 5: the loop
 #
-# The specification is `a @ b`, for `a` (m, k) and `b` (k, n), both stored row by row, and sizes that are multiples of the tile. Program
-# $(i, j)$ makes the tile of rows $iT \ldots iT + T - 1$ and columns $jT \ldots$; the loop goes over `k` in steps of `T`. Use `tl.dot(a, b, total, input_precision="ieee")`.
+# The specification is `a @ b`, for `a` (m, k) and `b` (k, n), both stored row by row, and sizes that are multiples of
+# the tile. Program $(i, j)$ makes the tile of rows $iT \ldots iT + T - 1$ and columns $jT \ldots$; the loop goes over
+# `k` in steps of `T`. Use `tl.dot(a, b, total, input_precision="ieee")`.
 
 
 # %% exercise="matmul_tile" minutes=15 difficulty=3
@@ -575,8 +582,8 @@ if KERNELS.or_show("error of the product"):
     print(f"largest error {(tiled_product(a, b, 32) - a @ b).abs().max().item():.1e}")
 
 # %% [markdown]
-# **Predict.** The product of two 128 × 128 matrices: with tiles of 16 the programs load some number of bytes. With tiles of 64,
-# how many times fewer?
+# **Predict.** The product of two 128 × 128 matrices: with tiles of 16 the programs load some number of bytes. With
+# tiles of 64, how many times fewer?
 
 # %%
 guess = None  # times
@@ -598,15 +605,16 @@ ax.set(title="A product of 128 × 128: larger tiles, fewer loads")
 finish(fig)
 
 # %% [markdown]
-# The limit is room: the tile of $C$ stays in registers, and tiles of $A$ and $B$ wait in shared memory. Larger products also choose an *order* of
-# programs so that those that run at the same time share strips in the L2 cache; [the appendix](appendix/07x_matmul.ipynb) draws it.
+# The limit is room: the tile of $C$ stays in registers, and tiles of $A$ and $B$ wait in shared memory. Larger
+# products also choose an *order* of programs so that those that run at the same time share strips in the L2 cache;
+# [the appendix](appendix/07x_matmul.ipynb) draws it.
 #
 # ## 8 · FlashAttention
 #
-# **What is left to fuse?** Attention's scores are $T \times T$ for every head: written, read by softmax, written, read again.
-# FlashAttention (arXiv 2205.14135) never makes them whole. A program owns a tile of queries, walks over tiles of keys and values, and
-# keeps three things for each query: the maximum so far $m$, the sum $s$ and the output $O$, all relative to $m$. A new tile of scores
-# $S$ corrects all of them with the step of section 6:
+# **What is left to fuse?** Attention's scores are $T \times T$ for every head: written, read by softmax, written,
+# read again. FlashAttention (arXiv 2205.14135) never makes them whole. A program owns a tile of queries, walks over
+# tiles of keys and values, and keeps three things for each query: the maximum so far $m$, the sum $s$ and the output
+# $O$, all relative to $m$. A new tile of scores $S$ corrects all of them with the step of section 6:
 #
 # $$O \leftarrow O\, e^{m - m'} + e^{S - m'} V$$
 
@@ -655,8 +663,9 @@ def flash_kernel(o_ptr, lse_ptr, q_ptr, k_ptr, v_ptr, T, scale, D: tl.constexpr,
 
 
 # %% [markdown]
-# Read it line by line beside the picture: load the queries once, loop, correct, add, divide at the very end. What this short kernel
-# leaves out (batches, shared heads, other masks, unmasked tiles without a comparison) is in the appendix.
+# Read it line by line beside the picture: load the queries once, loop, correct, add, divide at the very end. What
+# this short kernel leaves out (batches, shared heads, other masks, unmasked tiles without a comparison) is in the
+# appendix.
 
 
 # %%
@@ -684,8 +693,8 @@ if KERNELS.or_show("error of attention"):
 # %% [markdown]
 # ### Exercise 6: which tiles does a causal program visit?
 #
-# A tile of keys is *skipped* when no query of the program sees any of it, *whole* when all its queries see all of it, and *at the edge*
-# otherwise. Only edge tiles need the mask. Query $i$ sees keys $0 \ldots i$.
+# A tile of keys is *skipped* when no query of the program sees any of it, *whole* when all its queries see all of it,
+# and *at the edge* otherwise. Only edge tiles need the mask. Query $i$ sees keys $0 \ldots i$.
 
 
 # %% exercise="tile_counts" minutes=10 difficulty=3
@@ -721,7 +730,8 @@ ax.legend(ncols=3, loc="upper left")
 finish(fig)
 
 # %% [markdown]
-# What does it save? Count what crosses to memory as the text grows: the kernel in the interpreter, the steps operation by operation.
+# What does it save? Count what crosses to memory as the text grows: the kernel in the interpreter, the steps
+# operation by operation.
 
 # %%
 LENGTHS = (128, 256, 512)
@@ -748,12 +758,12 @@ print(claim(7, "At 512 tokens, one head of 32 numbers, attention in steps moves 
 finish(fig)
 
 # %% [markdown]
-# What is *kept* is linear in the length: one number for each query, where the steps keep the probabilities. FLOPs still grow with the
-# square.
+# What is *kept* is linear in the length: one number for each query, where the steps keep the probabilities. FLOPs
+# still grow with the square.
 #
-# **The backward pass** computes the probabilities again, tile by tile, $P = e^{S - L}$ with the log-sum-exp $L$. Who owns what decides
-# everything: two programs must not add to the same place. So one kernel makes dQ, a program for each tile of *queries*; another makes
-# dK and dV, a program for each tile of *keys*.
+# **The backward pass** computes the probabilities again, tile by tile, $P = e^{S - L}$ with the log-sum-exp $L$. Who
+# owns what decides everything: two programs must not add to the same place. So one kernel makes dQ, a program for
+# each tile of *queries*; another makes dK and dV, a program for each tile of *keys*.
 
 # %% folded=true
 d = Diagram(92, 9.4)
@@ -774,21 +784,24 @@ d.text(32, 5, "grey: skipped", color="grey")
 d.show()
 
 # %% [markdown]
-# These two kernels compute the scores once each, seven matrix products together where the forward pass has two. The appendix
-# [07x](appendix/07x_tiled_attention.ipynb) builds them.
+# These two kernels compute the scores once each, seven matrix products together where the forward pass has two. The
+# appendix [07x](appendix/07x_tiled_attention.ipynb) builds them.
 #
 # ## 9 · What fits on a multiprocessor
 #
-# **What does the compiler make of it?** It needs no GPU. For an H100 it says how many registers each thread takes, how much shared memory
-# a program, and whether something was *spilled* (溢出) to memory because registers ran out. An SM has 65,536 registers, 228 KiB of shared
-# memory and room for 2,048 threads, so these numbers bound how many programs live there at once.
+# **What does the compiler make of it?** It needs no GPU. For an H100 it says how many registers each thread takes,
+# how much shared memory a program, and whether something was *spilled* (溢出) to memory because registers ran out. An
+# SM has 65,536 registers, 228 KiB of shared memory and room for 2,048 threads, so these numbers bound how many
+# programs live there at once.
 #
-# - **Occupancy** (占用率) is the share of those 2,048 threads that are resident. A kernel that waits for memory wants it high; large
-#   matrix products are fast with an eighth of it, and everything in registers.
-# - **Warps.** A program of 128 threads is 4 warps, each with its own next instruction. An SM issues for at most 4 of its 64 warps in one clock.
-# - **Divergence** (分支发散): when threads of a warp take two branches, both run one after another. In Triton branches are for whole programs,
-#   and `tl.where` computes both sides: 2 evaluations for each element.
-# - **Bank conflicts** (存储体冲突): shared memory has 32 banks of 4 bytes. Threads of a warp that meet in one bank take turns, at worst 32.
+# - **Occupancy** (占用率) is the share of those 2,048 threads that are resident. A kernel that waits for memory wants
+#   it high; large matrix products are fast with an eighth of it, and everything in registers.
+# - **Warps.** A program of 128 threads is 4 warps, each with its own next instruction. An SM issues for at most 4
+#   of its 64 warps in one clock.
+# - **Divergence** (分支发散): when threads of a warp take two branches, both run one after another. In Triton branches
+#   are for whole programs, and `tl.where` computes both sides: 2 evaluations for each element.
+# - **Bank conflicts** (存储体冲突): shared memory has 32 banks of 4 bytes. Threads of a warp that meet in one bank take
+#   turns, at worst 32.
 
 
 # %%
@@ -823,7 +836,8 @@ def resident_programs(
 
 
 # %% [markdown]
-# **Predict.** 32 threads read a column of a tile in shared memory whose rows have 8 numbers: how many turns? And with rows of 9?
+# **Predict.** 32 threads read a column of a tile in shared memory whose rows have 8 numbers: how many turns? And with
+# rows of 9?
 
 # %%
 guess_8 = guess_9 = None  # turns
@@ -892,9 +906,10 @@ if KERNELS.or_show("occupancy"):
     finish(fig)
 
 # %% [markdown]
-# The addition keeps little, so many programs fit, and they hide each other's waits. The flash kernel trades occupancy for tiles: more
-# numbers in registers, fewer loads. A *stack* above zero is local memory, where the compiler puts what found no register. Compare the
-# last two rows: the same tile on half the threads needs twice the registers of each.
+# The addition keeps little, so many programs fit, and they hide each other's waits. The flash kernel trades occupancy
+# for tiles: more numbers in registers, fewer loads. A *stack* above zero is local memory, where the compiler puts
+# what found no register. Compare the last two rows: the same tile on half the threads needs twice the registers of
+# each.
 #
 # ## Answers
 #
@@ -918,30 +933,34 @@ claims() if KERNELS.or_show("answers") else None
 #
 # ## What you built
 #
-# In this notebook: kernels for addition, softmax, RMSNorm, a matrix product and a FlashAttention forward. In `cs336lite.gpu_model`:
-# `bank_conflicts` and `resident_programs`. The kernels that train a model, with backward passes, all dtypes and
-# shared heads, are built in five appendices: [where kernels run](appendix/07x_backend.ipynb), [fused
-# kernels](appendix/07x_fused.ipynb), [matrix products](appendix/07x_matmul.ipynb),
+# In this notebook: kernels for addition, softmax, RMSNorm, a matrix product and a FlashAttention forward. In
+# `cs336lite.gpu_model`: `bank_conflicts` and `resident_programs`. The kernels that train a model, with backward
+# passes, all dtypes and shared heads, are built in five appendices: [where kernels run](appendix/07x_backend.ipynb),
+# [fused kernels](appendix/07x_fused.ipynb), [matrix products](appendix/07x_matmul.ipynb),
 # [FlashAttention](appendix/07x_tiled_attention.ipynb), [compiled without a GPU](appendix/07x_without_a_gpu.ipynb).
 #
 # ## Limits
 #
 # - No time here is a GPU's. Bytes are what programs ask for; caches make some of them cheap.
 # - The interpreter runs programs one after another, so no race can show.
-# - Sectors and banks are simple models. Hopper has asynchronous copies (TMA) and warp specialisation besides (2407.08608).
-# - The kernels of this lecture take contiguous tensors of fewer than 2³¹ numbers, and the product and attention only some sizes.
+# - Sectors and banks are simple models. Hopper has asynchronous copies (TMA) and warp specialisation besides
+#   (2407.08608).
+# - The kernels of this lecture take contiguous tensors of fewer than 2³¹ numbers, and the product and attention
+#   only some sizes.
 #
 # ## Exercises for longer evenings
 #
 # - Give `softmax_rows` several rows for each program. For which `n` does that help, and why?
 # - Write softmax of long rows with `online_step` as a kernel: two passes over the row, the second one writes.
-# - Split `flash_kernel`'s loop in two, whole tiles without a comparison and edge tiles with one. Your `tile_counts` gives the bounds.
+# - Split `flash_kernel`'s loop in two, whole tiles without a comparison and edge tiles with one. Your `tile_counts`
+#   gives the bounds.
 #
 # ## Sources
 #
-# Tillet et al. 2019, *Triton*, MAPL · FlashAttention (arXiv 2205.14135), FlashAttention-2 (2307.08691), FlashAttention-3 (2407.08608) ·
-# Milakov and Gimelshein, online softmax (1805.02867) · Luo et al., Hopper measured (2402.13499) · RMSNorm (1910.07467) · Reformer (2001.04451) ·
-# NVIDIA H100 data sheet, CUDA C++ programming guide, Hopper tuning guide.
+# Tillet et al. 2019, *Triton*, MAPL · FlashAttention (arXiv 2205.14135), FlashAttention-2 (2307.08691),
+# FlashAttention-3 (2407.08608) · Milakov and Gimelshein, online softmax (1805.02867) · Luo et al., Hopper measured
+# (2402.13499) · RMSNorm (1910.07467) · Reformer (2001.04451) · NVIDIA H100 data sheet, CUDA C++ programming guide,
+# Hopper tuning guide.
 #
 # ## Next
 #

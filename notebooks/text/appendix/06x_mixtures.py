@@ -9,10 +9,10 @@
 #
 # {badge} · prerequisites: 04, a5 (router) · device: CPU
 #
-# [Lecture 06](../06_moe.ipynb) explains mixtures of experts (混合专家) and measures them. This appendix builds what it measures with,
-# `cs336lite.moe`: experts as grouped products, a layer for the slot of lecture 03 that takes any router, five routers,
-# capacity, a model for routers that must know token ids or losses, published presets, and experts divided among processes.
-# It can be read before the lecture or after it.
+# [Lecture 06](../06_moe.ipynb) explains mixtures of experts (混合专家) and measures them. This appendix builds what it
+# measures with, `cs336lite.moe`: experts as grouped products, a layer for the slot of lecture 03 that takes any
+# router, five routers, capacity, a model for routers that must know token ids or losses, published presets, and
+# experts divided among processes. It can be read before the lecture or after it.
 
 # %%
 import subprocess
@@ -95,9 +95,10 @@ def sort_by_expert(
 
 
 # %% [markdown]
-# A *grouped product* (分组矩阵乘) multiplies each group by its own matrix in one call, however unequal the groups are. Before there were such calls,
-# GShard and Switch filled every group up to a fixed capacity and dropped the rest, most PyTorch code looped over the experts, and MegaBlocks
-# (arXiv 2211.15841) wrote block-sparse products that need neither. `F.grouped_mm` does not take every shape and type; `padded_mm` is for the others.
+# A *grouped product* (分组矩阵乘) multiplies each group by its own matrix in one call, however unequal the groups are.
+# Before there were such calls, GShard and Switch filled every group up to a fixed capacity and dropped the rest, most
+# PyTorch code looped over the experts, and MegaBlocks (arXiv 2211.15841) wrote block-sparse products that need
+# neither. `F.grouped_mm` does not take every shape and type; `padded_mm` is for the others.
 
 
 # %%
@@ -141,8 +142,8 @@ class GroupedLinear(nn.Module):
 
 
 # %% [markdown]
-# Outputs return to their tokens times their gates. Where every place is taken, each token has exactly $k$ rows, and a small product per token adds them;
-# where places are empty, rows are added one by one.
+# Outputs return to their tokens times their gates. Where every place is taken, each token has exactly $k$ rows, and a
+# small product per token adds them; where places are empty, rows are added one by one.
 
 
 # %%
@@ -233,13 +234,15 @@ print(f"outputs and gradients differ by {max(different):.0e} of the largest entr
 assert times > 1.1
 
 # %% [markdown]
-# A loop that takes `weight[e]` pays more than its many small calls: the gradient of each slice is a tensor of the size of *all* experts. So `unbind`
-# would be a fairer loop; `benchmarks/moe.py` compares more ways, at larger sizes, with a dense network of equal active FLOPs.
+# A loop that takes `weight[e]` pays more than its many small calls: the gradient of each slice is a tensor of the
+# size of *all* experts. So `unbind` would be a fairer loop; the full repository's `benchmarks/moe.py` compares more
+# ways, at larger sizes, with a dense network of equal active FLOPs.
 #
 # ## 2 · The layer and the slot
 #
-# `MoE` is a configuration that lecture 03's model takes as its `feed_forward`; the layer leaves its auxiliary loss where `Transformer.loss` finds it.
-# The three helpers are for activation checkpointing (激活重计算), which runs a forward pass twice: what is left for the loss must be left once, and must get its gradient.
+# `MoE` is a configuration that lecture 03's model takes as its `feed_forward`; the layer leaves its auxiliary loss
+# where `Transformer.loss` finds it. The three helpers are for activation checkpointing (激活重计算), which runs a forward
+# pass twice: what is left for the loss must be left once, and must get its gradient.
 
 
 # %% folded=true
@@ -337,7 +340,8 @@ class MoELayer(_Transient, TakesPadding, LeavesLoss):
 
 
 # %% [markdown]
-# The layer routes real tokens only, cuts to capacity if it is asked to, and counts loads. `torch.compile` leaves it alone, since the shapes depend on the loads.
+# The layer routes real tokens only, cuts to capacity if it is asked to, and counts loads. `torch.compile` leaves it
+# alone, since the shapes depend on the loads.
 
 # %%
 #| export
@@ -482,7 +486,8 @@ class ExpertChoiceRouter(nn.Module):
 
 
 # %% [markdown]
-# **Hash** layers look the experts up in a random table of token ids. A **policy** draws them, and is told afterwards how well that went.
+# **Hash** layers look the experts up in a random table of token ids. A **policy** draws them, and is told afterwards
+# how well that went.
 
 
 # %%
@@ -563,7 +568,8 @@ def reinforce(log_probability: Float[Tensor, " n"], rewards: Float[Tensor, " n"]
 
 
 # %% [markdown]
-# The controller by hand: loads (4, 1, 1) have the mean 2, so the biases move by (−rate, +rate, +rate), however far the loads are from it.
+# The controller by hand: loads (4, 1, 1) have the mean 2, so the biases move by (−rate, +rate, +rate), however far
+# the loads are from it.
 #
 # ## 4 · A model that tells its routers
 #
@@ -678,12 +684,14 @@ def with_capacity(routed: RouterOutput, num_experts: int, factor: int | float) -
 
 
 # %% [markdown]
-# A token's second choice comes before the next token's first one in this order. GShard and Switch place all first choices before all second ones (2006.16668, algorithm 1), so that
-# a first choice is never dropped for a second; our order has the property that a token's fate depends on no later token of its text.
+# A token's second choice comes before the next token's first one in this order. GShard and Switch place all first
+# choices before all second ones (2006.16668, algorithm 1), so that a first choice is never dropped for a second; our
+# order has the property that a token's fate depends on no later token of its text.
 #
 # ### Expert choice sees the future
 #
-# **Predict.** Change only the last character of a text. By how much do the logits of the characters before it move with expert choice, at the most?
+# **Predict.** Change only the last character of a text. By how much do the logits of the characters before it move
+# with expert choice, at the most?
 
 # %%
 guess = None
@@ -702,8 +710,9 @@ if READY.or_show("the future"):
     assert moved["topk"] < 1e-5 < 1e-4 < moved["expert_choice"], YOURS
 
 # %% [markdown]
-# So the validation loss of a causal model with expert choice is not that of a model that writes: it was computed with whole texts in view. Zhou et al.
-# say so among their limitations (2202.09368). The lecture leaves it out of its comparison for that reason.
+# So the validation loss of a causal model with expert choice is not that of a model that writes: it was computed with
+# whole texts in view. Zhou et al. say so among their limitations (2202.09368). The lecture leaves it out of its
+# comparison for that reason.
 #
 # ## 5 · Presets
 #
@@ -734,12 +743,14 @@ if READY.or_show("presets"):
     assert [round(x / 1e9, 1) for pair in found.values() for x in pair] == [46.7, 12.9, 16.4, 2.8], YOURS
 
 # %% [markdown]
-# These are the published figures: Mistral's announcement and 2401.04088 (47B and 13B in section 1), and DeepSeekMoE's 16.4B and 2.8B (2401.06066).
+# These are the published figures: Mistral's announcement and 2401.04088 (47B and 13B in section 1), and DeepSeekMoE's
+# 16.4B and 2.8B (2401.06066).
 #
 # ## 6 · Experts on several processes
 #
-# Each process keeps its experts whole and its own tokens. Tokens travel to their experts and back by *all-to-all* (全交换; GShard, 2006.16668): first the counts, so that
-# everybody knows how much comes, then the rows, then the answers the other way.
+# Each process keeps its experts whole and its own tokens. Tokens travel to their experts and back by *all-to-all*
+# (全交换; GShard, 2006.16668): first the counts, so that everybody knows how much comes, then the rows, then the answers
+# the other way.
 
 
 # %%
@@ -819,7 +830,8 @@ dist.destroy_process_group()
 """
 
 # %% [markdown]
-# **Predict.** Two processes, four experts each, 24 tokens each. How large is the largest difference of outputs and gradients from those of one process?
+# **Predict.** Two processes, four experts each, 24 tokens each. How large is the largest difference of outputs and
+# gradients from those of one process?
 
 # %% tags=["timing"]
 guess = None
@@ -843,7 +855,8 @@ reveal("largest difference", apart, guess, shown=f"{apart:.0e}", within=10)
 assert apart < 1e-4 and halves[0][1][0].shape[1:] == whole.gate.weight.shape[1:]
 
 # %% [markdown]
-# Rounding, no more: the same sums in another order. Each process holds four experts whole, so their gradients need no averaging; those of the router and of attention do.
+# Rounding, no more: the same sums in another order. Each process holds four experts whole, so their gradients need no
+# averaging; those of the router and of attention do.
 #
 # ## Limits
 #
@@ -857,6 +870,6 @@ assert apart < 1e-4 and halves[0][1][0].shape[1:] == whole.gate.weight.shape[1:]
 #
 # ## Sources
 #
-# Shazeer et al. 2017 (arXiv 1701.06538) · GShard (2006.16668) · Switch (2101.03961) · Hash layers (2106.04426) · ST-MoE
-# (2202.08906) · expert choice (2202.09368) · Clark et al. (2202.01169) · MegaBlocks (2211.15841) · Mixtral (2401.04088) · DeepSeekMoE (2401.06066) ·
-# loss-free balancing (2408.15664) · DeepSeek-V3 (2412.19437).
+# Shazeer et al. 2017 (arXiv 1701.06538) · GShard (2006.16668) · Switch (2101.03961) · Hash layers (2106.04426) ·
+# ST-MoE (2202.08906) · expert choice (2202.09368) · Clark et al. (2202.01169) · MegaBlocks (2211.15841) · Mixtral
+# (2401.04088) · DeepSeekMoE (2401.06066) · loss-free balancing (2408.15664) · DeepSeek-V3 (2412.19437).
