@@ -10,11 +10,11 @@ import sys
 import pytest
 from arena import RIGHT, Case, book, family, wrong
 
-from cs336lite.course import answers
+from cs336lite.course import answers, student
 from cs336lite.course.border import CUT, KNOWN_KINDS, LONGEST
 from cs336lite.course.paths import GRADED_MODULES, find_root
 from cs336lite.course.spec import Check, StudentError
-from cs336lite.grading import client
+from cs336lite.grading import advice, budget, client, places, remote
 from cs336lite.grading.submission import Submission
 from cs336lite.grading.verdicts import Judge
 
@@ -97,7 +97,7 @@ def messages_of(assignment, source, seed):
 @pytest.mark.parametrize("assignment", GRADED_MODULES)
 def test_no_message_of_a_hidden_check_holds_what_a_submission_said(assignment, way):
     source, verdict = messages_of(assignment, TELLING[way], seed="0123456789abcdef0123456789abcdef")
-    modules = (client, answers, sys.modules[Check.__module__])
+    modules = (advice, budget, client, places, remote, answers, student, sys.modules[Check.__module__])
     ours = re.findall(r"\w+", "\n".join([source, *map(source_of, modules)]))
     known = {*ours, *KNOWN_KINDS, *re.findall(r"\w+", source_of(sys.modules["cs336lite.course.border"]))}
     messages = [check.message for check in verdict.checks if not check.passed]
