@@ -315,7 +315,11 @@ def absent(root, edition, texts):
             text = "\n".join(cell.source for cell in nbformat.reads(text, as_version=4).cells)
         for path in PATH.finditer(text):
             sentence = re.split(r"(?<=[.!?])\s", text[: path.start()])[-1]
-            if (root / path[0]).is_file() and not (edition / path[0]).exists() and ELSEWHERE not in " ".join(sentence.split()):
+            if (
+                (root / path[0]).is_file()
+                and not (edition / path[0]).exists()
+                and ELSEWHERE not in " ".join(sentence.split())
+            ):
                 found.append((file.relative_to(edition).as_posix(), path[0]))
     return found
 
