@@ -50,13 +50,13 @@ LECTURE_MODULES = {
     "a5_moe_router": ("tokenizer", "costs", "accounting", "slots", "layers"),
     "a6_inference": (
         *("tokenizer", "costs", "accounting", "slots", "layers"),
-        *("backend", "kernels", "tiles", "flash", "compiled", "gpu_model", "fits"),
+        *("backend", "kernels", "tiles", "flash", "compiled", "gpu_model"),
     ),
     "a7_parallel": ("collectives",),
 }
 """Which modules of the course a submission may import: those that lectures and appendices before it build, unless they hold
-an answer to it or need a module that an assignment builds, and `slots` and `collectives`, which a2 and a7 import and are
-written by hand.
+an answer to it or need a module that an assignment builds or a package that is not there (`fits` needs scipy); and `slots`
+and `collectives`, which a2 and a7 import and are written by hand.
 a1 has none: lecture 01's `tokenizer` learns merges. a7 has `collectives` alone: it needs no other."""
 
 
