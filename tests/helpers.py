@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import shutil
@@ -9,9 +10,18 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from types import ModuleType
 
 ROOT = Path(__file__).resolve().parents[1]
 QUICK = "CS336LITE_TESTS_QUICK"  # the variable that names the folder of `quicken`, in conftest.py
+
+
+def script(path: str) -> ModuleType:
+    """A script of the repository as a module of its own name, whichever others of its file's name have been imported."""
+    spec = importlib.util.spec_from_file_location(path.removesuffix(".py").replace("/", "_"), ROOT / path)
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 SMALL_SPEC = """

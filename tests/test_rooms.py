@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import re
-import sys
+from collections import Counter
 from graphlib import CycleError, TopologicalSorter
 
 import pytest
-from helpers import ROOT
+from helpers import ROOT, script
 
-sys.path.append(str(ROOT / "docs"))
-import architecture
-from architecture import FILES, ROOMS, imports, room, sweeps
-
+architecture = script("docs/architecture.py")
+FILES, ROOMS = architecture.FILES, architecture.ROOMS
+imports, room, sweeps = architecture.imports, architecture.room, architecture.sweeps
 ORDER = list(ROOMS)
 PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 
@@ -77,3 +76,10 @@ def test_from_the_readme_to_the_line_that_judges_in_five_opens():
 def test_every_file_that_the_page_names_exists():
     for link in re.findall(r"\]\(([^)#]+)\)", PAGE):
         assert (ROOT / "docs" / link).exists(), link
+
+
+def test_no_two_files_that_tests_import_have_one_name():
+    """Tests put these folders on the path, in whichever order they run: of two files of one name, the first would be both."""
+    folders = ["tests", "tests/attacks", "benchmarks", "site"]
+    names = Counter(path.stem for folder in folders for path in (ROOT / folder).glob("*.py"))
+    assert [name for name, times in names.items() if times > 1] == []
