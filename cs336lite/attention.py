@@ -14,7 +14,6 @@ from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
 import torch
-from einops import rearrange, repeat
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
@@ -35,7 +34,7 @@ def softmax(x: Float[Tensor, "..."], dim: int) -> Float[Tensor, "..."]:
         return x.clone()
     scores = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
     peak = scores.detach().amax(dim, keepdim=True)
-    powers = torch.exp(scores - peak.masked_fill(peak == -torch.inf, 0))
+    powers = torch.exp(scores - peak.clamp(min=torch.finfo(peak.dtype).min))  # -inf - -inf would be NaN
     # the greatest score contributes exactly 1, so the sum is below 1 only where all are -inf, and there it is 0
     return (powers / powers.sum(dim, keepdim=True).clamp(min=1)).to(x.dtype)
 
@@ -73,7 +72,7 @@ def repeat_kv(x: Float[Tensor, "batch kv k d_head"], num_heads: int) -> Float[Te
     """
     if x.shape[1] == num_heads:
         return x  # nothing to copy
-    return repeat(x, "batch kv k d_head -> batch (kv group) k d_head", group=num_heads // x.shape[1])
+    return x.unsqueeze(2).expand(-1, -1, num_heads // x.shape[1], -1, -1).flatten(1, 2)
 
 
 def causal_mask(positions: Int[Tensor, "*batch seq"], past: int = 0) -> Bool[Tensor, "..."]:
@@ -199,7 +198,8 @@ class MultiHeadAttention(nn.Module):
         if context is None:
             positions = positions_of(x, token_positions, cache)
             if self.rope is not None:
-                q, k = (self.rope(heads, positions.unsqueeze(-2)) for heads in (q, k))
+                heads = self.rope(torch.cat((q, k), dim=1), positions.unsqueeze(-2))  # in one call: all turn alike
+                q, k = heads.split((self.num_heads, self.num_kv_heads), dim=1)
             if cache is not None:
                 k, v = cache.update(k, v)
             if self.causal and x.shape[1] > 1:  # a single new token may see everything
@@ -208,7 +208,7 @@ class MultiHeadAttention(nn.Module):
         if not shares_heads(self.attend):  # one that says so reads shared heads without copies
             k, v = repeat_kv(k, self.num_heads), repeat_kv(v, self.num_heads)
         out = self.attend(q, k, v, mask)
-        out = rearrange(out, "batch head seq d_head -> batch seq (head d_head)")
+        out = out.transpose(1, 2).flatten(2)  # (batch, seq, head * d_head)
         if out.shape[:2] != x.shape[:2]:  # something broadcast the other way
             raise ValueError(
                 f"x is {tuple(x.shape[:2])} (batch, seq), and with its mask, context and cache {tuple(out.shape[:2])}"
@@ -216,4 +216,4 @@ class MultiHeadAttention(nn.Module):
         return self.o_proj(out)
 
     def _split(self, x: Tensor) -> Tensor:
-        return rearrange(x, "batch seq (head d_head) -> batch head seq d_head", d_head=self.d_head)
+        return x.unflatten(-1, (-1, self.d_head)).transpose(1, 2)  # (batch, head, seq, d_head)
