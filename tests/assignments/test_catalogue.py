@@ -2,7 +2,7 @@
 where it is wrong, loses what its mistake is worth, and hears what it is.
 
 The assignments are those of `GRADED_MODULES`: a new one is tested here as soon as it stands there, and needs a row in
-`ABOUT` and a catalogue in `tests/solutions/`. What is special to an assignment stands in a file of its own,
+`ABOUT` and a catalogue in `solutions/`. What is special to an assignment stands in a file of its own,
 `test_a1_checks.py` and so on.
 """
 
@@ -15,7 +15,7 @@ from pathlib import Path
 import catalogue
 import pytest
 import torch
-from catalogue import ROOT, judge, solutions, spec, words_of
+from catalogue import ROOT, SOLUTIONS, judge, solutions, spec, words_of
 
 from cs336lite.course.paths import GRADED_MODULES
 from cs336lite.course.points import TOGETHER, promised
@@ -138,7 +138,7 @@ def reference(assignment):
 
 def unsolved(assignment):
     found = [one for one in solutions(assignment, "trivial") if one.name == "trivial_unsolved"]
-    assert found, f"tests/solutions/{assignment}/trivial_unsolved.py is missing: the stubs as students get them"
+    assert found, f"{SOLUTIONS}/{assignment}/trivial_unsolved.py is missing: the stubs as students get them"
     return found[0]
 
 
@@ -161,7 +161,7 @@ def test_it_has_a_row_and_a_catalogue(assignment):
     assert about(assignment).names
     kinds = {one.kind for one in solutions(assignment)}
     lacking = {"right", "wrong", "trivial"} - kinds
-    assert not lacking, f"tests/solutions/{assignment}/ has no {' and no '.join(sorted(lacking))} solution"
+    assert not lacking, f"{SOLUTIONS}/{assignment}/ has no {' and no '.join(sorted(lacking))} solution"
 
 
 # ---------------------------------------------------------------------------------------------------------------------

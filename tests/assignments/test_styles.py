@@ -19,7 +19,7 @@ from cs336lite.grading.structure import structure_of_source
 from cs336lite.grading.submission import Submission, read_submission
 from cs336lite.grading.verdicts import Judge, needs_of
 
-COURSE = Path(__file__).resolve().parents[1] / "assignments"
+COURSE = Path(__file__).resolve().parents[2] / "assignments"
 ASSIGNMENTS = ("a1_bpe", "a2_attention", "a3_rope", "a4_lion", "a5_moe_router", "a6_inference", "a7_parallel")
 QUICK = "a2_attention"  # in which every style is run, though not judged, in each run of the tests
 BUDGET = Budget(load_seconds=6.0, idle_seconds=6.0)  # demonstrations that never end are many here

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from conftest import ROOT, run
+from helpers import ROOT, run
 from miniature import add_appendix, edit, files_of, make_course, runs
 from nbclient import NotebookClient
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from conftest import run
+from helpers import run
 from miniature import edit, make_course
 from nbclient import NotebookClient
 

@@ -6,7 +6,7 @@ import ast
 
 import nbformat
 import pytest
-from conftest import ROOT
+from helpers import ROOT
 from IPython.core.displayhook import DisplayHook
 
 from cs336lite.course.build import shown_notebook

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from catalogue import judge, namespace, read_solution
+from catalogue import SOLUTIONS, judge, namespace, read_solution
 from helpers import ROOT
 from miniature import edit, files_of, make_course
 
@@ -29,8 +29,8 @@ def course(tmp_path_factory) -> Path:
     for name in TOP:
         shutil.copy(ROOT / "cs336lite" / name, root / "cs336lite" / name)
     shutil.copytree(ROOT / "cs336lite" / "grading", root / "cs336lite" / "grading", dirs_exist_ok=True)
-    (root / "tests").mkdir()
-    for name in ("conftest.py", "helpers.py", "catalogue.py", "test_catalogue.py"):
+    (root / "tests" / "assignments").mkdir(parents=True)
+    for name in ("conftest.py", "helpers.py", "catalogue.py", "assignments/test_catalogue.py"):
         shutil.copy(ROOT / "tests" / name, root / "tests" / name)
     for words in (["assignment", NAME, "--after", "2"], ["lecture", "11_memory"], ["build", NAME, "11"]):
         said = ours(root, "cs336lite.cli", *(words if words[0] == "build" else ["new", *words]))
@@ -56,7 +56,8 @@ def test_what_is_new_is_built_at_its_place(course):
 def test_the_reference_passes_and_each_mistake_is_named(course):
     graded = load_spec(course / "assignments" / "hidden" / f"{NAME}.py")
     shown = load_spec(course / "assignments" / "public" / f"{NAME}.py")
-    catalogue = [read_solution(path) for path in sorted((course / "tests" / "solutions" / NAME).glob("*_*.py"))]
+    folder = course / SOLUTIONS.relative_to(ROOT) / NAME
+    catalogue = [read_solution(path) for path in sorted(folder.glob("*_*.py"))]
     assert {one.kind for one in catalogue} == {"right", "trivial", "wrong", "hollow"}
     assert {*graded.exercises} == {*shown.exercises} == {*shown.hints} == {*graded.module.READ}
     for one in catalogue:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from conftest import ROOT
+from helpers import ROOT
 
 from cs336lite.course.papers import bare, link_papers
 from cs336lite.course.text import read_text

@@ -347,7 +347,7 @@ def test_such_a_path_is_found_and_one_of_the_full_repository_is_not(real_edition
         ("Measured. `benchmarks/moe.py` compares more.", ["benchmarks/moe.py"]),
         ("Built in assignments/source/a1_bpe/a1_bpe.ipynb.", ["assignments/source/a1_bpe/a1_bpe.ipynb"]),
         ("In the full repository, run\n`python benchmarks/kernels.py`.", []),
-        ("The full repository measures. See `tests/test_bpe.py`.", ["tests/test_bpe.py"]),
+        ("The full repository measures. See `tests/lectures/test_bpe.py`.", ["tests/lectures/test_bpe.py"]),
         ("Solve assignments/a1_bpe/a1_bpe.ipynb, then open notebooks/01_tokenizer.ipynb and data/my.json.", []),
     ]:
         cells = [nbformat.v4.new_markdown_cell(text)]

@@ -5,7 +5,7 @@ import json
 import re
 
 import pytest
-from conftest import ROOT
+from helpers import ROOT
 
 from cs336lite.course.claims import Ledger, other_numbers
 from cs336lite.course.corpus import DEFAULT_SHA256

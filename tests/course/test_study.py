@@ -11,6 +11,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from helpers import ROOT
 from miniature import edit, files_of, make_course
 
 from cs336lite.course import progress
@@ -249,10 +250,10 @@ def test_in_the_full_repository_the_notebook_shows_it(built):
 
 def test_an_editions_help_lists_what_works_there(edition):
     def commands(folder: Path) -> set[str]:
-        told = said_in(folder, Path(__file__).parents[1], "from cs336lite.cli import main; main()")
+        told = said_in(folder, ROOT, "from cs336lite.cli import main; main()")
         return {line.split()[0] for line in told.splitlines() if line.startswith("  ") and line.split()}
 
-    everywhere, here = commands(Path(__file__).parents[1]), commands(edition)
+    everywhere, here = commands(ROOT), commands(edition)
     assert {"grade", "release", "reset", "study"} <= everywhere
     assert here & everywhere - {"--help"} == {
         *("lab", "status", "check", "hint", "reset", "solution", "submit", "feedback", "unlock", "update"),

@@ -7,7 +7,7 @@ import sys
 import time
 
 import pytest
-from conftest import RIGHT, run
+from helpers import RIGHT, run
 
 from cs336lite.course import check, hint, status, timing
 from cs336lite.course import paths as paths_module

@@ -7,7 +7,7 @@ import math
 
 import pytest
 import torch
-from conftest import ROOT
+from helpers import ROOT
 from torch import nn
 
 from cs336lite import attention, bpe, lion, rope, router

@@ -7,7 +7,7 @@ import sys
 from contextlib import closing
 
 import pytest
-from conftest import RIGHT, make_small_course, run, small_notebook, submit
+from helpers import RIGHT, make_small_course, run, small_notebook, submit
 
 from cs336lite.course.paths import EDITION_MARKER, CourseError
 from cs336lite.grading import backups, gradebook, hooks, runner

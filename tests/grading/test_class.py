@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import RIGHT, run, small_notebook, submit
+from helpers import RIGHT, run, small_notebook, submit
 
 from cs336lite.course.spec import load_spec
 from cs336lite.grading import runner

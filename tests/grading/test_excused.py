@@ -4,7 +4,7 @@ import json
 import sys
 
 import pytest
-from conftest import RIGHT, run, small_notebook, submit
+from helpers import RIGHT, run, small_notebook, submit
 
 from cs336lite.course.paths import CourseError
 from cs336lite.course.spec import CheckResult

@@ -9,7 +9,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from conftest import RIGHT, run, small_notebook
+from helpers import RIGHT, run, small_notebook
 
 from cs336lite.course.border import plain
 from cs336lite.grading import find, runner

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import RIGHT, run, small_notebook, submit
+from helpers import RIGHT, run, small_notebook, submit
 
 from cs336lite.course.paths import CourseError
 from cs336lite.course.spec import CheckResult

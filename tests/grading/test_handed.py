@@ -9,7 +9,7 @@ import sys
 import zlib
 
 import pytest
-from conftest import RIGHT, small_notebook, submit
+from helpers import RIGHT, small_notebook, submit
 from nbformat import reads, validate
 from PIL import Image, PngImagePlugin
 

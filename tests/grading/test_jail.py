@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from helpers import ROOT
 
 from cs336lite.course.paths import GRADED_MODULES
 from cs336lite.course.spec import StudentError, load_spec

@@ -4,7 +4,7 @@ import sys
 from datetime import datetime, timedelta
 
 import pytest
-from conftest import RIGHT, run, small_notebook, submit
+from helpers import RIGHT, run, small_notebook, submit
 from miniature import edit
 from nbgrader.api import Gradebook
 

@@ -11,7 +11,7 @@ import sys
 import threading
 
 import pytest
-from conftest import RIGHT, SMALL_SPEC, run, small_notebook, submit
+from helpers import RIGHT, SMALL_SPEC, run, small_notebook, submit
 
 from cs336lite.course import hint, progress
 from cs336lite.course.check import word_of_warning

@@ -7,7 +7,7 @@ import shutil
 import sys
 
 import pytest
-from conftest import ROOT, run
+from helpers import ROOT, run
 
 ASSIGNMENT = "a1_bpe"
 pytestmark = [

@@ -10,7 +10,7 @@ import shutil
 import sys
 
 import pytest
-from conftest import RIGHT, SMALL_SPEC, small_notebook, submit
+from helpers import RIGHT, SMALL_SPEC, small_notebook, submit
 from test_class import gradebook, scores
 
 from cs336lite.grading import limited, runner, submission

@@ -5,7 +5,7 @@ import shutil
 import sys
 
 import pytest
-from conftest import RIGHT, run, small_notebook, submit
+from helpers import RIGHT, run, small_notebook, submit
 
 from cs336lite.course.paths import CourseError
 from cs336lite.course.spec import LocalStudent, load_spec

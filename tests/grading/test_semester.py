@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from conftest import RIGHT, ROOT, SMALL_SPEC, run, small_notebook
+from helpers import RIGHT, ROOT, SMALL_SPEC, run, small_notebook
 from nbgrader.api import Gradebook
 from nbgrader.auth import Authenticator
 from nbgrader.coursedir import CourseDirectory

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import RIGHT, ROOT, small_notebook, submit
+from helpers import RIGHT, ROOT, small_notebook, submit
 
 from cs336lite.course.paths import CourseError
 from cs336lite.grading import bench, limited, runner, sharing
@@ -237,7 +237,7 @@ import os, sys
 os.umask(0o022)
 from pathlib import Path
 sys.path.insert(0, "TESTS")
-from conftest import RIGHT, small_notebook, submit
+from helpers import RIGHT, small_notebook, submit
 from cs336lite.course.paths import CourseError
 from cs336lite.grading import runner
 course = Path("COURSE")

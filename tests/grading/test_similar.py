@@ -10,7 +10,7 @@ from itertools import pairwise
 
 import pytest
 from catalogue import solutions
-from conftest import ROOT, submit
+from helpers import ROOT, submit
 from rich.console import Console
 
 from cs336lite.course.paths import CourseError

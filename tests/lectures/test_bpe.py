@@ -17,7 +17,7 @@ from pathlib import Path
 import bpe_oracle
 import pytest
 import regex
-from conftest import run
+from helpers import run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -4,7 +4,7 @@ import re
 
 import pytest
 import torch
-from conftest import ROOT
+from helpers import ROOT
 
 from cs336lite import backend
 from cs336lite.course.check import public_spec, run_checks

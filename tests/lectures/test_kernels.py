@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import ROOT
+from helpers import ROOT
 
 from cs336lite import backend, compiled, flash, kernels, tiles
 from cs336lite.flash import FlashAttend, flash_attention, plain_attention, tiled_attention
@@ -714,7 +714,7 @@ UNDER_COMPILE += ["rope", "matmul", "flash_attention", "flash_attention, mask", 
 
 @pytest.fixture(scope="module")
 def under_compile():
-    """What tests/kernels_under_compile.py says: for each call, and each operator, nothing or what is wrong."""
+    """What kernels_under_compile.py says: for each call, and each operator, nothing or what is wrong."""
     said = in_a_new_process(Path(__file__).with_name("kernels_under_compile.py"))  # code without a file is not compiled
     return {name: wrong for line in said.splitlines() for name, wrong in json.loads(line).items()}
 

@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
+from helpers import ROOT
 
 from cs336lite.course.check import public_spec, run_checks
 from cs336lite.course.spec import LocalStudent

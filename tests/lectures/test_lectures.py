@@ -11,8 +11,8 @@ import sys
 
 import nbformat
 import pytest
-from catalogue import read_solution
-from conftest import ROOT, run
+from catalogue import SOLUTIONS, read_solution
+from helpers import ROOT, run
 from nbclient import NotebookClient
 from PIL import Image
 
@@ -70,7 +70,7 @@ def test_after_a1_lecture_01_runs_on_the_students_own_code(solved, monkeypatch):
 def test_a_trainer_of_a1_that_fails_is_named_and_lecture_01_goes_on_without_it(edition, tmp_path, monkeypatch):
     root = tmp_path / "course"
     shutil.copytree(edition, root)
-    source = (ROOT / "tests" / "solutions" / "a1_bpe" / "right_words_as_strings.py").read_text()
+    source = (SOLUTIONS / "a1_bpe" / "right_words_as_strings.py").read_text()
     broken = "\n\ndef train_bpe(*arguments):\n    raise KeyError(arguments)\n"
     (root / "cs336lite" / "bpe.py").write_text(source + broken)
     printed = read(root / "notebooks" / "01_tokenizer.ipynb", monkeypatch)
@@ -132,7 +132,7 @@ def solved(edition, tmp_path_factory):
     root = tmp_path_factory.mktemp("solved") / "course"
     shutil.copytree(edition, root)
     for module, solution in VARIANTS.items():
-        source = read_solution(ROOT / "tests" / "solutions" / f"{solution}.py").source  # with what a catalogue shares
+        source = read_solution(SOLUTIONS / f"{solution}.py").source  # with what a catalogue shares
         (root / "cs336lite" / f"{module}.py").write_text(source + f"\n\nprint('the {module} of the student')\n")
     for path in sorted((root / "notebooks").glob("*.ipynb")):
         notebook = nbformat.read(path, as_version=4)

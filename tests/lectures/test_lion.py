@@ -7,7 +7,7 @@ import io
 
 import pytest
 import torch
-from conftest import spoken
+from helpers import spoken
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn

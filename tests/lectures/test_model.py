@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import spoken
+from helpers import spoken
 from torch import nn
 
 from cs336lite import model

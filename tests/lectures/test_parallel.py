@@ -5,7 +5,7 @@ import doctest
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import ROOT
+from helpers import ROOT
 from torch import nn
 
 from cs336lite import parallel

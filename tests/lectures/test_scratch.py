@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import RIGHT, ROOT, small_notebook, submit
+from helpers import RIGHT, ROOT, small_notebook, submit
 
 from cs336lite import scratch
 from cs336lite.course import paths

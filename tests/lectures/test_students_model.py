@@ -7,7 +7,7 @@ import sys
 
 import pytest
 from catalogue import solutions
-from conftest import ROOT
+from helpers import ROOT
 
 from cs336lite.rope import PartialRotaryPositionalEmbedding
 

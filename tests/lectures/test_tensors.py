@@ -4,8 +4,8 @@ import math
 
 import pytest
 import torch.nn.functional as F
-from conftest import ROOT
 from einops import rearrange, repeat
+from helpers import ROOT
 
 from cs336lite.course.check import public_spec, run_checks
 from cs336lite.course.spec import LocalStudent

@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import run as run_command
+from helpers import run as run_command
 from small_runs import DROPPING, HERE, SHORT, TINY, OneBadGradient, read_log, same, weights
 from small_runs import data as data
 from small_runs import heldout as heldout

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from conftest import ROOT
+from helpers import ROOT
 
 from cs336lite.course.paths import GRADED_MODULES
 from cs336lite.course.text import read_text

@@ -1,6 +1,6 @@
 """Print environment.yml: the direct dependencies of pyproject.toml at the versions of requirements.lock.
 
-``python tests/environment.py FULL LIGHT`` prints requirements.lock instead: what the course and its students need first,
+``python tests/repository/environment.py FULL LIGHT`` prints requirements.lock instead: what the course and its students need first,
 then, between the lines that `release` cuts out, what only the tests need.
 """
 
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 HEAD = """\
 # The conda path: conda env create -f environment.yml && conda activate cs336lite
 # Made by `make lock` from pyproject.toml and requirements.lock; a test compares them.

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from browser import CHROMIUM, Notebook, chromium, jupyter_lab, new_page, own_settings
-from conftest import RIGHT, ROOT, run, small_notebook
+from helpers import RIGHT, ROOT, run, small_notebook
 from nbgrader.utils import get_username
 
 from cs336lite.course.lab import settings, write_start_page

@@ -8,8 +8,8 @@ import shlex
 import subprocess
 from pathlib import PurePosixPath
 
-from conftest import ROOT
 from environment import locked
+from helpers import ROOT
 from typer.main import get_command
 
 from cs336lite.cli import app

@@ -5,7 +5,7 @@ import pkgutil
 
 import jaxtyping
 import pytest
-from conftest import ROOT, run
+from helpers import ROOT, run
 
 import cs336lite
 from cs336lite.course.module import built_modules

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from conftest import ROOT
+from helpers import ROOT
 from nbgrader.apps import NbGraderApp
 from typer.main import get_command
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from graphlib import CycleError, TopologicalSorter
 
 import pytest
@@ -76,10 +75,3 @@ def test_from_the_readme_to_the_line_that_judges_in_five_opens():
 def test_every_file_that_the_page_names_exists():
     for link in re.findall(r"\]\(([^)#]+)\)", PAGE):
         assert (ROOT / "docs" / link).exists(), link
-
-
-def test_no_two_files_that_tests_import_have_one_name():
-    """Tests put these folders on the path, in whichever order they run: of two files of one name, the first would be both."""
-    folders = ["tests", "tests/attacks", "benchmarks", "site"]
-    names = Counter(path.stem for folder in folders for path in (ROOT / folder).glob("*.py"))
-    assert [name for name, times in names.items() if times > 1] == []

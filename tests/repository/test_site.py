@@ -14,7 +14,7 @@ import sys
 import nbformat
 import pytest
 import yaml
-from conftest import ROOT
+from helpers import ROOT
 
 from cs336lite.course.form import predictions, revealed_guesses
 from cs336lite.course.leaks import _readings, _squeeze

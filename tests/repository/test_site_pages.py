@@ -16,7 +16,7 @@ from urllib.parse import quote, unquote, urlparse
 
 import pytest
 from browser import CHROMIUM, chromium, new_page
-from conftest import ROOT
+from helpers import ROOT
 from test_site import LECTURES, items
 
 from cs336lite.course.leaks import leaks

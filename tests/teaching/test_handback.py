@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import RIGHT, run, small_notebook, submit
+from helpers import RIGHT, run, small_notebook, submit
 from nbgrader.api import Gradebook
 
 from cs336lite.course.paths import CourseError

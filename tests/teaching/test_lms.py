@@ -7,7 +7,7 @@ import sys
 import zipfile
 
 import pytest
-from conftest import RIGHT, run, small_notebook
+from helpers import RIGHT, run, small_notebook
 
 from cs336lite.course.paths import CourseError
 from cs336lite.grading import runner

@@ -7,7 +7,7 @@ import sys
 from html.parser import HTMLParser
 
 import pytest
-from conftest import RIGHT, run, small_notebook, submit
+from helpers import RIGHT, run, small_notebook, submit
 from rich.console import Console
 
 from cs336lite.course.paths import CourseError

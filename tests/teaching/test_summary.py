@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
-from conftest import RIGHT, SMALL_SPEC, run, small_notebook, submit
+from helpers import RIGHT, SMALL_SPEC, run, small_notebook, submit
 from nbgrader.api import Gradebook
 from rich.console import Console
 

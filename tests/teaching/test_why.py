@@ -5,7 +5,7 @@ import json
 import sys
 
 import pytest
-from conftest import RIGHT, SMALL_SPEC, run, small_notebook, submit
+from helpers import RIGHT, SMALL_SPEC, run, small_notebook, submit
 from rich.console import Console
 
 from cs336lite.course.paths import CourseError
