@@ -1,7 +1,7 @@
 """The catalogue of solutions: right, wrong, trivial and hollow answers to an assignment, judged by its checks.
 
-``tests/assignments/solutions/aN_topic/`` holds them as plain Python. A file's name tells what it is: ``right_*`` gets full marks,
-``trivial_*`` none, and ``wrong_*`` fails exactly the checks that its docstring lists::
+``tests/assignments/solutions/aN_topic/`` holds them as plain Python. A file's name tells what it is: ``right_*`` gets full
+marks, ``trivial_*`` none, and ``wrong_*`` fails exactly the checks that its docstring lists::
 
     fails: train.ties_go_to_the_greatest_pair, train.whole_runs_agree
     names: ties are broken by first occurrence
