@@ -52,9 +52,10 @@ attacks-sample: $(VENV)/ready  ## a sample of the attacks in the other modes
 	$(BIN)/python tests/attacks/modes.py --other -q -n $(JOBS) --dist loadfile $(SHARP:%=tests/attacks/test_attack_%.py)
 
 # what depends on the version of Python and on the machine: make sample VENV=.venv-3.12 PYTHON=python3.12
-SHORT := tests/test_corpus.py tests/test_export.py tests/test_imports.py tests/test_results.py tests/test_stand_ins.py tests/test_tools.py
-SAMPLE := $(SHORT) tests/test_jail.py tests/test_pools.py tests/test_worker.py \
-  'tests/test_lectures.py::test_every_lecture_runs_on_the_students_own_code[06_moe]'
+SHORT := tests/course/test_corpus.py tests/course/test_export.py tests/course/test_results.py tests/course/test_tools.py \
+  tests/grading/test_stand_ins.py tests/repository/test_imports.py
+SAMPLE := $(SHORT) tests/grading/test_jail.py tests/grading/test_pools.py tests/grading/test_worker.py \
+  'tests/lectures/test_lectures.py::test_every_lecture_runs_on_the_students_own_code[06_moe]'
 
 sample: TESTS = $(SAMPLE)
 sample: RUN = 01 02
@@ -101,10 +102,10 @@ COMPILE = uv pip compile --quiet --universal --python-version 3.11 --no-header -
 lock:  ## new versions into requirements.lock and environment.yml (needs uv)
 	$(COMPILE) --extra test --upgrade pyproject.toml | grep -vE '^(nvidia-|cuda-)' > requirements.lock.full
 	$(COMPILE) --constraint requirements.lock.full pyproject.toml > requirements.lock.light
-	$(BIN)/python tests/environment.py requirements.lock.full requirements.lock.light > requirements.lock.new
+	$(BIN)/python tests/repository/environment.py requirements.lock.full requirements.lock.light > requirements.lock.new
 	mv requirements.lock.new requirements.lock
 	rm requirements.lock.full requirements.lock.light
-	$(BIN)/python tests/environment.py > environment.yml.new
+	$(BIN)/python tests/repository/environment.py > environment.yml.new
 	mv environment.yml.new environment.yml
 
 # <<< not in the student edition

@@ -1,7 +1,7 @@
 """The catalogue of solutions: right, wrong, trivial and hollow answers to an assignment, judged by its checks.
 
-``tests/solutions/aN_topic/`` holds them as plain Python. A file's name tells what it is: ``right_*`` gets full marks,
-``trivial_*`` none, and ``wrong_*`` fails exactly the checks that its docstring lists::
+``tests/assignments/solutions/aN_topic/`` holds them as plain Python. A file's name tells what it is: ``right_*`` gets full
+marks, ``trivial_*`` none, and ``wrong_*`` fails exactly the checks that its docstring lists::
 
     fails: train.ties_go_to_the_greatest_pair, train.whole_runs_agree
     names: ties are broken by first occurrence
@@ -38,7 +38,8 @@ from typing import Any
 
 from cs336lite.course.spec import CheckResult, LocalStudent, Spec, load_spec
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[1]
+SOLUTIONS = ROOT / "tests" / "assignments" / "solutions"
 BASE_LINE = "from _base import *\n"
 SHARED = re.compile(r"^from (_\w+) import \*\n", re.MULTILINE)
 
@@ -91,7 +92,7 @@ def read_solution(path: Path) -> Solution:
 
 def solutions(assignment: str, kind: str = "") -> list[Solution]:
     """The catalogue of an assignment, or those of one kind, by name."""
-    folder = ROOT / "tests" / "solutions" / assignment
+    folder = SOLUTIONS / assignment
     return [read_solution(path) for path in sorted(folder.glob(f"{kind}*_*.py")) if not path.stem.startswith("_")]
 
 

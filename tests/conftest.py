@@ -6,30 +6,13 @@ Plain helpers are in helpers.py.
 from __future__ import annotations
 
 import os
-import shlex
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import jaxtyping
 import pytest
-from helpers import (  # noqa: F401 — many tests take them from here
-    QUICK,
-    RIGHT,
-    ROOT,
-    SMALL_SPEC,
-    code,
-    dedent,
-    grade_cell,
-    make_small_course,
-    notebook,
-    run,
-    small_notebook,
-    solution_cell,
-    spoken,
-    submit,
-)
+from helpers import ROOT, make_small_course, quicken
 
 from cs336lite import scratch
 from cs336lite.course.module import built_modules
@@ -56,31 +39,6 @@ def pytest_configure(config: pytest.Config) -> None:
     folder.chmod(0o711)  # a grader's worker is another user, and passes through
     os.environ |= {"TMPDIR": str(folder), "CS336LITE_DATA": str(folder / "data")}
     tempfile.tempdir = None  # as at the start: to be looked up
-
-
-ALEMBIC = """\
-#!/bin/sh
-case "$*" in *" heads") ;; *) exec {real} "$@" ;; esac
-[ -s {kept} ] || {{ {real} "$@" > {kept}.$$ && mv {kept}.$$ {kept}; }}
-exec cat {kept}
-"""
-NO_GRAMMAR = 'raise ImportError("left out: it takes a second to import, and nobody here checks addresses")\n'
-
-
-def quicken(folder: Path) -> None:
-    """Save what nbgrader does again and again: alembic's answer, asked for with each new gradebook, is kept for a run; and a
-    grammar of addresses, which jsonschema imports, is left out in `run`, as the package leaves it out for itself.
-    """
-    tools = Path(sys.executable).parent
-    folder.mkdir()
-    program = folder / "alembic"
-    program.write_text(
-        ALEMBIC.format(real=shlex.quote(str(tools / "alembic")), kept=shlex.quote(str(folder / "heads")))
-    )
-    program.chmod(0o755)
-    (folder / "rfc3987_syntax.py").write_text(NO_GRAMMAR)
-    os.environ[QUICK] = str(folder)
-    os.environ["PATH"] = os.pathsep.join([str(folder), str(tools), os.environ.get("PATH", os.defpath)])
 
 
 @pytest.hookimpl(trylast=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 
 ROOT = Path(__file__).resolve().parents[1]
-QUICK = "CS336LITE_TESTS_QUICK"  # the variable that names the folder of `quicken`, in conftest.py
+QUICK = "CS336LITE_TESTS_QUICK"  # the variable that names the folder of `quicken`
 
 
 def script(path: str) -> ModuleType:
@@ -133,6 +134,31 @@ def submit(course: Path, student: str, content: dict | bytes | str) -> Path:
         content = json.dumps(content)
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     return path
+
+
+ALEMBIC = """\
+#!/bin/sh
+case "$*" in *" heads") ;; *) exec {real} "$@" ;; esac
+[ -s {kept} ] || {{ {real} "$@" > {kept}.$$ && mv {kept}.$$ {kept}; }}
+exec cat {kept}
+"""
+NO_GRAMMAR = 'raise ImportError("left out: it takes a second to import, and nobody here checks addresses")\n'
+
+
+def quicken(folder: Path) -> None:
+    """Save what nbgrader does again and again: alembic's answer, asked for with each new gradebook, is kept for a run; and a
+    grammar of addresses, which jsonschema imports, is left out in `run`, as the package leaves it out for itself.
+    """
+    tools = Path(sys.executable).parent
+    folder.mkdir()
+    program = folder / "alembic"
+    program.write_text(
+        ALEMBIC.format(real=shlex.quote(str(tools / "alembic")), kept=shlex.quote(str(folder / "heads")))
+    )
+    program.chmod(0o755)
+    (folder / "rfc3987_syntax.py").write_text(NO_GRAMMAR)
+    os.environ[QUICK] = str(folder)
+    os.environ["PATH"] = os.pathsep.join([str(folder), str(tools), os.environ.get("PATH", os.defpath)])
 
 
 def run(*command: str, cwd: Path, timeout: float = 300, **environment: str) -> subprocess.CompletedProcess:

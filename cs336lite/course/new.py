@@ -13,7 +13,7 @@ from pathlib import Path
 from cs336lite.course.paths import GRADED_MODULES, CourseError, is_student_edition
 
 PATHS = "cs336lite/course/paths.py"
-CATALOGUE = "tests/test_catalogue.py"
+CATALOGUE = "tests/assignments/test_catalogue.py"
 
 ASSIGNMENT = {
     "assignments/text/NAME.py": '''\
@@ -169,7 +169,7 @@ def leaves_the_values(student, rng):
     expect_averages(found, values, beta)
     expect(same, "the list of values is changed: write the averages into a list of their own")
 ''',
-    "tests/solutions/NAME/right_loop.py": '''\
+    "tests/assignments/solutions/NAME/right_loop.py": '''\
 """A loop that carries the last average."""
 
 
@@ -180,7 +180,7 @@ def average(values, beta):
         averages.append(last)
     return averages
 ''',
-    "tests/solutions/NAME/right_accumulate.py": '''\
+    "tests/assignments/solutions/NAME/right_accumulate.py": '''\
 """itertools.accumulate, begun at 0."""
 
 from itertools import accumulate
@@ -189,21 +189,21 @@ from itertools import accumulate
 def average(values, beta):
     return list(accumulate(values, lambda last, value: beta * last + (1 - beta) * value, initial=0.0))[1:]
 ''',
-    "tests/solutions/NAME/trivial_unsolved.py": '''\
+    "tests/assignments/solutions/NAME/trivial_unsolved.py": '''\
 """A notebook as it is handed out."""
 
 
 def average(values, beta):
     raise NotImplementedError("this exercise is not solved yet")
 ''',
-    "tests/solutions/NAME/trivial_zeros.py": '''\
+    "tests/assignments/solutions/NAME/trivial_zeros.py": '''\
 """A list of the right length."""
 
 
 def average(values, beta):
     return [0.0] * len(values)
 ''',
-    "tests/solutions/NAME/wrong_weights_swapped.py": '''\
+    "tests/assignments/solutions/NAME/wrong_weights_swapped.py": '''\
 """beta weighs the value.
 
 fails: average.follows_from_the_last, average.leaves_the_values
@@ -218,7 +218,7 @@ def average(values, beta):
         averages.append(last)
     return averages
 ''',
-    "tests/solutions/NAME/wrong_begins_at_the_first.py": '''\
+    "tests/assignments/solutions/NAME/wrong_begins_at_the_first.py": '''\
 """The first average is the first value.
 
 fails: average.follows_from_the_last, average.leaves_the_values
@@ -233,7 +233,7 @@ def average(values, beta):
         averages.append(last)
     return averages
 ''',
-    "tests/solutions/NAME/wrong_in_place.py": '''\
+    "tests/assignments/solutions/NAME/wrong_in_place.py": '''\
 """The averages are written over the values.
 
 fails: average.leaves_the_values
@@ -247,7 +247,7 @@ def average(values, beta):
         values[i] = last = beta * last + (1 - beta) * value
     return values
 ''',
-    "tests/solutions/NAME/hollow_mean.py": '''\
+    "tests/assignments/solutions/NAME/hollow_mean.py": '''\
 """The mean of all values so far: another average.
 
 most: 0
@@ -257,7 +257,7 @@ most: 0
 def average(values, beta):
     return [sum(values[: i + 1]) / (i + 1) for i in range(len(values))]
 ''',
-    "tests/test_SHORT_checks.py": '''\
+    "tests/assignments/test_SHORT_checks.py": '''\
 """What is special to the checks of NAME; the rest is tested in test_catalogue.py."""
 
 import pytest
@@ -404,7 +404,7 @@ def first_step(student, rng):
     expect(beta**steps <= 0.5, "more than half of the weight is left after that many steps")
     expect(beta ** (steps - 1) > 0.5, "half of the weight was gone one step earlier")
 ''',
-    "tests/test_MODULE.py": '''\
+    "tests/lectures/test_MODULE.py": '''\
 """The module of lecture NUMBER."""
 
 import pytest

@@ -181,7 +181,7 @@ def as_catalogued(name: str) -> Callable[[dict, Path], bytes]:
     """An answer out of the catalogue that the checks are tested with; what it shares with others is put in front."""
 
     def answer(notebook: dict, root: Path) -> bytes:
-        folder = root / "tests" / "solutions" / ASSIGNMENT
+        folder = root / "tests" / "assignments" / "solutions" / ASSIGNMENT
         shared = (folder / "_base.py").read_text()
         return with_code(notebook, (folder / f"{name}.py").read_text().replace("from _base import *\n", shared))
 

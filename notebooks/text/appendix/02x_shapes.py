@@ -257,7 +257,7 @@ def active_parameters(shape: ModelShape) -> int:
 
 
 # %% [markdown]
-# Published sizes are the test: in the full repository, `tests/test_accounting.py` compares fifteen models with their papers
+# Published sizes are the test: in the full repository, `tests/lectures/test_accounting.py` compares fifteen models with their papers
 # and checkpoints.
 #
 # **Predict.** What percentage of Mixtral's 46.7 billion parameters is a token multiplied by? It chooses 2 of 8 experts.
@@ -565,5 +565,5 @@ finish(fig)
 #
 # QK-norm and routing are counted in parameters and FLOPs, not in activations. Buffers, such as masks, are not counted.
 # Position schemes that multiply tables inside attention (Shaw's) are not counted. In the full repository,
-# `tests/test_accounting.py` compares six plainly written models with PyTorch's counter, with what is allocated and with
+# `tests/lectures/test_accounting.py` compares six plainly written models with PyTorch's counter, with what is allocated and with
 # what autograd keeps.
