@@ -23,7 +23,7 @@ be the same within 0.005 nats (TOST p = 0.23)
 Several comparisons at once (多重比较) are corrected by Holm's method, the tests for equivalence as a family of their
 own. Intervals are not corrected: each one holds the true difference in 95 of 100 sweeps. Sources: Student (1908); Holm,
 "A simple sequentially rejective multiple test procedure" (1979); Schuirmann, "A comparison of the two one-sided tests
-procedure" (1987). ``tests/test_compare.py`` tests these methods by simulation.
+procedure" (1987). ``tests/course/test_compare.py`` tests these methods by simulation.
 """
 
 from __future__ import annotations
