@@ -36,6 +36,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from cs336lite.course.paths import hidden_checks
 from cs336lite.course.spec import CheckResult, LocalStudent, Spec, load_spec
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -98,7 +99,8 @@ def solutions(assignment: str, kind: str = "") -> list[Solution]:
 @functools.cache  # of one file loaded twice, the first can no longer keep what it has drawn
 def spec(assignment: str, side: str) -> Spec:
     """The ``hidden`` or the ``public`` checks of an assignment."""
-    return load_spec(ROOT / "assignments" / side / f"{assignment}.py")
+    course = ROOT / "assignments"
+    return load_spec(hidden_checks(course, assignment) if side == "hidden" else course / side / f"{assignment}.py")
 
 
 def namespace(source: str, name: str = "submission") -> dict[str, Any]:
