@@ -33,7 +33,7 @@ import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 from cs336lite.course.paths import hidden_checks
@@ -101,6 +101,17 @@ def spec(assignment: str, side: str) -> Spec:
     """The ``hidden`` or the ``public`` checks of an assignment."""
     course = ROOT / "assignments"
     return load_spec(hidden_checks(course, assignment) if side == "hidden" else course / side / f"{assignment}.py")
+
+
+def parts(checks: Spec) -> list[ModuleType]:
+    """The files of a folder of checks, as modules."""
+    inside = f"{checks.module.__name__}."
+    return [one for one in vars(checks.module).values() if getattr(one, "__name__", "").startswith(inside)]
+
+
+def defined(checks: Spec) -> SimpleNamespace:
+    """Whatever the files of a folder of checks define."""
+    return SimpleNamespace(**{name: value for part in parts(checks) for name, value in vars(part).items()})
 
 
 def namespace(source: str, name: str = "submission") -> dict[str, Any]:

@@ -26,5 +26,4 @@ READ = {  # where to read on, by exercise
     "relative": ("RoFormer (arXiv 2104.09864), section 3.2.1, 2D case", PAPER),
     "partial": "Section 7 of the assignment, A part of the head",
 }
-# what is run, in this order: files of this folder
 ORDER = ("angles", "rotation", "layouts", "positions", "module", "relative", "partial")  # of what is run: files
