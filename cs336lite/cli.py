@@ -24,6 +24,7 @@ from cs336lite.course.paths import (
     assignment_name,
     find_root,
     full_repository,
+    hidden_checks,
     is_student_edition,
     write_atomic,
 )
@@ -143,9 +144,8 @@ def points(assignment: Assignment) -> None:
     if is_student_edition(root):
         raise CourseError("a student edition has no texts: this command needs the full repository")
     name = assignment_name(root, assignment)
-    changed = follow(
-        read_text(root / "assignments" / "text" / f"{name}.py"), root / "assignments" / "hidden" / f"{name}.py"
-    )
+    course = root / "assignments"
+    changed = follow(read_text(course / "text" / f"{name}.py"), hidden_checks(course, name))
     console.print("\n".join(changed) or "nothing to change", markup=False, highlight=False, soft_wrap=True)
 
 

@@ -33,9 +33,10 @@ import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
+from cs336lite.course.paths import hidden_checks
 from cs336lite.course.spec import CheckResult, LocalStudent, Spec, load_spec
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -99,7 +100,19 @@ def solutions(assignment: str, kind: str = "") -> list[Solution]:
 @functools.cache  # of one file loaded twice, the first can no longer keep what it has drawn
 def spec(assignment: str, side: str) -> Spec:
     """The ``hidden`` or the ``public`` checks of an assignment."""
-    return load_spec(ROOT / "assignments" / side / f"{assignment}.py")
+    course = ROOT / "assignments"
+    return load_spec(hidden_checks(course, assignment) if side == "hidden" else course / side / f"{assignment}.py")
+
+
+def parts(checks: Spec) -> list[ModuleType]:
+    """The files of a folder of checks, as modules."""
+    inside = f"{checks.module.__name__}."
+    return [one for one in vars(checks.module).values() if getattr(one, "__name__", "").startswith(inside)]
+
+
+def defined(checks: Spec) -> SimpleNamespace:
+    """Whatever the files of a folder of checks define."""
+    return SimpleNamespace(**{name: value for part in parts(checks) for name, value in vars(part).items()})
 
 
 def namespace(source: str, name: str = "submission") -> dict[str, Any]:

@@ -1,4 +1,7 @@
-"""Public checks of a1_bpe: run them as often as you like. The hidden checks judge the same things on other inputs."""
+"""Public checks of a1_bpe: run them as often as you like. The hidden checks judge the same things on other inputs.
+
+One file, though a long one: it is handed out, and has to work alone.
+"""
 
 import json
 import random

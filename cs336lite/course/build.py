@@ -25,7 +25,7 @@ from cs336lite import scratch
 from cs336lite.course import points
 from cs336lite.course.execute import CellFailed, differences, execute_item, shown_notebook, stage
 from cs336lite.course.module import built_modules
-from cs336lite.course.paths import GRADED_MODULES, CourseError, is_student_edition, write_atomic
+from cs336lite.course.paths import GRADED_MODULES, CourseError, hidden_checks, is_student_edition, write_atomic
 from cs336lite.course.plan import PACKAGE, Item, arrange, dependencies, fingerprint, read_items, sha
 from cs336lite.course.plan import plan as plan
 from cs336lite.course.text import first_line
@@ -273,8 +273,8 @@ def _unfinished(root: Path, item: Item) -> list[str]:
     if ids[last] != "export" or f"export_solution({item.name!r})" not in calls:
         said = f'a cell `# %% locked="export"` with export_solution("{item.name}") is missing: students export there'
         found.append(str(item.text.error(last, said, 0)))
-    hidden = root / "assignments" / "hidden" / f"{item.name}.py"
     try:
+        hidden = hidden_checks(root / "assignments", item.name)
         return found + points.differences(item.text, hidden, hidden.relative_to(root).as_posix())
     except CourseError as problem:
         return [*found, str(problem)]

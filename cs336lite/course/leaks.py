@@ -113,12 +113,13 @@ def secrets(root: Path, items: list[Item] | None = None, *, rendered: bool = Fal
         for module, source in item.modules.items():
             for number, line in enumerate(source.split("\n")[1:], 2):
                 add(line, f"a line of the reference, {PACKAGE}/{module}.py:{number}: {line.strip()}", TRIVIAL)
-    for path in sorted((root / "assignments" / "hidden").glob("*.py")):
-        source = path.read_text(encoding="utf-8")
+    hidden = root / "assignments" / "hidden"
+    for path in sorted(hidden.rglob("*.py")):
+        source, name = path.read_text(encoding="utf-8"), path.relative_to(hidden).as_posix()
         for number, line in enumerate(source.split("\n"), 1):
-            add(line, f"a line of the hidden checks, {path.name}:{number}: {line.strip()}", TRIVIAL)
+            add(line, f"a line of the hidden checks, {name}:{number}: {line.strip()}", TRIVIAL)
         for string in _strings(source):
-            add(string, f"a string of the hidden checks {path.name}: {string.strip()!r}", SHORT_STRING)
+            add(string, f"a string of the hidden checks {name}: {string.strip()!r}", SHORT_STRING)
     for path in sorted((root / "assignments" / ".secret").rglob("*")):
         if path.is_file():
             for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):

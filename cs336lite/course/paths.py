@@ -110,6 +110,22 @@ def assignments(root: Path) -> list[str]:
     return [name for name in GRADED_MODULES if (root / "assignments" / "public" / f"{name}.py").exists()]
 
 
+def hidden_checks(course: Path, name: str) -> Path:
+    """Where the hidden checks of an assignment lie: the folder ``hidden/a1_bpe``, or the file ``hidden/a1_bpe.py``.
+
+    ``course`` is the folder ``assignments``. Of an assignment without checks it is the path of the file.
+
+    Raises:
+        CourseError: there are both.
+    """
+    file, folder = course / "hidden" / f"{name}.py", course / "hidden" / name
+    if not any(folder.glob("*.py")):
+        return file
+    if file.exists():
+        raise CourseError(f"{file} and the folder {folder} both hold the checks of {name}: delete one of them")
+    return folder
+
+
 def assignment_name(root: Path, text: str) -> str:
     """The full name for ``a1_bpe`` or its short form ``a1``.
 

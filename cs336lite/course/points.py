@@ -27,7 +27,7 @@ Told = tuple[str, float, str]  # an exercise, its points, and the place that say
 def differences(text: Text, hidden: Path, shown: str) -> list[str]:
     """One message for each exercise of which not all places say the same; none where there are no hidden checks yet.
 
-    ``shown`` is how messages call the file ``hidden``. Raises CourseError when it cannot be loaded.
+    ``shown`` is how messages call the file or folder ``hidden``. Raises CourseError when it cannot be loaded.
     """
     if not hidden.exists():
         return []

@@ -16,23 +16,20 @@ same check therefore runs beside the student's code (``cs336lite check``) and ac
 from __future__ import annotations
 
 import hashlib
-import itertools
 import linecache
 import pickle
 import random
 import re
-import sys
-import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache, wraps
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
 
+from cs336lite.course import loading
 from cs336lite.course.border import chain, known_kind, own, plain
-from cs336lite.course.paths import CourseError
-from cs336lite.course.student import Fail, LocalStudent, StudentError, said
+from cs336lite.course.student import Fail, LocalStudent, StudentError
 
 __all__ = [
     "TOGETHER",
@@ -83,7 +80,10 @@ class Student(Protocol):
 
 @dataclass(frozen=True)
 class Check:
-    """One judged property of a solution. ``seconds`` is the processor time that its drivers may use together."""
+    """One judged property of a solution. ``seconds`` is the processor time that its drivers may use together.
+
+    ``files`` are the paths of all files of its assignment's checks.
+    """
 
     id: str
     exercise: str
@@ -91,6 +91,7 @@ class Check:
     title: str
     function: Callable[[Student, random.Random], None]
     seconds: float
+    files: tuple[str, ...] = ()
 
     def run(self, student: Student, seed: int | str) -> CheckResult:
         """Judge one student; the inputs drawn depend on ``seed`` and on this check alone."""
@@ -103,7 +104,7 @@ class Check:
         except Fail as problem:
             message = str(problem) if isinstance(student, LocalStudent) else self.in_own_words(problem)
         except Exception as error:  # the check's own: a slip of its author, or an answer that nobody thought of
-            fault = fault_of(error, self.function.__code__.co_filename)
+            fault = fault_of(error, self.files or (self.function.__code__.co_filename,))
             kind = known_kind(type(error).__name__)
             message = f"{STUMBLED}: perhaps it has another form than the one asked for ({kind} in the check itself)"
             if isinstance(student, LocalStudent) and "NoneType" in str(error):
@@ -120,9 +121,9 @@ class Check:
     def in_own_words(self, problem: Fail) -> str:
         """What a check says of code that is judged elsewhere: nothing that is not in the check's source; see `own`.
 
-        The source is that of the check and of whatever took part in raising the `Fail`.
+        The source is that of its assignment's checks and of whatever took part in raising the `Fail`.
         """
-        files = {self.function.__code__.co_filename: None}
+        files = dict.fromkeys([*self.files, self.function.__code__.co_filename])
         trace = problem.__traceback__
         while trace is not None:
             files[trace.tb_frame.f_code.co_filename] = None
@@ -158,14 +159,15 @@ class CheckResult:
         return asdict(self)
 
 
-def fault_of(error: BaseException, filename: str) -> str:
-    """What an exception of a check tells its author: the kind, the missing name, the last line of the check's file.
+def fault_of(error: BaseException, files: tuple[str, ...]) -> str:
+    """What an exception of a check tells its author: the kind, the missing name, the last line in one of its files.
 
     Never the exception's own text, which can hold what was drawn or answered.
     """
-    trace, line = error.__traceback__, 0
+    trace, filename, line = error.__traceback__, files[0], 0
     while trace is not None:
-        line = trace.tb_lineno if trace.tb_frame.f_code.co_filename == filename else line
+        if trace.tb_frame.f_code.co_filename in files:
+            filename, line = trace.tb_frame.f_code.co_filename, trace.tb_lineno
         trace = trace.tb_next
     name = getattr(error, "name", None) if isinstance(error, (NameError, AttributeError, ImportError)) else None
     source = linecache.getline(filename, line)
@@ -214,12 +216,14 @@ def drawn(draw: Callable) -> Callable:
 
 @dataclass(frozen=True)
 class Spec:
-    """The checks of one assignment, in the order in which they are written."""
+    """The checks of one assignment, in the order in which they run."""
 
     name: str
     module: ModuleType
     source: str
     checks: tuple[Check, ...] = field(default=())
+    files: tuple[str, ...] = field(default=())
+    path: Path = Path()
 
     def __iter__(self) -> Iterator[Check]:
         return iter(self.checks)
@@ -243,38 +247,13 @@ class Spec:
 
 
 def load_spec(path: str | Path, source: str | None = None) -> Spec:
-    """The spec in a file of checks, or in the text that such a file had.
+    """The spec in a file of checks or in a folder of them, or in the text that either had (`loading.text_of`).
 
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: there is neither.
         CourseError: it cannot be run; with the line to go to.
     """
     path = Path(path)
-    if source is None:
-        source = path.read_text(encoding="utf-8")
-    # a name of its own each time: what a spec keeps by pickle is of the classes of that very loading
-    module = ModuleType(f"{path.parent.name}_{path.stem}_{next(_loaded)}")
-    module.__file__ = str(path)
-    sys.modules[module.__name__] = module  # dataclasses look their module up
-    # drivers are sent as source: that of this very moment, also when the file is edited or gone later
-    linecache.cache[str(path)] = (len(source), None, source.splitlines(keepends=True), str(path))
-    try:
-        exec(compile(source, str(path), "exec"), vars(module))
-    except SyntaxError as error:
-        at = f"{path}, line {error.lineno}" if error.filename == str(path) else f"{error.filename}, line {error.lineno}"
-        raise CourseError(
-            f"the checks in {path} cannot be loaded: {type(error).__name__} in {at}: {error.msg}"
-        ) from None
-    except Exception as error:
-        raise CourseError(f"the checks in {path} cannot be loaded: {said(error)}{line_in(error, str(path))}") from error
-    checks = tuple(v.__check__ for v in vars(module).values() if hasattr(v, "__check__"))
-    return Spec(path.stem, module, source, checks)
-
-
-def line_in(error: BaseException, filename: str) -> str:
-    """Where in a file an exception came by last, as the end of a sentence."""
-    numbers = [f.lineno for f in traceback.extract_tb(error.__traceback__, limit=200) if f.filename == filename]
-    return f" (line {numbers[-1]})" if numbers else ""
-
-
-_loaded = itertools.count()
+    source = loading.text_of(path) if source is None else source
+    module, files, checks = loading.load(path, source)
+    return Spec(path.stem, module, source, tuple(replace(check, files=files) for check in checks), files, path)

@@ -100,7 +100,7 @@ def expect_promised(judge: Judge, verdict: Verdict, promised: dict[str, float]) 
         raise CourseError(
             f"the points of {name} are others in the gradebook than in its checks, so nothing was graded:\n"
             + "".join(f"{line}\n" for line in others)
-            + f"Make text/{name}.py and hidden/{name}.py agree (`cs336lite build {name}` says where they do not), then run "
+            + f"Make text/{name}.py and the checks in hidden/ agree (`cs336lite build {name}` says where they do not), then run "
             f"`nbgrader generate_assignment {name} --force` in {judge.course}: grades that are there are scaled at the next "
             "`cs336lite grade`."
         )

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from cs336lite import __version__
-from cs336lite.course import answers, border
+from cs336lite.course import answers, border, loading
 from cs336lite.course import spec as spec_module
 from cs336lite.course.border import plain
-from cs336lite.course.paths import GRADED_MODULES, CourseError, read_json
+from cs336lite.course.paths import GRADED_MODULES, CourseError, hidden_checks, read_json
 from cs336lite.course.spec import TOGETHER, CheckResult, Spec, load_spec
 from cs336lite.grading import client, meter, places, protection, sharing, surroundings
 from cs336lite.grading.budget import Needs, WorkerFailure
@@ -92,7 +92,8 @@ class Judge:
     def of(cls, assignment: str, source: str, seed: str, *, trust: bool = False, strict: bool = False) -> Judge:
         """A judge by given checks (their text) and a given seed, which keeps no verdicts."""
         self = cls.__new__(cls)
-        self.open(Path("hidden") / f"{assignment}.py", source, seed, trust=trust, strict=strict)
+        path = Path("hidden") / (assignment if loading.is_folder(source) else f"{assignment}.py")
+        self.open(path, source, seed, trust=trust, strict=strict)
         self.course, self.keep, self.rights = Path(), False, sharing.PRIVATE
         return self
 
@@ -211,7 +212,7 @@ def needs_of(spec: Spec) -> Needs:
 @functools.cache
 def grader_version(assignment: str) -> str:
     """A hash of what a verdict depends on beside submission, spec and seed: this grader, and the modules it hands out."""
-    modules = (answers, border, client, meter, places, spec_module, surroundings)
+    modules = (answers, border, loading, client, meter, places, spec_module, surroundings)
     here, handed = Path(__file__).parent, surroundings.LECTURE_MODULES.get(assignment, ())
     files = [Path(m.__file__) for m in modules] + [here / name for name in (*surroundings.PROGRAMS, "bench.py")]
     files += [*sorted(surroundings.QUIET.glob("*.py")), *surroundings.lecture_modules(handed)]
@@ -346,10 +347,13 @@ def is_line(text: str) -> bool:
 
 
 def hidden_source(course: Path, assignment: str) -> tuple[Path, str]:
-    """The file of an assignment's hidden checks, and its text. Raises CourseError when this copy of the course has none."""
-    path = course / "hidden" / f"{assignment}.py"
+    """The file or folder of an assignment's hidden checks, and its text (`loading.text_of`).
+
+    Raises CourseError when this copy of the course has none.
+    """
+    path = hidden_checks(course, assignment)
     try:
-        return path, path.read_text(encoding="utf-8")
+        return path, loading.text_of(path)
     except FileNotFoundError:
         raise CourseError(
             f"no hidden checks for {assignment!r}: {path} does not exist. Grading needs the full repository; "

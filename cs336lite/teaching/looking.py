@@ -9,15 +9,17 @@ from __future__ import annotations
 import ast
 import functools
 import inspect
+import linecache
 import reprlib
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any, cast
 
 from cs336lite.course import answers
 from cs336lite.course.paths import CourseError
-from cs336lite.course.spec import Check, Fail, StudentError, load_spec
+from cs336lite.course.spec import Check, Fail, Spec, StudentError, load_spec
 from cs336lite.grading.bench import Bench
 from cs336lite.grading.budget import Budget, WorkerFailure
 from cs336lite.grading.remote import RemoteStudent
@@ -153,12 +155,13 @@ class Recording:
             raise
         return call.answer
 
-    def told(self, call: Call) -> dict[str, Any]:
+    def told(self, call: Call, spec: Spec) -> dict[str, Any]:
         parameters = list(inspect.signature(call.driver).parameters)[1:]
         names = [*parameters, *("" for _ in call.args[len(parameters) :])]
         code = call.driver.__code__
         return {
             "driver": call.driver.__name__,
+            "file": shown(code.co_filename, spec),
             "line": code.co_firstlineno,
             "args": [[name, short(value, self.files)] for name, value in zip(names, call.args)],
             "came": "" if call.error else short(call.answer, self.files),
@@ -188,15 +191,23 @@ def spy(compare: Callable[..., bool]) -> Callable[..., bool]:
 # -- where a check failed -------------------------------------------------------------------------------------------
 
 
-def place_of(error: BaseException, file: str, source: str, files: dict[str, bytes]) -> dict[str, Any]:
-    """The statement of the checks' file in which a check ended, what stood in it, and what was compared last."""
+def shown(file: str, spec: Spec) -> str:
+    """How a file of checks is called: ``a1_bpe.py``, or ``a1_bpe/train.py`` in a folder."""
+    path = Path(file)
+    return path.relative_to(spec.path.parent).as_posix() if file in spec.files else path.name
+
+
+def place_of(error: BaseException, spec: Spec, files: dict[str, bytes]) -> dict[str, Any]:
+    """The statement of the checks' files in which a check ended, what stood in it, and what was compared last."""
     trace, frame, line = error.__traceback__, None, 0
     while trace is not None:
-        if trace.tb_frame.f_code.co_filename == file:
+        if trace.tb_frame.f_code.co_filename in spec.files:
             frame, line = trace.tb_frame, trace.tb_lineno
         trace = trace.tb_next
     if frame is None:
         return {}
+    file = frame.f_code.co_filename
+    source = "".join(linecache.getlines(file))
     found = [n for n in ast.walk(ast.parse(source)) if isinstance(n, ast.stmt) and n.lineno <= line <= n.end_lineno]
     node = max(found, key=lambda n: (n.lineno, -n.end_lineno), default=None)
     if node is None:
@@ -209,6 +220,7 @@ def place_of(error: BaseException, file: str, source: str, files: dict[str, byte
     pair = _compared[0] if _compared else None
     return {
         "compared": [short(one, files) for one in pair] + [difference(*pair)] if pair else [],
+        "file": shown(file, spec),
         "line": node.lineno,
         "source": inspect.cleandoc("\n".join(["", *rows]))[:LETTERS],
         "values": [[name, short(value, files)] for name, value in [*values.items()][:NAMES]],
@@ -320,11 +332,11 @@ def see(bench: Bench, check: Check, student: RemoteStudent) -> dict[str, Any]:
     result = bench.judged(replace(check, function=function), student)
     error = raised[-1] if raised and not result.passed else None
     stumbled = error is not None and not isinstance(error, Fail | StudentError)
-    where = place_of(error, bench.spec.module.__file__, bench.spec.source, recording.files) if error else {}
+    where = place_of(error, bench.spec, recording.files) if error else {}
     return {
         **asdict(result),
         "asked": recording.asked,
-        "calls": [recording.told(call) for call in recording.calls],
+        "calls": [recording.told(call, bench.spec) for call in recording.calls],
         "where": where,
         "stumbled": f"{type(error).__name__}: {error}"[:LETTERS] if stumbled else "",
         "cells": student.cell_stories[:CELLS],

@@ -45,10 +45,6 @@ class Why:
     named: bool = False  # whether somebody asked for these checks: then more is shown of each
 
     @property
-    def file(self) -> str:
-        return f"hidden/{self.assignment}.py"
-
-    @property
     def score(self) -> float:
         return sum(check["points"] for check in self.checks)
 
@@ -99,7 +95,7 @@ class Why:
             yield "", f"({last} of {check['asked']} questions)"
         for call in calls:
             args = [f"{name} = {value}" if name else value for name, value in call["args"]]
-            yield "asked", "\n".join([f"{call['driver']} ({self.file}, line {call['line']})", *map(indented, args)])
+            yield "asked", "\n".join([f"{call['driver']} ({place(call)})", *map(indented, args)])
             if call["error"]:
                 told = call["error"] if call["error"] != check["message"] else ""
                 yield "raised", "\n".join([*self.story(call["story"]), *filter(None, [told])]) or call["error"]
@@ -107,7 +103,7 @@ class Why:
                 yield "came", call["came"]
         where = check["where"]
         if where:
-            yield "failed at", f"{self.file}, line {where['line']}\n{indented(where['source'])}"
+            yield "failed at", f"{place(where)}\n{indented(where['source'])}"
             for name, value in where["values"]:
                 yield "", f"{name} = {indented(value, '  ').lstrip()}"
             if where["compared"]:
@@ -141,6 +137,10 @@ class Why:
             elif not file.endswith(("/worker.py", "/cells.py")):
                 found.append(f"  {plain(Path(file).name, 60)}, line {line}, in {plain(function, 60)}")
         return found
+
+
+def place(told: dict[str, Any]) -> str:
+    return f"hidden/{plain(told['file'], 100)}, line {told['line']}"
 
 
 def indented(text: str, by: str = "  ") -> str:

@@ -8,7 +8,7 @@ import sys
 import catalogue
 import pytest
 import torch
-from catalogue import judge, namespace, solutions, spec
+from catalogue import defined, judge, namespace, solutions, spec
 
 from cs336lite.course.spec import LocalStudent
 
@@ -253,7 +253,7 @@ def test_float16_is_judged_in_the_worker():
     with Worker(needs_of(HIDDEN)) as worker:
         with worker.student((("1", "x = 1"),)) as student:
             student.begin(10)
-            if not student.run(HIDDEN.module.drive_float16):
+            if not student.run(defined(HIDDEN).drive_float16):
                 pytest.skip("torch cannot convert float16 inside this machine's jail: it does not see the processor")
         solution = named("wrong_mask_large_negative")[0]
         assert in_the_worker(worker, solution)[0] == set(solution.fails)
@@ -264,7 +264,7 @@ def test_float16_is_judged_in_the_worker():
 
 
 def test_the_checks_attention_agrees_with_the_library():
-    checks, rng = HIDDEN.module, random.Random(7)
+    checks, rng = defined(HIDDEN), random.Random(7)
     for front in ((), (2,), (2, 3)):
         Q, K, V = (checks.normal(rng, *front, *size) for size in ((4, 6), (5, 6), (5, 3)))
         mask = checks.normal(rng, 4, 5) > -1
@@ -274,7 +274,7 @@ def test_the_checks_attention_agrees_with_the_library():
 
 
 def test_the_checks_module_agrees_with_the_library():
-    checks, rng = HIDDEN.module, random.Random(8)
+    checks, rng = defined(HIDDEN), random.Random(8)
     w, x = checks.weights_for(rng, 12, 3, 3, 4), checks.normal(rng, 2, 5, 12)
     library = torch.nn.MultiheadAttention(12, 3, bias=False, batch_first=True, dtype=torch.float64)
     library.in_proj_weight.data = torch.cat([w[f"{name}_proj.weight"] for name in "qkv"])
@@ -285,7 +285,7 @@ def test_the_checks_module_agrees_with_the_library():
 
 
 def test_masks_that_are_regular():
-    checks, rng = HIDDEN.module, random.Random(9)
+    checks, rng = defined(HIDDEN), random.Random(9)
     for _ in range(20):
         mask = checks.regular_mask(rng, 7, 3)
         assert set(mask.sum(0).tolist()) == set(mask.sum(1).tolist()) == {3}

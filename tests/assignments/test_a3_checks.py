@@ -5,7 +5,7 @@ import sys
 import catalogue
 import pytest
 import torch
-from catalogue import judge, solutions, spec
+from catalogue import defined, judge, solutions, spec
 
 from cs336lite import rope
 
@@ -53,7 +53,7 @@ STRAIGHT = {
 
 @pytest.mark.parametrize("name", [*ROUND, *STRAIGHT])
 def test_what_goes_round_is_told_from_what_does_not(name):
-    assert HIDDEN.module.goes_round({**ROUND, **STRAIGHT}[name]) is (name in ROUND)
+    assert defined(HIDDEN).goes_round({**ROUND, **STRAIGHT}[name]) is (name in ROUND)
 
 
 def flatten(value):

@@ -4,7 +4,7 @@ import random
 
 import pytest
 import torch
-from catalogue import judge, solutions, spec
+from catalogue import defined, judge, solutions, spec
 
 from cs336lite import router
 
@@ -57,14 +57,14 @@ def test_inputs_follow_the_seed_alone():
 @pytest.mark.parametrize("shape", [(9, 6), (3, 9, 5), (4, 6)])
 def test_logits_lie_apart_and_leave_no_expert_idle(shape):
     for seed in range(30):
-        logits = HIDDEN.module.some_logits(random.Random(seed), *shape)
+        logits = defined(HIDDEN).some_logits(random.Random(seed), *shape)
         assert logits.sort(-1).values.diff(dim=-1).min() > 0.249
         liked = logits.argmax(-1).reshape(-1, shape[-2])
         assert all(set(text.tolist()) >= set(range(min(shape[-2:]))) for text in liked)
 
 
 def test_the_checks_definitions_agree_with_the_reference():
-    checks, rng = HIDDEN.module, random.Random(5)
+    checks, rng = defined(HIDDEN), random.Random(5)
     logits = checks.normal(rng, 12, 6)
     weights, indices, probabilities = router.top_k_gates(logits, 3, renormalize=False)
     assert torch.allclose(checks.gates_of(logits, indices), weights)

@@ -5,7 +5,7 @@ import statistics
 
 import pytest
 import torch
-from catalogue import judge, solutions, spec
+from catalogue import defined, judge, solutions, spec
 
 from cs336lite import decoding
 from cs336lite.model import next_tokens
@@ -59,7 +59,7 @@ def test_inputs_follow_the_seed_alone():
 @pytest.mark.parametrize("seed", range(20))
 def test_a_grid_of_sixteenths_gives_the_target_exactly(seed):
     """What the check of the distribution sums up is exact, with no error of a grid."""
-    checks = HIDDEN.module
+    checks = defined(HIDDEN)
     p, q = checks.a_pair(random.Random(seed))
     first = torch.zeros(4, dtype=torch.float64)
     for x in range(4):
@@ -78,7 +78,7 @@ def test_filters_agree_with_transformers(options):
     transformers = pytest.importorskip("transformers")
     logits = torch.randn(6, 12, generator=torch.Generator().manual_seed(3))
     ours = decoding.token_probabilities(logits, **options)
-    assert torch.allclose(ours.double(), HIDDEN.module.laws(logits, **options), atol=1e-6)
+    assert torch.allclose(ours.double(), defined(HIDDEN).laws(logits, **options), atol=1e-6)
     theirs = logits / options.get("temperature", 1.0)
     if "top_k" in options:
         theirs = transformers.TopKLogitsWarper(options["top_k"])(None, theirs)

@@ -149,9 +149,17 @@ pytestmark = [
 ]
 
 
+@EVERY
+def test_what_an_exercise_is_judged_by_stands_in_its_file(assignment):
+    """In a folder a file is called as the exercise, or begins so where it would be too long."""
+    checks = hidden(assignment)
+    for check in checks if len(checks.files) > 1 else ():
+        assert check.function.__module__.rpartition(".")[2].startswith(check.exercise), check.id
+
+
 def test_every_assignment_is_here():
     for kind in ("text", "hidden", "public"):
-        names = [path.stem for path in sorted((ROOT / "assignments" / kind).glob("a*.py"))]
+        names = sorted(path.stem for path in (ROOT / "assignments" / kind).glob("a*"))
         assert names == list(GRADED_MODULES), f"assignments/{kind} and GRADED_MODULES in course/paths.py differ"
     assert set(ABOUT) <= set(GRADED_MODULES), "a row in ABOUT of what is no assignment"
 

@@ -9,7 +9,7 @@ import ast
 import pytest
 from catalogue import ROOT, judge, solutions, spec
 
-ASSIGNMENTS = sorted(path.stem for path in (ROOT / "assignments" / "hidden").glob("a*.py"))
+ASSIGNMENTS = sorted(path.stem for path in (ROOT / "assignments" / "hidden").glob("a*"))
 HOLLOW = [(name, solution) for name in ASSIGNMENTS for solution in solutions(name, "hollow")]
 FEW = 6
 

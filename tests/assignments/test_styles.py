@@ -11,6 +11,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from cs336lite.course.paths import hidden_checks
 from cs336lite.course.spec import load_spec
 from cs336lite.grading.budget import Budget
 from cs336lite.grading.client import Worker
@@ -74,7 +75,7 @@ def test_right_work_keeps_its_points(judges, tmp_path, assignment, style):
 
 @pytest.fixture(scope="module")
 def worker() -> Iterator[Worker]:
-    with Worker(needs_of(load_spec(COURSE / "hidden" / f"{QUICK}.py"))) as worker:
+    with Worker(needs_of(load_spec(hidden_checks(COURSE, QUICK)))) as worker:
         yield worker
 
 

@@ -243,11 +243,12 @@ def main() -> None:
     for module in WARM[what]:
         importlib.import_module(module)
     if how == "refuse":
+        from cs336lite.course.paths import hidden_checks
         from cs336lite.course.spec import load_spec
         from cs336lite.grading import refusal, surroundings
 
         spec = {"softmax": "a2_attention", "optimizer": "a4_lion"}[what]
-        entries = load_spec(Path(__file__).parents[2] / "assignments" / "hidden" / f"{spec}.py").module.REFUSED
+        entries = load_spec(hidden_checks(Path(__file__).parents[2] / "assignments", spec)).module.REFUSED
         refusal.refuse(list(entries), surroundings.site_folders())
     things = callables(prefix)
     names = sorted(things)

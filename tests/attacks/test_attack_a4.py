@@ -159,8 +159,7 @@ ATTACKS = [  # (name, source, the most points it may get)
 @pytest.fixture(scope="module")
 def judge(tmp_path_factory):
     course = tmp_path_factory.mktemp("a4") / "course"
-    (course / "hidden").mkdir(parents=True)
-    shutil.copy(ROOT / "assignments" / "hidden" / f"{A4}.py", course / "hidden")
+    shutil.copytree(ROOT / "assignments" / "hidden" / A4, course / "hidden" / A4)
     with Judge(course, A4, keep=False, trust=True) as judge:
         yield judge
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from cs336lite.course.paths import GRADED_MODULES
+from cs336lite.course.paths import GRADED_MODULES, hidden_checks
 from cs336lite.course.plan import plan
 from cs336lite.course.spec import StudentError, load_spec
 from cs336lite.grading import surroundings
@@ -35,7 +35,7 @@ def workers():
 
     def worker(assignment: str) -> Worker:
         if assignment not in started:
-            started[assignment] = Worker(needs_of(load_spec(ROOT / "assignments" / "hidden" / f"{assignment}.py")))
+            started[assignment] = Worker(needs_of(load_spec(hidden_checks(ROOT / "assignments", assignment))))
         return started[assignment]
 
     yield worker

@@ -14,11 +14,11 @@ from cs336lite.course import answers, student
 from cs336lite.course.border import CUT, KNOWN_KINDS, LONGEST
 from cs336lite.course.paths import GRADED_MODULES, find_root
 from cs336lite.course.spec import Check, StudentError
-from cs336lite.grading import advice, budget, client, places, remote
+from cs336lite.grading import advice, budget, client, places, remote, verdicts
 from cs336lite.grading.submission import Submission
 from cs336lite.grading.verdicts import Judge
 
-HIDDEN = find_root(__file__) / "assignments" / "hidden"
+COURSE = find_root(__file__) / "assignments"
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="grading runs on Linux")
 MARK = "Zqx"  # begins every word that a submission says here; no message holds it
 
@@ -84,7 +84,7 @@ type(me).run = run
 
 
 def messages_of(assignment, source, seed):
-    text = (HIDDEN / f"{assignment}.py").read_text(encoding="utf-8")
+    _, text = verdicts.hidden_source(COURSE, assignment)
     names = sorted({*re.findall(r"\bstudent\.([A-Za-z_]\w*)", text)} - {"run", "file", "cpu_seconds"})
     code = f"NAMES = {names!r}\n{SEEN}\n{source}\n"
     with Judge.of(assignment, text, seed, trust=True) as judge:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from helpers import ROOT
 
-from cs336lite.course.paths import GRADED_MODULES
+from cs336lite.course.paths import GRADED_MODULES, hidden_checks
 from cs336lite.course.spec import StudentError, load_spec
 from cs336lite.grading import protection
 from cs336lite.grading.bench import Bench
@@ -86,7 +86,7 @@ def test_no_process_program_socket_or_signal(worker, body):
 @pytest.mark.parametrize(
     "body",
     [
-        "open(args[0] + '/assignments/hidden/a1_bpe.py').read()",
+        "open(args[0] + '/assignments/hidden/a1_bpe/train.py').read()",
         "open(args[0] + '/cs336lite/bpe.py').read()",
         "open('/etc/passwd').read()",
         "os.listdir(args[0] + '/tests')",
@@ -387,7 +387,7 @@ def there(student, rng):
 @pytest.mark.parametrize("name", GRADED_MODULES)
 def test_every_assignment_has_torch_before_the_jail_closes(name):
     """Inside, its CUDA build needs more address space than a submission has, and a temporary file."""
-    needs = needs_of(load_spec(ROOT / "assignments" / "hidden" / f"{name}.py"))
+    needs = needs_of(load_spec(hidden_checks(ROOT / "assignments", name)))
     assert "torch" in needs.of([("1", "import numpy\n"), ("2", "from torch import nn\n")]).warm
 
 
