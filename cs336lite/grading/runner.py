@@ -356,6 +356,6 @@ def judge_in(pool: Processes | Cluster, submission: Submission) -> Verdict:
 
 def promised_by(structure: list[StructureCell]) -> dict[str, float]:
     """The points of each exercise in the gradebook."""
-    from cs336lite.grading.feedback import exercise_of
+    from cs336lite.grading.feedback_cells import exercise_of
 
     return {exercise_of(cell.name): cell.points for cell in structure if cell.grade}
