@@ -468,7 +468,7 @@ def test_the_pages_of_the_formgrader_have_the_same_allowance_each(tmp_path, monk
     lexed = []
     highlight = feedback_text.highlight
     monkeypatch.setattr(
-        feedback, "highlight", lambda source, *rest: lexed.append(len(source)) or highlight(source, *rest)
+        feedback_text, "highlight", lambda source, *rest: lexed.append(len(source)) or highlight(source, *rest)
     )
     page, _ = exporter.from_filename(str(tmp_path / "costly.ipynb"))
     assert 0 < sum(lexed) <= feedback_text.Allowance.CODE and len(page) < 8 << 20

@@ -29,7 +29,7 @@ def test_the_hooks_are_tools_of_this_course():
     assert all(hook["language"] == "system" for hook in hooks.values())  # no version but the lock's
     assert "build --check" in hooks["build"]["entry"] and hooks["build"]["pass_filenames"] is False
     looked_at = re.compile(hooks["build"]["files"])
-    assert all(looked_at.search(name) for name in ("notebooks/text/01_tokenizer.py", "cs336lite/cli.py"))
+    assert all(looked_at.search(name) for name in ("notebooks/text/01_tokenizer.py", "cs336lite/cli/student.py"))
 
 
 def test_the_hook_for_white_space_finds_it(tmp_path):
