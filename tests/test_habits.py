@@ -97,3 +97,18 @@ def test_the_types_hold():
     pytest.importorskip("mypy", reason="mypy comes with `make types`")
     checked = subprocess.run([sys.executable, "-m", "mypy"], cwd=ROOT, capture_output=True, text=True, timeout=900)
     assert checked.returncode == 0, checked.stdout
+
+
+def test_all_that_lies_in_the_package_is_shipped():
+    """A file that is no Python needs a pattern in `pyproject.toml`."""
+    patterns = PROJECT["tool"]["setuptools"]["package-data"]
+    shipped = {
+        path
+        for package, globs in patterns.items()
+        for pattern in globs
+        for path in ROOT.joinpath(*package.split(".")).glob(pattern)
+    }
+    tracked = subprocess.run(
+        ["git", "ls-files", "cs336lite"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert [name for name in tracked if not name.endswith(".py") and ROOT / name not in shipped] == []

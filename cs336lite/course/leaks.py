@@ -24,8 +24,8 @@ TOP = tuple(f"{name}.py" for name in "__init__ collectives gloo keys runs scratc
 """The modules of the package that are written by hand."""
 TOOL_FOLDERS = ("cli", "course")
 """The folders of the package that an edition holds."""
-INSTRUCTOR_TOOLS = ("new.py",)
-"""Modules of `course` that no edition holds."""
+INSTRUCTOR_TOOLS = ("new.py", "templates")
+"""What of `course` no edition holds."""
 
 TRIVIAL = 10
 SHORT_STRING = 12
