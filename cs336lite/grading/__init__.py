@@ -1,7 +1,8 @@
 """Judge submissions: answers are compared where the student's code is not.
 
 submission   a file -> the student's cells, whatever state the file is in
-worker       runs the student's cells and the drivers, in processes of its own
+worker       forks a confined process for each submission
+child        that process: runs the student's cells and the drivers
 jail         seccomp and Landlock, set by a worker's child before it runs a submission
 wire         what may pass between worker and client: plain values, sizes and types checked
 client       the trusted side of the wire: a worker and its children

@@ -138,7 +138,7 @@ class Why:
                 found.append(f"  {cell}line {line}, in {plain(function, 60)}: {source}")
             elif file == "<driver>":
                 found.append(f"  the check's question, in {plain(function, 60)}")
-            elif not file.endswith(("/worker.py", "/cells.py")):
+            elif not file.endswith(("/worker.py", "/child.py", "/cells.py")):
                 found.append(f"  {plain(Path(file).name, 60)}, line {line}, in {plain(function, 60)}")
         return found
 
