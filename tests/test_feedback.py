@@ -17,8 +17,9 @@ from nbgrader.api import Gradebook
 from cs336lite.course.spec import CheckResult
 from cs336lite.grading import feedback, feedback_cells, feedback_exercises, feedback_text, hooks, limited
 from cs336lite.grading.handed import MARK
+from cs336lite.grading.judge import reading
 from cs336lite.grading.places import Trouble, place_said, said
-from cs336lite.grading.verdicts import Verdict, reading
+from cs336lite.grading.verdicts import Verdict
 
 CHECKS = (
     CheckResult("double.number", "double", "doubles a number", 0.0, 3.0, False, "squared: `2 < 3` | not <doubled>"),

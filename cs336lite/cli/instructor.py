@@ -52,10 +52,11 @@ def grade(
     new verdict differs.
     """
     needs_linux()
-    from cs336lite.grading import runner, table, verdicts
+    from cs336lite.grading import runner, table
+    from cs336lite.grading.judge import replay as judge_again
 
     if replay is not None:
-        kept, new = verdicts.replay(replay, trust=trust)
+        kept, new = judge_again(replay, trust=trust)
         console.print(table.of_replay(kept, new))
         raise typer.Exit(0 if kept.checks == new.checks else 1)
     if assignment is None:

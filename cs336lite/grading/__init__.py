@@ -7,7 +7,8 @@ jail         seccomp and Landlock, set by a worker's child before it runs a subm
 wire         what may pass between worker and client: plain values, sizes and types checked
 client       the trusted side of the wire: a worker and its children
 remote       a submission as a `Student`, within a budget
-verdicts     a submission and a spec -> a verdict, kept as a file under its hash
+judge        a submission and a spec -> a verdict
+verdicts     a verdict, kept as a file under its hash
 hooks        the same verdicts inside stock nbgrader
 runner       a whole class: judge in parallel, record, summarise
 sharing      who may read and write what a course keeps: seed, gradebook, backups, exchange and the like stand on it

@@ -27,13 +27,13 @@ from cs336lite.grading.excused import read_excused
 from cs336lite.grading.feedback import FeedbackExporter
 from cs336lite.grading.feedback_cells import exercise_of
 from cs336lite.grading.find import note_on_others
+from cs336lite.grading.judge import Judge
 from cs336lite.grading.mistaken import Assignments
 from cs336lite.grading.record import SECRET, TIMESTAMP, complete
 from cs336lite.grading.reference import expect_full_marks
 from cs336lite.grading.structure import normalise, structure_of_gradebook
 from cs336lite.grading.submission import Submission, SubmittedNotebook, link_above, read_notebook, submission_of
 from cs336lite.grading.timestamps import put_right, read_stamp
-from cs336lite.grading.verdicts import Judge
 
 __all__ = ["AnyNotebookExporter", "FeedbackExporter", "JudgeCells", "Sanitize", "configure"]
 

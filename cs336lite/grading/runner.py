@@ -22,6 +22,7 @@ from cs336lite.grading import sharing
 from cs336lite.grading.budget import WorkerFailure
 from cs336lite.grading.excused import read_excused
 from cs336lite.grading.find import Found, Opened, kind_of_file
+from cs336lite.grading.judge import Judge
 from cs336lite.grading.locks import only_writer
 from cs336lite.grading.nbgrader_api import course_config
 from cs336lite.grading.nbgrader_api import nbgrader_api as nbgrader_api
@@ -38,7 +39,7 @@ from cs336lite.grading.submission import (
     submission_of,
     submission_of_file,
 )
-from cs336lite.grading.verdicts import Judge, Verdict
+from cs336lite.grading.verdicts import Verdict
 
 if TYPE_CHECKING:
     from cs336lite.grading.late import Standing

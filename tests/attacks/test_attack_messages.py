@@ -15,8 +15,8 @@ from cs336lite.course.border import CUT, KNOWN_KINDS, LONGEST
 from cs336lite.course.paths import GRADED_MODULES, find_root
 from cs336lite.course.spec import Check, StudentError
 from cs336lite.grading import advice, budget, client, places, remote
+from cs336lite.grading.judge import Judge
 from cs336lite.grading.submission import Submission
-from cs336lite.grading.verdicts import Judge
 
 HIDDEN = find_root(__file__) / "assignments" / "hidden"
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="grading runs on Linux")
