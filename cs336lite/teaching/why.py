@@ -19,11 +19,11 @@ from rich.text import Text
 
 from cs336lite.course.border import lines, plain
 from cs336lite.course.paths import CourseError
+from cs336lite.grading.items import file_item, item_of
 from cs336lite.grading.judge import Judge
 from cs336lite.grading.limited import Exceeded, Failed, Limited, Limits, Lost
 from cs336lite.grading.mistaken import Assignments
 from cs336lite.grading.pools import TOLD, Item
-from cs336lite.grading.runner import file_item, item_of
 from cs336lite.grading.structure import StructureCell, structure_of_gradebook, structure_of_source
 from cs336lite.grading.submission import Submission
 from cs336lite.teaching.classbook import number, open_gradebook, read_class
