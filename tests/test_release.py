@@ -21,8 +21,8 @@ from cs336lite.course.last_cell import export_student
 from cs336lite.course.leaks import leaks, secrets
 from cs336lite.course.paths import CourseError, is_student_edition
 from cs336lite.course.plan import plan
+from cs336lite.course.regions import solution_lines
 from cs336lite.course.release import generate, release
-from cs336lite.course.text import solution_lines
 from cs336lite.course.unlock import export_unlock, unlock
 
 
@@ -121,7 +121,7 @@ def test_released_cells_are_those_of_nbgrader_itself(course, tmp_path):
     folder = tmp_path / "nbgrader"
     shutil.copytree(course / "assignments/source", folder / "source")
     (folder / "nbgrader_config.py").write_text(
-        "from cs336lite.course.text import CODE_STUB\nc = get_config()\n"
+        "from cs336lite.course.regions import CODE_STUB\nc = get_config()\n"
         f"c.CourseDirectory.root = {str(folder)!r}\nc.ClearSolutions.code_stub = {{'python': CODE_STUB}}\n",
         encoding="utf-8",
     )

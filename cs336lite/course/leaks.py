@@ -15,7 +15,7 @@ from typing import Any
 from cs336lite.course.export import split_directive, text_modules
 from cs336lite.course.paths import CourseError
 from cs336lite.course.plan import PACKAGE, Item, plan
-from cs336lite.course.text import skeleton, solution_lines, solved
+from cs336lite.course.regions import skeleton, solution_lines, solved
 
 __all__ = ["leaks", "secrets"]
 

@@ -38,8 +38,8 @@ from cs336lite.course.paths import (
 )
 from cs336lite.course.plan import PACKAGE, Item, arrange, plan, read_items
 from cs336lite.course.ready import kept_outputs, outputs_file
+from cs336lite.course.regions import CODE_STUB
 from cs336lite.course.reset import pristine
-from cs336lite.course.text import CODE_STUB
 
 INSTRUCTOR_LINES = r"(?s)# >>> not in the student edition\n.*?# <<< not in the student edition\n"
 

@@ -21,7 +21,7 @@ from nbgrader.utils import is_grade
 from traitlets import Bool, Unicode
 
 from cs336lite.course.paths import CourseError
-from cs336lite.course.text import CODE_STUB
+from cs336lite.course.regions import CODE_STUB
 from cs336lite.grading import backups, exchange, sharing
 from cs336lite.grading.excused import read_excused
 from cs336lite.grading.feedback import FeedbackExporter
