@@ -12,7 +12,7 @@ from cs336lite.course.module import built_modules
 
 IMPORT = """
 import importlib, sys
-sys.path.append("cs336lite/grading")  # the worker runs as a script, and imports what lies beside it
+sys.path += ["cs336lite/grading", "cs336lite/course"]  # the worker runs as a script, and imports what is copied beside it
 for name in sys.argv[1:]:
     importlib.import_module(name)
     print(name)

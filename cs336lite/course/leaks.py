@@ -20,7 +20,9 @@ from cs336lite.course.regions import skeleton, solution_lines, solved
 __all__ = ["leaks", "secrets"]
 
 ROOT_FILES = ("pyproject.toml", "Makefile", "environment.yml", "requirements.lock", "LICENSE")
-TOP = tuple(f"{name}.py" for name in "__init__ collectives gloo keys runs scratch slots sources".split())
+TOP = tuple(
+    f"{name}.py" for name in "__init__ collectives content gloo installed keys runs scratch slots sources".split()
+)
 """The modules of the package that are written by hand."""
 TOOL_FOLDERS = ("cli", "course")
 """The folders of the package that an edition holds."""
