@@ -10,6 +10,7 @@ remote       a submission as a `Student`, within a budget
 judge        a submission and a spec -> a verdict
 verdicts     a verdict, kept as a file under its hash
 hooks        the same verdicts inside stock nbgrader
+items        a file, or what a student handed in -> what there is to judge
 runner       a whole class: judge in parallel, record, summarise
 sharing      who may read and write what a course keeps: seed, gradebook, backups, exchange and the like stand on it
 doctor       which layers of protection this machine has
