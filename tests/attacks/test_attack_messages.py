@@ -29,7 +29,7 @@ def child():
     frame = sys._getframe()
     while frame is not None:
         me = frame.f_locals.get("self")
-        if hasattr(me, "channel") and hasattr(me, "wire"):
+        if hasattr(me, "channel"):
             return me
         frame = frame.f_back
 def said():
@@ -61,7 +61,7 @@ def answer(self, frame):
     if frame["op"] == "run":
         word = ["Zqx", said()[:50], "drive_training", [], None, 3, ESCAPES, "\\ud800"][len(SEEN) % 8]
         kind = ["MissingName", "Zqx", "\\ud800Zqx", {"Zqx": 1}, "LibraryCall", "x" * 70][len(SEEN) % 6]
-        return self.wire.pack("error", kind=kind, detail=word, cell=["1", "Zqx", 1, ESCAPES][len(SEEN) % 4],
+        return sys.modules['wire'].pack("error", kind=kind, detail=word, cell=["1", "Zqx", 1, ESCAPES][len(SEEN) % 4],
                               line=[10 ** 4000, 3, -1, 4999, 7 * 10 ** 9, "Zqx", True][len(SEEN) % 7])
     return old(self, frame)
 type(me).answer = answer
