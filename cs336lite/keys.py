@@ -8,41 +8,19 @@ package) counts by its name. What cannot be told is refused. Files, environment 
 Written by hand: no lecture builds it.
 """
 
-import builtins
-import copyreg
-import functools
-import hashlib
-import importlib.util
-import json
-import sys
-import sysconfig
-import weakref
 from collections import OrderedDict
-from collections.abc import Iterable
 from dataclasses import MISSING, InitVar, fields, is_dataclass
 from enum import Enum
-from functools import cached_property, lru_cache, partial, singledispatchmethod
-from pathlib import Path, PurePath
-from types import (
-    BuiltinFunctionType,
-    CodeType,
-    FunctionType,
-    GetSetDescriptorType,
-    MappingProxyType,
-    MemberDescriptorType,
-    MethodType,
-    ModuleType,
-)
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 
-from cs336lite.sources import Read, reads, text_of
+from cs336lite.content import PLAIN, Content, atom_of, digest, held_by, short
+from cs336lite.installed import library_name, own_fingerprint
 
 __all__ = ["describe", "fingerprint"]
-
-PLAIN = (type(None), bool, int, float, str)
 
 
 def describe(value: Any, *, code: bool = False) -> Any:
@@ -60,60 +38,12 @@ def describe(value: Any, *, code: bool = False) -> Any:
     try:
         return _Description(code).tell(value)
     except RecursionError:
-        raise TypeError(f"{_short(value)} goes round in a circle or is too deep to be described") from None
+        raise TypeError(f"{short(value)} goes round in a circle or is too deep to be described") from None
 
 
 def fingerprint(*parts: Any) -> str:
     """A hash of what ``describe(parts, code=True)`` says: 16 hex digits, the same in every process."""
-    return _digest(describe(parts, code=True))[:16]
-
-
-def _digest(told: Any) -> str:
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
-
-
-def _short(value: Any) -> str:
-    text = object.__repr__(value) if isinstance(value, torch.Tensor | np.ndarray) else repr(value)
-    return text if len(text) < 100 else f"{text[:97]}..."
-
-
-# ------------------------------------------------------------------------------------------------------ what is installed
-
-
-@lru_cache(maxsize=1024)
-def _installed(file: str) -> bool:
-    path, ours = Path(file), Path(__file__).parent
-    if {"site-packages", "dist-packages"} & set(path.parts) or path.resolve().is_relative_to(ours.resolve()):
-        return True
-    return any(path.is_relative_to(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib"))
-
-
-def _library(namespace: dict[str, Any]) -> bool:
-    """Whether the globals of a module are those of Python, of an installed package, or of this one."""
-    name = str(namespace.get("__name__", ""))
-    top = sys.modules.get(name.partition(".")[0])
-    for module in (namespace, vars(top) if top else {}):  # a part of a module in C has no file of its own
-        file = module.get("__file__") or next(iter(module.get("__path__", ())), None)
-        if file is not None:
-            return _installed(str(file))
-        if getattr(module.get("__spec__"), "origin", None) in ("built-in", "frozen"):
-            return True
-    return False
-
-
-def _library_name(value: Any) -> str | None:
-    """The name under which an installed package has a function or a class; None for the user's own."""
-    module, name = getattr(value, "__module__", None), getattr(value, "__qualname__", None)
-    if isinstance(value, BuiltinFunctionType) and isinstance(value.__self__, ModuleType | None):
-        return f"{module}.{name}"
-    top = sys.modules.get(module) if isinstance(module, str) and isinstance(name, str) else None
-    if top is None or not _library(vars(top)):
-        return None
-    found = functools.reduce(lambda inside, part: getattr(inside, part, None), name.split("."), top)
-    return f"{module}.{name}" if found is value else None
-
-
-# ------------------------------------------------------------------------------------------------------------ as JSON
+    return digest(describe(parts, code=True))[:16]
 
 
 class _Description:
@@ -138,16 +68,16 @@ class _Description:
             return self.dataclass(value)
         if isinstance(value, Enum):
             return {self.class_name(type(value)): value.name or self.tell(value.value)}
-        if atom := _atom(value):
+        if atom := atom_of(value):
             return dict([atom])
-        if (own := _own_fingerprint(value)) is not None:
+        if (own := own_fingerprint(value)) is not None:
             return own
         return self.named(value)
 
     def mapping(self, value: dict) -> dict[str, Any]:
         told = {name if isinstance(name, str) else str(self.tell(name)): self.tell(x) for name, x in value.items()}
         if len(told) < len(value):
-            raise TypeError(f"two keys of {_short(value)} are one name: give them names that differ as text")
+            raise TypeError(f"two keys of {short(value)} are one name: give them names that differ as text")
         return told
 
     def dataclass(self, value: Any) -> dict[str, Any]:
@@ -158,321 +88,30 @@ class _Description:
             told = self.tell(x)
             if default is MISSING or told != self.tell(default) or isinstance(x, list) != isinstance(default, list):
                 changed[field.name] = told
-        if self.code and not _library_name(type(value)):
-            held = _held(value)
+        if self.code and not library_name(type(value)):
+            held = held_by(value)
             changed |= {name: self.tell(x) for name, x in held.items() if name not in value.__dataclass_fields__}
         return {self.class_name(type(value)): changed}
 
     def class_name(self, cls: type) -> str:
-        if not self.code or (_library_name(cls) and cls.__module__.startswith("cs336lite.")):
+        if not self.code or (library_name(cls) and cls.__module__.startswith("cs336lite.")):
             return cls.__qualname__
         return self.named(cls)
 
     def named(self, value: Any) -> str:
-        if name := _library_name(value):
+        if name := library_name(value):
             return name
-        digest = _digest(_Content(self.arrays).tell(value))
+        told = digest(Content(self.arrays).tell(value))
         who = (
             value
             if all(isinstance(getattr(value, x, None), str) for x in ("__module__", "__qualname__"))
             else type(value)
         )
-        return f"{who.__module__}.{who.__qualname__}#{digest[:8]}"
-
-
-def _atom(value: Any) -> tuple[str, str] | None:
-    """The kind and the text of a value that its text tells."""
-    if isinstance(value, torch.dtype | torch.device | np.dtype):
-        return ("numpy.dtype" if isinstance(value, np.dtype) else type(value).__name__), str(value)
-    if value is ... or value is NotImplemented:
-        return "constant", str(value)
-    return ("Path", value.as_posix()) if isinstance(value, PurePath) else None
-
-
-def _own_fingerprint(value: Any) -> str | None:
-    """Of an object of this package that knows its own, such as `Tokens`."""
-    if hasattr(type(value), "fingerprint") and _library_name(type(value)):
-        return value.fingerprint if isinstance(value.fingerprint, str) else None
-    return None
+        return f"{who.__module__}.{who.__qualname__}#{told[:8]}"
 
 
 def _refuse_init_only(value: Any) -> None:
     kept = {field.name for field in fields(value)}
     for name, field in type(value).__dataclass_fields__.items():
         if name not in kept and (isinstance(field.type, InitVar) or "InitVar" in str(field.type)):
-            raise TypeError(
-                f"{_short(value)} does not keep what it is given as {name}: make it a field, not an InitVar"
-            )
-
-
-def _held(value: Any) -> dict[str, Any]:
-    """The attributes of an object, without those that are worked out when they are first read."""
-    state = object.__getstate__(value)
-    parts = state if isinstance(state, tuple) else (state,)
-    held = {name: x for part in parts if part for name, x in part.items()}
-    return {name: x for name, x in held.items() if not isinstance(getattr(type(value), name, None), cached_property)}
-
-
-# -------------------------------------------------------------------------------------------------------- what is hashed
-
-DERIVED = frozenset(
-    """__module__ __qualname__ __doc__ __dict__ __weakref__ __annotations__ __annotate__ __annotate_func__
-    __annotations_cache__ __firstlineno__ __static_attributes__ __match_args__ __replace__ __parameters__
-    __orig_bases__ __abstractmethods__ _abc_impl __dataclass_fields__ __dataclass_params__ _backward_cls""".split()
-)
-"""Attributes of a class that say nothing more than the rest of it."""
-OF_MODULE = frozenset("__name__ __file__ __doc__ __spec__ __package__ __loader__ __builtins__ __cached__".split())
-UNTELLABLE = frozenset("eval exec globals __import__".split())
-BY_TEXT = {("importlib", "import_module"), ("import_module",), ("sys", "modules")}
-"""Reads that lead to modules which only a running program knows."""
-FIELD = ("name", "default", "default_factory", "init", "kw_only")
-PARAMS = ("init", "eq", "order", "unsafe_hash", "frozen")
-
-
-class _Content:
-    """All that makes a function, class or object what it is, as nested lists.
-
-    Plain values stand for themselves, all else for a list that begins with its kind. What is met again is named by its
-    number, so that circles end.
-    """
-
-    def __init__(self, arrays: dict[int, tuple[Any, list]], seen: dict | None = None, path: Iterable[str] = ()) -> None:
-        self.arrays, self.seen, self.path = arrays, dict(seen or {}), list(path)
-
-    def tell(self, value: Any, where: str = "") -> Any:
-        if isinstance(value, np.generic):
-            value = value.item()
-        if type(value) in PLAIN:
-            return value
-        self.path.append(where)
-        told = self.content(value)
-        self.path.pop()
-        return told
-
-    def content(self, value: Any) -> list:
-        if type(value) is tuple:
-            return ["tuple", *(self.tell(x) for x in value)]
-        if name := _library_name(value):
-            return ["library", name]
-        if atom := _atom(value):
-            return ["atom", *atom]
-        if type(value) in (bytes, bytearray):
-            return ["bytes", value.hex()]
-        if id(value) in self.seen:
-            return ["again", self.seen[id(value)][0]]
-        self.seen[id(value)] = len(self.seen), value
-        tellers = (tell for kinds, tell in _KINDS.items() if isinstance(value, kinds))
-        return _EXACT.get(type(value), next(tellers, _Content.instance))(self, value)
-
-    def refuse(self, value: Any, why: str = "has no name by which a configuration could be told") -> TypeError:
-        where = " of ".join(dict.fromkeys(filter(None, reversed(self.path))))
-        return TypeError(
-            f"{_short(value)}{where and f' ({where})'} {why}: use a frozen dataclass, or functools.partial of a function "
-            "and plain values"
-        )
-
-    # containers and arrays
-
-    def sequence(self, value: list) -> list:
-        return ["list", *(self.tell(x) for x in value)]
-
-    def mapping(self, value: dict) -> list:
-        names = {self.apart(name): name for name in value}
-        return ["dict", *([told, self.tell(value[names[told]], f"{names[told]!r}")] for told in sorted(names))]
-
-    def elements(self, value: set | frozenset) -> list:
-        return ["set", *sorted(self.apart(x) for x in value)]
-
-    def apart(self, value: Any) -> str:
-        """The text of a key or an element, which come in no order: it does not depend on what was told before."""
-        plain = type(value) in PLAIN
-        return json.dumps(value if plain else _Content(self.arrays, self.seen, self.path).tell(value))
-
-    def array(self, value: torch.Tensor | np.ndarray) -> list:
-        if isinstance(value, np.ndarray) and value.dtype.hasobject:
-            return ["objects", self.tell(value.tolist())]
-        if id(value) not in self.arrays:
-            try:
-                self.arrays[id(value)] = value, _array(value)
-            except (RuntimeError, NotImplementedError, TypeError) as problem:
-                raise self.refuse(value, "holds numbers that cannot be read") from problem
-        attributes = vars(value) if isinstance(value, torch.Tensor) else {}
-        trained = isinstance(value, torch.Tensor) and value.requires_grad
-        return [*self.arrays[id(value)][1], trained, self.tell(type(value)), self.tell(attributes)]
-
-    # code
-
-    def function(self, value: FunctionType) -> list:
-        if _generated(value):
-            return ["generated"]
-        if "_torchdynamo_orig_callable" in vars(value):  # torch.compile keeps much beside it, and computes the same
-            return ["compiled", self.tell(value._torchdynamo_orig_callable)]
-        if value.__globals__ is vars(functools) and "registry" in vars(value):  # what else it keeps says no more
-            return ["singledispatch", self.tell(value.registry)]
-        code, name = value.__code__, value.__qualname__
-        if code.co_filename.startswith("<@beartype(") and "__wrapped__" in vars(value):  # checks, with names by address
-            return ["checked", self.tell(value.__wrapped__)]
-        told = [self.tell(x, f"a default of {name}") for x in (value.__defaults__, value.__kwdefaults__)]
-        for variable, cell in zip(code.co_freevars, value.__closure__ or ()):
-            try:
-                told.append([variable, self.tell(cell.cell_contents, f"{variable} around {name}")])
-            except ValueError:  # not assigned yet
-                told.append([variable])
-        told.append(self.tell(vars(value), f"an attribute of {name}"))
-        if _library(value.__globals__):  # what a decorator of a package has made, for example
-            return ["library function", value.__globals__["__name__"], code.co_qualname, *told]
-        return ["function", self.text(code), *told, *self.globals(value)]
-
-    def text(self, code: CodeType) -> list:
-        """What a function says: its text, and where there is none, its bytecode, which only this Python has."""
-        if (text := text_of(code)) is not None:
-            return ["text", text]
-        numbers = [getattr(code, f"co_{name}argcount") for name in ("", "posonly", "kwonly")]
-        names = [*code.co_names, "", *code.co_varnames, "", *code.co_freevars, "", *code.co_cellvars]
-        body = [code.co_code.hex(), code.co_exceptiontable.hex(), code.co_flags, *numbers, *names]
-        constants = [self.text(x) if isinstance(x, CodeType) else self.tell(x) for x in code.co_consts]
-        return ["bytecode", sys.implementation.cache_tag, *body, *constants]
-
-    def globals(self, function: FunctionType) -> list:
-        """What a function reads by name, where the name does not say it all."""
-        told = {}
-        for read in reads(function.__code__):
-            value, name = self.imported(read, function) if read.module is not None else self.named(read, function)
-            told[name] = self.tell(value, f"{name} in {function.__qualname__}")
-        return [[name, told[name]] for name in sorted(told)]
-
-    def named(self, read: Read, function: FunctionType) -> tuple[Any, str]:
-        name, *attributes = read.names
-        if (name in UNTELLABLE and name not in function.__globals__) or BY_TEXT & {read.names[:1], read.names[:2]}:
-            shown = ".".join(read.names[:2])
-            raise self.refuse(function, f"runs code or reads names that cannot be known before ({shown})")
-        if name not in function.__globals__:
-            return None if hasattr(builtins, name) else ..., name
-        if name in OF_MODULE:
-            return None, name
-        value = function.__globals__[name]
-        for attribute in attributes:
-            if not isinstance(value, ModuleType) or _library(vars(value)):
-                break
-            value, name = getattr(value, attribute, ...), f"{name}.{attribute}"
-        return value, name
-
-    def imported(self, read: Read, function: FunctionType) -> tuple[Any, str]:
-        name = "." * read.level + read.module
-        try:
-            name = importlib.util.resolve_name(name, function.__globals__.get("__package__") or "")
-            top = sys.modules.get(name.partition(".")[0]) or importlib.util.find_spec(name.partition(".")[0])
-            origin = getattr(top, "origin", None)
-            if _library(vars(top)) if isinstance(top, ModuleType) else origin and _installed(origin):
-                return None, name  # it is not imported for this
-            module = importlib.import_module(name)
-            for part in read.names:
-                if not hasattr(module, part):
-                    importlib.import_module(f"{name}.{part}")
-        except ImportError:
-            return ..., name
-        return ([getattr(module, part) for part in read.names] or module), f"{name} {' '.join(read.names)}"
-
-    def class_(self, cls: type) -> list:
-        told = [cls.__qualname__, self.tell(type(cls)), self.tell(cls.__bases__)]
-        attributes = {name: x for name, x in vars(cls).items() if name not in DERIVED and not _generated(x)}
-        if issubclass(cls, Enum):
-            made = (FunctionType, property, classmethod, staticmethod)
-            own = {name: x for name, x in attributes.items() if not _library_name(getattr(x, "__func__", x))}
-            attributes = {name: x for name, x in own.items() if isinstance(x, made)}
-            attributes |= {f"{name} =": member.value for name, member in cls.__members__.items()}
-        if "__dataclass_fields__" in vars(cls):
-            params = [getattr(cls.__dataclass_params__, name) for name in PARAMS]
-            told.append([params, [self.tell([getattr(f, name) for name in FIELD]) for f in fields(cls)]])
-        for name in sorted(attributes):
-            if not isinstance(attributes[name], GetSetDescriptorType | MemberDescriptorType):
-                told.append([name, self.tell(attributes[name], f"{name} of {cls.__qualname__}")])
-        return ["class", *told]
-
-    def module(self, module: ModuleType) -> list:
-        if _library(vars(module)):
-            return ["module", module.__name__]
-        own = {name: x for name, x in vars(module).items() if name not in OF_MODULE}
-        return ["module", *([name, self.tell(own[name], f"{name} of {module.__name__}")] for name in sorted(own))]
-
-    def wrapper(self, value: Any) -> list:
-        """What holds functions: a bound method, a property, a cache."""
-        held = [getattr(value, name) for name in _WRAPPERS[type(value)]]
-        return [type(value).__name__, *(self.tell(x) for x in held)]
-
-    def reference(self, value: weakref.ref) -> list:
-        return ["reference", self.tell(value())]
-
-    # all else
-
-    def member(self, value: Enum) -> list:
-        return ["member", self.tell(type(value)), value.name, self.tell(value.value)]
-
-    def instance(self, value: Any) -> list:
-        """An object by its class and by what it is pickled as; one of the user's by all of its attributes as well."""
-        cls, own = type(value), not _library_name(type(value))
-        if (fingerprint := _own_fingerprint(value)) is not None:
-            return ["fingerprint", fingerprint]
-        compiled = isinstance(value, torch.nn.Module) and hasattr(value, "_orig_mod")
-        kernel = hasattr(value, "__globals__") and hasattr(value, "fn")  # of Triton
-        if not own and (compiled or kernel):
-            return ["compiled", self.tell(cls), self.tell(value._orig_mod if compiled else value.fn)]
-        try:
-            made = copyreg.dispatch_table[cls](value) if cls in copyreg.dispatch_table else value.__reduce_ex__(4)
-            held = _held(value) if own else {}
-        except Exception as problem:
-            raise self.refuse(value) from problem
-        if isinstance(made, str):  # a constant of its module
-            if own:
-                raise self.refuse(value)
-            return ["constant", self.tell(cls), made]
-        make, arguments, state, items, pairs = (*made, None, None, None)[:5]
-        parts = [make, arguments, None if own else state, list(items or ()), dict(pairs or ())]
-        return ["object", self.tell(cls), *(self.tell(x) for x in parts), self.attributes(held, cls)]
-
-    def attributes(self, held: dict[str, Any], cls: type) -> list:
-        return [[name, self.tell(held[name], f"{name} of {cls.__qualname__}")] for name in sorted(held)]
-
-
-_WRAPPERS = {
-    MethodType: ("__func__", "__self__"),
-    partial: ("func", "args", "keywords", "__dict__"),
-    property: ("fget", "fset", "fdel"),
-    classmethod: ("__func__", "__dict__"),
-    staticmethod: ("__func__", "__dict__"),
-    cached_property: ("func",),
-    type(lru_cache(len)): ("__wrapped__", "__dict__"),
-    singledispatchmethod: ("dispatcher", "func"),
-}
-_EXACT = {
-    list: _Content.sequence, dict: _Content.mapping, OrderedDict: _Content.mapping, MappingProxyType: _Content.mapping,
-    weakref.ref: _Content.reference, set: _Content.elements, frozenset: _Content.elements, np.memmap: _Content.array, np.ndarray: _Content.array,
-} | dict.fromkeys(_WRAPPERS, _Content.wrapper)  # fmt: skip
-_KINDS = {
-    FunctionType: _Content.function, type: _Content.class_, ModuleType: _Content.module, Enum: _Content.member,
-    torch.Tensor: _Content.array,
-}  # fmt: skip
-
-
-def _generated(value: Any) -> bool:
-    """Whether a dataclass or a named tuple has written this function, from fields that are told themselves."""
-    if not isinstance(value, FunctionType):
-        return False
-    home, code = str(value.__globals__.get("__name__")), value.__code__
-    if home in ("dataclasses", "reprlib"):  # around a __repr__
-        return hasattr(value, "__wrapped__") and _generated(value.__wrapped__)
-    marks = code.co_qualname.startswith("__create_fn__.") or (
-        home.startswith("namedtuple_") and value.__name__ == "__new__"
-    )
-    return marks and code.co_filename == "<string>"
-
-
-def _array(value: torch.Tensor | np.ndarray) -> list:
-    """The kind, the shape and a hash of the numbers of an array."""
-    kind = "array"
-    if isinstance(value, torch.Tensor):
-        kind, dtype, value = "tensor", value.dtype, value.detach().cpu().resolve_conj().resolve_neg().contiguous()
-        shape, value = list(value.shape), value.reshape(-1).view(torch.uint8).numpy()
-    else:
-        dtype, shape, value = value.dtype.descr, list(value.shape), np.ascontiguousarray(value).reshape(-1)
-    return [kind, str(dtype), shape, hashlib.sha256(value.view(np.uint8)).hexdigest()]
+            raise TypeError(f"{short(value)} does not keep what it is given as {name}: make it a field, not an InitVar")

@@ -16,7 +16,7 @@ ROOMS = {
     "course": "tools around the notebooks: build, check,\nhint, release, status",
     "grading": "submissions are judged, apart from\nthe answers; what a course keeps",
     "teaching": "what an instructor does around\ngrading: pages, reports, the demo",
-    "cli": "one command a line",
+    "cli": "commands of authors, students and instructors",
 }
 """From the ground up, each with what is in it."""
 TOOLS = {"cs336lite.course.tuning", "cs336lite.course.data"}
@@ -85,7 +85,7 @@ def draw() -> Drawing:
         d.text(
             box.x + 1.5,
             box.y + box.height / 2,
-            {"package": "cs336lite/*.py", "cli": "cli.py"}.get(name, f"{name}/"),
+            {"package": "cs336lite/*.py"}.get(name, f"{name}/"),
             mono=True,
         )
         for i, line in enumerate(lines := ROOMS[name].split("\n")):

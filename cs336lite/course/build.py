@@ -28,7 +28,7 @@ from cs336lite.course.module import built_modules
 from cs336lite.course.paths import GRADED_MODULES, CourseError, hidden_checks, is_student_edition, write_atomic
 from cs336lite.course.plan import PACKAGE, Item, arrange, dependencies, fingerprint, read_items, sha
 from cs336lite.course.plan import plan as plan
-from cs336lite.course.text import first_line
+from cs336lite.course.regions import first_line
 
 SIZE_LIMIT = 500_000
 

@@ -18,7 +18,7 @@ from nbformat import NotebookNode
 
 from cs336lite.course.paths import CourseError
 from cs336lite.course.plan import PACKAGE, Item
-from cs336lite.course.text import first_line, without_echo
+from cs336lite.course.regions import first_line, without_echo
 
 CELL_SECONDS = 1200
 

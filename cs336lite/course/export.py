@@ -31,7 +31,8 @@ from cs336lite.course.module import (
     unknown_names,
 )
 from cs336lite.course.paths import GRADED_MODULES, CourseError
-from cs336lite.course.text import Text, first_line, skeleton, solved
+from cs336lite.course.regions import first_line, skeleton, solved
+from cs336lite.course.text import Text
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode

@@ -25,8 +25,8 @@ from cs336lite.course.paths import (
     own_root,
     write_atomic,
 )
+from cs336lite.course.regions import UNSOLVED
 from cs336lite.course.saved import Kernel
-from cs336lite.course.text import UNSOLVED
 
 __all__ = ["ExportResult", "export_solution", "export_student"]
 

@@ -15,27 +15,19 @@ from typing import Any
 from cs336lite.course.export import split_directive, text_modules
 from cs336lite.course.paths import CourseError
 from cs336lite.course.plan import PACKAGE, Item, plan
-from cs336lite.course.text import skeleton, solution_lines, solved
+from cs336lite.course.regions import skeleton, solution_lines, solved
 
 __all__ = ["leaks", "secrets"]
 
 ROOT_FILES = ("pyproject.toml", "Makefile", "environment.yml", "requirements.lock", "LICENSE")
-TOP = (
-    *(
-        "__init__.py",
-        "cli.py",
-        "collectives.py",
-        "gloo.py",
-        "keys.py",
-        "runs.py",
-        "scratch.py",
-        "slots.py",
-        "sources.py",
-    ),
+TOP = tuple(
+    f"{name}.py" for name in "__init__ collectives content gloo installed keys runs scratch slots sources".split()
 )
 """The modules of the package that are written by hand."""
-INSTRUCTOR_TOOLS = ("new.py",)
-"""Modules of `course` that no edition holds."""
+TOOL_FOLDERS = ("cli", "course")
+"""The folders of the package that an edition holds."""
+INSTRUCTOR_TOOLS = ("new.py", "templates")
+"""What of `course` no edition holds."""
 
 TRIVIAL = 10
 SHORT_STRING = 12
@@ -139,7 +131,8 @@ def bodies(root: Path, items: list[Item]) -> list[str]:
         for item in items
         if item.kind != "assignment"
     }
-    tools = [*(root / PACKAGE / "course").glob("*.py"), *filter(Path.exists, (root / PACKAGE / name for name in TOP))]
+    tools = [path for folder in TOOL_FOLDERS for path in (root / PACKAGE / folder).glob("*.py")]
+    tools += filter(Path.exists, (root / PACKAGE / name for name in TOP))
     for path in sorted(tools):
         if path.name not in INSTRUCTOR_TOOLS:
             public[path.relative_to(root).as_posix()] = _squeeze(path.read_text(encoding="utf-8"))
@@ -167,7 +160,7 @@ def _public(root: Path, assignments: list[Item]) -> Iterator[str]:
             yield split_directive(skeleton(cell.source))[2]
         yield from text_modules(item.text, item.source, stub=item.name).values()
     folders = [root / "assignments" / "public", *(root / "notebooks" / name for name in ("text", "checks"))]
-    folders.append(root / PACKAGE / "course")
+    folders += [root / PACKAGE / name for name in TOOL_FOLDERS]
     for folder in folders:
         for path in sorted(folder.rglob("*")):
             if path.suffix in (".py", ".txt", ".json") and path.name not in INSTRUCTOR_TOOLS:

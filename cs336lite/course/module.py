@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TypeGuard
 
 from cs336lite.course.paths import CourseError
-from cs336lite.course.text import CODE_STUB, UNSOLVED
+from cs336lite.course.regions import CODE_STUB, UNSOLVED
 
 LINE_LENGTH = 120
 STUB_LINE = "# Stub of "

@@ -24,7 +24,7 @@ VERSION = 1
 PACKAGE = "cs336lite"
 TOOLS = frozenset(
     "build check edition_readme execute export exported form hint lab last_cell leaks new papers paths plan points progress "
-    "ready reference release reset saved spec status student study text unlock have".split()
+    "ready reference regions release reset saved spec status student study text unlock have".split()
 )
 """Modules of ``cs336lite.course`` that never change what a notebook shows, so that editing one rebuilds nothing."""
 

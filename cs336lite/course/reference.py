@@ -26,8 +26,9 @@ from cs336lite.course.paths import (
     is_student_edition,
     original,
 )
+from cs336lite.course.regions import solved
 from cs336lite.course.reset import exercises
-from cs336lite.course.text import read_text, solved
+from cs336lite.course.text import read_text
 
 __all__ = ["Shown", "show_solution"]
 

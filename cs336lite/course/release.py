@@ -27,7 +27,7 @@ from cs336lite.course.edition_readme import STUDY, readme
 from cs336lite.course.export import text_modules
 from cs336lite.course.form import is_predict
 from cs336lite.course.handin import HandIn
-from cs336lite.course.leaks import INSTRUCTOR_TOOLS, ROOT_FILES, TOP, leaks
+from cs336lite.course.leaks import INSTRUCTOR_TOOLS, ROOT_FILES, TOOL_FOLDERS, TOP, leaks
 from cs336lite.course.module import in_edition
 from cs336lite.course.paths import (
     CourseError,
@@ -38,8 +38,8 @@ from cs336lite.course.paths import (
 )
 from cs336lite.course.plan import PACKAGE, Item, arrange, plan, read_items
 from cs336lite.course.ready import kept_outputs, outputs_file
+from cs336lite.course.regions import CODE_STUB
 from cs336lite.course.reset import pristine
-from cs336lite.course.text import CODE_STUB
 
 INSTRUCTOR_LINES = r"(?s)# >>> not in the student edition\n.*?# <<< not in the student edition\n"
 
@@ -128,9 +128,9 @@ def _write_edition(
     lectures = [item for item in items if item.kind != "assignment"]
     assignments = [item for item in items if item.kind == "assignment"]
     package = edition / PACKAGE
-    shutil.copytree(
-        root / PACKAGE / "course", package / "course", ignore=shutil.ignore_patterns("__pycache__", *INSTRUCTOR_TOOLS)
-    )
+    left_out = shutil.ignore_patterns("__pycache__", *INSTRUCTOR_TOOLS)
+    for name in filter(lambda name: (root / PACKAGE / name).exists(), TOOL_FOLDERS):
+        shutil.copytree(root / PACKAGE / name, package / name, ignore=left_out)
     for name in TOP:
         if (root / PACKAGE / name).exists():
             shutil.copy(root / PACKAGE / name, package / name)
@@ -224,7 +224,6 @@ def generate(
 def _import_all(edition: Path) -> None:
     """Import every module of an edition in a process of its own: a stub that cannot be imported would stop lectures."""
     names = sorted(f"{PACKAGE}.{path.stem}" for path in (edition / PACKAGE).glob("*.py") if path.stem != "__init__")
-    names = [name for name in names if name != f"{PACKAGE}.cli"]
     done = subprocess.run(
         [sys.executable, "-c", f"import {', '.join(names)}" if names else ""],
         cwd=edition,

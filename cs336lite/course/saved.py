@@ -19,7 +19,7 @@ from typing import Any
 
 from cs336lite.course.module import Piece, definitions
 from cs336lite.course.paths import CourseError
-from cs336lite.course.text import solved
+from cs336lite.course.regions import solved
 
 __all__ = ["Kernel", "Twice", "compare", "running"]
 

@@ -10,8 +10,8 @@ from types import TracebackType
 from typing import Any
 
 from cs336lite.course.border import plain, python_kinds
+from cs336lite.course.regions import UNSOLVED
 from cs336lite.course.returned import first_cause, in_solution, not_taken, not_used
-from cs336lite.course.text import UNSOLVED
 from cs336lite.scratch import Scratch
 
 

@@ -14,8 +14,6 @@ Two belong to lectures, whose exercises nobody grades:
     # %% folded=true                 a code cell whose source is shown on a click, such as one that only draws
 
 In the markdown of a lecture ``{badge}`` stands for the time that the lecture takes (`form`).
-
-The functions on solution regions work on the source of one cell and are shared by export, release and the leak test.
 """
 
 from __future__ import annotations
@@ -30,15 +28,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cs336lite.course.paths import CourseError
+from cs336lite.course.regions import BEGIN, END, first_line, skeleton, solved
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
-
-BEGIN = "### BEGIN SOLUTION"
-END = "### END SOLUTION"
-UNSOLVED = "this exercise is not solved yet"
-CODE_STUB = f'# YOUR CODE HERE\nraise NotImplementedError("{UNSOLVED}")'
-"""What nbgrader puts in place of a solution region; the whole text is known to `missing` and to `check`."""
 
 KERNELSPEC = {"display_name": "Python 3", "language": "python", "name": "python3"}
 LANGUAGE = {"file_extension": ".py", "mimetype": "text/x-python", "name": "python", "pygments_lexer": "ipython3"}
@@ -308,58 +301,3 @@ def _name_cells(notebook: NotebookNode) -> None:
         said = f"{cell.cell_type}\0{cell.source}"
         occurrences[said] += 1
         cell.id = hashlib.sha256(f"{said}\0{occurrences[said]}".encode()).hexdigest()[:12]
-
-
-def solved(source: str) -> str:
-    """The source of a cell with its answers, without the markers."""
-    return "\n".join(line for line in source.split("\n") if line.strip() not in (BEGIN, END))
-
-
-def skeleton(source: str) -> str:
-    """The source of a cell as nbgrader releases it: each solution region becomes `CODE_STUB`."""
-    kept: list[str] = []
-    inside = False
-    for line in source.split("\n"):
-        if line.strip() == BEGIN:
-            indent = line[: len(line) - len(line.lstrip())]
-            kept += [indent + stub for stub in CODE_STUB.split("\n")]
-            inside = True
-        elif line.strip() == END:
-            inside = False
-        elif not inside:
-            kept.append(line)
-    return "\n".join(kept)
-
-
-def solution_lines(source: str) -> Iterator[tuple[int, str]]:
-    """(line number from 1, line) of everything between the markers of a cell or of a whole text."""
-    inside = False
-    for number, line in enumerate(source.split("\n"), 1):
-        if line.strip() in (BEGIN, END):
-            inside = line.strip() == BEGIN
-        elif inside:
-            yield number, line
-
-
-def first_line(source: str) -> str:
-    """The line by which a person recognises a cell: its first that is neither blank nor a directive."""
-    lines = [line.strip() for line in source.split("\n")]
-    return next((line for line in lines if line and not re.match(r"#\s*\|", line)), "(an empty cell)")[:80]
-
-
-def without_echo(source: str) -> str:
-    """A cell's source with a semicolon behind a docstring that it ends in, whose text Jupyter would print otherwise.
-
-    >>> without_echo("X = 1\\n'What X is.'  # a comment")
-    "X = 1\\n'What X is.';  # a comment"
-    """
-    last = (ast.parse(source).body or [None])[-1]
-    if not (isinstance(last, ast.Expr) and isinstance(last.value, ast.Constant) and isinstance(last.value.value, str)):
-        return source
-    lines = source.split("\n")
-    line = lines[last.end_lineno - 1].encode()
-    rest = line[last.end_col_offset :].decode()
-    if rest.lstrip().startswith(";"):
-        return source
-    lines[last.end_lineno - 1] = f"{line[: last.end_col_offset].decode()};{rest}"
-    return "\n".join(lines)

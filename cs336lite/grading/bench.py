@@ -16,10 +16,10 @@ from cs336lite.course.spec import Check, CheckResult, Spec, load_spec
 from cs336lite.grading import limited, protection
 from cs336lite.grading.budget import Budget, NoRoom, WorkerFailure
 from cs336lite.grading.client import Worker
+from cs336lite.grading.judge import needs_of, reading, versions
 from cs336lite.grading.remote import RemoteStudent
 from cs336lite.grading.sharing import EVERYWHERE, no_room
 from cs336lite.grading.submission import Submission
-from cs336lite.grading.verdicts import needs_of, reading, versions
 
 
 class Bench:

@@ -21,7 +21,8 @@ from pathlib import Path
 from cs336lite.course.border import plain
 from cs336lite.course.paths import GRADED_MODULES, CourseError, write_atomic
 from cs336lite.course.spec import CheckResult, load_spec
-from cs336lite.grading.verdicts import Verdict, hidden_source
+from cs336lite.grading.judge import hidden_source
+from cs336lite.grading.verdicts import Verdict
 
 FILE = "exceptions.toml"
 EXCLUDE, EVERYBODY = "exclude", "everybody"

@@ -17,7 +17,7 @@ from typing import Any
 import nbformat
 import numpy as np
 
-from cs336lite.course.text import skeleton
+from cs336lite.course.regions import skeleton
 from cs336lite.grading.limited import Exceeded, Failed, Limits, Lost, Shared
 from cs336lite.grading.submission import Submission
 

@@ -21,18 +21,19 @@ from nbgrader.utils import is_grade
 from traitlets import Bool, Unicode
 
 from cs336lite.course.paths import CourseError
-from cs336lite.course.text import CODE_STUB
+from cs336lite.course.regions import CODE_STUB
 from cs336lite.grading import backups, exchange, sharing
 from cs336lite.grading.excused import read_excused
-from cs336lite.grading.feedback import FeedbackExporter, exercise_of
+from cs336lite.grading.feedback import FeedbackExporter
+from cs336lite.grading.feedback_cells import exercise_of
 from cs336lite.grading.find import note_on_others
+from cs336lite.grading.judge import Judge
 from cs336lite.grading.mistaken import Assignments
 from cs336lite.grading.record import SECRET, TIMESTAMP, complete
 from cs336lite.grading.reference import expect_full_marks
 from cs336lite.grading.structure import normalise, structure_of_gradebook
 from cs336lite.grading.submission import Submission, SubmittedNotebook, link_above, read_notebook, submission_of
 from cs336lite.grading.timestamps import put_right, read_stamp
-from cs336lite.grading.verdicts import Judge
 
 __all__ = ["AnyNotebookExporter", "FeedbackExporter", "JudgeCells", "Sanitize", "configure"]
 
@@ -72,10 +73,10 @@ def configure(config: Any, course: Path) -> None:
     config.GenerateFeedback.post_convert_hook = f"{__name__}.remove_what_is_no_page"
     # formgrader's own pages: markdown of students is cut down to what is safe, as it is in feedback
     # and each page has an allowance, since a server draws it that others wait for
-    config.HTMLExporter.preprocessors = ["cs336lite.grading.feedback.NewPage"]
+    config.HTMLExporter.preprocessors = ["cs336lite.grading.feedback_text.NewPage"]
     config.HTMLExporter.filters = {
-        "markdown2html": "cs336lite.grading.feedback.safe_markdown_of_cell",
-        "highlight_code": "cs336lite.grading.feedback.coloured_code",
+        "markdown2html": "cs336lite.grading.feedback_text.safe_markdown_of_cell",
+        "highlight_code": "cs336lite.grading.feedback_text.coloured_code",
     }
 
 

@@ -18,9 +18,10 @@ from typing import Any
 from cs336lite.course.paths import CourseError
 from cs336lite.course.spec import CheckResult
 from cs336lite.grading.budget import WorkerFailure
+from cs336lite.grading.judge import Judge, grader_version, verdict_of
 from cs336lite.grading.limited import Exceeded, Failed, Limited, Limits, Lost
 from cs336lite.grading.submission import Submission
-from cs336lite.grading.verdicts import Judge, Verdict, grader_version, verdict_of
+from cs336lite.grading.verdicts import Verdict
 from cs336lite.scratch import sweep
 
 Answer = tuple["Item", Verdict | WorkerFailure]

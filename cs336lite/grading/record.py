@@ -21,7 +21,7 @@ from nbgrader.utils import compute_checksum, determine_grade, is_grade, is_solut
 from cs336lite.course.paths import CourseError
 from cs336lite.grading import backups, sharing
 from cs336lite.grading import gradebook as books
-from cs336lite.grading.feedback import add_head, write_verdict
+from cs336lite.grading.feedback_cells import add_head, write_verdict
 from cs336lite.grading.late import LatePolicy, Standing, penalty_of, standing_of
 from cs336lite.grading.roster import Roster
 from cs336lite.grading.structure import StructureCell, structure_of_gradebook

@@ -13,9 +13,10 @@ from cs336lite.course.border import plain
 from cs336lite.course.paths import CourseError
 from cs336lite.grading.budget import WorkerFailure
 from cs336lite.grading.excused import Excused
+from cs336lite.grading.judge import Judge
 from cs336lite.grading.structure import structure_of_source
 from cs336lite.grading.submission import Submission, read_submission
-from cs336lite.grading.verdicts import Judge, Verdict
+from cs336lite.grading.verdicts import Verdict
 
 
 def reference_of(course: Path, assignment: str) -> Submission | None:

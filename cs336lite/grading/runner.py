@@ -8,11 +8,8 @@ recorded is not written again.
 
 from __future__ import annotations
 
-import difflib
-import shlex
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,28 +18,20 @@ from cs336lite.course.paths import CourseError
 from cs336lite.grading import sharing
 from cs336lite.grading.budget import WorkerFailure
 from cs336lite.grading.excused import read_excused
-from cs336lite.grading.find import Found, Opened, kind_of_file
+from cs336lite.grading.find import kind_of_file
+from cs336lite.grading.items import file_item, folders_of, item_of
+from cs336lite.grading.judge import Judge
 from cs336lite.grading.locks import only_writer
 from cs336lite.grading.nbgrader_api import course_config
 from cs336lite.grading.nbgrader_api import nbgrader_api as nbgrader_api
 from cs336lite.grading.pools import Answer, Cluster, Item, Processes
 from cs336lite.grading.reference import expect_full_marks
-from cs336lite.grading.structure import StructureCell, normalise, structure_of_source
-from cs336lite.grading.submission import (
-    Submission,
-    SubmittedNotebook,
-    is_script,
-    link_above,
-    read_notebook,
-    read_submission,
-    submission_of,
-    submission_of_file,
-)
-from cs336lite.grading.verdicts import Judge, Verdict
+from cs336lite.grading.structure import StructureCell, structure_of_source
+from cs336lite.grading.submission import Submission
+from cs336lite.grading.verdicts import Verdict
 
 if TYPE_CHECKING:
     from cs336lite.grading.late import Standing
-    from cs336lite.grading.mistaken import Assignments
     from cs336lite.grading.record import Recorder
 
 
@@ -176,7 +165,7 @@ def grade_class(
     from cs336lite.grading.record import Entry, Recorder, complete
 
     how = how or How(jobs)
-    folders = folders_of(course, assignment, whom)
+    folders = folders_of(course, assignment, whom.students)
     lost = [] if whom.students else misplaced.misplaced(course, assignment)
     if not folders:
         raise CourseError(
@@ -228,20 +217,6 @@ def grade_class(
     return graded
 
 
-def folders_of(course: Path, assignment: str, whom: Whom) -> list[Path]:
-    """The folders of the submissions to grade. Raises CourseError for a student who has handed in nothing."""
-    folders = sorted(p for p in (course / "submitted").glob(f"*/{assignment}") if p.is_dir())
-    there = {folder.parent.name for folder in folders}
-    for student in whom.students:
-        if student not in there:
-            near = difflib.get_close_matches(student, sorted(there), 3)
-            raise CourseError(
-                f"no submission of {assignment} by {plain(student)}: there is no folder submitted/{plain(student)}/{assignment}/"
-                + (f"; did you mean {' or '.join(map(plain, near))}?" if near else "")
-            )
-    return [f for f in folders if f.parent.name in whom.students] if whom.students else folders
-
-
 def settle_the_others(recorder: Recorder, graded: set[str], failed: set[str]) -> list[tuple[str, str]]:
     """Compute the penalties of those anew who are in the gradebook and were not graded now; whose policy failed."""
     failures = []
@@ -265,58 +240,6 @@ def tell_of_run(
         tell(added)
     if not whom.students and (gone := sorted(recorder.graded_before - there)):
         tell(f"graded before, and no longer in submitted/ (the grades are kept): {named(gone)}")
-
-
-def file_item(number: int, path: Path, assignment: str, structure: list[StructureCell], others: Assignments) -> Item:
-    """A file to judge."""
-    try:
-        with Opened(path, assignment) as found:
-            submission = read_submission(found.path, structure, lambda nb: others.remark(nb, assignment))
-    except CourseError as error:
-        return Item(number, Submission(), failure=WorkerFailure(str(error)))
-    return Item(number, with_note(submission, found.note), found.note)
-
-
-def item_of(
-    folder: Path,
-    assignment: str,
-    structure: list[StructureCell],
-    others: Assignments | None = None,
-    anyway: bool = False,
-) -> Item:
-    """A student's submission to judge, and what is needed to record it: its folder, its clean notebook, and a note.
-
-    A file of another name that cannot be read is a question to the instructor, and no zero; so is another assignment's
-    work, where the ``others`` are given, unless it is to be graded ``anyway``.
-    """
-    student = folder.parent.name
-    try:
-        problem = link_above(folder / f"{assignment}.ipynb", folder.parents[1])
-        with nullcontext(Found(folder)) if problem else Opened(folder, assignment) as found:
-            notebook, problem = (SubmittedNotebook(), problem) if problem else read_notebook(found.path, parts=True)
-        if problem and found.guessed:
-            raise CourseError(f"{found.note}; but {problem}")
-        remark = others.remark(notebook, assignment) if others is not None else ""
-        if remark and not anyway:
-            raise CourseError(
-                f"{remark}: ask for the right file; "
-                f"`cs336lite grade {assignment} --student {shlex.quote(student)} --anyway` grades it as it is"
-            )
-    except CourseError as error:
-        return Item(student, Submission(), (folder, None, ""), failure=WorkerFailure(str(error)))
-    clean, notes = normalise(notebook, structure)
-    if problem:
-        submission = Submission(problem=problem)
-    elif is_script(found.path):
-        submission = submission_of_file(notebook.cells[0].source)
-    else:
-        submission = submission_of(clean, notes)
-    submission = with_note(with_note(submission, found.note), remark)
-    return Item(student, submission, (folder, clean, "; ".join(filter(None, (remark, found.note)))))
-
-
-def with_note(submission: Submission, note: str) -> Submission:
-    return replace(submission, notes=(note, *submission.notes)) if note else submission
 
 
 def judged(
@@ -356,6 +279,6 @@ def judge_in(pool: Processes | Cluster, submission: Submission) -> Verdict:
 
 def promised_by(structure: list[StructureCell]) -> dict[str, float]:
     """The points of each exercise in the gradebook."""
-    from cs336lite.grading.feedback import exercise_of
+    from cs336lite.grading.feedback_cells import exercise_of
 
     return {exercise_of(cell.name): cell.points for cell in structure if cell.grade}

@@ -27,10 +27,10 @@ PACKAGE_FOLDERS = ("site-packages", "dist-packages")
 SHUT_PACKAGES = frozenset({"scipy", "triton"})  # lectures need them and no assignment does: each has a softmax
 MORE_PACKAGES = ("beartype", "hypothesis", "psutil", "pyyaml")
 """What `requirements.lock` brings besides, that people use and that holds no answer."""
-STAND_INS = ("files", "processes", "pools", "queues", "torch", "turns")
+STAND_INS = ("files", "handles", "processes", "pools", "queues", "torch", "turns")
 """What stands in for what the jail has not: the modules ``pretend_*.py``."""
 PROGRAMS = (
-    *("worker.py", "cells.py", "jail.py", "reader.py", "refusal.py", "shell.py", "wire.py"),
+    *("worker.py", "child.py", "cells.py", "jail.py", "reader.py", "refusal.py", "shell.py", "wire.py"),
     *(f"pretend_{name}.py" for name in STAND_INS),
     "../course/returned.py",
 )

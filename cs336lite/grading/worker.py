@@ -5,11 +5,10 @@ Started by the client as a plain script (no package, no site files, a clean envi
     python -s -P -S worker.py CONTROL_FD
 
 Over the control socket the client sends ``spawn MEMORY THREADS FOLDER`` with one end of a socket pair and a memory file,
-``kill PID``, or
-``reap PID`` for a child that has closed its end. A spawned child sets its limits (bytes of address space, threads of its
-user) and its jail, in which of all inputs FOLDER alone can be read, says which layers hold, and then answers
-frames on its socket (see `wire`): ``load`` runs the submission's cells (see `cells`), ``run`` runs a driver beside them;
-with ``tell`` what they raise comes with its own text, which grading never asks for.
+``kill PID``, or ``reap PID`` for a child that has closed its end. A spawned child sets its limits (bytes of address space,
+threads of its user) and its jail, in which of all inputs FOLDER alone can be read, says which layers hold, and then answers
+frames on its socket (see `wire` and `child`): ``load`` runs the submission's cells, ``run`` runs a driver beside them; with
+``tell`` what they raise comes with its own text, which grading never asks for.
 Nothing in this process knows an expected answer. With the socket comes a piece of shared memory, in which the child writes
 where it is. ``stop PID`` interrupts the statement that it runs; ``halt PID`` and ``wake PID`` let it stand still and go on.
 
@@ -37,20 +36,14 @@ import importlib.machinery
 import json
 import mmap
 import os
-import re
 import resource
 import signal
 import socket
 import sys
 import time
-import traceback
-import types
 from collections.abc import Callable
-from dataclasses import dataclass
 
-REFUSED_IN_SCRIPT = re.compile(r"^RuntimeError: LibraryCall: (\S+)", re.MULTILINE)  # how TorchScript passes it on
 PR_SET_PDEATHSIG = 1
-UNSOLVED = ((), ("this exercise is not solved yet",))  # what the stub's NotImplementedError holds, or a bare one
 
 
 def main() -> None:
@@ -74,9 +67,9 @@ def main() -> None:
     import pretend_torch
     import reader
     import refusal
-    import returned
     import shell
     import wire
+    from child import Child
 
     sys.path.remove(here)
     sys.path[:] = options["path"] + sys.path
@@ -125,9 +118,9 @@ def main() -> None:
                 # a second Landlock on top of the worker's: what both allow
                 layers = jail.confine([*roots, jail.reach(os.fsdecode(folder), held)], layers=options["layers"])
                 channel.sendall(wire.pack("ready", layers))
-                run = Runs(cells, shell, returned, read, shared_memory(handles[1], cells.PLACE.size))
+                place = shared_memory(handles[1], cells.PLACE.size)
                 os.close(handles[1])
-                Child(channel, wire, run).serve()
+                Child(channel, read, place).serve()
                 os._exit(0)
             channel.close()
             os.close(handles[1])
@@ -224,148 +217,6 @@ def end(pid: int, patience: float) -> bytes:
         return str(os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0).encode()
     except (ChildProcessError, ProcessLookupError):
         return b"0"
-
-
-@dataclass(frozen=True)
-class Runs:
-    """What runs the cells of a child and looks at what they gave, and where it says which statement it is about to run."""
-
-    cells: types.ModuleType
-    shell: types.ModuleType
-    returned: types.ModuleType
-    reader: object
-    place: ctypes.Array
-
-
-class Child:
-    """One submission: its names, and the frames that ask for them."""
-
-    def __init__(self, channel: socket.socket, wire: types.ModuleType, runs: Runs) -> None:
-        self.channel, self.wire, self.runs = channel, wire, runs
-        self.module = types.ModuleType("__main__")
-        self.gave: list[str] = []  # what a driver could not use: a function, and the type of what it returned
-
-    def serve(self) -> None:
-        while True:
-            prefix = self.read(self.wire.PREFIX.size)
-            frame = self.wire.unpack(prefix, self.read(self.wire.frame_length(prefix)))
-            self.channel.sendall(self.answer(frame))
-
-    def read(self, count: int) -> bytes:
-        parts = bytearray()
-        while len(parts) < count:
-            part = self.channel.recv(min(count - len(parts), 1 << 20))
-            if not part:
-                os._exit(0)
-            parts += part
-        return bytes(parts)
-
-    def answer(self, frame: dict) -> bytes:
-        pack = self.wire.pack
-        try:
-            if frame["op"] == "load":
-                describe = retold if frame.get("tell") else told
-                return pack(
-                    "loaded", self.load(frame["value"], frame["name"], frame["skip"], frame["threads"], describe)
-                )
-            return pack("value", self.run(frame["source"], frame["function"], frame["value"]))
-        except self.wire.WireError as error:
-            kind = "OutputLimit" if isinstance(error, self.wire.TooLarge) else "BadAnswer"
-            return pack("error", kind=kind, detail="", cell="", line=0)
-        except BaseException as error:
-            said = (retold if frame.get("tell") else told)(error)
-            if type(error) is RuntimeError and (found := REFUSED_IN_SCRIPT.search(str(error))):
-                said |= {"kind": "LibraryCall", "detail": found[1]}
-            kinds = [base.__name__ for base in type(error).__mro__[:-1] if base.__module__ == "builtins"]
-            return pack("error", cell=place(error)[0], kinds=kinds, gave=self.gave, **said)
-
-    def load(self, cells: list, name: str, skip: list, threads: int, describe: Callable[..., dict]) -> list[dict]:
-        """Run the cells in the module of this name; what failed in them."""
-        self.module.__name__ = name
-        sys.modules[name] = self.module
-        names, runs = self.module.__dict__, self.runs
-        runner = runs.cells.Runner(names, runs.reader, runs.place, describe, threads)
-        script = any(label == "" for label, _ in cells)
-        if script:
-            self.module.__file__ = runs.cells.CELL.format("")
-        runs.shell.surround(names, runner.nested, notebook=name == "__main__")
-        runner.load(cells, {tuple(place) for place in skip}, script)
-        return runner.errors
-
-    def run(self, source: str, function: str, args: tuple) -> object:
-        scope: dict = {"__name__": "driver"}
-        exec(compile(source, "<driver>", "exec"), scope)
-        names, self.gave = self.module.__dict__, []
-        start = time.process_time()
-        try:
-            return scope[function](Names(names), *args)
-        except Exception as error:
-            took, returned = time.process_time() - start, self.runs.returned
-            if (cause := returned.first_cause(error)) is not error:
-                raise cause from None
-            if name := returned.not_taken(error, names):
-                self.gave = [name, "arguments"]
-            elif found := returned.not_used(error, names, lambda: scope[function](Names(names), *args), took):
-                self.gave = [found[0], type(found[1]).__name__]
-            raise
-
-
-def told(error: BaseException) -> dict:
-    """What the client is told of an exception."""
-    return {"kind": type(error).__name__, "line": place(error)[1], "detail": detail(error)}
-
-
-MOST_TEXT, MOST_FRAMES = 2000, 40
-
-
-def retold(error: BaseException) -> dict:
-    """What the client is told where it asks for everything: the exception's own text, too, and where it came by."""
-    trace = [
-        [str(frame.f_code.co_filename)[-200:], int(line or 0), str(frame.f_code.co_name)[:100]]
-        for frame, line in traceback.walk_tb(error.__traceback__)
-    ]
-    try:
-        text = str(error)[:MOST_TEXT].encode("utf-8", "replace").decode()
-    except BaseException as problem:
-        text = f"(its text raises {type(problem).__name__})"
-    return told(error) | {"story": {"kind": type(error).__name__[:100], "text": text, "trace": trace[-MOST_FRAMES:]}}
-
-
-def detail(error: BaseException) -> str:
-    """What may be said of an exception beside its type: the name that was missing or refused, or that it is the stub's."""
-    if type(error) is NotImplementedError:
-        return "unsolved" if all(type(a) is str for a in error.args) and error.args in UNSOLVED else ""
-    name = getattr(error, "name", "") if isinstance(error, (MissingName, ModuleNotFoundError)) else ""
-    if type(error).__name__ == "LibraryCall":
-        name = getattr(error, "entry", "")
-    if isinstance(error, OSError):
-        name = getattr(error, "graded_without", "")  # what a stand-in refuses, as it names it
-    return name if isinstance(name, str) else ""
-
-
-class MissingName(Exception):
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-
-class Names:
-    """The names that a submission defines, as attributes."""
-
-    def __init__(self, names: dict) -> None:
-        self.__dict__ = names
-
-    def __getattr__(self, name: str) -> object:
-        raise MissingName(name)
-
-
-def place(error: BaseException) -> tuple[str, int]:
-    """The cell and line of the student's code in which an exception arose, or ("", 0)."""
-    found = ("", 0)
-    for frame, line in traceback.walk_tb(error.__traceback__):
-        name = frame.f_code.co_filename
-        if name.startswith("<cell "):
-            found = (name[6:-1], line)
-    return found
 
 
 def silence() -> None:

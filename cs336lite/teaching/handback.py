@@ -213,6 +213,6 @@ def facts_of(gradebook: Gradebook, assignment: str, student: str) -> list | None
 def hash_of(graded: Path, facts: list) -> str:
     """A hash of all that a page is made from, the code that makes it among it."""
     found = hashlib.sha256(json.dumps(facts).encode())
-    for path in (graded, *sorted(Path(feedback.__file__).parent.glob("feedback*.py"))):
+    for path in (graded, *sorted(Path(feedback.__file__).parent.glob("feedback*"))):
         found.update(hashlib.sha256(path.read_bytes()).digest())
     return found.hexdigest()

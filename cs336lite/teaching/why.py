@@ -19,13 +19,13 @@ from rich.text import Text
 
 from cs336lite.course.border import lines, plain
 from cs336lite.course.paths import CourseError
+from cs336lite.grading.items import file_item, item_of
+from cs336lite.grading.judge import Judge
 from cs336lite.grading.limited import Exceeded, Failed, Limited, Limits, Lost
 from cs336lite.grading.mistaken import Assignments
 from cs336lite.grading.pools import TOLD, Item
-from cs336lite.grading.runner import file_item, item_of
 from cs336lite.grading.structure import StructureCell, structure_of_gradebook, structure_of_source
 from cs336lite.grading.submission import Submission
-from cs336lite.grading.verdicts import Judge
 from cs336lite.teaching.classbook import number, open_gradebook, read_class
 
 LIMITS = Limits(step_seconds=30, call_seconds=120)
@@ -134,7 +134,7 @@ class Why:
                 found.append(f"  {cell}line {line}, in {plain(function, 60)}: {source}")
             elif file == "<driver>":
                 found.append(f"  the check's question, in {plain(function, 60)}")
-            elif not file.endswith(("/worker.py", "/cells.py")):
+            elif not file.endswith(("/worker.py", "/child.py", "/cells.py")):
                 found.append(f"  {plain(Path(file).name, 60)}, line {line}, in {plain(function, 60)}")
         return found
 

@@ -142,7 +142,7 @@ def test_public_checks_name_the_library_function(name):
 @LINUX
 def test_library_functions_raise_in_the_worker():
     from cs336lite.grading.client import Worker
-    from cs336lite.grading.verdicts import needs_of
+    from cs336lite.grading.judge import needs_of
 
     with Worker(needs_of(HIDDEN)) as worker:
         for name in LIBRARY_SOLUTIONS:
@@ -179,7 +179,7 @@ class MultiHeadAttention(MultiHeadAttention):
 
 def judged_in_the_worker(source):
     from cs336lite.grading.client import Worker
-    from cs336lite.grading.verdicts import needs_of
+    from cs336lite.grading.judge import needs_of
 
     results = []
     with Worker(needs_of(HIDDEN)) as worker, worker.student((("1", source),)) as student:
@@ -248,7 +248,7 @@ def in_the_worker(worker, solution):
 def test_float16_is_judged_in_the_worker():
     """Without it -1e9 in float16 passes: torch must be able to convert float16 where work is graded."""
     from cs336lite.grading.client import Worker
-    from cs336lite.grading.verdicts import needs_of
+    from cs336lite.grading.judge import needs_of
 
     with Worker(needs_of(HIDDEN)) as worker:
         with worker.student((("1", "x = 1"),)) as student:

@@ -198,7 +198,7 @@ class RotaryPositionalEmbedding(nn.Module):
 
 def in_the_worker(source):
     from cs336lite.grading.client import Worker
-    from cs336lite.grading.verdicts import needs_of
+    from cs336lite.grading.judge import needs_of
 
     results = []
     with Worker(needs_of(HIDDEN)) as worker, worker.student((("1", source),)) as student:

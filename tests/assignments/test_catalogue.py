@@ -367,7 +367,7 @@ def test_what_is_sent_is_small(assignment):
 @EVERY
 def test_verdicts_are_the_same_in_the_worker(assignment):
     from cs336lite.grading.client import Worker
-    from cs336lite.grading.verdicts import needs_of
+    from cs336lite.grading.judge import needs_of
 
     chosen = [one for one in solutions(assignment) if one.name in about(assignment).worker]
     assert len(chosen) == len(about(assignment).worker)

@@ -15,10 +15,10 @@ from cs336lite.course.paths import hidden_checks
 from cs336lite.course.spec import load_spec
 from cs336lite.grading.budget import Budget
 from cs336lite.grading.client import Worker
+from cs336lite.grading.judge import Judge, needs_of
 from cs336lite.grading.places import said
 from cs336lite.grading.structure import structure_of_source
 from cs336lite.grading.submission import Submission, read_submission
-from cs336lite.grading.verdicts import Judge, needs_of
 
 COURSE = Path(__file__).resolve().parents[2] / "assignments"
 ASSIGNMENTS = ("a1_bpe", "a2_attention", "a3_rope", "a4_lion", "a5_moe_router", "a6_inference", "a7_parallel")

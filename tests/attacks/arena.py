@@ -419,20 +419,21 @@ def snapshot(course: Path) -> dict[str, str]:
 
 def quick_budgets() -> None:
     """Let cells that never end and answers that never come be told sooner than in a real class, if that is possible."""
-    from cs336lite.grading import client, verdicts
+    from cs336lite.grading import client
+    from cs336lite.grading.judge import Judge
 
     names = {field.name for field in dataclasses.fields(client.Budget)}
     wanted = {"load_seconds": 2.0, "submission_seconds": 8.0, "idle_seconds": 2.0}
     budget = client.Budget(**{name: value for name, value in wanted.items() if name in names})
-    verdicts.Judge.BUDGET = budget
+    Judge.BUDGET = budget
 
 
 def older_kernel(landlock: int) -> None:
     """Let the jails of this run find an older Landlock than the kernel's, or none (0)."""
-    from cs336lite.grading import verdicts
+    from cs336lite.grading.judge import Judge
 
-    layers = [f"Landlock {landlock}" if name == "Landlock" else name for name in verdicts.Judge.LAYERS]
-    verdicts.Judge.LAYERS = tuple(layers)
+    layers = [f"Landlock {landlock}" if name == "Landlock" else name for name in Judge.LAYERS]
+    Judge.LAYERS = tuple(layers)
 
 
 def swapping(course: Path, swaps: dict[str, dict]) -> Callable:
@@ -459,7 +460,7 @@ def swapping(course: Path, swaps: dict[str, dict]) -> Callable:
 def main() -> None:
     from cs336lite.course.paths import CourseError
     from cs336lite.grading import exchange, runner
-    from cs336lite.grading.verdicts import course_seed
+    from cs336lite.grading.seed import course_seed
 
     course, output, settings = Path(sys.argv[1]), Path(sys.argv[2]), json.loads(sys.argv[3])
     feedback = settings["feedback"]

@@ -14,7 +14,7 @@ import sys
 import torch
 
 frame, forged = sys._getframe(), {}
-while not hasattr(frame.f_locals.get("self"), "wire"):
+while not hasattr(frame.f_locals.get("self"), "channel"):
     frame = frame.f_back
 kind = type(frame.f_locals["self"])
 
@@ -55,7 +55,7 @@ def without_work(nothing: str, shapes: str) -> list[Attack]:
 def judging(hidden: Sequence[Any]) -> Iterator[Callable[[str, str], float]]:
     """(source, seed) -> the points of a submission, judged behind the wall, in one worker for all."""
     from cs336lite.grading.client import Worker
-    from cs336lite.grading.verdicts import needs_of
+    from cs336lite.grading.judge import needs_of
 
     with Worker(needs_of(hidden)) as worker:
 

@@ -11,7 +11,7 @@ import catalogue
 import pytest
 
 from cs336lite.grading.client import Worker
-from cs336lite.grading.verdicts import needs_of
+from cs336lite.grading.judge import needs_of
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="grading runs on Linux")
 

@@ -26,7 +26,7 @@ import sys
 import torch
 
 frame, forged = sys._getframe(), {}
-while frame is not None and not hasattr(frame.f_locals.get("self"), "wire"):
+while frame is not None and not hasattr(frame.f_locals.get("self"), "channel"):
     frame = frame.f_back
 kind = type(frame.f_locals["self"])
 
@@ -233,7 +233,7 @@ ATTACKS = [
 def judged():
     """The points of a submission, and what the checks said, behind the wall, in one worker for all."""
     from cs336lite.grading.client import Worker
-    from cs336lite.grading.verdicts import needs_of
+    from cs336lite.grading.judge import needs_of
 
     with Worker(needs_of(HIDDEN)) as worker:
 

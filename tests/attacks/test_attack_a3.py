@@ -10,7 +10,7 @@ import pytest
 from catalogue import solutions, spec
 
 from cs336lite.grading.client import Worker
-from cs336lite.grading.verdicts import needs_of
+from cs336lite.grading.judge import needs_of
 
 A3 = "a3_rope"
 HIDDEN = spec(A3, "hidden")

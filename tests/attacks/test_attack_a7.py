@@ -12,7 +12,7 @@ from forging import FORGE, Attack, judging, without_work
 
 from cs336lite import sharding
 from cs336lite.grading.client import Worker
-from cs336lite.grading.verdicts import needs_of
+from cs336lite.grading.judge import needs_of
 
 HIDDEN = spec("a7_parallel", "hidden")
 REFERENCE = Path(sharding.__file__).read_text(encoding="utf-8")

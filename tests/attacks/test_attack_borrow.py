@@ -20,7 +20,7 @@ from cs336lite.course.plan import plan
 from cs336lite.course.spec import StudentError, load_spec
 from cs336lite.grading import surroundings
 from cs336lite.grading.client import Worker
-from cs336lite.grading.verdicts import needs_of
+from cs336lite.grading.judge import needs_of
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="grading runs on Linux")
 ROOT = Path(__file__).resolve().parents[2]

@@ -45,7 +45,7 @@ def frames():
 def child():
     for frame in frames():
         for value in [*frame.f_locals.values()]:
-            if hasattr(value, "wire") and hasattr(value, "channel"):
+            if hasattr(value, "channel"):
                 return value
 def lie(*args):
     {then}
@@ -190,14 +190,14 @@ CASES = [
         wrong(
             after=(
                 WALK.format(
-                    then="c = child(); type(c).answer = lambda self, frame: c.wire.pack('passed', True, points=10)\n    return 1"
+                    then="c = child(); type(c).answer = lambda self, frame: sys.modules['wire'].pack('passed', True, points=10)\n    return 1"
                 ),
             )
         ),
     ),
     Case(
         "frames-replace-pack",
-        wrong(after=(WALK.format(then="c = child(); c.wire.pack = lambda *a, **k: b'c3w1' + bytes(8)\n    return 1"),)),
+        wrong(after=(WALK.format(then="sys.modules['wire'].pack = lambda *a, **k: b'c3w1' + bytes(8)\n    return 1"),)),
     ),
     Case(
         "frames-close-channel",

@@ -14,9 +14,9 @@ from cs336lite.course import answers, student
 from cs336lite.course.border import CUT, KNOWN_KINDS, LONGEST
 from cs336lite.course.paths import GRADED_MODULES, find_root
 from cs336lite.course.spec import Check, StudentError
-from cs336lite.grading import advice, budget, client, places, remote, verdicts
+from cs336lite.grading import advice, budget, client, places, remote
+from cs336lite.grading.judge import Judge, hidden_source
 from cs336lite.grading.submission import Submission
-from cs336lite.grading.verdicts import Judge
 
 COURSE = find_root(__file__) / "assignments"
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="grading runs on Linux")
@@ -29,7 +29,7 @@ def child():
     frame = sys._getframe()
     while frame is not None:
         me = frame.f_locals.get("self")
-        if hasattr(me, "channel") and hasattr(me, "wire"):
+        if hasattr(me, "channel"):
             return me
         frame = frame.f_back
 def said():
@@ -61,7 +61,7 @@ def answer(self, frame):
     if frame["op"] == "run":
         word = ["Zqx", said()[:50], "drive_training", [], None, 3, ESCAPES, "\\ud800"][len(SEEN) % 8]
         kind = ["MissingName", "Zqx", "\\ud800Zqx", {"Zqx": 1}, "LibraryCall", "x" * 70][len(SEEN) % 6]
-        return self.wire.pack("error", kind=kind, detail=word, cell=["1", "Zqx", 1, ESCAPES][len(SEEN) % 4],
+        return sys.modules['wire'].pack("error", kind=kind, detail=word, cell=["1", "Zqx", 1, ESCAPES][len(SEEN) % 4],
                               line=[10 ** 4000, 3, -1, 4999, 7 * 10 ** 9, "Zqx", True][len(SEEN) % 7])
     return old(self, frame)
 type(me).answer = answer
@@ -84,7 +84,7 @@ type(me).run = run
 
 
 def messages_of(assignment, source, seed):
-    _, text = verdicts.hidden_source(COURSE, assignment)
+    _, text = hidden_source(COURSE, assignment)
     names = sorted({*re.findall(r"\bstudent\.([A-Za-z_]\w*)", text)} - {"run", "file", "cpu_seconds"})
     code = f"NAMES = {names!r}\n{SEEN}\n{source}\n"
     with Judge.of(assignment, text, seed, trust=True) as judge:

@@ -19,8 +19,8 @@ from cs336lite.course.answers import (
     some_tensor,
     tensor_of,
 )
+from cs336lite.course.regions import UNSOLVED
 from cs336lite.course.spec import Fail, LocalStudent, StudentError
-from cs336lite.course.text import UNSOLVED
 
 X = torch.ones(2, 3)
 RIGHT = [

@@ -9,7 +9,7 @@ import pytest
 from cs336lite.course.border import CUT, KNOWN_KINDS, LONGEST, harmless, known_kind, lines, markdown, own, plain
 from cs336lite.course.paths import CourseError
 from cs336lite.course.spec import CheckResult
-from cs336lite.grading.feedback import add_head, summary
+from cs336lite.grading.feedback_cells import add_head, summary
 from cs336lite.grading.runner import Graded, NotAllGraded
 from cs336lite.grading.verdicts import Verdict
 

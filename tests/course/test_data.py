@@ -32,6 +32,7 @@ from cs336lite.course.data import (
 )
 from cs336lite.course.download import fetch
 from cs336lite.course.paths import CourseError
+from cs336lite.course.resumable import cut
 
 # ------------------------------------------------------------------------------------------------------------ stories
 
@@ -456,7 +457,7 @@ def test_the_start_is_taken_from_the_whole_file_when_that_is_here(server, tmp_pa
 def test_a_start_without_a_whole_document_ends_with_a_whole_character(tmp_path, n):
     path = tmp_path / "start.txt"
     path.write_bytes("aé中\U0001f388bc".encode())
-    download._cut(path, n)
+    cut(path, n)
     kept = path.read_bytes()
     assert "aé中\U0001f388bc".startswith(kept.decode())
     assert n - 3 <= len(kept) <= n
@@ -467,7 +468,7 @@ def test_a_cut_finds_a_separator_across_its_blocks(tmp_path):
         path = tmp_path / f"{shift}.txt"
         begin = b"x" * 1000 + SEPARATOR.encode()
         path.write_bytes(begin + b"y" * ((1 << 20) + shift))
-        download._cut(path, 1 << 22)
+        cut(path, 1 << 22)
         assert path.read_bytes() == begin
 
 

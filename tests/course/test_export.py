@@ -22,8 +22,9 @@ from cs336lite.course.export import (
 )
 from cs336lite.course.last_cell import export_solution, export_student
 from cs336lite.course.paths import CourseError
+from cs336lite.course.regions import CODE_STUB, skeleton, solution_lines, solved
 from cs336lite.course.saved import Kernel
-from cs336lite.course.text import CODE_STUB, TextError, read_text, skeleton, solution_lines, solved
+from cs336lite.course.text import TextError, read_text
 
 HEADER = WORDS[: WORDS.index("# %%")]
 

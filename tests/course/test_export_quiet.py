@@ -12,7 +12,8 @@ from IPython.core.displayhook import DisplayHook
 from cs336lite.course.build import shown_notebook
 from cs336lite.course.export import export_notebook, text_modules
 from cs336lite.course.plan import read_items
-from cs336lite.course.text import read_text, without_echo
+from cs336lite.course.regions import without_echo
+from cs336lite.course.text import read_text
 
 ITEMS = {item.name: item for item in read_items(ROOT)[0]}
 NOTEBOOKS = {item.notebook.relative_to(ROOT).as_posix(): item.notebook for item in ITEMS.values()}

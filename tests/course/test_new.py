@@ -28,7 +28,8 @@ def course(tmp_path_factory) -> Path:
     root = make_course(tmp_path_factory.mktemp("new") / "course")
     for name in TOP:
         shutil.copy(ROOT / "cs336lite" / name, root / "cs336lite" / name)
-    shutil.copytree(ROOT / "cs336lite" / "grading", root / "cs336lite" / "grading", dirs_exist_ok=True)
+    for name in ("cli", "grading"):
+        shutil.copytree(ROOT / "cs336lite" / name, root / "cs336lite" / name, dirs_exist_ok=True)
     (root / "tests" / "assignments").mkdir(parents=True)
     for name in ("conftest.py", "helpers.py", "catalogue.py", "assignments/test_catalogue.py"):
         shutil.copy(ROOT / "tests" / name, root / "tests" / name)

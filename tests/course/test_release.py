@@ -21,8 +21,8 @@ from cs336lite.course.last_cell import export_student
 from cs336lite.course.leaks import leaks, secrets
 from cs336lite.course.paths import CourseError, is_student_edition
 from cs336lite.course.plan import plan
+from cs336lite.course.regions import solution_lines
 from cs336lite.course.release import generate, release
-from cs336lite.course.text import solution_lines
 from cs336lite.course.unlock import export_unlock, unlock
 
 
@@ -60,7 +60,7 @@ def test_an_edition_holds_what_a_student_needs_and_nothing_more(archive):
     assert {
         f"cs336lite/course/{n}.py" for n in ("check", "hint", "status", "export", "unlock", "data", "plot")
     } <= tools
-    assert "cs336lite/course/new.py" not in tools
+    assert not [name for name in tools if name.startswith(("cs336lite/course/new", "cs336lite/course/templates"))]
     from_root = {n for n in ("pyproject.toml", "Makefile", "environment.yml", "LICENSE") if (REAL / n).exists()}
     assert names - tools - from_root == {
         ".cs336lite-edition",
@@ -121,7 +121,7 @@ def test_released_cells_are_those_of_nbgrader_itself(course, tmp_path):
     folder = tmp_path / "nbgrader"
     shutil.copytree(course / "assignments/source", folder / "source")
     (folder / "nbgrader_config.py").write_text(
-        "from cs336lite.course.text import CODE_STUB\nc = get_config()\n"
+        "from cs336lite.course.regions import CODE_STUB\nc = get_config()\n"
         f"c.CourseDirectory.root = {str(folder)!r}\nc.ClearSolutions.code_stub = {{'python': CODE_STUB}}\n",
         encoding="utf-8",
     )

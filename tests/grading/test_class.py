@@ -18,10 +18,10 @@ from cs336lite.course.spec import load_spec
 from cs336lite.grading import runner
 from cs336lite.grading.bench import Bench
 from cs336lite.grading.client import Worker
+from cs336lite.grading.judge import Judge
 from cs336lite.grading.pools import Processes
 from cs336lite.grading.record import Recorder
 from cs336lite.grading.submission import Submission
-from cs336lite.grading.verdicts import Judge
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="grading runs on Linux")
 

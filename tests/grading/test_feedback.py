@@ -15,10 +15,11 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from nbgrader.api import Gradebook
 
 from cs336lite.course.spec import CheckResult
-from cs336lite.grading import feedback, hooks, limited
+from cs336lite.grading import feedback, feedback_cells, feedback_exercises, feedback_text, hooks, limited
 from cs336lite.grading.handed import MARK
+from cs336lite.grading.judge import reading
 from cs336lite.grading.places import Trouble, place_said, said
-from cs336lite.grading.verdicts import Verdict, reading
+from cs336lite.grading.verdicts import Verdict
 
 CHECKS = (
     CheckResult("double.number", "double", "doubles a number", 0.0, 3.0, False, "squared: `2 < 3` | not <doubled>"),
@@ -51,8 +52,8 @@ def graded(*extra, checks=CHECKS, read=READ, problem="", notes=(NOTE,)):
     nb = new_notebook(cells=cells)
     for cell in cells:
         if cell.metadata.get("nbgrader", {}).get("grade"):
-            feedback.write_verdict(cell, verdict)
-    feedback.add_head(nb, verdict)
+            feedback_cells.write_verdict(cell, verdict)
+    feedback_cells.add_head(nb, verdict)
     validate(nb)
     return nb
 
@@ -66,7 +67,7 @@ def text(node):
 
 
 def markdown(source):
-    return BeautifulSoup(str(feedback.safe_markdown(source)), "html.parser")
+    return BeautifulSoup(str(feedback_text.safe_markdown(source)), "html.parser")
 
 
 # -- what it says -----------------------------------------------------------------------------------------------------
@@ -121,7 +122,9 @@ def test_the_lines_are_those_that_the_grader_names():
     cells = (("`double`", "a = 1\nb = 2"), ("3", "c = 3\nd = 4"))
     trouble = Trouble(cell=1, first=2, last=2, line=2, what="stopped with TypeError")
     for message, line in [(place_said(cells, "`double`", 2), "b = 2"), (said(trouble, cells), "d = 4")]:
-        assert [one["line"] for one in feedback.lines_at(f"it failed{message}; {message}", dict(cells))] == [line]
+        assert [one["line"] for one in feedback_exercises.lines_at(f"it failed{message}; {message}", dict(cells))] == [
+            line
+        ]
 
 
 def test_a_line_that_the_submission_has_not_is_not_shown():
@@ -250,7 +253,7 @@ def test_the_students_code_is_shown_as_written_and_the_students_own_cells_too():
 
 def test_a_notebook_graded_before_there_was_such_a_page_is_shown_plainly():
     nb = graded()
-    del nb.metadata[feedback.VERDICT_KEY]
+    del nb.metadata[feedback_cells.VERDICT_KEY]
     page = shown(nb, score=3.0, max_score=6.0)
     assert "3 of 6 points" in text(page) and "FAIL 0/3 doubles a number" in text(page)
 
@@ -409,10 +412,10 @@ def test_markdown_made_to_exhaust_the_parser_is_still_shown(source):
 
 
 def test_markdown_that_is_too_long_stands_as_it_was_written(monkeypatch):
-    long = "*x* " * (feedback.LONGEST_MARKDOWN // 4)
+    long = "*x* " * (feedback_text.LONGEST_MARKDOWN // 4)
     assert markdown(long).find("em") and not markdown(long + "y").find("em")
     assert markdown(long + "<b>").pre.get_text() == long + "<b>"
-    monkeypatch.setattr(feedback.Allowance, "MARKDOWN", 60)
+    monkeypatch.setattr(feedback_text.Allowance, "MARKDOWN", 60)
     page = shown(graded(new_markdown_cell("*one*" + " " * 40), new_markdown_cell("*two*<b>")))
     assert [em.string for em in page.find_all("em")] == ["one"] and "*two*<b>" in page.get_text()
 
@@ -435,18 +438,18 @@ def costly():
 
 def test_a_page_costs_a_bounded_amount_whatever_it_shows(monkeypatch):
     lexed, longest = [], []
-    highlight = feedback.highlight
+    highlight = feedback_text.highlight
 
     def counted(source, *rest):
         lexed.append(len(source))
         longest.append(max(map(len, source.split("\n"))))
         return highlight(source, *rest)
 
-    monkeypatch.setattr(feedback, "highlight", counted)
+    monkeypatch.setattr(feedback_text, "highlight", counted)
     page = feedback.page(costly(), {})
-    assert sum(lexed) <= feedback.Allowance.CODE and max(longest) <= feedback.LONGEST_LINE
+    assert sum(lexed) <= feedback_text.Allowance.CODE and max(longest) <= feedback_text.LONGEST_LINE
     assert len(page) < 8 << 20
-    assert 0 < page.count("<svg") <= feedback.Allowance.FORMULAS
+    assert 0 < page.count("<svg") <= feedback_text.Allowance.FORMULAS
     assert_safe(shown(costly()))
 
 
@@ -464,18 +467,18 @@ def test_the_pages_of_the_formgrader_have_the_same_allowance_each(tmp_path, monk
     mine = new_markdown_cell("$a_1$ and *b* ![c](attachment:1.png)", attachments={"1.png": {"image/png": PNG}})
     write(graded(mine), tmp_path / "plain.ipynb")
     lexed = []
-    highlight = feedback.highlight
+    highlight = feedback_text.highlight
     monkeypatch.setattr(
-        feedback, "highlight", lambda source, *rest: lexed.append(len(source)) or highlight(source, *rest)
+        feedback_text, "highlight", lambda source, *rest: lexed.append(len(source)) or highlight(source, *rest)
     )
     page, _ = exporter.from_filename(str(tmp_path / "costly.ipynb"))
-    assert 0 < sum(lexed) <= feedback.Allowance.CODE and len(page) < 8 << 20
+    assert 0 < sum(lexed) <= feedback_text.Allowance.CODE and len(page) < 8 << 20
     plain, _ = exporter.from_filename(str(tmp_path / "plain.ipynb"))
     found = BeautifulSoup(plain, "html.parser")
     assert found.find("svg") and found.find("em") and found.find(class_="highlight")
     assert found.find("img", alt="c")["src"] == f"data:image/png;base64,{PNG}"
     for shown_ in (page, plain):  # each has the styles of our tables, once
-        assert shown_.count(".rendered_html th") == shown_.count(feedback.FORMGRADER_STYLES) == 1
+        assert shown_.count(".rendered_html th") == shown_.count(feedback_text.FORMGRADER_STYLES) == 1
 
 
 def test_pages_are_made_in_a_process_with_limits(monkeypatch):

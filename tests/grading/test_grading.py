@@ -10,9 +10,11 @@ from helpers import RIGHT, run, small_notebook, submit
 
 from cs336lite.course.paths import CourseError
 from cs336lite.course.spec import CheckResult
-from cs336lite.grading import runner, verdicts
+from cs336lite.grading import runner
+from cs336lite.grading.judge import Judge, replay
+from cs336lite.grading.seed import course_seed
 from cs336lite.grading.submission import Submission, read_submission
-from cs336lite.grading.verdicts import Judge, Verdict
+from cs336lite.grading.verdicts import Verdict, read_verdict
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="grading runs on Linux")
 
@@ -77,7 +79,7 @@ def test_what_had_to_be_left_out_is_told_and_costs_nothing(small_course):
             verdict = judge.judge(submission(small_course, small_notebook(*answers)))
         assert verdict.score == 6
         assert verdict.notes == ("cell 2 ended or crashed the process on line 2: it was left out",)
-    assert verdicts.replay(next((small_course / "verdicts" / "a1_bpe").glob("*.json")))[1].notes == verdict.notes
+    assert replay(next((small_course / "verdicts" / "a1_bpe").glob("*.json")))[1].notes == verdict.notes
 
 
 def test_an_answer_of_another_shape_fails_its_check_and_no_other(small_course):
@@ -117,15 +119,15 @@ def test_a_damaged_verdict_file_is_judged_anew(small_course, content):
         judge.judge(answer)
         judge.path(answer).write_text(content)
         assert judge.judge(answer).score == 6
-        assert verdicts.read_verdict(judge.path(answer)).score == 6
+        assert read_verdict(judge.path(answer)).score == 6
 
 
 def test_hidden_inputs_differ_between_courses_and_not_between_runs(small_course, tmp_path):
     other = tmp_path / "other"
     shutil.copytree(small_course, other)
-    seed = verdicts.course_seed(small_course)
-    assert verdicts.course_seed(small_course) == seed
-    assert verdicts.course_seed(other) != seed
+    seed = course_seed(small_course)
+    assert course_seed(small_course) == seed
+    assert course_seed(other) != seed
     assert (small_course / ".secret" / "seed").stat().st_mode & 0o077 == 0
 
 

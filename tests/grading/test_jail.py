@@ -19,9 +19,9 @@ from cs336lite.grading.bench import Bench
 from cs336lite.grading.budget import Budget, Needs
 from cs336lite.grading.client import Worker
 from cs336lite.grading.doctor import layers
+from cs336lite.grading.judge import needs_of
 from cs336lite.grading.meter import Meter
 from cs336lite.grading.submission import Submission
-from cs336lite.grading.verdicts import needs_of
 
 HOLDS = {layer.name for layer in layers() if layer.holds} if sys.platform == "linux" else set()
 seccomp = pytest.mark.skipif("seccomp" not in HOLDS, reason="seccomp does not hold on this machine")

@@ -19,9 +19,8 @@ from cs336lite.course.paths import EDITION_MARKER, CourseError
 from cs336lite.course.release import release
 from cs336lite.course.status import status
 from cs336lite.grading import seed as seeds
-from cs336lite.grading import verdicts
+from cs336lite.grading.judge import Judge, replay
 from cs336lite.grading.submission import Submission
-from cs336lite.grading.verdicts import Judge
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="grading runs on Linux")
 ANSWER = Submission((("1", "\n".join(RIGHT)),), "submission")
@@ -52,7 +51,7 @@ def kept(small_course, judged_once):
 @linux
 def test_a_kept_verdict_is_replayed(kept):
     path, _ = kept
-    before, after = verdicts.replay(path, trust=True)
+    before, after = replay(path, trust=True)
     assert before.checks == after.checks and after.score == 6
 
 
@@ -130,7 +129,7 @@ def test_a_verdict_of_another_form_is_told_and_runs_nothing(kept, changes, tmp_p
     path.write_text(json.dumps(changed(data, **changes)))
     before = sorted(p for p in tmp_path.rglob("*"))
     with pytest.raises(CourseError, match=r"is no verdict|cannot be replayed"):
-        verdicts.replay(path, trust=True)
+        replay(path, trust=True)
     assert not ran.exists() and sorted(p for p in tmp_path.rglob("*")) == before
 
 
@@ -142,9 +141,9 @@ def test_what_is_no_json_is_no_verdict(kept, content):
     path, _ = kept
     path.write_bytes(content)
     with pytest.raises(CourseError, match="is no verdict"):
-        verdicts.replay(path)
+        replay(path)
     with pytest.raises(CourseError, match="is no verdict"):
-        verdicts.replay(path.parent)
+        replay(path.parent)
 
 
 @linux
@@ -155,12 +154,12 @@ def test_checks_that_were_changed_or_lie_elsewhere_are_not_run(kept, tmp_path):
     source = spec.read_text()
     spec.write_text(f"{source}\nopen({str(ran)!r}, 'w')\n")
     with pytest.raises(CourseError, match="was changed"):
-        verdicts.replay(path, trust=True)
+        replay(path, trust=True)
     spec.unlink()
     (tmp_path / "elsewhere.py").write_text(source)
     spec.symlink_to(tmp_path / "elsewhere.py")
     with pytest.raises(CourseError, match="is missing"):
-        verdicts.replay(path, trust=True)
+        replay(path, trust=True)
     assert not ran.exists()
 
 
@@ -202,7 +201,7 @@ def test_a_renewed_seed_is_another_and_the_old_one_is_kept(small_course, kept):
     with Judge(small_course, "a1_bpe", trust=True) as judge:
         assert judge.kept(ANSWER) is None and judge.path(ANSWER) != path  # judged anew
     assert data["provenance"]["seed"] == old
-    assert verdicts.replay(path, trust=True)[1].provenance["seed"] == old  # and the old one can be replayed
+    assert replay(path, trust=True)[1].provenance["seed"] == old  # and the old one can be replayed
 
 
 @linux

@@ -14,8 +14,8 @@ from helpers import RIGHT, SMALL_SPEC, small_notebook, submit
 from test_class import gradebook, scores
 
 from cs336lite.grading import limited, runner, submission
+from cs336lite.grading.judge import Judge
 from cs336lite.grading.pools import Processes
-from cs336lite.grading.verdicts import Judge
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="grading runs on Linux")
 

@@ -10,11 +10,12 @@ import pytest
 from helpers import RIGHT, run, small_notebook, submit
 
 from cs336lite.course.paths import CourseError
-from cs336lite.grading import bubblewrap, doctor, jail, limited, pools, runner, verdicts
+from cs336lite.course.spec import load_spec
+from cs336lite.grading import bubblewrap, doctor, jail, limited, pools, runner
 from cs336lite.grading.bench import Bench
+from cs336lite.grading.judge import Judge, replay
 from cs336lite.grading.pools import Cluster, Item, Processes
 from cs336lite.grading.submission import Submission
-from cs336lite.grading.verdicts import Judge
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="grading runs on Linux")
 HOLDS = {layer.name for layer in doctor.layers() if layer.holds} if sys.platform == "linux" else set()
@@ -106,7 +107,7 @@ def test_strict_starts_a_worker_for_each_submission(small_course, monkeypatch):
     started = []
     start = Bench.ready_worker
     monkeypatch.setattr(Bench, "ready_worker", lambda self: started.append(start(self)) or started[-1])
-    spec = verdicts.load_spec(small_course / "hidden" / "a1_bpe.py")
+    spec = load_spec(small_course / "hidden" / "a1_bpe.py")
     with Bench(spec, "seed", strict=True) as bench:
         for one, score in zip(SUBMISSIONS, SCORES, strict=True):
             assert sum(note["result"]["points"] for note in bench.hear(one) if "result" in note) == score
@@ -382,7 +383,7 @@ def test_a_verdict_is_replayed_also_after_the_checks_changed(small_course):
         path = judge.path(SUBMISSIONS[1])
     spec = small_course / "hidden" / "a1_bpe.py"
     spec.write_text(spec.read_text().replace("2 * n", "3 * n"))
-    kept, new = verdicts.replay(path)
+    kept, new = replay(path)
     assert kept.score == new.score == 2 and kept.checks == new.checks
     result = run("cs336lite", "grade", "--replay", str(path), cwd=small_course.parent)
     assert result.returncode == 0 and "the same verdict" in result.stdout

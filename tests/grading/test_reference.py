@@ -192,7 +192,7 @@ def test_a_course_without_its_source_is_graded_all_the_same(released):
 
 
 def test_only_the_modules_that_an_assignment_hands_out_judge_it_anew(tmp_path, monkeypatch):
-    from cs336lite.grading import surroundings, verdicts
+    from cs336lite.grading import judge, surroundings
 
     layers, real = tmp_path / "layers.py", surroundings.lecture_modules
     monkeypatch.setattr(
@@ -202,5 +202,5 @@ def test_only_the_modules_that_an_assignment_hands_out_judge_it_anew(tmp_path, m
     for text in ("", "# a comment"):
         layers.write_text(text)
         for name in ("a1_bpe", "a2_attention", "a4_lion"):
-            versions.setdefault(name, set()).add(verdicts.grader_version.__wrapped__(name))
+            versions.setdefault(name, set()).add(judge.grader_version.__wrapped__(name))
     assert {name: len(found) for name, found in versions.items()} == {"a1_bpe": 1, "a2_attention": 1, "a4_lion": 2}

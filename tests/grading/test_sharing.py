@@ -13,10 +13,10 @@ from helpers import RIGHT, ROOT, small_notebook, submit
 
 from cs336lite.course.paths import CourseError
 from cs336lite.grading import bench, limited, runner, sharing
+from cs336lite.grading.judge import Judge
 from cs336lite.grading.locks import only_writer
 from cs336lite.grading.pools import Processes
 from cs336lite.grading.sharing import PRIVATE, SHARED, Stop
-from cs336lite.grading.verdicts import Judge
 from cs336lite.scratch import Scratch
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="grading runs on Linux")

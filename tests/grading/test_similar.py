@@ -14,7 +14,7 @@ from helpers import ROOT, submit
 from rich.console import Console
 
 from cs336lite.course.paths import CourseError
-from cs336lite.course.text import skeleton
+from cs336lite.course.regions import skeleton
 
 pytest.importorskip("copydetect", reason="copydetect is not installed")
 from cs336lite.grading import fingerprints

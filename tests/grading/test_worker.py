@@ -588,10 +588,10 @@ def test_sleeping_has_a_limit_of_its_own(worker):
 
 def test_a_large_answer_comes_in_few_parts_and_one_that_drips_is_none(worker):
     drip = """
-import sys, time
+import sys, time, wire
 def f():
     child = sys._getframe(2).f_locals["self"]
-    child.channel.sendall(child.wire.PREFIX.pack(child.wire.MAGIC, 10, 10_000_000))
+    child.channel.sendall(wire.PREFIX.pack(wire.MAGIC, 10, 10_000_000))
     for _ in range(100_000):
         child.channel.sendall(b" ")
         time.sleep(0.0003)

@@ -391,10 +391,10 @@ def test_data_counts_by_its_ids_and_by_the_code_of_its_class(data):
 
 
 def test_an_array_is_hashed_once_for_a_key(monkeypatch, data):
-    from cs336lite import keys
+    from cs336lite import content
 
     hashed, array = [], torch.ones(1000)
-    monkeypatch.setattr(keys, "_array", lambda value, of=keys._array: hashed.append(value) or of(value))
+    monkeypatch.setattr(content, "_array", lambda value, of=content._array: hashed.append(value) or of(value))
     both = [lambda h, w, t: array * 2, lambda h, w, t: array * 3]
     fingerprint(Experiment(TINY.replace(loss=both[0]), PLAN, observe=both[1]), data, data)
     assert len(hashed) == 1

@@ -14,8 +14,10 @@ import yaml
 from helpers import ROOT
 
 from cs336lite import __version__
+from cs336lite.course.module import BUILT_LINE
 
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+LONGEST = 350  # lines of a file that is written by hand
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 
@@ -29,7 +31,7 @@ def test_the_hooks_are_tools_of_this_course():
     assert all(hook["language"] == "system" for hook in hooks.values())  # no version but the lock's
     assert "build --check" in hooks["build"]["entry"] and hooks["build"]["pass_filenames"] is False
     looked_at = re.compile(hooks["build"]["files"])
-    assert all(looked_at.search(name) for name in ("notebooks/text/01_tokenizer.py", "cs336lite/cli.py"))
+    assert all(looked_at.search(name) for name in ("notebooks/text/01_tokenizer.py", "cs336lite/cli/student.py"))
 
 
 def test_the_hook_for_white_space_finds_it(tmp_path):
@@ -97,3 +99,36 @@ def test_the_types_hold():
     pytest.importorskip("mypy", reason="mypy comes with `make types`")
     checked = subprocess.run([sys.executable, "-m", "mypy"], cwd=ROOT, capture_output=True, text=True, timeout=900)
     assert checked.returncode == 0, checked.stdout
+
+
+def test_all_that_lies_in_the_package_is_shipped():
+    """A file that is no Python needs a pattern in `pyproject.toml`."""
+    patterns = PROJECT["tool"]["setuptools"]["package-data"]
+    shipped = {
+        path
+        for package, globs in patterns.items()
+        for pattern in globs
+        for path in ROOT.joinpath(*package.split(".")).glob(pattern)
+    }
+    tracked = subprocess.run(
+        ["git", "ls-files", "cs336lite"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert [name for name in tracked if not name.endswith(".py") and ROOT / name not in shipped] == []
+
+
+@pytest.mark.parametrize("folder", ["cs336lite", "benchmarks", "docs", "site"])
+def test_a_long_file_says_why_it_is_one(folder):
+    """What is longer than a sitting is two things, or says in its docstring why not ("One file because ...")."""
+    found = [path for path in (ROOT / folder).rglob("*") if path.suffix in (".py", ".js", ".css", ".jinja")]
+    written = {path: path.read_text(encoding="utf-8") for path in found}
+    long = [path for path, text in written.items() if text.count("\n") > LONGEST and not text.startswith(BUILT_LINE)]
+    assert written and [p.relative_to(ROOT).as_posix() for p in long if not gives_a_reason(written[p])] == []
+
+
+def gives_a_reason(text: str) -> bool:
+    return re.match(r'"""(?:(?!""").)*?\bOne file because ', text, re.DOTALL) is not None
+
+
+def test_a_reason_is_one_in_the_docstring():
+    assert gives_a_reason('"""Keys.\n\nOne file because the parts call each other.\n"""\nX = 1\n')
+    assert not gives_a_reason('"""Keys."""\n\nX = """One file because it says so."""\n')

@@ -12,8 +12,9 @@ from rich.console import Console
 
 from cs336lite.course.spec import CheckResult
 from cs336lite.grading import runner, table
+from cs336lite.grading.judge import Judge
 from cs336lite.grading.runner import Graded, NotAllGraded
-from cs336lite.grading.verdicts import Judge, Verdict
+from cs336lite.grading.verdicts import Verdict
 from cs336lite.teaching import history
 from cs336lite.teaching.classbook import Points, Row, read_class
 from cs336lite.teaching.history import Moment

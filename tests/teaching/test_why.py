@@ -12,9 +12,9 @@ from cs336lite.course.paths import CourseError
 from cs336lite.course.spec import StudentError
 from cs336lite.grading import runner
 from cs336lite.grading.client import Worker
+from cs336lite.grading.judge import Judge
 from cs336lite.grading.remote import RemoteStudent
 from cs336lite.grading.submission import Submission
-from cs336lite.grading.verdicts import Judge
 from cs336lite.teaching import looking
 from cs336lite.teaching.why import why
 

@@ -1,293 +1,22 @@
-"""``cs336lite …``: one command a line of the table in the README; all logic is in `course`, `grading` and `teaching`.
-
-A list of like things, so longer than other files: what each command takes, and the one call that does it.
-"""
+"""Commands of instructors, from a collected submission to a learning platform; students have `feedback` and `unlock` of them."""
 
 from __future__ import annotations
 
 import json
-import os
 import sys
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console as RichConsole
-from rich.console import ConsoleOptions, RenderableType
-from rich.segment import Segment
 
-from cs336lite.course.border import harmless, lines
-from cs336lite.course.paths import (
-    CourseError,
-    assignment_name,
-    find_root,
-    full_repository,
-    hidden_checks,
-    is_student_edition,
-    write_atomic,
-)
+from cs336lite.cli.console import Assignment, bar, console, needs_linux, say
+from cs336lite.course.border import lines
+from cs336lite.course.paths import CourseError, assignment_name, find_root, is_student_edition, write_atomic
+
+commands = typer.Typer()
 
 
-class Console(RichConsole):
-    """A console on which no text can do more than be read: control characters of whatever is printed go."""
-
-    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
-        for segment in super().render(renderable, options):
-            yield segment if segment.control else Segment(harmless(segment.text), segment.style)
-
-
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-console = Console()
-
-Assignment = Annotated[str, typer.Argument(help="an assignment, such as a1_bpe or a1")]
-
-
-def main() -> None:
-    """Run a command; a mistake of the user's ends with a message and status 2."""
-    hide_what_is_not_for_students()
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="backslashreplace")  # whatever the terminal can show, no letter ends a command
-    try:
-        app()
-    except CourseError as error:
-        told = f"cs336lite: {lines(error)}"
-        Console(stderr=True).print(told, style="bold", markup=False, highlight=False, soft_wrap=True)
-        sys.exit(2)
-    except ModuleNotFoundError as error:
-        if not (error.name or "").startswith("cs336lite."):
-            raise
-        Console(stderr=True).print("cs336lite: this command needs the full repository", style="bold", markup=False)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        Console(stderr=True).print("\ninterrupted: run the same command again to go on", markup=False)
-        sys.exit(130)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
-
-
-FOR_STUDENTS = (
-    "lab",
-    "status",
-    "check",
-    "hint",
-    "reset",
-    "solution",
-    "submit",
-    "feedback",
-    "unlock",
-    "update",
-    "study",
-)
-
-
-def hide_what_is_not_for_students() -> None:
-    """In a student edition the help lists what works there; `study` is for a self-learner's own copy."""
-    with suppress(CourseError):
-        root = find_root()
-        left = FOR_STUDENTS if full_repository(root) else FOR_STUDENTS[:-1]
-        for command in app.registered_commands if is_student_edition(root) else []:
-            command.hidden = command.callback.__name__ not in left
-
-
-def bar(items: Iterable, total: int, what: str) -> Iterator:
-    """A progress bar on stderr, gone when done."""
-    from tqdm.auto import tqdm
-
-    return iter(tqdm(items, total=total, desc=what, leave=False, disable=not sys.stderr.isatty()))
-
-
-@app.command()
-def build(
-    names: Annotated[list[str] | None, typer.Argument(help="notebooks to build; by default all")] = None,
-    check: Annotated[bool, typer.Option("--check", help="write nothing; report what is out of step")] = False,
-    execute: Annotated[bool, typer.Option("--execute", help="with --check: run the notebooks and compare")] = False,
-    force: Annotated[bool, typer.Option("--force", help="discard hand edits of built files")] = False,
-) -> None:
-    """Texts to executed notebooks to modules."""
-    from cs336lite.course.build import build as run
-
-    results = run(find_root(), names or None, check=check, execute=execute, force=force)
-    for result in results:
-        console.print(str(result), markup=False, highlight=False, soft_wrap=True)
-    raise typer.Exit(0 if all(result.ok for result in results) else 1)
-
-
-@app.command()
-def new(
-    kind: Annotated[str, typer.Argument(help="assignment or lecture")],
-    name: Annotated[str, typer.Argument(help="such as a8_topic or 11_topic; the topic names the module it builds")],
-    after: Annotated[int | None, typer.Option("--after", help="assignment: the lecture after which it is done")] = None,
-) -> None:
-    """Write the files of a new assignment or lecture, with one worked exercise that passes its checks."""
-    from cs336lite.course.new import new_assignment, new_lecture
-
-    if kind not in ("assignment", "lecture"):
-        raise CourseError(f"new what? An assignment or a lecture, and not {kind!r}")
-    if (kind == "assignment") != (after is not None):
-        raise CourseError(
-            "an assignment needs --after, the number of its lecture; a lecture stands where its number says"
-        )
-    said = new_assignment(find_root(), name, after=after) if after is not None else new_lecture(find_root(), name)
-    console.print(said, markup=False, highlight=False, soft_wrap=True)
-
-
-@app.command()
-def points(assignment: Assignment) -> None:
-    """Put the points of the hidden checks, the one place to change them, into the text of an assignment."""
-    from cs336lite.course.points import follow
-    from cs336lite.course.text import read_text
-
-    root = find_root()
-    if is_student_edition(root):
-        raise CourseError("a student edition has no texts: this command needs the full repository")
-    name = assignment_name(root, assignment)
-    course = root / "assignments"
-    changed = follow(read_text(course / "text" / f"{name}.py"), hidden_checks(course, name))
-    console.print("\n".join(changed) or "nothing to change", markup=False, highlight=False, soft_wrap=True)
-
-
-@app.command()
-def results(
-    lecture: Annotated[str, typer.Argument(help="a lecture, such as 04")],
-    records: Annotated[list[str] | None, typer.Argument(help="records, such as 04_batch; by default all")] = None,
-    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="processes that train")] = 1,
-) -> None:
-    """Train all runs of a lecture's recorded comparisons; a run that is done is kept, so a stopped one goes on."""
-    from cs336lite.course.tuning import compute_all
-
-    for said in compute_all(find_root(), lecture, jobs=jobs, only=records or ()):
-        console.print(said, markup=False, highlight=False, soft_wrap=True)
-
-
-@app.command()
-def release(
-    destination: Annotated[Path, typer.Argument(help="a new folder for the student edition")],
-    archive: Annotated[bool, typer.Option("--archive", help="also write it as one .zip file")] = False,
-    only: Annotated[list[str] | None, typer.Option("--only", help="this assignment, and others named so")] = None,
-    exchange: Annotated[
-        Path | None, typer.Option("--exchange", help="where students hand in with nbgrader; by default as configured")
-    ] = None,
-    course_id: Annotated[str | None, typer.Option("--course-id", help="the course's name in the exchange")] = None,
-) -> None:
-    """Write the student edition: everything but the answers."""
-    from cs336lite.course.release import release as run
-    from cs336lite.teaching.editions import hand_in, told
-
-    root = find_root()
-    how = hand_in(root, exchange, course_id)
-    where = run(root, destination, archive=archive, only=only, hand_in=how)
-    console.print(told(where, how), markup=False, highlight=False, soft_wrap=True)
-
-
-@app.command()
-def update(
-    edition: Annotated[Path | None, typer.Argument(help="the newer edition, a folder or a .zip")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="change nothing; say what would happen")] = False,
-) -> None:
-    """Bring the student edition you work in up to a newer one; your work stays."""
-    from cs336lite.course.update import update as run
-
-    said = run(find_root(), edition, dry_run=dry_run)
-    console.print(said, markup=False, highlight=False, soft_wrap=True)
-
-
-@app.command()
-def lab(
-    arguments: Annotated[list[str] | None, typer.Argument(help="what JupyterLab gets, after --")] = None,
-) -> None:
-    """JupyterLab, at the page that says what to do next; commands of the course are on its path."""
-    from cs336lite.course.lab import lab as run
-
-    raise typer.Exit(run(find_root(), arguments or ()))
-
-
-@app.command()
-def study(
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="change nothing; say what would happen")] = False,
-) -> None:
-    """For self-learners: make my/, your own copy without answers, or bring it up to date; your work stays."""
-    from cs336lite.course.study import study as run
-
-    console.print(run(find_root(), dry_run=dry_run), markup=False, highlight=False, soft_wrap=True)
-
-
-@app.command()
-def reset(
-    notebook: Annotated[str, typer.Argument(help="a lecture or an assignment, such as 03 or a1")],
-    exercise: Annotated[str | None, typer.Argument(help="one exercise; by default the whole notebook")] = None,
-) -> None:
-    """Put a notebook, or one exercise, back as it was given; what you had is kept beside it."""
-    from cs336lite.course.reset import reset as run
-
-    console.print(run(find_root(), notebook, exercise), markup=False, highlight=False, soft_wrap=True)
-
-
-@app.command()
-def solution(
-    assignment: Assignment,
-    exercise: Annotated[str, typer.Argument(help="an exercise")],
-    give_up: Annotated[bool, typer.Option("--give-up", help="also before your checks pass")] = False,
-) -> None:
-    """Show the course's solution of an exercise, to compare with yours, where your copy of the course may show it."""
-    from cs336lite.course.reference import show_solution as run
-
-    console.print(run(assignment, exercise, give_up=give_up))
-
-
-@app.command()
-def submit(assignment: Assignment) -> None:
-    """Hand in an assignment, where your edition knows nbgrader's exchange."""
-    from cs336lite.course.handin import submit as run
-
-    console.print(run(find_root(), assignment), markup=False, highlight=False, soft_wrap=True)
-
-
-@app.command()
-def check(
-    assignment: Assignment,
-    exercise: Annotated[str | None, typer.Argument(help="one exercise; by default all")] = None,
-    file: Annotated[
-        Path | None, typer.Option("--file", help="a notebook or .py to check instead; its code is run as you")
-    ] = None,
-) -> None:
-    """Run the public checks. Exit status 1 when one fails.
-
-    The code that is checked is run as you, with nothing around it: it can do whatever you can. For work of others there
-    is `cs336lite grade`.
-    """
-    from cs336lite.course.check import check as run
-    from cs336lite.course.check import word_of_warning
-
-    if file is not None and (warning := word_of_warning(find_root(), file)):
-        Console(stderr=True).print(warning, markup=False, highlight=False, soft_wrap=True)
-    result = run(assignment, exercise, solution=file)
-    console.print(result)
-    raise typer.Exit(0 if result.passed else 1)
-
-
-@app.command()
-def hint(
-    assignment: Assignment,
-    exercise: Annotated[str | None, typer.Argument(help="an exercise; by default the first unsolved")] = None,
-) -> None:
-    """One more hint for an exercise."""
-    from cs336lite.course.hint import hint as run
-
-    console.print(repr(run(assignment, exercise)), markup=False, highlight=False)
-
-
-@app.command()
-def status() -> None:
-    """What there is to read and to solve, and how far you are."""
-    from cs336lite.course.status import status as run
-
-    console.print(run())
-
-
-@app.command()
+@commands.command()
 def grade(
     assignment: Annotated[str | None, typer.Argument(help="an assignment, such as a1_bpe or a1")] = None,
     submissions: Annotated[list[Path] | None, typer.Argument(help="files; by default the collected class")] = None,
@@ -323,10 +52,11 @@ def grade(
     new verdict differs.
     """
     needs_linux()
-    from cs336lite.grading import runner, table, verdicts
+    from cs336lite.grading import runner, table
+    from cs336lite.grading.judge import replay as judge_again
 
     if replay is not None:
-        kept, new = verdicts.replay(replay, trust=trust)
+        kept, new = judge_again(replay, trust=trust)
         console.print(table.of_replay(kept, new))
         raise typer.Exit(0 if kept.checks == new.checks else 1)
     if assignment is None:
@@ -359,12 +89,12 @@ def grade(
 
         console.print(after_run(course, name, graded, verbose=verbose))
     for remark in remarks:
-        console.print(lines(remark), markup=False, highlight=False, soft_wrap=True)
+        say(lines(remark))
     if failure is not None:
         raise failure
 
 
-@app.command()
+@commands.command()
 def feedback(
     assignment: Assignment,
     students: Annotated[
@@ -388,10 +118,10 @@ def feedback(
         done = hand_back(
             root / "assignments", name, students=students or (), force=force, release=release, progress=bar
         )
-    console.print(lines(done), markup=False, highlight=False, soft_wrap=True)
+    say(lines(done))
 
 
-@app.command()
+@commands.command()
 def excuse(
     assignment: Assignment,
     check: Annotated[str | None, typer.Argument(help="a check or a whole exercise; by default list them")] = None,
@@ -413,10 +143,10 @@ def excuse(
         raise CourseError("say one of --exclude, --everybody and --undo")
     rule = excused.EXCLUDE if exclude else excused.EVERYBODY if everybody else ""
     said = excused.excuse(course, name, check, rule, why) if check else excused.excused_checks(course, name)
-    console.print(said, markup=False, highlight=False, soft_wrap=True)
+    say(said)
 
 
-@app.command()
+@commands.command()
 def why(
     assignment: Assignment,
     student: Annotated[str, typer.Argument(help="a student's id or name, or a file")],
@@ -433,7 +163,7 @@ def why(
     console.print(run(root / "assignments", assignment_name(root, assignment), student, checks or (), trust=trust))
 
 
-@app.command()
+@commands.command()
 def report(
     assignment: Assignment,
     html: Annotated[Path | None, typer.Option("--html", help="write one page with figures here")] = None,
@@ -452,7 +182,7 @@ def report(
         console.print(said, soft_wrap=isinstance(said, str), markup=False, highlight=False)
 
 
-@app.command()
+@commands.command()
 def export(
     assignment: Assignment,
     out: Annotated[Path, typer.Option("--out", "-o", help="the file to write")],
@@ -469,10 +199,10 @@ def export(
     root = find_root()
     name = assignment_name(root, assignment)
     for said in run(root / "assignments", name, canvas, moodle, out, column, feedback):
-        console.print(said, markup=False, highlight=False, soft_wrap=True)
+        say(said)
 
 
-@app.command()
+@commands.command()
 def roster(
     file: Annotated[Path, typer.Argument(help="a class list: of Canvas, of Moodle, or nbgrader's own (.csv)")],
     by: Annotated[str | None, typer.Option("--id", help="what a student's id is: login, sis or email")] = None,
@@ -482,10 +212,10 @@ def roster(
     from cs336lite.teaching.classlist import take
 
     for said in take(find_root() / "assignments", file, by, dry):
-        console.print(said, markup=False, highlight=False, soft_wrap=True)
+        say(said)
 
 
-@app.command()
+@commands.command()
 def seed(
     renew: Annotated[bool, typer.Option("--renew", help="make a new one, and keep the old one")] = False,
     export: Annotated[Path | None, typer.Option("--export", help="write it here, for another machine")] = None,
@@ -501,12 +231,10 @@ def seed(
     root = find_root()
     if is_student_edition(root):
         raise CourseError("a student edition has no seed: it belongs to the full repository")
-    console.print(
-        run.command(root / "assignments", renew, export, source), markup=False, highlight=False, soft_wrap=True
-    )
+    say(run.command(root / "assignments", renew, export, source))
 
 
-@app.command()
+@commands.command()
 def restore(
     copy: Annotated[str | None, typer.Argument(help="one of the copies; by default they are listed")] = None,
 ) -> None:
@@ -518,10 +246,10 @@ def restore(
     if is_student_edition(root):
         raise CourseError("a student edition has no gradebook: it belongs to the full repository")
     said = run.restore(root / "assignments", copy) if copy else run.listed(root / "assignments")
-    console.print(said, markup=False, highlight=False, soft_wrap=True)
+    say(said)
 
 
-@app.command()
+@commands.command()
 def similar(
     assignment: Assignment,
     submissions: Annotated[list[Path] | None, typer.Argument(help="files; by default the collected class")] = None,
@@ -546,12 +274,7 @@ def similar(
     console.print(found)
 
 
-def needs_linux() -> None:
-    if sys.platform != "linux":
-        raise CourseError("grading runs on Linux: use a Linux container, or WSL on Windows (see the README)")
-
-
-@app.command()
+@commands.command()
 def unlock(
     assignment: Assignment,
     edition: Annotated[Path | None, typer.Option("--edition", help="instructor: the student edition to unlock")] = None,
@@ -566,10 +289,10 @@ def unlock(
     """
     from cs336lite.course.unlock import unlock as run
 
-    console.print(run(find_root(), assignment, edition, export, source, undo), markup=False, soft_wrap=True)
+    say(run(find_root(), assignment, edition, export, source, undo))
 
 
-@app.command()
+@commands.command()
 def doctor() -> None:
     """Try each layer of protection on this machine, and what all of them guarantee."""
     if sys.platform == "win32":
@@ -584,7 +307,7 @@ def doctor() -> None:
     console.print(table.of_guarantees(promises, "the course and its exchange"))
 
 
-@app.command()
+@commands.command()
 def demo(
     folder: Annotated[Path, typer.Argument(help="where the simulated class lives")] = Path("demo"),
 ) -> None:
@@ -593,7 +316,3 @@ def demo(
     from cs336lite.teaching.demo import demo as run
 
     run(find_root(), folder, console)
-
-
-if __name__ == "__main__":
-    main()
