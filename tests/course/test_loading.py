@@ -6,12 +6,14 @@ import shutil
 import sys
 
 import pytest
-from conftest import RIGHT, SMALL_SPEC, small_notebook, submit
+from helpers import RIGHT, SMALL_SPEC, small_notebook, submit
 
 from cs336lite.course import leaks, loading
 from cs336lite.course.paths import CourseError, hidden_checks
 from cs336lite.course.spec import LocalStudent, StudentError, load_spec
-from cs336lite.grading import runner, verdicts
+from cs336lite.grading import runner
+from cs336lite.grading.judge import hidden_source, replay
+from cs336lite.grading.verdicts import spec_hash
 from cs336lite.teaching.why import why
 
 linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="grading runs on Linux")
@@ -215,15 +217,15 @@ def test_a_class_is_judged_by_a_folder_and_each_verdict_can_be_replayed(course):
     submit(course, "bo", small_notebook(WRONG, RIGHT[1]))
     assert runner.nbgrader_api(course).generate_assignment(A1)["success"]
     assert [one.verdict.score for one in runner.grade_class(course, A1)] == [6, 2]
-    _, source = verdicts.hidden_source(course, A1)
+    _, source = hidden_source(course, A1)
     (kept,) = (course / "verdicts" / A1 / "specs").glob("*.py")
-    assert kept.read_text() == source and kept.stem == verdicts.spec_hash(source)
+    assert kept.read_text() == source and kept.stem == spec_hash(source)
     said = why(course, A1, "bo").shown[0]
     assert said["where"]["file"] == f"{A1}/double.py" and "squared" in said["message"]
     assert [call["file"] for call in said["calls"]] == [f"{A1}/double.py"]
     shutil.rmtree(course / "hidden" / A1)
     for path in (course / "verdicts" / A1).glob("*.json"):
-        before, after = verdicts.replay(path, trust=True)
+        before, after = replay(path, trust=True)
         assert [(c.id, c.points, c.message) for c in before.checks] == [
             (c.id, c.points, c.message) for c in after.checks
         ]
