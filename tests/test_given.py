@@ -12,9 +12,10 @@ import nbformat
 import pytest
 
 from cs336lite.course import beforehand
-from cs336lite.course.check import check
+from cs336lite.course.module import bare
 from cs336lite.course.paths import GRADED_MODULES
 from cs336lite.course.release import generate
+from cs336lite.course.solution import AS_GIVEN, run_file
 from cs336lite.grading.budget import Budget
 from cs336lite.grading.feedback import lines_at, sources_of
 from cs336lite.grading.structure import GIVEN, normalise, structure_of_source
@@ -135,11 +136,14 @@ def test_a_name_that_given_code_would_define_is_told_without_its_cell(judges, tm
     assert any(said in check.message for check in verdict.checks)
 
 
+@LINUX
 def test_an_exception_in_given_code_is_placed_where_the_students_code_called_it(judges, tmp_path):
     course = nbformat.read(COURSE / "source" / "a1_bpe" / "a1_bpe.ipynb", 4)
     mine = copy.deepcopy(course)
     mine.cells.append(
-        nbformat.v4.new_code_cell("def train_bpe(input_path, vocab_size, special_tokens):\n    return read_json(b'x', 3)")
+        nbformat.v4.new_code_cell(
+            "def train_bpe(input_path, vocab_size, special_tokens):\n    return read_json(b'x', 3)"
+        )
     )
     submission = read(tmp_path, course, mine)
     verdict = verdict_on(judges, "a1_bpe", submission)
@@ -160,3 +164,39 @@ def test_the_page_shows_lines_of_the_students_own(released, tmp_path, assignment
     assert len(labels) == len(set(labels))
     number = marked[-1].metadata["cs336lite"]
     assert lines_at(f"your code raised TypeError (cell {number}, line 1)", sources_of(clean.cells)) == []
+
+
+@EVERY
+def test_check_warns_of_the_students_own_code_alone(released, tmp_path, assignment):
+    given = beforehand.given_in(ROOT, assignment)
+    assert beforehand.notes(released[assignment], given) == []
+    notebook = nbformat.read(released[assignment], 4)
+    notebook.cells.append(nbformat.v4.new_code_cell("from cs336lite.course.plot import axes\nimport pandas"))
+    nbformat.write(notebook, tmp_path / "mine.ipynb")
+    script = tmp_path / "mine.py"
+    script.write_text("\n\n\n".join(f"# In[ ]:\n\n\n{c.source}\n" for c in notebook.cells if c.cell_type == "code"))
+    for path in (tmp_path / "mine.ipynb", script):
+        assert beforehand.notes(path, given) == ["`pandas` is not there when work is graded"], path.name
+    if assignment == "a1_bpe":  # where a given cell writes a file
+        assert len(beforehand.notes(script)) == len(beforehand.notes(tmp_path / "mine.ipynb")) == 2
+
+
+def test_an_edition_knows_what_it_has_given(real_edition):
+    for assignment in GRADED_MODULES:
+        path = real_edition / "assignments" / assignment / f"{assignment}.ipynb"
+        given = beforehand.given_in(real_edition, assignment)
+        assert {bare(cell.source) for cell in given_cells(nbformat.read(path, 4))} <= given
+        assert given == beforehand.given_in(ROOT, assignment)
+
+
+def test_check_says_which_stopped_cell_was_given(tmp_path):
+    source = COURSE / "source" / "a3_rope" / "a3_rope.ipynb"
+    notebook = nbformat.read(source, 4)
+    cell = next(cell for cell in given_cells(notebook) if "import torch\n" in cell.source)
+    cell.source += "\nimport no_such_module"
+    nbformat.write(notebook, tmp_path / "a3_rope.ipynb")
+    of_the_student, of_the_course = (
+        run_file(tmp_path / "a3_rope.ipynb", "a3_rope", given).notes for given in (set(), {bare(cell.source)})
+    )
+    assert len(of_the_student) == len(of_the_course) == 1
+    assert of_the_course[0] == of_the_student[0] + AS_GIVEN

@@ -33,7 +33,7 @@ from cs336lite.course.paths import CourseError
 from cs336lite.grading.handed import MARK, PICTURES
 from cs336lite.grading.limited import Exceeded, Failed, Limits, Lost, Shared
 from cs336lite.grading.places import lines
-from cs336lite.grading.submission import NUMBER
+from cs336lite.grading.submission import NUMBER, label_of
 from cs336lite.grading.verdicts import Verdict
 from cs336lite.grading.whose import whose
 
@@ -510,8 +510,7 @@ def sources_of(cells: list[NotebookNode]) -> dict[str, str]:
     for cell in cells:
         known = cell.metadata.get("nbgrader", {})
         if cell.cell_type == "code" and not known.get("locked"):
-            label = f"`{known['grade_id']}`" if "grade_id" in known else str(cell.metadata.get(NUMBER, ""))
-            found[label] = cell.source
+            found[label_of(cell)] = cell.source
     return found
 
 

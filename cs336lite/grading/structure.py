@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cs336lite.course.border import plain
+from cs336lite.course.module import bare
 from cs336lite.course.paths import CourseError
 from cs336lite.grading.handed import ATTACHED, PICTURES, attached_name
 
@@ -145,11 +146,6 @@ def normalise(notebook: SubmittedNotebook, structure: Iterable[StructureCell]) -
     for place, made in enumerate(clean.cells):
         made["id"] = f"cell-{place}"
     return clean, list(notes)
-
-
-def bare(source: str) -> str:
-    """A cell's code without what editors change at its ends."""
-    return "\n".join(line.rstrip() for line in source.strip().splitlines())
 
 
 def content(cell: SubmittedCell) -> dict[str, Any]:

@@ -95,14 +95,19 @@ def submission_of(clean: NotebookNode, notes: Iterable[str] = ()) -> Submission:
     """The submission in a normalised notebook: its code cells, less those that the course locked."""
     cells = []
     for cell in clean.cells:
-        known = cell.metadata.get("nbgrader", {})
-        if cell.cell_type == "code" and not known.get("locked", False):
-            number = str(cell.metadata.get(NUMBER, ""))
-            number = f"given {number}" if cell.metadata.get(GIVEN) else number
-            cells.append((f"`{known['grade_id']}`" if "grade_id" in known else number, cell.source))
+        if cell.cell_type == "code" and not cell.metadata.get("nbgrader", {}).get("locked", False):
+            cells.append((label_of(cell), cell.source))
     if sum(len(source) for _, source in cells) > MAX_SOURCE:
         return Submission(problem=f"the code cells hold more than {MAX_SOURCE} characters", notes=tuple(notes))
     return Submission(tuple(cells), notes=tuple(notes))
+
+
+def label_of(cell: NotebookNode) -> str:
+    """What a message calls a cell of a normalised notebook; see `Submission`."""
+    known, number = cell.metadata.get("nbgrader", {}), str(cell.metadata.get(NUMBER, ""))
+    if "grade_id" in known:
+        return f"`{known['grade_id']}`"
+    return f"given {number}" if cell.metadata.get(GIVEN) else number
 
 
 NO_FILE = (errno.ELOOP, errno.EMLINK, errno.ENXIO, errno.ENODEV, errno.ENOTDIR, errno.EISDIR)
