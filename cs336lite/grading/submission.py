@@ -23,10 +23,9 @@ from cs336lite.course.paths import CourseError
 from cs336lite.grading.handed import PAINTED, has_parts
 from cs336lite.grading.limited import Exceeded, Failed, Limits, Lost, Shared
 from cs336lite.grading.reader import MARKER
-from cs336lite.grading.structure import GIVEN
+from cs336lite.grading.structure import GIVEN, SubmittedCell, SubmittedNotebook, kernel_language
 from cs336lite.grading.structure import NUMBER as NUMBER
 from cs336lite.grading.structure import StructureCell as StructureCell
-from cs336lite.grading.structure import SubmittedCell, SubmittedNotebook, kernel_language
 from cs336lite.grading.structure import normalise as normalise
 from cs336lite.grading.structure import structure_of_gradebook as structure_of_gradebook
 from cs336lite.grading.structure import structure_of_source as structure_of_source
