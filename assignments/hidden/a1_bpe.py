@@ -1758,7 +1758,7 @@ def ids_are_in_order(student, rng):
     raise Fail("the vocabulary is not special tokens in the order given, then bytes 0 to 255, then merges in order")
 
 
-@check("train", points=3, title="vocab_size counts special tokens and bytes too")
+@check("train", points=2, title="vocab_size counts special tokens and bytes too")
 def vocab_size_is_the_whole_size(student, rng):
     names = sorted({random_name(rng) for _ in range(4)})[:3]
     data, number = frequent_pairs(rng), rng.randint(5, 9)
@@ -1962,7 +1962,7 @@ def random_words(rng) -> bytes:
     return " ".join(rng.choices(words, weights=[1 / (i + 1) for i in range(len(words))], k=900)).encode()
 
 
-@check("train", points=8, title="together: long runs on documents and on random words, with ties")
+@check("train", points=4, title="together: long runs on documents and on random words, with ties")
 def long_runs_agree(student, rng):
     documents = f"a long run on documents goes wrong: {NOT_YET}"
     words = f"a run of many merges on random words goes wrong: {NOT_YET}"
@@ -2498,7 +2498,7 @@ def text_and_its_merges(rng) -> tuple[list[Pair], list[str]]:
     return draw(make, good)
 
 
-@check("encode", points=12.5, title="together: an ordinary text is encoded")
+@check("encode", points=17.5, title="together: an ordinary text is encoded")
 def an_ordinary_text_is_encoded(student, rng):
     merges, texts = text_and_its_merges(rng)
     message = "the ids of an ordinary text are not the right ones yet: the checks of single difficulties say why"
@@ -2577,7 +2577,7 @@ def an_ordinary_text_comes_back(student, rng):
     merges, texts = text_and_its_merges(rng)
     merges += [(letter.encode()[:1], letter.encode()[1:]) for letter in "éüж"]
     vocab = vocab_of(merges)
-    for text in [*texts, " Größe".replace("ö", "ü").replace("ß", "é") + "ж " + texts[0][:40]]:
+    for text in [*texts, " Größe".replace("ö", "ü").replace("ß", "é") + "жñ " + texts[0][:40]]:
         (ids,) = ENCODER.encode_all(vocab, merges, [text])
         answer = decoded(student, vocab, merges, None, ids)
         expect(answer is not None, "decode must return a str")

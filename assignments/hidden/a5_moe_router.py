@@ -773,7 +773,7 @@ def expect_a_choice(student, rng) -> None:
     expect(follows(said.indices, logits), "the choice of experts does not follow the logits")
 
 
-@check("gates", points=2, title="the k most probable experts, in descending order", seconds=5)
+@check("gates", points=1.5, title="the k most probable experts, in descending order", seconds=5)
 def most_probable_first(student, rng):
     for k, experts in ((2, 5), (3, 6), (1, 4)):
         logits = some_logits(rng, 9, experts)
@@ -963,7 +963,7 @@ def judge_gates_together(student, rng, k: int, **options: Any) -> None:
     expect(one.fits(right), f"together the router cannot learn yet: the gradients of its gates are wrong; {WHY}")
 
 
-@check("gates", points=14, title="together: experts, gates and gradients of ordinary tokens", seconds=10)
+@check("gates", points=16.5, title="together: experts, gates and gradients of ordinary tokens", seconds=10)
 def gates_together(student, rng):
     for k, renormalize in ((2, True), (2, False), (1, False)):
         judge_gates_together(student, rng, k, renormalize=renormalize)
@@ -1085,7 +1085,7 @@ def fractions_of_assignments(student, rng):
         judge(loss, readings.right, otherwise, readings.wrong)
 
 
-@check("balance", points=1, title="its gradient is that of the probabilities", seconds=10)
+@check("balance", points=1.5, title="its gradient is that of the probabilities", seconds=10)
 def balance_has_a_gradient(student, rng):
     missing = "no gradient flows from the load-balancing loss: the probabilities P_e must not be detached"
     wrong = (
@@ -1102,7 +1102,7 @@ def expect_a_loss(losses: list[Tensor]) -> None:
     expect(differ, "the loss does not depend on the tokens")
 
 
-@check("balance", points=1, title="experts without tokens count", seconds=5)
+@check("balance", points=0.5, title="experts without tokens count", seconds=5)
 def idle_experts_count(student, rng):
     first, last = (some_logits(rng, 9, 6) for _ in range(2))
     for logits, idle in ((first, [0, 2]), (last, [3, 5])):
@@ -1147,7 +1147,7 @@ def balance_over_all_tokens(student, rng):
     expect(known(losses[1], readings) or one_factor(student, rng, ONE) > 0, NO_BALANCE)
 
 
-@check("balance", points=14, title="together: the loss of ordinary tokens and its gradient", seconds=10)
+@check("balance", points=19, title="together: the loss of ordinary tokens and its gradient", seconds=10)
 def balance_together(student, rng):
     """With k = 2 the loss may be twice as large, as where fractions are those of tokens: that is judged above."""
     one = learning(student, rng, ONE, 2, 2, 9, problem=FRONT)
@@ -1245,7 +1245,7 @@ def z_has_a_gradient(student, rng):
     judge_router_gradients(student, rng, Z, 2, missing, wrong)
 
 
-@check("z_loss", points=6, title="together: the loss of ordinary tokens and its gradient", seconds=10)
+@check("z_loss", points=5, title="together: the loss of ordinary tokens and its gradient", seconds=10)
 def z_together(student, rng):
     one = learning(student, rng, Z, 2, 2, 6, problem=FRONT)
     right = z_readings(one.logits)[0]
@@ -1351,7 +1351,7 @@ def weight_and_tokens(rng, experts: int, d_model: int) -> tuple[Tensor, Tensor]:
 OVERFLOW = "logits overflow: compute them in float32, not in float16"
 
 
-@check("router", points=3, title="float32 for whatever is shorter", seconds=5)
+@check("router", points=2, title="float32 for whatever is shorter", seconds=5)
 def computed_in_float32(student, rng):
     for name in ("bfloat16", "float16"):
         dtype = getattr(torch, name)
@@ -1382,7 +1382,7 @@ def computed_in_float32(student, rng):
                 expect(any(close(said.logits, one, tolerance, 1e-4) for one in readings), message)
 
 
-@check("router", points=1, title="float64 for float64", seconds=5)
+@check("router", points=0.5, title="float64 for float64", seconds=5)
 def computed_in_float64(student, rng):
     weight, x = weight_and_tokens(rng, 8, 16)
     problem = "x in float64 fails: compute in float64 what comes in float64"
@@ -1399,7 +1399,7 @@ def computed_in_float64(student, rng):
     expect(any(close(said.logits, one, 1e-11) for one in readings), message)
 
 
-@check("router", points=1, title="ValueError for a top_k that cannot be", seconds=5)
+@check("router", points=0.5, title="ValueError for a top_k that cannot be", seconds=5)
 def bounds_of_top_k(student, rng):
     expect_logits(student, rng)
     experts = rng.randrange(3, 7)
@@ -1699,7 +1699,7 @@ def crowded(student, rng, lift: float) -> Crowd:
     return Crowd(done.out, *(of + (one[:, None] @ experts.crowd.double()[chosen])[:, 0] for one in sums))
 
 
-@check("dispatch", points=2, title="experts are called for many tokens at once", seconds=10)
+@check("dispatch", points=1, title="experts are called for many tokens at once", seconds=10)
 def calls_do_not_grow(student, rng):
     experts = some_experts(rng, 4)
     message = (
@@ -1715,7 +1715,7 @@ def calls_do_not_grow(student, rng):
     expect(once, "an expert is not called once with all of its tokens")
 
 
-@check("dispatch", points=1, title="no loop over tokens around them either", seconds=10)
+@check("dispatch", points=0.5, title="no loop over tokens around them either", seconds=10)
 def work_does_not_grow(student, rng):
     experts, jobs = some_experts(rng, 4), [spread(rng, n, 4) for n in (16, 128)]
     expect_a_dispatch(student, rng)
@@ -1757,7 +1757,7 @@ def many_tokens(rng) -> tuple[Tensor, list[tuple[Tensor, Tensor, Tensor]]]:
     return normal(rng, number, 8, 8).float(), jobs
 
 
-@check("dispatch", points=1, title="an expert gets its own tokens only", seconds=5)
+@check("dispatch", points=0.5, title="an expert gets its own tokens only", seconds=5)
 def own_tokens_only(student, rng):
     (done,) = carry(student, some_experts(rng, 4), spread(rng, 12, 4, 3))
     rows = [sum(n for e, n in done.rows if e == expert) for expert in range(4)]
@@ -1804,7 +1804,7 @@ def idle_experts(student, rng):
         judge(done.out[kept], right[kept], "the result is wrong when an expert has a single token, or none")
 
 
-@check("dispatch", points=0.5, title="any dimensions in front, or none", seconds=5)
+@check("dispatch", points=1, title="any dimensions in front, or none", seconds=5)
 def any_dimensions(student, rng):
     experts = some_experts(rng, 4)
     x, weights, indices = spread(rng, 12, 4)
@@ -1961,7 +1961,7 @@ def no_such_expert(student, rng):
         expect(said == "refused", f"dispatch refuses an index {what} with another exception than ValueError")
 
 
-@check("dispatch", points=21, title="together: results and gradients of ordinary tokens", seconds=10)
+@check("dispatch", points=18.5, title="together: results and gradients of ordinary tokens", seconds=10)
 def dispatch_together(student, rng):
     front, number = (2, 6), 5
     x, weights = normal(rng, *front, 4).float(), normal(rng, *front, 2).abs().float() + 0.1

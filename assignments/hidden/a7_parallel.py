@@ -86,10 +86,11 @@ def drive_ranks(student, name, world_size, turns):
         return [copied([p.grad for p in parameters]), copied(parameters)]
 
     def zero(rank, kind, values, steps):
-        sizes, after = [], []
+        sizes, after, shards = [], [], []
 
         def make(parameters):
             parameters = list(parameters)
+            shards.extend(parameters)
             sizes.append([p.numel() for p in parameters])
             if kind == "sgd":
                 return torch.optim.SGD(parameters, lr=0.1, momentum=0.9)
@@ -102,7 +103,10 @@ def drive_ranks(student, name, world_size, turns):
                 parameter.grad = grad.clone()
             yield from called(optimizer.step())
             after.append(copied(parameters))
-        return [after, sizes, copied([p.grad for p in parameters])]
+        shared = [p.untyped_storage().data_ptr() for p in parameters]
+        kept = [(x.untyped_storage(), x.numel(), x.element_size()) for x in shards]
+        kept = [[s.nbytes() // each, n] for s, n, each in kept if s.data_ptr() not in shared]
+        return [after, sizes, copied([p.grad for p in parameters]), kept]
 
     def tensor(rank, function, *given):
         result = yield from called(getattr(student, function)(rank, world_size, *given))
@@ -313,7 +317,7 @@ def expect_few_bytes(played: Played, n: int, size: int) -> None:
         )
 
 
-@check("ring", points=2, title="what is sent, and to whom", seconds=10)
+@check("ring", points=1.5, title="what is sent, and to whom", seconds=10)
 def neighbours(student, rng):
     expect_a_ring(student, rng)
     size, part = rng.choice([3, 4]), rng.randint(3, 5)
@@ -332,7 +336,7 @@ def neighbours(student, rng):
         )
 
 
-@check("ring", points=2.5, title="sizes that cannot be cut evenly", seconds=15)
+@check("ring", points=2, title="sizes that cannot be cut evenly", seconds=15)
 def uneven_chunks(student, rng):
     expect_a_ring(student, rng)
     for size, n in ((3, 3 * rng.randint(2, 4) + 1), (4, 4 * rng.randint(1, 3) + 3), (4, 2), (3, 1)):
@@ -376,7 +380,7 @@ def shapes_and_dtypes(student, rng):
     expect(all(same(result, first) for result, _, _ in played.results), message)
 
 
-@check("ring", points=17.5, title="together: the sum, in few bytes", seconds=20)
+@check("ring", points=15.5, title="together: the sum, in few bytes", seconds=20)
 def ring_together(student, rng):
     for size in (2, 3, rng.choice([4, 5])):
         n = size * rng.randint(4, 7)
@@ -543,7 +547,7 @@ def left_alone(student, rng):
     expect_means(average(student, values, alone, 16), alone, values, "one rank alone does not keep its gradients")
 
 
-@check("buckets", points=14, title="together: the mean of all gradients, packed", seconds=20)
+@check("buckets", points=15, title="together: the mean of all gradients, packed", seconds=20)
 def buckets_together(student, rng):
     for size in (2, rng.choice([3, 4])):
         shapes = [(4, 3), (4,), (rng.randint(2, 5), 4), (3, 3), (rng.randint(2, 6),), (2, 2, 2)]
@@ -573,6 +577,7 @@ def zero(student, kind, values, steps, spoilt=None) -> Played:
     tensors = list_of(some_tensor(MOST), len(values))
     form = [list_of(tensors, len(steps[0])), list_of(list_of(int, least=0), least=0, most=20)]
     form = [*form, list_of(either(type(None), some_tensor(MOST)), len(values))]
+    form = [*form, list_of([int, int], least=0, most=20)]
     jobs = [[kind, values, one] for one in steps]
     return play(student, "zero", jobs, form, ("ReduceScatter", "AllGather"), "step", spoilt)
 
@@ -606,7 +611,7 @@ def expect_updated(played: Played, kind: str, values, steps, otherwise: str) -> 
     size = len(steps)
     right = unsharded(kind, values, steps, 1 / size)
     summed = unsharded(kind, values, steps, 1.0)
-    for rank, (after, _, _) in enumerate(played.results):
+    for rank, (after, *_) in enumerate(played.results):
         for number, said in enumerate(after):
             expect(
                 all(a.shape == x.shape for a, x in zip(said, values, strict=True)),
@@ -652,7 +657,7 @@ def expect_a_step(student, rng: random.Random) -> None:
 
 
 def expect_shards(played: Played, n: int, size: int) -> None:
-    for _, sizes, _ in played.results:
+    for _, sizes, *_ in played.results:
         expect(
             all(sum(one) <= ceil(n, size) for one in sizes),
             "the optimizer is given more than this rank's shard, so its state is as large as without ZeRO",
@@ -665,7 +670,7 @@ def sharded_state(student, rng):
     values = some_values(rng, 6, 3, 3)
     played = zero(student, "adamw", values, all_steps(rng, values, 3, 2))
     expect_shards(played, 12, 3)
-    for rank, (_, sizes, _) in enumerate(played.results):
+    for rank, (_, sizes, *_) in enumerate(played.results):
         expect(
             len(sizes) == 1, "make_optimizer is called more than once: its optimizer keeps its state from step to step"
         )
@@ -679,7 +684,7 @@ def sharded_state(student, rng):
             expect(count <= (12 if kind == "ReduceScatter" else 4), message)
 
 
-@check("zero", points=2, title="numbers that the ranks do not divide", seconds=15)
+@check("zero", points=1.5, title="numbers that the ranks do not divide", seconds=15)
 def uneven_shards(student, rng):
     expect_a_step(student, rng)
     for size, counts in ((3, (5, 2, 1)), (2, (3, 4)), (4, (2, 1))):
@@ -707,13 +712,22 @@ def gradients_stay(student, rng):
     values = some_values(rng, 4, 4)
     steps = all_steps(rng, values, 2, 1)
     played = zero(student, "sgd", values, steps)
-    for one, (_, _, grads) in zip(steps, played.results, strict=True):
+    for one, (_, _, grads, _) in zip(steps, played.results, strict=True):
         expect(all(g is not None for g in grads), "gradients are None after a step: they stay as they are")
         kept = all(same(a, b) for a, b in zip(grads, one[0], strict=True))
         expect(kept, "gradients have changed after a step: they stay as they are")
 
 
-@check("zero", points=14, title="together: several steps of SGD and AdamW", seconds=20)
+@check("zero", points=1, title="what the shard keeps in memory", seconds=10)
+def shard_in_memory(student, rng):
+    expect_a_step(student, rng)
+    values = some_values(rng, 40, 24, 8)
+    for *_, kept in zero(student, "sgd", values, all_steps(rng, values, 4, 1)).results:
+        message = "the shard is a view into memory that is far larger and none of the parameters': all of it is kept"
+        expect(all(there <= 2 * used for there, used in kept), f"{message}; a clone keeps its part alone")
+
+
+@check("zero", points=15.5, title="together: several steps of SGD and AdamW", seconds=20)
 def zero_together(student, rng):
     for kind, size in (("sgd", 2), ("adamw", rng.choice([3, 4]))):
         shapes = [(size, 3), (size,), (2, size), (2 * size,)]
