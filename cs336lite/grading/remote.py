@@ -302,7 +302,8 @@ class RemoteStudent:
             what = f"`{name}`" if name in names_asked_for(driver, args) else "a name that this check asks for"
             asked_for = {name} if what.startswith("`") else set()
             reasons = because(asked_for, self.troubles, self.cells)
-            asked = "" if reasons else ": has its cell been deleted or renamed?"
+            lost = "its cell" if any(label for label, _ in self.cells) else "it"  # a plain file has no cells
+            asked = "" if reasons else f": has {lost} been deleted or renamed?"
             if not reasons and given_stopped(asked_for, self.troubles, self.cells):
                 asked = ": the code that was given for it did not run; is what stands above it as it was given?"
             return StudentError("Missing", f"{what} is not defined{asked}" + "".join(f"; {why}" for why in reasons))
