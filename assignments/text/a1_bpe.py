@@ -19,8 +19,8 @@
 # | `pretokenize` | cut text into the pieces that merges never cross | 5 |
 # | `count_pairs` | count neighbours | 6 |
 # | `merge` | join one pair in one word | 6 |
-# | `train` | learn a vocabulary from a file | 38 |
-# | `encode` | text to ids | 22 |
+# | `train` | learn a vocabulary from a file | 33 |
+# | `encode` | text to ids | 27 |
 # | `decode` | ids to text | 6 |
 # | `special_tokens` | text with markers that are never cut | 7 |
 # | `encode_iterable` | ids from text that streams | 10 |
@@ -351,7 +351,7 @@ def refuse_other_formats(path: str | os.PathLike, start: bytes) -> None:
 # %% [markdown]
 # ## 4 · Training (`train`)
 #
-# **Difficulty ●●●●○ · Importance ●●●●● · 120 minutes · 38 points**
+# **Difficulty ●●●●○ · Importance ●●●●● · 120 minutes · 33 points**
 #
 # Read the file, count its pre-tokens, and learn. In words, slow and right:
 #
@@ -766,7 +766,7 @@ def _merge_by_token(
 ### END SOLUTION
 
 
-# %% grade="train" points=38
+# %% grade="train" points=33
 check("a1_bpe", "train")
 
 # %% [markdown]
@@ -1086,7 +1086,7 @@ GPT2_PART = regex.compile(r" ?\p{L}*| ?\p{N}*| ?[^\s\p{L}\p{N}]*|'(?:[sdmt]|ll?|
 # %% [markdown]
 # ## 5 · Encoding (`encode`)
 #
-# **Difficulty ●●●○○ · Importance ●●●●○ · 45 minutes · 22 points**
+# **Difficulty ●●●○○ · Importance ●●●●○ · 45 minutes · 27 points**
 #
 # The merges are a list of rules *in order*, and a new text must go through them as the training text did. For each
 # pre-token by itself, beginning with its single bytes: **of all pairs of neighbours that some merge joins, join the one
@@ -1222,7 +1222,7 @@ class _Memo(dict):
 ### END SOLUTION
 
 
-# %% grade="encode" points=22
+# %% grade="encode" points=27
 check("a1_bpe", "encode")
 
 # %% [markdown]

@@ -17,11 +17,11 @@
 #
 # | exercise | what you write | points |
 # |---|---|---:|
-# | `gates` | which experts, and how much of each | 25 |
-# | `balance` | the load-balancing loss | 20 |
-# | `z_loss` | the router z-loss | 10 |
-# | `router` | all of it as a module, in float32 | 10 |
-# | `dispatch` | tokens to their experts and back | 35 |
+# | `gates` | which experts, and how much of each | 27 |
+# | `balance` | the load-balancing loss | 25 |
+# | `z_loss` | the router z-loss | 9 |
+# | `router` | all of it as a module, in float32 | 8 |
+# | `dispatch` | tokens to their experts and back | 31 |
 #
 # ## How to work
 #
@@ -102,7 +102,7 @@ from torch import Tensor, nn
 # %% [markdown]
 # ## 1 · Gates (`gates`)
 #
-# **Difficulty ●●○○○ · Importance ●●●●● · 30 minutes · 25 points**
+# **Difficulty ●●○○○ · Importance ●●●●● · 30 minutes · 27 points**
 #
 # Out of the logits of all experts: which $k$, and how much of each.
 #
@@ -152,7 +152,7 @@ def top_k_gates(
     ### END SOLUTION
 
 
-# %% grade="gates" points=25
+# %% grade="gates" points=27
 check("a5_moe_router", "gates")
 
 # %% [markdown]
@@ -182,7 +182,7 @@ for k in (1, 2):
 #
 # ## 2 · The load-balancing loss (`balance`)
 #
-# **Difficulty ●●●○○ · Importance ●●●●● · 35 minutes · 20 points**
+# **Difficulty ●●●○○ · Importance ●●●●● · 35 minutes · 25 points**
 #
 # Left alone, a router tends to send everything to a few experts: whoever is chosen more often learns faster, and so is
 # chosen more often (1701.06538, section 4). *Load balancing* (负载均衡) adds a loss to that of the model (2101.03961,
@@ -225,13 +225,13 @@ def load_balancing_loss(
     ### END SOLUTION
 
 
-# %% grade="balance" points=20
+# %% grade="balance" points=25
 check("a5_moe_router", "balance")
 
 # %% [markdown]
 # ## 3 · The router z-loss (`z_loss`)
 #
-# **Difficulty ●○○○○ · Importance ●●●○○ · 10 minutes · 10 points**
+# **Difficulty ●○○○○ · Importance ●●●○○ · 10 minutes · 9 points**
 #
 # A softmax does not feel a number that is added to all logits, so nothing keeps logits small. Large ones are trouble:
 # rounded to bfloat16, a logit of 200 is known only to the nearest whole number, and $e$ to the power of the error is what
@@ -258,13 +258,13 @@ def router_z_loss(logits: Float[Tensor, "*tokens experts"]) -> Float[Tensor, ""]
     ### END SOLUTION
 
 
-# %% grade="z_loss" points=10
+# %% grade="z_loss" points=9
 check("a5_moe_router", "z_loss")
 
 # %% [markdown]
 # ## 4 · The router (`router`)
 #
-# **Difficulty ●●○○○ · Importance ●●●●○ · 30 minutes · 10 points**
+# **Difficulty ●●○○○ · Importance ●●●●○ · 30 minutes · 8 points**
 #
 # One linear layer, `gate`, without a bias, and the three functions above.
 #
@@ -333,13 +333,13 @@ class TopKRouter(nn.Module):
         ### END SOLUTION
 
 
-# %% grade="router" points=10
+# %% grade="router" points=8
 check("a5_moe_router", "router")
 
 # %% [markdown]
 # ## 5 · Dispatch (`dispatch`)
 #
-# **Difficulty ●●●●○ · Importance ●●●●● · 70 minutes · 35 points**
+# **Difficulty ●●●●○ · Importance ●●●●● · 70 minutes · 31 points**
 #
 # Now $y = \sum_{e \in T} w_e(x)\, E_e(x)$ for many tokens at once. Each expert is a matrix product at heart, and a
 # computer is good at a few large ones, not at many small ones. So gather the tokens of an expert, call it **once** with all
@@ -405,7 +405,7 @@ def dispatch(
     ### END SOLUTION
 
 
-# %% grade="dispatch" points=35
+# %% grade="dispatch" points=31
 check("a5_moe_router", "dispatch")
 
 # %% [markdown]

@@ -16,9 +16,9 @@
 #
 # | exercise | what you write | points |
 # |---|---|---:|
-# | `ring` | an all-reduce out of sends and receives | 25 |
-# | `buckets` | gradients averaged over ranks, many in one message | 20 |
-# | `zero` | an optimizer whose state is cut into shards | 20 |
+# | `ring` | an all-reduce out of sends and receives | 22 |
+# | `buckets` | gradients averaged over ranks, many in one message | 21 |
+# | `zero` | an optimizer whose state is cut into shards | 22 |
 # | `tensor` | column- and row-parallel layers, forward and backward | 25 |
 # | `pipeline` | the order of work in a pipeline, 1F1B | 10 |
 #
@@ -112,7 +112,7 @@ from cs336lite.collectives import AllGather, AllReduce, Receive, ReduceScatter, 
 # %% [markdown]
 # ## 1 · A ring all-reduce (`ring`)
 #
-# **Difficulty ●●●○○ · Importance ●●●●● · 60 minutes · 25 points**
+# **Difficulty ●●●○○ · Importance ●●●●● · 60 minutes · 22 points**
 #
 # After an *all-reduce* (全归约) each of $p$ ranks has the sum of all their tensors. When each rank sends its whole tensor of $n$
 # bytes to all others, it sends $n (p - 1)$ bytes. A *ring* (环) needs far fewer. Cut the tensor into $p$ *chunks*. Each rank
@@ -165,7 +165,7 @@ def ring_all_reduce(
     ### END SOLUTION
 
 
-# %% grade="ring" points=25
+# %% grade="ring" points=22
 check("a7_parallel", "ring")
 
 # %% [markdown]
@@ -192,7 +192,7 @@ assert ratio < 2
 #
 # ## 2 · Gradients in buckets (`buckets`)
 #
-# **Difficulty ●●○○○ · Importance ●●●●● · 40 minutes · 20 points**
+# **Difficulty ●●○○○ · Importance ●●●●● · 40 minutes · 21 points**
 #
 # *Data parallelism* (数据并行): all ranks have the same parameters, each computes the gradients of its own part of the batch, and
 # the **mean** over ranks is what one process would have had for all of it. A message for each parameter is slow, because
@@ -249,7 +249,7 @@ def average_gradients(
     ### END SOLUTION
 
 
-# %% grade="buckets" points=20
+# %% grade="buckets" points=21
 check("a7_parallel", "buckets")
 
 # %% [markdown]
@@ -293,7 +293,7 @@ reveal("all-reduces", count, guess, because={6: why, 2: why})
 #
 # ## 3 · An optimizer in shards (`zero`)
 #
-# **Difficulty ●●●○○ · Importance ●●●●○ · 50 minutes · 20 points**
+# **Difficulty ●●●○○ · Importance ●●●●○ · 50 minutes · 22 points**
 #
 # With data parallelism every rank keeps the same optimizer state and makes the same update. *ZeRO* stage 1 (零冗余优化器) gives
 # each rank a *shard* (分片) of it. All parameters, one after the other, are one flat vector of $n$ numbers. It is cut into $p$
@@ -309,7 +309,7 @@ reveal("all-reduces", count, guess, because={6: why, 2: why})
 # - `make_optimizer` takes a list of parameters and returns an optimizer of `torch.optim` that looks at each number by itself,
 #   such as SGD or AdamW. It is called once, with one flat parameter: the shard. So is its state kept from step to step.
 # - Parts are as equal as possible: none has more than $\lceil n / p \rceil$ numbers. Zeros may be added at the end to
-#   make all parts equal.
+#   make all parts equal. The shard is no slice of a larger tensor, which would keep all of that in memory.
 # - After a step all parameters, in place, are what one optimizer of all of them would have made of the mean gradients.
 # - All parameters have one dtype, and each has a gradient when `step` is called. Gradients stay as they are.
 # - `step` yields one `ReduceScatter` and one `AllGather`. `__init__` talks to nobody.
@@ -361,7 +361,7 @@ class ZeroOptimizer:
         ### END SOLUTION
 
 
-# %% grade="zero" points=20
+# %% grade="zero" points=22
 check("a7_parallel", "zero")
 
 # %% [markdown]

@@ -8,11 +8,13 @@ from __future__ import annotations
 import ast
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, TypeGuard
 
 from cs336lite.course.border import plain
+from cs336lite.course.module import bare
+from cs336lite.course.paths import assignment_notebook, is_student_edition, original
 
 ABSENT = frozenset(
     "accelerate bitsandbytes cupy dask datasets evaluate fairscale flash_attn gensim huggingface_hub jax joblib keras "
@@ -37,10 +39,13 @@ OF_YOURS = "only the notebook is graded: `{}` is a file of yours, and not there"
 NETWORK = "there is no network when work is graded"
 
 
-def notes(path: Path) -> list[str]:
-    """What to know about the code of a notebook or a Python file; nothing for one that cannot be read."""
+def notes(path: Path, given: Collection[str] = ()) -> list[str]:
+    """What to know about the code of a notebook or a Python file; nothing for one that cannot be read.
+
+    Code that the course has ``given`` (see `given_in`) is left out: it is no work of the student's.
+    """
     found: dict[str, None] = {}
-    for source in sources(path):
+    for source in sources(path, given):
         try:
             tree = ast.parse(source)
         except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -49,16 +54,34 @@ def notes(path: Path) -> list[str]:
     return list(found)
 
 
-def sources(path: Path) -> Iterator[str]:
-    """The code of a file, or of a notebook's cells but those that use the tools of the course: it has given them."""
+def given_in(root: Path, assignment: str) -> frozenset[str]:
+    """The code cells of an assignment as the course gives them; none where the original is not there."""
+    edition = is_student_edition(root)
+    path = original(root, assignment) if edition else assignment_notebook(root, assignment)
+    try:
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        return frozenset(
+            bare("".join(cell["source"]))
+            for cell in cells
+            if cell["cell_type"] == "code" and not cell["metadata"].get("nbgrader", {}).get("solution")
+        ) - {""}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return frozenset()
+
+
+def sources(path: Path, given: Collection[str] = ()) -> Iterator[str]:
+    """The code of a file, or of a notebook's cells, without what was ``given``."""
     try:
         text = path.read_text(encoding="utf-8")
         if path.suffix != ".ipynb":
+            text = bare(text)
+            for source in sorted(given, key=len, reverse=True):
+                text = text.replace(source, "")
             yield text
             return
         for cell in json.loads(text)["cells"]:
             code = "".join(cell["source"])
-            if cell["cell_type"] == "code" and "from cs336lite.course" not in code:
+            if cell["cell_type"] == "code" and bare(code) not in given:
                 lines = code.split("\n")
                 yield "\n".join("" if line.startswith(("%", "!")) else line for line in lines)
     except (OSError, ValueError, KeyError, TypeError, RecursionError):

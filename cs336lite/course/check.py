@@ -122,12 +122,14 @@ def check(
         raise CourseError(
             f"`{taken[0]}` is the course's at the moment: run the cell in which you write yours, then check"
         )
-    ran = Ran(namespace) if namespace is not None else run_file(solution or assignment_notebook(root, name), name)
+    given = beforehand.given_in(root, name) if graded else frozenset()
+    path = solution or assignment_notebook(root, name)
+    ran = Ran(namespace) if namespace is not None else run_file(path, name, given)
     results = run_checks(spec, LocalStudent(ran.names), exercise)
     building = "CS336LITE_BUILD" in os.environ  # a build is nobody's progress
     if not building:
         progress.record_checks(root, name, results)
-    found = beforehand.notes(solution or assignment_notebook(root, name)) if graded and not building else []
+    found = beforehand.notes(path, given) if graded and not building else []
     report = CheckReport(name, tuple(results), (*ran.notes, *(f"note: {note}" for note in found)))
     if "NBGRADER_VALIDATING" in os.environ and not report.passed:
         raise CourseError(repr(report))  # the Validate button looks for errors, and for nothing else

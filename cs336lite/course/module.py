@@ -68,6 +68,11 @@ def student_path(assignment: str) -> str:
     return f"assignments/{assignment}/{assignment}.ipynb"
 
 
+def bare(source: str) -> str:
+    """A cell's code without what an editor changes at the ends of its lines, and with the paths of an edition."""
+    return "\n".join(line.rstrip() for line in in_edition(source).strip().splitlines())
+
+
 def in_edition(text: str) -> str:
     """What the repository says of where an assignment's notebook lies, as it is in a student edition."""
     return text.replace("assignments/source/", "assignments/")

@@ -12,12 +12,13 @@ import itertools
 import linecache
 import sys
 import types
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cs336lite.course.border import plain
+from cs336lite.course.module import bare
 from cs336lite.course.paths import CourseError
 from cs336lite.course.student import place
 from cs336lite.course.timing import Stopped, time_limit
@@ -26,6 +27,7 @@ CELL, FILE = "<cell {}>", "<file {}>"
 SECONDS = 60  # for one statement
 FLAGS = sum(getattr(__future__, name).compiler_flag for name in __future__.all_feature_names if name != "nested_scopes")
 MOST_NOTES = 3
+AS_GIVEN = ": this cell is as it was given, so something lacks on this machine, or above it"
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,11 @@ class Ran:
     notes: tuple[str, ...] = ()
 
 
-def run_file(path: Path, assignment: str | None = None) -> Ran:
-    """Run a notebook's exported cells, or a plain Python file. Raises CourseError for what cannot be read."""
+def run_file(path: Path, assignment: str | None = None, given: Collection[str] = ()) -> Ran:
+    """Run a notebook's exported cells, or a plain Python file. Raises CourseError for what cannot be read.
+
+    What stops in a cell that the course has ``given`` (see `beforehand.given_in`) is told as no fault of the code.
+    """
     if not path.is_file():
         raise CourseError(f"no such file: {plain(path)}")
     try:
@@ -63,7 +68,7 @@ def run_file(path: Path, assignment: str | None = None) -> Ran:
                 code = compile(ast.Module([statement], []), filename, "exec", flags, dont_inherit=True)
                 flags |= code.co_flags & FLAGS
                 if note := run_one(code, vars(module), filename):
-                    notes.append(note)
+                    notes.append(note + (AS_GIVEN if bare(source) in given else ""))
         except (SyntaxError, ValueError) as error:
             notes.append(f"{place(filename, getattr(error, 'lineno', 1) or 1)}: {said(error)}")
     more = [f"{len(notes) - MOST_NOTES} more lines stopped"] if len(notes) > MOST_NOTES else []

@@ -144,10 +144,12 @@ class Names:
 
 
 def place(error: BaseException) -> tuple[str, int]:
-    """The cell and line of the student's code in which an exception arose, or ("", 0)."""
-    found = ("", 0)
+    """The cell and line of the student's code in which an exception arose, or ("", 0): of given code only where there is no other."""
+    found, given = ("", 0), ("", 0)
     for frame, line in traceback.walk_tb(error.__traceback__):
         name = frame.f_code.co_filename
-        if name.startswith("<cell "):
+        if name.startswith("<cell given "):
+            given = (name[6:-1], line)
+        elif name.startswith("<cell "):
             found = (name[6:-1], line)
-    return found
+    return found if found[1] else given

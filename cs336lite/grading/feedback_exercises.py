@@ -12,7 +12,7 @@ from cs336lite.course.border import plain
 from cs336lite.grading.feedback_cells import exercise_of
 from cs336lite.grading.feedback_text import safe_markdown
 from cs336lite.grading.places import lines
-from cs336lite.grading.submission import NUMBER
+from cs336lite.grading.submission import label_of
 
 
 def exercises_of(cells: list[NotebookNode], verdict: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -89,8 +89,7 @@ def sources_of(cells: list[NotebookNode]) -> dict[str, str]:
     for cell in cells:
         known = cell.metadata.get("nbgrader", {})
         if cell.cell_type == "code" and not known.get("locked"):
-            label = f"`{known['grade_id']}`" if "grade_id" in known else str(cell.metadata.get(NUMBER, ""))
-            found[label] = cell.source
+            found[label_of(cell)] = cell.source
     return found
 
 

@@ -108,7 +108,7 @@ class Sanitize(NbGraderPreprocessor):
         carried = nb.metadata[CARRIED]
         course = resources["nbgrader"]
         with Gradebook(course["db_url"]) as gradebook:
-            structure = structure_of_gradebook(gradebook, course["notebook"], course["assignment"])
+            structure = structure_of_gradebook(gradebook, course["notebook"], course["assignment"], Path(self.course))
             if not carried["dated"]:  # nbgrader keeps the time of an earlier submission
                 gradebook.find_submission(course["assignment"], course["student"]).timestamp = None
                 gradebook.db.commit()

@@ -67,9 +67,14 @@ class Trouble:
     advice: str = ""
 
 
+def is_given(label: str) -> bool:
+    """Whether a cell of this label is as the course gave it; see `submission.Submission`."""
+    return label.startswith("given ")
+
+
 def place_said(cells: Cells, label: Any, line: Any) -> str:
-    """Where something happened, in brackets; empty when the child named no line of a cell that there is."""
-    if not isinstance(label, str) or type(line) is not int:
+    """Where something happened, in brackets; empty when the child named no line of a cell of the student's."""
+    if not isinstance(label, str) or type(line) is not int or is_given(label):
         return ""
     if not any(label == name and 1 <= line <= lines_of(source) for name, source in cells):
         return ""
@@ -109,12 +114,24 @@ def because(names: set[str], troubles: list[Trouble], cells: Cells, most: int = 
     """What to say of the troubles on whose account some of these names are missing: those of the lines that define them.
 
     Where these in turn only miss a name, what defines that one may have failed before: so all that came before are said.
+    What was given is never among them.
     """
-    texts = [lines(cells[t.cell][1], t.first, t.last)[:MOST_TEXT] for t in troubles]
-    own = [t for t, text in zip(troubles, texts) if any(defines(name, text) for name in names)]
+    troubles = [trouble for trouble in troubles if not is_given(cells[trouble.cell][0])]
+    own = defining(names, troubles, cells)
     if own and all(t.what == "stopped with NameError" for t in own):
         own += [t for t in troubles if t not in own and (t.cell, t.first) < (own[0].cell, own[0].first)]
     return list(dict.fromkeys(said(trouble, cells) for trouble in own))[:most]
+
+
+def given_stopped(names: set[str], troubles: list[Trouble], cells: Cells) -> bool:
+    """Whether code that was given, and defines one of these names, did not run to its end."""
+    return bool(defining(names, [t for t in troubles if is_given(cells[t.cell][0])], cells))
+
+
+def defining(names: set[str], troubles: list[Trouble], cells: Cells) -> list[Trouble]:
+    """Those of the troubles whose lines look as if they gave one of these names its value."""
+    texts = [lines(cells[t.cell][1], t.first, t.last)[:MOST_TEXT] for t in troubles]
+    return [t for t, text in zip(troubles, texts) if any(defines(name, text) for name in names)]
 
 
 def lines(source: str, first: int, last: int) -> str:

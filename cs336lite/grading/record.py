@@ -89,7 +89,9 @@ class Recorder:
         self.gradebook = Gradebook(config.CourseDirectory.db_url, config.CourseDirectory.course_id)
         self.late = LatePolicy(self.course, config)
         try:
-            self.structure: list[StructureCell] = structure_of_gradebook(self.gradebook, assignment, assignment)
+            self.structure: list[StructureCell] = structure_of_gradebook(
+                self.gradebook, assignment, assignment, self.course
+            )
         except MissingEntry:
             self.close()
             raise CourseError(

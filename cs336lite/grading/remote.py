@@ -24,6 +24,8 @@ from cs336lite.grading.places import (
     Place,
     Trouble,
     because,
+    given_stopped,
+    is_given,
     lines_of,
     names_in,
     place_said,
@@ -113,7 +115,8 @@ class RemoteStudent:
     def used(self) -> dict[str, Any]:
         """What it has used of its budget, the layers that held around it, and which statements had to be left out: plain
         values, for `resume` and for the verdict."""
-        left = [f"{said(trouble, self.cells)}: it was left out" for _, trouble in sorted(self.left.items())]
+        own = [trouble for _, trouble in sorted(self.left.items()) if not is_given(self.cells[trouble.cell][0])]
+        left = [f"{said(trouble, self.cells)}: it was left out" for trouble in own]
         used = {"spent": self.spent, "idle": self.idle, "received": self.received, "layers": list(self.layers)}
         return {**used, "left": left[: self.MOST_TOLD]}
 
@@ -297,8 +300,12 @@ class RemoteStudent:
         if told == "MissingName":
             name = answer.get("detail")
             what = f"`{name}`" if name in names_asked_for(driver, args) else "a name that this check asks for"
-            reasons = because({name} if what.startswith("`") else set(), self.troubles, self.cells)
-            asked = "" if reasons else ": has its cell been deleted or renamed?"
+            asked_for = {name} if what.startswith("`") else set()
+            reasons = because(asked_for, self.troubles, self.cells)
+            lost = "its cell" if any(label for label, _ in self.cells) else "it"  # a plain file has no cells
+            asked = "" if reasons else f": has {lost} been deleted or renamed?"
+            if not reasons and given_stopped(asked_for, self.troubles, self.cells):
+                asked = ": the code that was given for it did not run; is what stands above it as it was given?"
             return StudentError("Missing", f"{what} is not defined{asked}" + "".join(f"; {why}" for why in reasons))
         if told == "NotImplementedError" and answer.get("detail") == "unsolved":
             return StudentError("Unsolved", f"not solved yet: NotImplementedError{at}")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cs336lite.course.border import plain
+from cs336lite.course.module import bare
 from cs336lite.course.paths import CourseError
 from cs336lite.grading.handed import ATTACHED, PICTURES, attached_name
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from nbformat import NotebookNode
 
 NUMBER = "cs336lite"  # the key of a cell's metadata that holds its number in the notebook as it was handed in
+GIVEN = "cs336lite_given"  # and the one that says that it is as the course gave it
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ NO_WORDS = re.compile(r"[^\w .,-]")  # in what a picture is called
 
 @dataclass(frozen=True)
 class StructureCell:
-    """A cell of the released notebook that nbgrader knows."""
+    """A cell of the released notebook that nbgrader knows; or one without a ``name``, which is given and may be edited."""
 
     name: str
     cell_type: str
@@ -80,12 +82,15 @@ def normalise(notebook: SubmittedNotebook, structure: Iterable[StructureCell]) -
     """A notebook with the released structure and the student's code, and notes on what was put right.
 
     Locked cells are restored, the first copy of each kept. Of a solution cell that occurs several times, all copies
-    run and the last one keeps the name. Missing cells are added after the cell that they followed.
+    run and the last one keeps the name. Missing cells are added after the cell that they followed. Code that is as it was
+    given is marked so: what happens there is not the student's doing.
     """
     from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook  # here: the processes that read need it not
 
     make_cell = {"code": new_code_cell, "markdown": new_markdown_cell}
-    known = {cell.name: cell for cell in structure}
+    released = list(structure)
+    known = {cell.name: cell for cell in released if cell.name}
+    given = {bare(cell.source) for cell in released if not cell.name}
     last = {cell.name: index for index, cell in enumerate(notebook.cells)}
     # of copies, those that are still code count before those that were put aside as text
     last |= {
@@ -98,7 +103,9 @@ def normalise(notebook: SubmittedNotebook, structure: Iterable[StructureCell]) -
         source, template = cell.source, known.get(cell.name)
         if template is not None and cell.cell_type != template.cell_type and last[cell.name] != index:
             template = None
-        number = {NUMBER: index + 1}
+        number: dict[str, Any] = {NUMBER: index + 1}
+        if template is None and cell.cell_type == "code" and bare(source) in given:
+            number[GIVEN] = True
         if template is None:
             if cell.cell_type in make_cell:  # a raw cell says nothing that is judged or shown
                 cells.append((None, make_cell[cell.cell_type](**content(cell), metadata=number)))
@@ -200,11 +207,17 @@ def structure_of_source(path: Path) -> list[StructureCell]:
             flags["locked"] = flags["locked"] or (flags["grade"] and not flags["solution"])
             points = float(meta.get("points", 0))
             found.append(StructureCell(meta["grade_id"], cell.cell_type, cell.source, None, points=points, **flags))
+        elif cell.cell_type == "code" and cell.source.strip():
+            found.append(StructureCell("", "code", cell.source, None, False, False, False, 0.0))
     return found
 
 
-def structure_of_gradebook(gradebook: Any, notebook: str, assignment: str) -> list[StructureCell]:
-    """The structure that ``nbgrader generate_assignment`` recorded."""
+def structure_of_gradebook(
+    gradebook: Any, notebook: str, assignment: str, course: Path | None = None
+) -> list[StructureCell]:
+    """The structure that ``nbgrader generate_assignment`` recorded, and what else the ``course`` gives in its source notebook."""
+    source = course / "source" / assignment / f"{notebook}.ipynb" if course is not None else None
+    given = [] if source is None or not source.is_file() else [c for c in structure_of_source(source) if not c.name]
     entry = gradebook.find_notebook(notebook, assignment)
     points = {cell.name: float(cell.max_score) for cell in entry.grade_cells}
     solutions = {cell.name for cell in entry.solution_cells}
@@ -220,4 +233,4 @@ def structure_of_gradebook(gradebook: Any, notebook: str, assignment: str) -> li
             points.get(cell.name, 0.0),
         )
         for cell in entry.source_cells
-    ]
+    ] + given

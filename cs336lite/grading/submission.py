@@ -23,9 +23,9 @@ from cs336lite.course.paths import CourseError
 from cs336lite.grading.handed import PAINTED, has_parts
 from cs336lite.grading.limited import Exceeded, Failed, Limits, Lost, Shared
 from cs336lite.grading.reader import MARKER
+from cs336lite.grading.structure import GIVEN, SubmittedCell, SubmittedNotebook, kernel_language
 from cs336lite.grading.structure import NUMBER as NUMBER
 from cs336lite.grading.structure import StructureCell as StructureCell
-from cs336lite.grading.structure import SubmittedCell, SubmittedNotebook, kernel_language
 from cs336lite.grading.structure import normalise as normalise
 from cs336lite.grading.structure import structure_of_gradebook as structure_of_gradebook
 from cs336lite.grading.structure import structure_of_source as structure_of_source
@@ -47,7 +47,8 @@ class Submission:
     """What is judged: ``cells`` are ``(label, source)``; ``name`` is the module's ``__name__``.
 
     A label is what a message calls a cell: its exercise, or its number in the notebook as it was handed in. That of a plain
-    file is empty: its lines are told alone.
+    file is empty: its lines are told alone. Code that is as the course gave it is labelled ``given 7``, and no message names
+    it: it fails only for what happens around it.
 
     ``problem`` says why nothing can be judged; ``notes`` say what was put right without a loss of points.
     """
@@ -93,13 +94,19 @@ def submission_of(clean: NotebookNode, notes: Iterable[str] = ()) -> Submission:
     """The submission in a normalised notebook: its code cells, less those that the course locked."""
     cells = []
     for cell in clean.cells:
-        known = cell.metadata.get("nbgrader", {})
-        if cell.cell_type == "code" and not known.get("locked", False):
-            number = str(cell.metadata.get(NUMBER, ""))
-            cells.append((f"`{known['grade_id']}`" if "grade_id" in known else number, cell.source))
+        if cell.cell_type == "code" and not cell.metadata.get("nbgrader", {}).get("locked", False):
+            cells.append((label_of(cell), cell.source))
     if sum(len(source) for _, source in cells) > MAX_SOURCE:
         return Submission(problem=f"the code cells hold more than {MAX_SOURCE} characters", notes=tuple(notes))
     return Submission(tuple(cells), notes=tuple(notes))
+
+
+def label_of(cell: NotebookNode) -> str:
+    """What a message calls a cell of a normalised notebook; see `Submission`."""
+    known, number = cell.metadata.get("nbgrader", {}), str(cell.metadata.get(NUMBER, ""))
+    if "grade_id" in known:
+        return f"`{known['grade_id']}`"
+    return f"given {number}" if cell.metadata.get(GIVEN) else number
 
 
 NO_FILE = (errno.ELOOP, errno.EMLINK, errno.ENXIO, errno.ENODEV, errno.ENOTDIR, errno.EISDIR)

@@ -270,7 +270,7 @@ def structure_of(course: Path, assignment: str) -> list[StructureCell]:
 
     try:
         with open_gradebook(course) as gradebook:
-            return structure_of_gradebook(gradebook, assignment, assignment)
+            return structure_of_gradebook(gradebook, assignment, assignment, course)
     except (CourseError, MissingEntry):
         source = course / "source" / assignment / f"{assignment}.ipynb"
         return structure_of_source(source) if source.exists() else []

@@ -11,7 +11,7 @@ from cs336lite import router
 A5 = "a5_moe_router"
 HIDDEN, PUBLIC = spec(A5, "hidden"), spec(A5, "public")
 RIGHT, WRONG, TRIVIAL = (solutions(A5, kind) for kind in ("right", "wrong", "trivial"))
-POINTS = {"gates": 25, "balance": 20, "z_loss": 10, "router": 10, "dispatch": 35}
+POINTS = {"gates": 27, "balance": 25, "z_loss": 9, "router": 8, "dispatch": 31}
 
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -125,8 +125,8 @@ def judge_merges(student, rng, *lessons: Lesson, problems: dict[str, str] | None
 
 
 BESIDE = (
-    "in plain words of letters the first merge is right, and later ones go wrong: after a merge the pairs beside it must "
-    "lose the word's count, and the new pairs gain it, once for each place"
+    "in plain words of letters the first merge is right, and later ones go wrong: a merge joins two tokens and no "
+    "more; then the pairs beside it must lose the word's count, and the new pairs gain it, once for each place"
 )
 
 

@@ -456,7 +456,7 @@ def encoded_rightly(student, vocab, merges, names: list[str], texts: list[str]) 
         return False
 
 
-@check("encode", points=12.5, title="together: an ordinary text is encoded")
+@check("encode", points=17.5, title="together: an ordinary text is encoded")
 def an_ordinary_text_is_encoded(student, rng):
     merges, texts = text_and_its_merges(rng)
     message = "the ids of an ordinary text are not the right ones yet: the checks of single difficulties say why"

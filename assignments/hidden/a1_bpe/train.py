@@ -224,7 +224,7 @@ def ids_are_in_order(student, rng):
     raise Fail("the vocabulary is not special tokens in the order given, then bytes 0 to 255, then merges in order")
 
 
-@check("train", points=3, title="vocab_size counts special tokens and bytes too")
+@check("train", points=2, title="vocab_size counts special tokens and bytes too")
 def vocab_size_is_the_whole_size(student, rng):
     names = sorted({random_name(rng) for _ in range(4)})[:3]
     data, number = frequent_pairs(rng), rng.randint(5, 9)
@@ -275,7 +275,11 @@ def stops_when_no_pair_is_left(student, rng):
         for data, number in files:
             vocab, merges, _ = trained(student, data, 256 + 40, names, problems)
             pairs = frequent_choices(RIGHT.words(data), merges)
-            expect(pairs == len(merges), "pairs are merged that no longer stand anywhere: end when no pair is left")
+            gone = "pairs are merged that no longer stand anywhere: end when no pair is left"
+            expect(pairs == len(merges) or pairs < number, gone)
+            expect(
+                pairs == len(merges), "a merge joins two tokens that the merges before it have not left side by side"
+            )
             expect(number == 0 or len(merges) > 0, "a pair that occurs once is a pair too: go on until no pair is left")
             expect(len(merges) == number, "training must go on until every word is one token, and end there")
             expect(
@@ -419,7 +423,7 @@ def random_words(rng) -> bytes:
     return " ".join(rng.choices(words, weights=[1 / (i + 1) for i in range(len(words))], k=900)).encode()
 
 
-@check("train", points=8, title="together: long runs on documents and on random words, with ties")
+@check("train", points=4, title="together: long runs on documents and on random words, with ties")
 def long_runs_agree(student, rng):
     documents = f"a long run on documents goes wrong: {NOT_YET}"
     words = f"a run of many merges on random words goes wrong: {NOT_YET}"

@@ -18,6 +18,7 @@ from .module import (
     OUTPUT,
     OWN_PARTS,
     attended_anyhow,
+    build_of,
     forgiven,
     last,
     like_any,
@@ -58,6 +59,7 @@ def nobody_sees_the_future(student, rng):
 @check("masks", points=0.5, title="causal=False: everybody sees everybody")
 def everybody_sees_everybody(student, rng):
     weights, x = one_head(rng)
+    expect("causal" not in build_of(student).without, "the keyword argument causal is not accepted")
     said = outputs(student, 4, 1, {"causal": False}, weights, [{"x": x}])
     wrong = [
         (lambda: seen_by(x, weights, causal_of(x.shape[1])), "causal=False is ignored: there must be no causal mask")

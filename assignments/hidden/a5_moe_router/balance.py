@@ -47,7 +47,7 @@ def fractions_of_assignments(student, rng):
         judge(loss, readings.right, otherwise, readings.wrong)
 
 
-@check("balance", points=1, title="its gradient is that of the probabilities", seconds=10)
+@check("balance", points=1.5, title="its gradient is that of the probabilities", seconds=10)
 def balance_has_a_gradient(student, rng):
     missing = "no gradient flows from the load-balancing loss: the probabilities P_e must not be detached"
     wrong = (
@@ -64,7 +64,7 @@ def expect_a_loss(losses: list[Tensor]) -> None:
     expect(differ, "the loss does not depend on the tokens")
 
 
-@check("balance", points=1, title="experts without tokens count", seconds=5)
+@check("balance", points=0.5, title="experts without tokens count", seconds=5)
 def idle_experts_count(student, rng):
     first, last = (some_logits(rng, 9, 6) for _ in range(2))
     for logits, idle in ((first, [0, 2]), (last, [3, 5])):
@@ -109,7 +109,7 @@ def balance_over_all_tokens(student, rng):
     expect(known(losses[1], readings) or one_factor(student, rng, ONE) > 0, NO_BALANCE)
 
 
-@check("balance", points=14, title="together: the loss of ordinary tokens and its gradient", seconds=10)
+@check("balance", points=19, title="together: the loss of ordinary tokens and its gradient", seconds=10)
 def balance_together(student, rng):
     """With k = 2 the loss may be twice as large, as where fractions are those of tokens: that is judged above."""
     one = learning(student, rng, ONE, 2, 2, 9, problem=FRONT)

@@ -365,7 +365,7 @@ def expect_gradients(gradients: list[Tensor | None]) -> None:
         expect(gradient is not None and bool((gradient != 0).any()), missing)
 
 
-@check("dispatch", points=21, title="together: results and gradients of ordinary tokens", seconds=10)
+@check("dispatch", points=18.5, title="together: results and gradients of ordinary tokens", seconds=10)
 def dispatch_together(student, rng):
     front, number = (2, 6), 5
     x, weights = normal(rng, *front, 4).float(), normal(rng, *front, 2).abs().float() + 0.1

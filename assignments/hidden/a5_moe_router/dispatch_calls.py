@@ -76,7 +76,7 @@ def crowded(student, rng, lift: float) -> Crowd:
     return Crowd(done.out, *(of + (one[:, None] @ experts.crowd.double()[chosen])[:, 0] for one in sums))
 
 
-@check("dispatch", points=2, title="experts are called for many tokens at once", seconds=10)
+@check("dispatch", points=1, title="experts are called for many tokens at once", seconds=10)
 def calls_do_not_grow(student, rng):
     experts = some_experts(rng, 4)
     message = (
@@ -92,7 +92,7 @@ def calls_do_not_grow(student, rng):
     expect(once, "an expert is not called once with all of its tokens")
 
 
-@check("dispatch", points=1, title="no loop over tokens around them either", seconds=10)
+@check("dispatch", points=0.5, title="no loop over tokens around them either", seconds=10)
 def work_does_not_grow(student, rng):
     experts, jobs = some_experts(rng, 4), [spread(rng, n, 4) for n in (16, 128)]
     expect_a_dispatch(student, rng)
@@ -134,7 +134,7 @@ def many_tokens(rng) -> tuple[Tensor, list[tuple[Tensor, Tensor, Tensor]]]:
     return normal(rng, number, 8, 8).float(), jobs
 
 
-@check("dispatch", points=1, title="an expert gets its own tokens only", seconds=5)
+@check("dispatch", points=0.5, title="an expert gets its own tokens only", seconds=5)
 def own_tokens_only(student, rng):
     (done,) = carry(student, some_experts(rng, 4), spread(rng, 12, 4, 3))
     rows = [sum(n for e, n in done.rows if e == expert) for expert in range(4)]

@@ -67,7 +67,7 @@ def idle_experts(student, rng):
         judge(done.out[kept], right[kept], "the result is wrong when an expert has a single token, or none")
 
 
-@check("dispatch", points=0.5, title="any dimensions in front, or none", seconds=5)
+@check("dispatch", points=1, title="any dimensions in front, or none", seconds=5)
 def any_dimensions(student, rng):
     experts = some_experts(rng, 4)
     x, weights, indices = spread(rng, 12, 4)

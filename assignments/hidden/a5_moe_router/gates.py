@@ -32,7 +32,7 @@ def expect_a_choice(student, rng) -> None:
     expect(follows(said.indices, logits), "the choice of experts does not follow the logits")
 
 
-@check("gates", points=2, title="the k most probable experts, in descending order", seconds=5)
+@check("gates", points=1.5, title="the k most probable experts, in descending order", seconds=5)
 def most_probable_first(student, rng):
     for k, experts in ((2, 5), (3, 6), (1, 4)):
         logits = some_logits(rng, 9, experts)
@@ -175,7 +175,7 @@ def judge_gates_together(student, rng, k: int, **options: Any) -> None:
     expect(one.fits(right), f"together the router cannot learn yet: the gradients of its gates are wrong; {WHY}")
 
 
-@check("gates", points=14, title="together: experts, gates and gradients of ordinary tokens", seconds=10)
+@check("gates", points=16.5, title="together: experts, gates and gradients of ordinary tokens", seconds=10)
 def gates_together(student, rng):
     for k, renormalize in ((2, True), (2, False), (1, False)):
         judge_gates_together(student, rng, k, renormalize=renormalize)

@@ -132,7 +132,7 @@ def weight_and_tokens(rng, experts: int, d_model: int) -> tuple[Tensor, Tensor]:
 OVERFLOW = "logits overflow: compute them in float32, not in float16"
 
 
-@check("router", points=3, title="float32 for whatever is shorter", seconds=5)
+@check("router", points=2, title="float32 for whatever is shorter", seconds=5)
 def computed_in_float32(student, rng):
     for name in ("bfloat16", "float16"):
         dtype = getattr(torch, name)
@@ -163,7 +163,7 @@ def computed_in_float32(student, rng):
                 expect(any(close(said.logits, one, tolerance, 1e-4) for one in readings), message)
 
 
-@check("router", points=1, title="float64 for float64", seconds=5)
+@check("router", points=0.5, title="float64 for float64", seconds=5)
 def computed_in_float64(student, rng):
     weight, x = weight_and_tokens(rng, 8, 16)
     problem = "x in float64 fails: compute in float64 what comes in float64"
@@ -180,7 +180,7 @@ def computed_in_float64(student, rng):
     expect(any(close(said.logits, one, 1e-11) for one in readings), message)
 
 
-@check("router", points=1, title="ValueError for a top_k that cannot be", seconds=5)
+@check("router", points=0.5, title="ValueError for a top_k that cannot be", seconds=5)
 def bounds_of_top_k(student, rng):
     expect_logits(student, rng)
     experts = rng.randrange(3, 7)

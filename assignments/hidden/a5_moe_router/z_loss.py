@@ -64,7 +64,7 @@ def z_has_a_gradient(student, rng):
     judge_router_gradients(student, rng, Z, 2, missing, wrong)
 
 
-@check("z_loss", points=6, title="together: the loss of ordinary tokens and its gradient", seconds=10)
+@check("z_loss", points=5, title="together: the loss of ordinary tokens and its gradient", seconds=10)
 def z_together(student, rng):
     one = learning(student, rng, Z, 2, 2, 6, problem=FRONT)
     right = z_readings(one.logits)[0]

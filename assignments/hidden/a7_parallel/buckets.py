@@ -161,7 +161,7 @@ def left_alone(student, rng):
     expect_means(average(student, values, alone, 16), alone, values, "one rank alone does not keep its gradients")
 
 
-@check("buckets", points=14, title="together: the mean of all gradients, packed", seconds=20)
+@check("buckets", points=15, title="together: the mean of all gradients, packed", seconds=20)
 def buckets_together(student, rng):
     for size in (2, rng.choice([3, 4])):
         shapes = [(4, 3), (4,), (rng.randint(2, 5), 4), (3, 3), (rng.randint(2, 6),), (2, 2, 2)]

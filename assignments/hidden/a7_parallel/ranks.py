@@ -59,10 +59,11 @@ def drive_ranks(student, name, world_size, turns):
         return [copied([p.grad for p in parameters]), copied(parameters)]
 
     def zero(rank, kind, values, steps):
-        sizes, after = [], []
+        sizes, after, shards = [], [], []
 
         def make(parameters):
             parameters = list(parameters)
+            shards.extend(parameters)
             sizes.append([p.numel() for p in parameters])
             if kind == "sgd":
                 return torch.optim.SGD(parameters, lr=0.1, momentum=0.9)
@@ -75,7 +76,10 @@ def drive_ranks(student, name, world_size, turns):
                 parameter.grad = grad.clone()
             yield from called(optimizer.step())
             after.append(copied(parameters))
-        return [after, sizes, copied([p.grad for p in parameters])]
+        shared = [p.untyped_storage().data_ptr() for p in parameters]
+        kept = [(x.untyped_storage(), x.numel(), x.element_size()) for x in shards]
+        kept = [[s.nbytes() // each, n] for s, n, each in kept if s.data_ptr() not in shared]
+        return [after, sizes, copied([p.grad for p in parameters]), kept]
 
     def tensor(rank, function, *given):
         result = yield from called(getattr(student, function)(rank, world_size, *given))

@@ -45,7 +45,7 @@ def expect_few_bytes(played: Played, n: int, size: int) -> None:
         )
 
 
-@check("ring", points=2, title="what is sent, and to whom", seconds=10)
+@check("ring", points=1.5, title="what is sent, and to whom", seconds=10)
 def neighbours(student, rng):
     expect_a_ring(student, rng)
     size, part = rng.choice([3, 4]), rng.randint(3, 5)
@@ -64,7 +64,7 @@ def neighbours(student, rng):
         )
 
 
-@check("ring", points=2.5, title="sizes that cannot be cut evenly", seconds=15)
+@check("ring", points=2, title="sizes that cannot be cut evenly", seconds=15)
 def uneven_chunks(student, rng):
     expect_a_ring(student, rng)
     for size, n in ((3, 3 * rng.randint(2, 4) + 1), (4, 4 * rng.randint(1, 3) + 3), (4, 2), (3, 1)):
@@ -108,7 +108,7 @@ def shapes_and_dtypes(student, rng):
     expect(all(same(result, first) for result, _, _ in played.results), message)
 
 
-@check("ring", points=17.5, title="together: the sum, in few bytes", seconds=20)
+@check("ring", points=15.5, title="together: the sum, in few bytes", seconds=20)
 def ring_together(student, rng):
     for size in (2, 3, rng.choice([4, 5])):
         n = size * rng.randint(4, 7)

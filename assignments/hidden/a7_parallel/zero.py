@@ -19,6 +19,7 @@ def zero(student, kind, values, steps, spoilt=None) -> Played:
     tensors = list_of(some_tensor(MOST), len(values))
     form = [list_of(tensors, len(steps[0])), list_of(list_of(int, least=0), least=0, most=20)]
     form = [*form, list_of(either(type(None), some_tensor(MOST)), len(values))]
+    form = [*form, list_of([int, int], least=0, most=20)]
     jobs = [[kind, values, one] for one in steps]
     return play(student, "zero", jobs, form, ("ReduceScatter", "AllGather"), "step", spoilt)
 
@@ -52,7 +53,7 @@ def expect_updated(played: Played, kind: str, values, steps, otherwise: str) -> 
     size = len(steps)
     right = unsharded(kind, values, steps, 1 / size)
     summed = unsharded(kind, values, steps, 1.0)
-    for rank, (after, _, _) in enumerate(played.results):
+    for rank, (after, *_) in enumerate(played.results):
         for number, said in enumerate(after):
             expect(
                 all(a.shape == x.shape for a, x in zip(said, values, strict=True)),
@@ -98,7 +99,7 @@ def expect_a_step(student, rng: random.Random) -> None:
 
 
 def expect_shards(played: Played, n: int, size: int) -> None:
-    for _, sizes, _ in played.results:
+    for _, sizes, *_ in played.results:
         expect(
             all(sum(one) <= ceil(n, size) for one in sizes),
             "the optimizer is given more than this rank's shard, so its state is as large as without ZeRO",
@@ -111,7 +112,7 @@ def sharded_state(student, rng):
     values = some_values(rng, 6, 3, 3)
     played = zero(student, "adamw", values, all_steps(rng, values, 3, 2))
     expect_shards(played, 12, 3)
-    for rank, (_, sizes, _) in enumerate(played.results):
+    for rank, (_, sizes, *_) in enumerate(played.results):
         expect(
             len(sizes) == 1, "make_optimizer is called more than once: its optimizer keeps its state from step to step"
         )
@@ -125,7 +126,7 @@ def sharded_state(student, rng):
             expect(count <= (12 if kind == "ReduceScatter" else 4), message)
 
 
-@check("zero", points=2, title="numbers that the ranks do not divide", seconds=15)
+@check("zero", points=1.5, title="numbers that the ranks do not divide", seconds=15)
 def uneven_shards(student, rng):
     expect_a_step(student, rng)
     for size, counts in ((3, (5, 2, 1)), (2, (3, 4)), (4, (2, 1))):
@@ -153,13 +154,22 @@ def gradients_stay(student, rng):
     values = some_values(rng, 4, 4)
     steps = all_steps(rng, values, 2, 1)
     played = zero(student, "sgd", values, steps)
-    for one, (_, _, grads) in zip(steps, played.results, strict=True):
+    for one, (_, _, grads, _) in zip(steps, played.results, strict=True):
         expect(all(g is not None for g in grads), "gradients are None after a step: they stay as they are")
         kept = all(same(a, b) for a, b in zip(grads, one[0], strict=True))
         expect(kept, "gradients have changed after a step: they stay as they are")
 
 
-@check("zero", points=14, title="together: several steps of SGD and AdamW", seconds=20)
+@check("zero", points=1, title="what the shard keeps in memory", seconds=10)
+def shard_in_memory(student, rng):
+    expect_a_step(student, rng)
+    values = some_values(rng, 40, 24, 8)
+    for *_, kept in zero(student, "sgd", values, all_steps(rng, values, 4, 1)).results:
+        message = "the shard is a view into memory that is far larger and none of the parameters': all of it is kept"
+        expect(all(there <= 2 * used for there, used in kept), f"{message}; a clone keeps its part alone")
+
+
+@check("zero", points=15.5, title="together: several steps of SGD and AdamW", seconds=20)
 def zero_together(student, rng):
     for kind, size in (("sgd", 2), ("adamw", rng.choice([3, 4]))):
         shapes = [(size, 3), (size,), (2, size), (2 * size,)]

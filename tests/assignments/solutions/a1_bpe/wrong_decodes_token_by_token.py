@@ -1,6 +1,6 @@
 """Decodes the bytes of each id on their own.
 
-fails: decode.joins_bytes_before_decoding
+fails: decode.joins_bytes_before_decoding, decode.an_ordinary_text_comes_back
 names: join the bytes of all ids first
 """
 

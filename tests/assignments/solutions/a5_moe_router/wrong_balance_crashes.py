@@ -2,7 +2,7 @@
 
 fails: balance.fractions_times_probabilities, balance.fractions_of_assignments, balance.balance_has_a_gradient, balance.idle_experts_count, balance.balance_over_all_tokens, balance.balance_together
 names: raised RuntimeError
-points: 80-80
+points: 75
 """
 
 from _base import *

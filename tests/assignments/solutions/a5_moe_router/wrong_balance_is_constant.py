@@ -2,7 +2,7 @@
 
 fails: balance.balance_has_a_gradient, balance.fractions_times_probabilities, balance.fractions_of_assignments, balance.idle_experts_count, balance.balance_over_all_tokens, balance.balance_together
 names: is judged where the value
-points: 80-80
+points: 75
 """  # noqa: E501
 
 from _base import *

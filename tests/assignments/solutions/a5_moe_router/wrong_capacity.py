@@ -2,7 +2,7 @@
 
 fails: dispatch.nothing_is_dropped, dispatch.dispatch_together
 names: tokens are dropped
-points: 50-80
+points: 50-81
 """
 
 from _base import *

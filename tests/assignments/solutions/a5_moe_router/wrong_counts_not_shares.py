@@ -2,7 +2,7 @@
 
 fails: balance.fractions_times_probabilities, balance.fractions_of_assignments, balance.balance_together
 names: a share of the assignments
-points: 80-86
+points: 78-86
 """
 
 from _base import *

@@ -2,7 +2,7 @@
 
 fails: router.computed_in_float64
 names: in float64
-points: 95-99
+points: 95-99.5
 """
 
 from _base import *

@@ -2,7 +2,7 @@
 
 fails: router.computed_in_float32, router.computed_in_float64, router.router_together
 names: must be float32
-points: 94
+points: 95.5
 """
 
 from _base import *

@@ -2,7 +2,7 @@
 
 fails: router.bounds_of_top_k
 names: raise a ValueError
-points: 95-99
+points: 95-99.5
 """
 
 from _base import *

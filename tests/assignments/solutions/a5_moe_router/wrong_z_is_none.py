@@ -2,7 +2,7 @@
 
 fails: z_loss.mean_of_squares, z_loss.z_over_experts, z_loss.z_of_large_logits, z_loss.z_has_a_gradient, z_loss.z_together
 names: is a return missing
-points: 90-90
+points: 91
 """
 
 from _base import *

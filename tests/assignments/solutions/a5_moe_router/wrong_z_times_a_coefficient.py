@@ -2,7 +2,7 @@
 
 fails: z_loss.z_together
 names: its coefficient belongs to the training loop
-points: 94
+points: 95
 """
 
 from _base import *

@@ -1,6 +1,6 @@
 """An all-reduce of all gradients, from which each rank takes its part.
 
-fails: zero.sharded_state, zero.uneven_shards, zero.one_rank, zero.gradients_stay, zero.zero_together
+fails: zero.sharded_state, zero.uneven_shards, zero.one_rank, zero.gradients_stay, zero.zero_together, zero.shard_in_memory
 names: something else than ReduceScatter
 """
 

@@ -1,6 +1,6 @@
 """What is gathered is not used: each rank updates its own shard alone.
 
-fails: zero.zero_together, zero.sharded_state, zero.uneven_shards, zero.gradients_stay, zero.one_rank
+fails: zero.zero_together, zero.sharded_state, zero.uneven_shards, zero.gradients_stay, zero.one_rank, zero.shard_in_memory
 names: only this rank's shard is updated
 """
 
