@@ -43,7 +43,7 @@ def text_of(path: Path) -> str:
     text = ""
     for file in sorted(path.glob("*.py"), key=lambda file: (file.name != FIRST, file.name)):
         body = file.read_text(encoding="utf-8")
-        if MARK in (line[: len(MARK)] for line in body.split("\n")):
+        if re.search(f"(?m)^{MARK}", body):
             raise CourseError(
                 f"{file}: no line may begin with {MARK!r}, as the line above each file does in their text"
             )

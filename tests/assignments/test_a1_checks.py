@@ -1,10 +1,12 @@
 """What is special to the checks of a1_bpe; its catalogue is judged in `test_catalogue`."""
 
 import random
+from pathlib import Path
 
 import catalogue
 import pytest
 from catalogue import defined, judge, parts, solutions, spec
+from conftest import run
 
 from cs336lite.course.spec import Fail, LocalStudent, drawn
 
@@ -305,6 +307,21 @@ def test_a_merge_that_loses_tokens_hears_nothing_of_letters():
         message = scripts.run(student, seed).message
         student.close()
         assert message == defined(HIDDEN).IN_ASCII
+
+
+def test_special_tokens_are_drawn_alike_in_every_process():
+    """Whatever the order in which a process goes through a set."""
+    code = """
+from catalogue import defined, spec
+from random import Random
+names = defined(spec("a1_bpe", "hidden")).names_in_no_order
+print([names(Random(seed)) for seed in range(20)])
+"""
+    said = {
+        run("python", "-c", code, cwd=Path(catalogue.__file__).parent, PYTHONHASHSEED=str(seed)).stdout
+        for seed in range(3)
+    }
+    assert len(said) == 1 and said != {""}
 
 
 @pytest.mark.parametrize("answers", [[], [[]] * 9])

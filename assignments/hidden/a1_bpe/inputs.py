@@ -177,7 +177,7 @@ def frequent_pairs(rng) -> bytes:
 @drawn
 def names_in_no_order(rng) -> list[str]:
     """Special tokens, one of which is a longer form of another, not ordered by length or by letters."""
-    names = sorted({random_name(rng) for _ in range(6)}, key=len)
+    names = sorted({random_name(rng) for _ in range(6)}, key=lambda name: (len(name), name))
     names = [names[0], names[-1], names[2], names[0][:-1] + "longer>"]
     orders = [sorted(names, key=key, reverse=turned) for key in (len, str) for turned in (False, True)]
     return draw(lambda: rng.sample(names, len(names)), lambda shuffled: all(shuffled != order for order in orders))
