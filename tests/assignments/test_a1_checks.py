@@ -6,7 +6,7 @@ from pathlib import Path
 import catalogue
 import pytest
 from catalogue import defined, judge, parts, solutions, spec
-from conftest import run
+from helpers import run
 
 from cs336lite.course.spec import Fail, LocalStudent, drawn
 

@@ -207,10 +207,10 @@ ATTACKS = [
     Attack("infinite gradients", REFERENCE + FORGE + SLOPES + "slope = lambda t: torch.full_like(t, torch.inf)", 41),
     Attack("enormous gradients", REFERENCE + FORGE + SLOPES
            + "slope = lambda t: torch.ones(3 << 20, 1, 1, 1, dtype=torch.int8)", 41),
-    Attack("a loop that is not counted", REFERENCE + LOOP, 97),
-    Attack("a loop that is not counted around the experts", REFERENCE + GATHERING, 99),
-    Attack("a loop that is not counted, beside a timer", REFERENCE + LOOP + TIMER, 97),
-    Attack("a loop that a timer ends", REFERENCE + LOOP + GIVING_UP, 97),
+    Attack("a loop that is not counted", REFERENCE + LOOP, 98),
+    Attack("a loop that is not counted around the experts", REFERENCE + GATHERING, 99.5),
+    Attack("a loop that is not counted, beside a timer", REFERENCE + LOOP + TIMER, 98),
+    Attack("a loop that a timer ends", REFERENCE + LOOP + GIVING_UP, 98),
 ]  # fmt: skip
 
 

@@ -31,7 +31,13 @@ def course(tmp_path_factory) -> Path:
     for name in ("cli", "grading"):
         shutil.copytree(ROOT / "cs336lite" / name, root / "cs336lite" / name, dirs_exist_ok=True)
     (root / "tests" / "assignments").mkdir(parents=True)
-    for name in ("conftest.py", "helpers.py", "catalogue.py", "assignments/test_catalogue.py"):
+    for name in (
+        "conftest.py",
+        "helpers.py",
+        "catalogue.py",
+        "assignments/everyday.py",
+        "assignments/test_catalogue.py",
+    ):
         shutil.copy(ROOT / "tests" / name, root / "tests" / name)
     for words in (["assignment", NAME, "--after", "2"], ["lecture", "11_memory"], ["build", NAME, "11"]):
         said = ours(root, "cs336lite.cli", *(words if words[0] == "build" else ["new", *words]))

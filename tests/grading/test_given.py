@@ -17,7 +17,7 @@ from cs336lite.course.paths import GRADED_MODULES
 from cs336lite.course.release import generate
 from cs336lite.course.solution import AS_GIVEN, run_file
 from cs336lite.grading.budget import Budget
-from cs336lite.grading.feedback import lines_at, sources_of
+from cs336lite.grading.feedback_exercises import lines_at, sources_of
 from cs336lite.grading.structure import GIVEN, normalise, structure_of_source
 from cs336lite.grading.submission import Submission, read_notebook, read_submission, submission_of
 from cs336lite.grading.verdicts import Judge, Verdict

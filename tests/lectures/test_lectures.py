@@ -185,8 +185,9 @@ def pictures(cell):
 
 
 # They run before their assignments, too. Of the others, those without assignments would differ in their exercises alone, and
-# 03b asks for what 03 asks for; every right attention and RoPE runs in test_students_model.
+# those on the model ask for what 06 asks for, too; every right attention and RoPE runs in test_students_model.
 LATER = {
+    "03_architecture",
     "03b_variants",
     "04_hyperparameters",
     "05_stability",

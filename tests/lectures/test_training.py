@@ -248,7 +248,7 @@ place = {"checkpoint": folder + "/run.pt", "checkpoint_every": 1}
 last = train(model, config, data, device="cpu", **place)
 again = train(model, config, data, device="cpu", **place)
 assert again.metrics == last.metrics == runs[0].metrics
-print("rank", rank, "of", dist.get_world_size(), "is done", flush=True)
+os.write(1, b"of %d is done\\n" % dist.get_world_size())  # at once: the others write into the same pipe
 """
 
 
