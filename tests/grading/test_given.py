@@ -10,6 +10,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from helpers import ROOT
 
 from cs336lite.course import beforehand
 from cs336lite.course.module import bare
@@ -18,11 +19,11 @@ from cs336lite.course.release import generate
 from cs336lite.course.solution import AS_GIVEN, run_file
 from cs336lite.grading.budget import Budget
 from cs336lite.grading.feedback_exercises import lines_at, sources_of
+from cs336lite.grading.judge import Judge
 from cs336lite.grading.structure import GIVEN, normalise, structure_of_source
 from cs336lite.grading.submission import Submission, read_notebook, read_submission, submission_of
-from cs336lite.grading.verdicts import Judge, Verdict
+from cs336lite.grading.verdicts import Verdict
 
-ROOT = Path(__file__).resolve().parents[1]
 COURSE = ROOT / "assignments"
 EVERY = pytest.mark.parametrize("assignment", GRADED_MODULES)
 LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="grading runs on Linux")
