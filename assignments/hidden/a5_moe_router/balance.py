@@ -12,7 +12,7 @@ from cs336lite.course.spec import Fail, expect
 
 from .asking import FRONT, ONE, WHY, judge_router_gradients, learning, one_factor, route
 from .at_random import check
-from .inputs import COEFFICIENT, judge, known, near, normal, one_number, some_logits
+from .inputs import COEFFICIENT, drawn_apart, judge, known, near, normal, one_number, some_logits
 from .readings import CUT, FACTOR, Readings, balance_of
 
 NO_BALANCE = "the loss does not come near num_experts * sum of f_e P_e"
@@ -57,6 +57,12 @@ def balance_has_a_gradient(student, rng):
     judge_router_gradients(student, rng, ONE, 2, missing, wrong)
 
 
+def right_loss(logits: Tensor) -> Tensor:
+    """Of the two experts that each token likes best."""
+    tokens = logits.flatten(0, -2)
+    return balance_of(tokens, tokens.topk(2).indices, None).right
+
+
 def expect_a_loss(losses: list[Tensor]) -> None:
     """Fail for what is no loss at all: the losses of different tokens are numbers, and differ."""
     expect(all(bool(loss.isfinite()) for loss in losses), "the load-balancing loss is not a finite number")
@@ -66,9 +72,14 @@ def expect_a_loss(losses: list[Tensor]) -> None:
 
 @check("balance", points=0.5, title="experts without tokens count", seconds=5)
 def idle_experts_count(student, rng):
-    first, last = (some_logits(rng, 9, 6) for _ in range(2))
-    for logits, idle in ((first, [0, 2]), (last, [3, 5])):
-        logits[:, idle] = logits.amin(-1, keepdim=True) - torch.tensor([0.5, 1.0])
+
+    def with_idle_experts() -> list[Tensor]:
+        made = [some_logits(rng, 9, 6) for _ in range(2)]
+        for logits, idle in zip(made, ([0, 2], [3, 5]), strict=True):
+            logits[:, idle] = logits.amin(-1, keepdim=True) - torch.tensor([0.5, 1.0])
+        return made
+
+    first, last = drawn_apart(with_idle_experts, right_loss)
     problem = "the load-balancing loss fails when an expert gets no token: count with as many places as experts"
     (said,) = route(student, 2, first, need=[ONE], problem=problem)  # alone, so that a failure is that of this one
     (other,) = route(student, 2, last, need=[ONE], problem=problem)
@@ -89,8 +100,13 @@ def idle_experts_count(student, rng):
 
 @check("balance", points=1, title="one number for all tokens, in whatever dimensions", seconds=5)
 def balance_over_all_tokens(student, rng):
-    logits = some_logits(rng, 3, 9, 5)
-    logits[:, 5:] += 2 * normal(rng, 3, 1, 5).float()  # each text has favourites of its own
+
+    def texts_and_one() -> list[Tensor]:
+        made = some_logits(rng, 3, 9, 5)
+        made[:, 5:] += 2 * normal(rng, 3, 1, 5).float()  # each text has favourites of its own
+        return [made, made[0]]
+
+    logits, _ = drawn_apart(texts_and_one, right_loss)
     problem = "the load-balancing loss fails for x of the shape (batch, seq, d_model)"
     whole, flat, part = route(student, 2, logits, logits.flatten(0, 1), logits[0], need=[ONE], problem=problem)
     message = "the load-balancing loss must be one number of shape () for all tokens, not one for each text"

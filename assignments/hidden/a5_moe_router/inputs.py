@@ -46,6 +46,15 @@ def near(answer: Any, expected: Tensor, tolerance: float = 1e-4) -> bool:
 ROUGH = 0.02
 
 
+def drawn_apart(make: Callable[[], list[Tensor]], loss: Callable[[Tensor], Tensor]) -> list[Tensor]:
+    """Several logits, whose losses differ from the first's by more than a rounding to 16 bits can hide."""
+    while True:
+        made = make()
+        first, *others = (float(loss(one)) for one in made)
+        if all(abs(first - other) > 2 * ROUGH * abs(first) for other in others):
+            return made
+
+
 def is_short(answer: Any) -> bool:
     return isinstance(answer, Tensor) and answer.dtype in (torch.bfloat16, torch.float16)
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from torch import Tensor
+
 from cs336lite.course.answers import close
 from cs336lite.course.spec import Fail, expect
 
 from .asking import FRONT, WHY, Z, judge_router_gradients, learning, one_factor, route
 from .at_random import check
-from .inputs import COEFFICIENT, judge, known, near, normal, one_number, some_logits
+from .inputs import COEFFICIENT, drawn_apart, judge, known, near, normal, one_number, some_logits
 from .readings import LOGSUMEXP, z_readings
 
 
@@ -24,7 +26,12 @@ def mean_of_squares(student, rng):
 
 @check("z_loss", points=1, title="over the experts, in whatever dimensions", seconds=5)
 def z_over_experts(student, rng):
-    logits = some_logits(rng, 3, 6, 5) + 2 * normal(rng, 3, 6, 1).float()
+
+    def texts_and_one() -> list[Tensor]:
+        made = some_logits(rng, 3, 6, 5) + 2 * normal(rng, 3, 6, 1).float()
+        return [made, made[0]]
+
+    logits, _ = drawn_apart(texts_and_one, lambda one: z_readings(one.flatten(0, -2))[0])
     problem = "the z-loss fails for x of the shape (batch, seq, d_model)"
     whole, flat, part = route(student, 2, logits, logits.flatten(0, 1), logits[0], need=[Z], problem=problem)
     expect(whole.z.shape == (), "the z-loss must be one number of shape () for all tokens, not one for each text")
