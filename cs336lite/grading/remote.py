@@ -313,7 +313,7 @@ class RemoteStudent:
             what = f"`{name}`" if name in names_asked_for(driver, args) else "a name that this check asks for"
             asked_for = {name} if what.startswith("`") else set()
             reasons = because(asked_for, self.troubles, self.cells)
-            lost = "its cell" if any(label for label, _ in self.cells) else "it"  # a plain file has no cells
+            lost = "its cell" if all(label for label, _ in self.cells) else "it"  # a plain file has no cells
             asked = "" if reasons else f": has {lost} been deleted or renamed?"
             if not reasons and given_stopped(asked_for, self.troubles, self.cells):
                 asked = ": the code that was given for it did not run; is what stands above it as it was given?"
@@ -329,8 +329,9 @@ class RemoteStudent:
         message = "" if at else unused(kind, answer.get("gave"), source_of(driver), names_asked_for(driver, args))
         message = message or f"your code raised {kind}{at}{self.advice(kind, answer.get('detail'))}"
         if kind == "NameError" and at:
-            source = next(source for label, source in self.cells if label == answer["cell"])
-            reasons = because(names_in(source, answer["line"]), self.troubles, self.cells)
+            sources = [source for label, source in self.cells if label == answer["cell"]]
+            names = {name for source in sources for name in names_in(source, answer["line"])}
+            reasons = because(names, self.troubles, self.cells)
             message += "".join(f"; {why}" for why in reasons)
         # a driver may raise exceptions of its own, for the check to look at
         kinds = [] if kind == "LibraryCall" else python_kinds(answer.get("kinds"))
