@@ -214,7 +214,10 @@ OF_TRAINING = [
     (FROM_ONE, "counts begin at 1: the first time that a pair is met it counts 1, not 2"),
     (EATS_THE_NEXT, "a merge takes three tokens, and one of them is lost: go on behind the two that were merged"),
     (LOSES_THE_LAST, "a merge loses the last token of a word: it is copied, too, where it is merged with nothing"),
-    (NOTHING_NEW, "pairs made by a merge are never counted: the new token forms new pairs with its neighbours"),
+    (
+        NOTHING_NEW,
+        "pairs made by a merge never come up: the new token forms new pairs with its neighbours; count them, and put them into a heap where you have one",
+    ),
     (
         FROM_THE_RIGHT,
         "a run of equal tokens is merged from the right: go from left to right, so that `aaa` is `aa`, `a`",
