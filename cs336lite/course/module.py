@@ -9,12 +9,11 @@ import ast
 import builtins
 import functools
 import importlib
-import itertools
 import re
 import subprocess
 import symtable
 import sys
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeGuard
@@ -72,53 +71,6 @@ def student_path(assignment: str) -> str:
 def bare(source: str) -> str:
     """A cell's code without what an editor changes at the ends of its lines, and with the paths of an edition."""
     return "\n".join(line.rstrip() for line in in_edition(source).strip().splitlines())
-
-
-def parts_of_script(source: str, given: Collection[str]) -> list[tuple[bool, str]]:
-    """A plain file in parts: whether each is a cell as the course has ``given`` it (see `bare`), and its code on its own lines,
-    below as many empty ones as stand before it in the file.
-
-    An exporter puts marks and comments between cells. So the first place counts at which a cell stands from its first line
-    of code to its last, between blank lines or comments, and in no text. Nothing is parsed: anybody may have written it.
-    """
-    source = source.replace("\r\n", "\n").replace("\r", "\n")
-    texts = source.split("\n")
-    if len(texts) > MOST_ROWS:
-        return [(False, source)]
-    rows = [line.rstrip() for line in in_edition(source).split("\n")]
-    free, owner = [not row or row.startswith("#") for row in rows], [False] * len(rows)
-    inside = {
-        source.count("\n", 0, text.start()) + row
-        for text in _TEXT.finditer(source)
-        for row in range(1, text[0].count("\n") + 1)
-    }
-    for block in sorted(filter(None, map(code_of, given)), key=len, reverse=True):
-        for at in (i for i, row in enumerate(rows) if row == block[0] and i not in inside):
-            end = at + len(block)
-            borders = (at == 0 or free[at - 1]) and (end == len(rows) or free[end : end + 1] == [True])
-            if borders and rows[at:end] == block and not any(owner[at:end]):
-                owner[at:end] = [True] * len(block)
-                break
-    parts, at = [], 0
-    for is_given, run in itertools.groupby(owner):
-        end = at + len(list(run))
-        if not all(free[at:end]):
-            parts.append((is_given, "\n" * at + "\n".join([*texts[at:end], ""] if end < len(texts) else texts[at:])))
-        at = end
-    return parts
-
-
-MOST_ROWS = 20_000
-_TEXT = re.compile(
-    r"""#[^\n]*|("{3}|'{3})(?:\\.|(?!\1).)*+(?:\1|\Z)|"(?:\\.|[^"\\\n])*+|'(?:\\.|[^'\\\n])*+""", re.DOTALL
-)  # comments, and texts over several lines or in one
-
-
-def code_of(cell: str) -> list[str]:
-    """The lines of a cell from its first line of code to its last."""
-    rows = cell.split("\n")
-    code = [i for i, row in enumerate(rows) if row and not row.startswith("#")]
-    return rows[code[0] : code[-1] + 1] if code else []
 
 
 def in_edition(text: str) -> str:

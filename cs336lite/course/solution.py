@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from cs336lite.course.border import plain
-from cs336lite.course.module import bare, parts_of_script
+from cs336lite.course.given import parts_of_script
+from cs336lite.course.module import bare
 from cs336lite.course.paths import CourseError
 from cs336lite.course.student import place
 from cs336lite.course.timing import Stopped, time_limit

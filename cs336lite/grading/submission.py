@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cs336lite.course.border import plain
-from cs336lite.course.module import bare, parts_of_script
+from cs336lite.course.given import parts_of_script
+from cs336lite.course.module import bare
 from cs336lite.course.paths import CourseError
 from cs336lite.grading.handed import PAINTED, has_parts
 from cs336lite.grading.limited import Exceeded, Failed, Limits, Lost, Shared

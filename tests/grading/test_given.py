@@ -13,7 +13,8 @@ import pytest
 from helpers import ROOT
 
 from cs336lite.course import beforehand
-from cs336lite.course.module import bare, parts_of_script
+from cs336lite.course.given import parts_of_script
+from cs336lite.course.module import bare
 from cs336lite.course.paths import GRADED_MODULES
 from cs336lite.course.release import generate
 from cs336lite.course.solution import AS_GIVEN, run_file
