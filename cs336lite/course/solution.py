@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from cs336lite.course.border import plain
+from cs336lite.course.given import parts_of_script
 from cs336lite.course.module import bare
 from cs336lite.course.paths import CourseError
 from cs336lite.course.student import place
@@ -62,13 +63,14 @@ def run_file(path: Path, assignment: str | None = None, given: Collection[str] =
     notes, flags = [], 0
     for filename, source in pieces:
         linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
+        whole, rows = bare(source) in given, rows_as_given(source, given) if filename.startswith(FILE[:6]) else set()
         try:
             tree = ast.parse(source, filename)
             for statement in tree.body:
                 code = compile(ast.Module([statement], []), filename, "exec", flags, dont_inherit=True)
                 flags |= code.co_flags & FLAGS
                 if note := run_one(code, vars(module), filename):
-                    notes.append(note + (AS_GIVEN if bare(source) in given else ""))
+                    notes.append(note + (AS_GIVEN if whole or statement.lineno in rows else ""))
         except (SyntaxError, ValueError) as error:
             notes.append(f"{place(filename, getattr(error, 'lineno', 1) or 1)}: {said(error)}")
     more = [f"{len(notes) - MOST_NOTES} more lines stopped"] if len(notes) > MOST_NOTES else []
@@ -115,6 +117,12 @@ def script_of(path: Path) -> Iterator[tuple[str, str]]:
         source = without_commands(source)
         ast.parse(source)
     yield FILE.format(plain(path.name, 60)), source
+
+
+def rows_as_given(source: str, given: Collection[str]) -> set[int]:
+    """The lines of a plain file, from 1, on which it holds what the course has ``given``."""
+    parts = [part for is_given, part in parts_of_script(source, given) if is_given]
+    return {number for part in parts for number, row in enumerate(part.split("\n"), 1) if row}
 
 
 def cells_of(path: Path, assignment: str | None) -> Iterator[tuple[str, str]]:

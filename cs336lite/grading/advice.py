@@ -21,7 +21,7 @@ def unused(error: str, gave: Any, source: str, names: list[str]) -> str:
     if not isinstance(gave, list) or len(gave) != 2 or not all(isinstance(part, str) for part in gave):
         return said
     name, kind = gave
-    known = name in names or name in WORDS.findall(source) or name == "forward"
+    known = name in names or name in WORDS.findall(source) or name in ("forward", "__init__")
     called = f"`{name}`" if known else "a function of yours"
     if kind == "arguments":
         return f"{called} does not take the arguments that the interface names"

@@ -18,6 +18,7 @@ import sys
 import time
 import types
 from collections.abc import Callable, Iterator
+from itertools import zip_longest
 
 from reader import Piece, Reader, rows  # beside this file
 
@@ -65,11 +66,15 @@ class Runner:
         signal.signal(signal.SIGINT, self.interrupt)
         if any("asyncio" in source for _, source in cells):
             let_loops_be_made()
+        known: dict[str, list[str]] = {}
         for number, (label, source) in enumerate(cells):
             self.at(number, -1, 0)
             text, pieces = self.reader.pieces(source, script)
             name = CELL.format(label)
-            linecache.cache[name] = (len(text), None, rows(text), name)
+            for each in {name, CELL.format("")} if script else {name}:  # a file comes in parts, each on its own lines
+                both = zip_longest(rows(text), known.get(each, []), fillvalue="\n")
+                known[each] = [new if new.strip() else old for new, old in both]
+                linecache.cache[each] = (len(text), None, known[each], each)
             value = None
             for index, piece in enumerate(pieces):
                 if (number, index) in skip:

@@ -71,7 +71,7 @@ def item_of(
     if problem:
         submission = Submission(problem=problem)
     elif is_script(found.path):
-        submission = submission_of_file(notebook.cells[0].source)
+        submission = submission_of_file(notebook.cells[0].source, structure)
     else:
         submission = submission_of(clean, notes)
     submission = with_note(with_note(submission, found.note), remark)

@@ -32,7 +32,7 @@ from typing import Any
 
 import pretend_queues
 from pretend_pools import Pool, ProcessPoolExecutor, ThreadPool
-from pretend_turns import as_process, breathe, copied, run_for, this_process, wait_for
+from pretend_turns import as_process, breathe, copied, failed, run_for, this_process, wait_for
 
 # -- Process -----------------------------------------------------------------------------------------------------------
 
@@ -64,6 +64,8 @@ class Running:
                 code = 0
             except SystemExit as error:
                 code = 0 if error.code is None else error.code if isinstance(error.code, int) else 1
+            except BaseException as error:
+                failed(error)
         if not self.ended.is_set():
             self.returncode = code
         self.ended.set()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import itertools
 import pickle
@@ -12,6 +13,7 @@ import types
 from collections.abc import Callable, Iterator
 from typing import Any
 
+MOST_FAILURES = 8  # that are remembered
 PAUSE = 0.05  # seconds after which a thread that waits looks whether it was terminated
 
 # -- turns --------------------------------------------------------------------------------------------------------------
@@ -69,6 +71,31 @@ def stepping_aside() -> Iterator[None]:
             _here.turn = True
 
 
+_failures: list[BaseException] = []  # that ended processes
+
+
+def failed(error: BaseException) -> None:
+    """Note what ended a process."""
+    _failures[:] = [*_failures, error][-MOST_FAILURES:]
+
+
+def alone() -> bool:
+    """Whether no other thread is there that could end a wait: that of tqdm, which looks after bars, cannot."""
+    others = (thread for thread in threading.enumerate() if thread is not threading.current_thread())
+    return all(type(thread).__name__ == "TMonitor" for thread in others)
+
+
+def no_end() -> BaseException:
+    """Why a wait has no end: what ended a process, else that all have ended."""
+    if _failures:
+        first = _failures[0]
+        _failures.clear()
+        return first
+    error = OSError(errno.EDEADLK, "this waits for ever: every process that was started has ended")
+    error.graded_without = "an end"  # the worker tells it
+    return error
+
+
 def breathe() -> None:
     """Whoever asks over and over whether something is there lets it come."""
     if mine():
@@ -77,12 +104,19 @@ def breathe() -> None:
 
 
 def wait_for(attempt: Callable[[float | None], Any], timeout: float | None) -> Any:
-    """The first answer of ``attempt(seconds)`` that is not None; None when the time is over, or when terminated."""
+    """The first answer of ``attempt(seconds)`` that is not None; None when the time is over, or when terminated.
+
+    Without a timeout, and with nobody else there, it raises: such a wait has no end.
+    """
     deadline = None if timeout is None else time.monotonic() + max(0.0, timeout)
     with stepping_aside():
         while True:
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
             answer = attempt(PAUSE if left is None else min(left, PAUSE))
+            if answer is None and left is None and alone():
+                answer = attempt(0.0)  # it may have come just now
+                if answer is None:
+                    raise no_end()
             if answer is not None or left == 0.0:
                 return answer
             if getattr(getattr(_here, "running", None), "terminated", False):  # see `pretend_processes.Running`

@@ -49,6 +49,7 @@ class RemoteStudent:
     when the worker is gone, of which the submission is innocent.
     """
 
+    IDLE_SHARE = 0.25  # of what it may sleep, in one question: whoever waits in vain once loses no more than that check
     LOSSES = 5  # of processes, while cells are run; more are not made good
     MOST_LEFT = 100  # statements that are left out
     MOST_TOLD = 5  # of them that the verdict names
@@ -143,6 +144,8 @@ class RemoteStudent:
         """Have a child that ran the cells. One that a cell has lost is started again without the statement that did it."""
         if self.load_failure is not None:
             raise self.load_failure
+        if self.child is None:
+            self.expect_some_left()
         left = self.budget.load_seconds
         while self.child is None:
             self.child = self.worker.spawn(self.folder)
@@ -196,15 +199,14 @@ class RemoteStudent:
         self, frame: bytes, seconds: float, limit: str, watch: Callable[..., Meter] | None = None
     ) -> tuple[dict[str, Any], float]:
         """Send a frame; the answer, and the processor seconds it took the child."""
-        most = self.budget.submission_seconds
-        if most <= self.spent:
-            raise StudentError("TimeLimit", f"time limit: the submission used up its {most:g} s in earlier checks")
-        slept = f"time limit: your code slept or waited for {self.budget.idle_seconds:g} s in all"
-        if self.idle > self.budget.idle_seconds:
-            raise StudentError("TimeLimit", slept)
+        most, sleep = self.budget.submission_seconds, self.budget.idle_seconds
+        self.expect_some_left()
         if seconds > most - self.spent:
             seconds, limit = most - self.spent, f"{most:g} s for the whole submission"
-        meter = (watch or Meter)(self.child.pid, seconds, self.budget.idle_seconds - self.idle, self.budget.threads)
+        rest, slept = sleep - self.idle, f"{sleep:g} s in all"
+        if watch is None and rest > (share := max(1.0, self.IDLE_SHARE * sleep)):
+            rest, slept = share, f"{share:g} s: for something that never comes?"
+        meter = (watch or Meter)(self.child.pid, seconds, rest, self.budget.threads)
         try:
             self.child.channel.setblocking(False)
             self.send(frame, meter)
@@ -223,7 +225,7 @@ class RemoteStudent:
             self.lose(meter)
             told = {
                 "time": f"time limit: more than {limit} (an endless loop, or too slow)",
-                "idle": slept,
+                "idle": f"time limit: your code slept or waited for {slept}",
                 "threads": f"thread limit: more than {self.budget.threads} threads",
             }
             raise StudentError("ThreadLimit" if found.what == "threads" else "TimeLimit", told[found.what]) from None
@@ -232,6 +234,15 @@ class RemoteStudent:
             self.killed = number == signal.SIGKILL  # it cannot send that to itself
             how = "used more memory than allowed, or crashed" if number else "ended its own process"
             raise StudentError("Died", f"the submission {how} while it was asked") from None
+
+    def expect_some_left(self) -> None:
+        """Raise StudentError where earlier checks took all that the submission may use."""
+        for used, most, how in (
+            (self.spent, self.budget.submission_seconds, "used up"),
+            (self.idle, self.budget.idle_seconds, "slept or waited for"),
+        ):
+            if used >= most:
+                raise StudentError("TimeLimit", f"time limit: the submission {how} its {most:g} s in earlier checks")
 
     def count_answer(self, length: int) -> int:
         """The length of a frame to read. Raises wire.TooLarge beyond what an answer, or all of them, may have."""
@@ -302,7 +313,7 @@ class RemoteStudent:
             what = f"`{name}`" if name in names_asked_for(driver, args) else "a name that this check asks for"
             asked_for = {name} if what.startswith("`") else set()
             reasons = because(asked_for, self.troubles, self.cells)
-            lost = "its cell" if any(label for label, _ in self.cells) else "it"  # a plain file has no cells
+            lost = "its cell" if all(label for label, _ in self.cells) else "it"  # a plain file has no cells
             asked = "" if reasons else f": has {lost} been deleted or renamed?"
             if not reasons and given_stopped(asked_for, self.troubles, self.cells):
                 asked = ": the code that was given for it did not run; is what stands above it as it was given?"
@@ -318,8 +329,9 @@ class RemoteStudent:
         message = "" if at else unused(kind, answer.get("gave"), source_of(driver), names_asked_for(driver, args))
         message = message or f"your code raised {kind}{at}{self.advice(kind, answer.get('detail'))}"
         if kind == "NameError" and at:
-            source = next(source for label, source in self.cells if label == answer["cell"])
-            reasons = because(names_in(source, answer["line"]), self.troubles, self.cells)
+            sources = [source for label, source in self.cells if label == answer["cell"]]
+            names = {name for source in sources for name in names_in(source, answer["line"])}
+            reasons = because(names, self.troubles, self.cells)
             message += "".join(f"; {why}" for why in reasons)
         # a driver may raise exceptions of its own, for the check to look at
         kinds = [] if kind == "LibraryCall" else python_kinds(answer.get("kinds"))

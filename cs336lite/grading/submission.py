@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cs336lite.course.border import plain
+from cs336lite.course.given import parts_of_script
+from cs336lite.course.module import bare
 from cs336lite.course.paths import CourseError
 from cs336lite.grading.handed import PAINTED, has_parts
 from cs336lite.grading.limited import Exceeded, Failed, Limits, Lost, Shared
@@ -47,7 +49,7 @@ class Submission:
     """What is judged: ``cells`` are ``(label, source)``; ``name`` is the module's ``__name__``.
 
     A label is what a message calls a cell: its exercise, or its number in the notebook as it was handed in. That of a plain
-    file is empty: its lines are told alone. Code that is as the course gave it is labelled ``given 7``, and no message names
+    file is empty, its lines are told alone, and it may be in several parts. Code that is as the course gave it is labelled ``given 7``, and no message names
     it: it fails only for what happens around it.
 
     ``problem`` says why nothing can be judged; ``notes`` say what was put right without a loss of points.
@@ -74,7 +76,7 @@ def read_submission(
     if problem:
         return Submission(problem=problem)
     if is_script(path):
-        submission = submission_of_file(notebook.cells[0].source)
+        submission = submission_of_file(notebook.cells[0].source, structure)
     else:
         submission = submission_of(*normalise(notebook, structure))
     note = remark(notebook)
@@ -85,9 +87,16 @@ def is_script(path: Path) -> bool:
     return path.name.lower().endswith((".py", ".py.txt"))
 
 
-def submission_of_file(source: str) -> Submission:
-    """The submission in a plain file: an exported notebook, or a module that is imported, as CS336's own tests do."""
-    return Submission((("", source),), "__main__" if MARKER.search(source) else "submission")
+def submission_of_file(source: str, structure: Iterable[StructureCell] = ()) -> Submission:
+    """The submission in a plain file: an exported notebook, or a module that is imported, as CS336's own tests do.
+
+    What it holds of the released notebook as that was given becomes cells of its own, on the lines on which it stands.
+    """
+    given = {bare(cell.source) for cell in structure if cell.cell_type == "code" and (not cell.name or cell.locked)}
+    parts = parts_of_script(source, given) if given else []
+    labels = [f"given {len(text) - len(text.lstrip(chr(10))) + 1}" if is_given else "" for is_given, text in parts]
+    cells = tuple((label, text) for label, (_, text) in zip(labels, parts))
+    return Submission(cells if "" in labels else (("", source),), "__main__" if MARKER.search(source) else "submission")
 
 
 def submission_of(clean: NotebookNode, notes: Iterable[str] = ()) -> Submission:

@@ -39,6 +39,7 @@ PROGRAMS = (
 GRADED_WITHOUT = {
     "processes": "no program can be started when work is graded, and no process but those of `multiprocessing`",
     "files": "when work is graded, files can be written beside the notebook and in the temporary folder, nowhere else",
+    "an end": "this waits for ever, since every process that was started has ended",
     "the file": "when work is graded, the only files are Python's, those that a check gives, and what your code wrote",
 }
 """What a stand-in may refuse, and what is said of it."""

@@ -13,13 +13,16 @@ import pytest
 from helpers import ROOT
 
 from cs336lite.course import beforehand
+from cs336lite.course.given import parts_of_script
 from cs336lite.course.module import bare
 from cs336lite.course.paths import GRADED_MODULES
 from cs336lite.course.release import generate
 from cs336lite.course.solution import AS_GIVEN, run_file
-from cs336lite.grading.budget import Budget
+from cs336lite.grading.budget import Budget, Needs
+from cs336lite.grading.client import Worker
 from cs336lite.grading.feedback_exercises import lines_at, sources_of
 from cs336lite.grading.judge import Judge
+from cs336lite.grading.places import said
 from cs336lite.grading.structure import GIVEN, normalise, structure_of_source
 from cs336lite.grading.submission import Submission, read_notebook, read_submission, submission_of
 from cs336lite.grading.verdicts import Verdict
@@ -154,6 +157,98 @@ def test_an_exception_in_given_code_is_placed_where_the_students_code_called_it(
     expect_unnamed(verdict, submission)
 
 
+def exported(notebook, manner: str) -> str:
+    """A notebook as an editor or a tool writes it as a plain file."""
+    if manner == "JupyterLab":
+        from nbconvert.exporters import PythonExporter
+
+        return PythonExporter().from_notebook_node(notebook)[0]
+    if manner == "jupytext":
+        import jupytext
+
+        return jupytext.writes(notebook, fmt="py:percent")
+    cells = [("# %%\n", c.source) if c.cell_type == "code" else ("# %% [markdown]\n# ", c.source.replace("\n", "\n# "))
+             for c in notebook.cells]  # fmt: skip
+    return "\n\n".join(mark + source for mark, source in cells) + "\n"
+
+
+def rows_of(part: str) -> list[int]:
+    return [number for number, row in enumerate(part.split("\n"), 1) if row]
+
+
+MANNERS = ("JupyterLab", "VS Code", "jupytext")
+
+
+@LINUX
+@pytest.mark.parametrize(
+    ("assignment", "manner"),
+    [
+        pytest.param(assignment, manner, marks=[] if place % 3 == number else [pytest.mark.slow])
+        for place, assignment in enumerate(GRADED_MODULES)
+        for number, manner in enumerate(MANNERS)  # one of them in each run of the tests
+    ],
+)
+def test_an_exported_file_hears_of_its_own_lines_alone(judges, released, tmp_path, assignment, manner):
+    course = spoiled(nbformat.read(released[assignment], 4))
+    mine = copy.deepcopy(course)
+    mine.cells.insert(1, nbformat.v4.new_code_cell(f"{OWN}\nwhile late: pass"))
+    nbformat.write(course, tmp_path / "course.ipynb")
+    text = exported(mine, manner)
+    (tmp_path / "mine.py").write_text(text)
+    submission = read_submission(tmp_path / "mine.py", structure_of_source(tmp_path / "course.ipynb"))
+    number = text.split("\n").index("while late: pass") + 1
+    verdict = verdict_on(judges, assignment, submission)
+    expect_unnamed(verdict, submission)
+    assert verdict.score == 0
+    assert verdict.notes == (f"line {number} took too long: it was left out",)
+    assert all("not solved yet" in check.message for check in verdict.checks)
+    given = {row for label, part in submission.cells if label for row in rows_of(part)}
+    named = {int(row) for check in verdict.checks for row in re.findall(r"line (\d+)", check.message)}
+    assert named and not named & given
+
+
+def test_what_was_given_in_a_file_is_found_where_it_stands_as_code():
+    given = {"import regex\nN = 3", "#| export\n# its table\nT = {\n    1: 2,\n}"}
+    own = "note = '''\n\nimport regex\nN = 3\n\n'''\nwhy = 1  # it's \"so\n"
+    script = f"{own}\nimport regex\r\nN = 3  \n\n# In[2]:\n#| export\n# my table\nT = {{\n    1: 2,\n}}\n# end\nx = 1\n"
+    parts = parts_of_script(script, given)
+    assert [(is_given, part.lstrip("\n").partition("\n")[0]) for is_given, part in parts] == [
+        (False, "note = '''"),
+        (True, "import regex"),
+        (True, "T = {"),
+        (False, "# end"),
+    ]
+    rows = script.replace("\r\n", "\n").split("\n")
+    for _, part in parts:  # on its own lines
+        assert all(row in ("", rows[at]) for at, row in enumerate(part.split("\n")))
+    assert parts_of_script("x = 1\n" * 30_000, {"x = 1"})[0][0] is False
+
+
+@pytest.mark.parametrize("line", ["import regex", "x = [", "@wraps", "for i in range(3):", "\\"])
+def test_lines_in_the_midst_of_others_are_not_given(line):
+    assert parts_of_script(f"y = 1\n{line}\nprint(y)\n", {line}) == [(False, f"y = 1\n{line}\nprint(y)\n")]
+
+
+@LINUX
+def test_a_file_in_parts_is_one_file_for_its_code(judges, tmp_path):
+    course = nbformat.read(COURSE / "source" / "a1_bpe" / "a1_bpe.ipynb", 4)
+    own = "import inspect\nimport heapq\nassert 'heapq' not in inspect.getsource(train_bpe)\nassert inspect.getsource(Tokenizer) and inspect.getsource(Encoder)"
+    course.cells.append(
+        nbformat.v4.new_code_cell(own + "\nassert inspect.getsource(read_json)\nDONE = 1\nassert nothing")
+    )
+    (tmp_path / "mine.py").write_text(exported(course, "VS Code"))
+    submission = read_submission(
+        tmp_path / "mine.py", structure_of_source(COURSE / "source" / "a1_bpe" / "a1_bpe.ipynb")
+    )
+    assert len([1 for label, _ in submission.cells if not label]) > 3
+    with Worker(Needs(warm=())) as worker, worker.student(submission.cells, submission.name) as student:
+        student.ensure_loaded()
+        told = [said(trouble, submission.cells) for trouble in student.troubles]
+    assert told == [
+        f"line {exported(course, 'VS Code').split(chr(10)).index('assert nothing') + 1} stopped with NameError"
+    ]
+
+
 @EVERY
 def test_the_page_shows_lines_of_the_students_own(released, tmp_path, assignment):
     notebook, problem = read_notebook(released[assignment])
@@ -188,6 +283,18 @@ def test_an_edition_knows_what_it_has_given(real_edition):
         given = beforehand.given_in(real_edition, assignment)
         assert {bare(cell.source) for cell in given_cells(nbformat.read(path, 4))} <= given
         assert given == beforehand.given_in(ROOT, assignment)
+
+
+def test_check_says_which_stopped_line_of_a_file_was_given(tmp_path):
+    notebook = nbformat.read(COURSE / "source" / "a3_rope" / "a3_rope.ipynb", 4)
+    cell = next(cell for cell in given_cells(notebook) if "import torch\n" in cell.source)
+    cell.source += "\nimport no_such_module"
+    given = {bare(cell.source)}
+    notebook.cells.append(nbformat.v4.new_code_cell("import no_such_module"))
+    (tmp_path / "mine.py").write_text(exported(notebook, "VS Code"))
+    of_the_course, of_the_student = run_file(tmp_path / "mine.py", "a3_rope", given).notes
+    assert of_the_course.endswith(f"No module named 'no_such_module'{AS_GIVEN}")
+    assert of_the_student.endswith("No module named 'no_such_module'")
 
 
 def test_check_says_which_stopped_cell_was_given(tmp_path):

@@ -208,6 +208,11 @@ PROCESSES = {
         "return sorted([answers.get(), answers.get()])",
         [0, 1],
     ),
+    "all_that_came_of_those_that_ended": (
+        "answers = mp.Queue()\nall = [mp.Process(target=answers.put, args=(i,)) for i in range(20)]\n[p.start() for p in all]\n"
+        "time.sleep(0.1); return sum(answers.get() for _ in all)",
+        190,
+    ),
     "no_thread_is_left": (
         "for _ in range(40):\n    with mp.Pool(8) as pool: pool.map(square, range(9))\n    run(square, 1)\nreturn threading.active_count()",
         1,
@@ -302,6 +307,27 @@ def test_files_are_kept_in_memory(worker, name):
 def test_what_there_is_not_is_told(worker, body, told):
     with pytest.raises(StudentError, match=told):
         answer(worker, function(body))
+
+
+@linux
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        (  # as many write it: each process decodes its part of a file, and puts what it has counted
+            "q = mp.Queue()\nall = [mp.Process(target=lambda part: q.put(part.decode()), args=(p,)) for p in (b'a', b'\\xff')]\n"
+            "[p.start() for p in all]\nreturn [q.get() for _ in all]",
+            r"^your code raised UnicodeDecodeError \(cell 1, line \d+\)$",
+        ),
+        ("q = mp.Queue(); run(q.put, 1); q.get(); q.get()", r"OSError \(cell 1, line \d+\): this waits for ever, since every"),
+        ("lock = mp.Lock(); lock.acquire(); lock.acquire()", "this waits for ever"),
+    ],
+)  # fmt: skip
+def test_a_wait_that_has_no_end_is_told_at_once(worker, body, told):
+    with worker.student((("1", WORK + function(body)),)) as student:
+        student.begin(30)
+        with pytest.raises(StudentError, match=told):
+            student.run(call)
+        assert student.idle < 1
 
 
 @linux

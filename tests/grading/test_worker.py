@@ -577,13 +577,26 @@ def test_a_worker_that_cannot_start_says_why():
 def test_sleeping_has_a_limit_of_its_own(worker):
     with worker.student((("1", "import time\ndef f(): time.sleep(1000)"),)) as student:
         messages = []
-        for _ in range(3):
+        for _ in range(4):
             student.begin(30)
             with pytest.raises(StudentError) as caught:
                 student.run(call)
             messages.append(str(caught.value))
-        assert all("slept or waited for 2 s" in message for message in messages)
+        once, again, *later = messages
+        assert once == "time limit: your code slept or waited for 1 s: for something that never comes?"
+        assert again == "time limit: your code slept or waited for 2 s in all"
+        assert later == ["time limit: the submission slept or waited for its 2 s in earlier checks"] * 2
         assert 2 < student.idle < 4 and student.spent < 1
+
+
+def test_waiting_in_vain_once_costs_one_check(worker):
+    source = "import time\ndef f(forever=False):\n    time.sleep(1000 if forever else 0)\n    return 5"
+    with worker.student((("1", source),)) as student:
+        student.begin(30)
+        with pytest.raises(StudentError, match="slept or waited for 1 s: for something"):
+            student.run(call, True)
+        student.begin(30)
+        assert student.run(call) == 5
 
 
 def test_a_large_answer_comes_in_few_parts_and_one_that_drips_is_none(worker):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import regex
 
-from .definition import ASCII_PATTERN, Encoder, Pair, Word, cut, spell
+from .definition import ASCII_PATTERN, Encoder, Pair, Word, cut, merge, spell
 from .mistakes_in_training import merge_from_the_right, merge_once, merge_with_overlap, rank_of
 
 
@@ -44,9 +45,17 @@ def merges_by(merge_word: Callable[[Word, Pair], Word]) -> Callable[[str, list[P
     return merge_piece
 
 
+def first_of_all(piece: str, merges: list[Pair]) -> Word:
+    """Merges the pair of the lowest rank, and no other after it."""
+    word = spell(piece)
+    found = next((pair for pair in merges if pair in pairwise(word)), None)
+    return merge(word, found) if found else word
+
+
 LONGEST_MATCH = Encoder(merge=longest_match)
 LEFTMOST_PAIR = Encoder(merge=step_by_step(lambda places, ranks: places[0]))
 HIGHEST_RANK = Encoder(merge=step_by_step(lambda places, ranks: places[ranks.index(max(ranks))]))
+ONE_MERGE = Encoder(merge=first_of_all)
 ENCODE_WHOLE = Encoder(split=lambda text: [text])
 ENCODE_ASCII = Encoder(split=regex.compile(ASCII_PATTERN).findall)
 ENCODE_FROM_THE_RIGHT = Encoder(merge=merges_by(merge_from_the_right))
@@ -62,6 +71,7 @@ OF_ENCODING = [
     (LONGEST_MATCH, f"the longest token of the vocabulary is taken from the left: that is not BPE, {RANK}"),
     (LEFTMOST_PAIR, f"the leftmost pair is merged first: {RANK}, the pair that training merged earliest first"),
     (HIGHEST_RANK, f"the latest merge is applied first: {RANK}, the earliest first"),
+    (ONE_MERGE, "only one of the merges is applied to a piece: go on until none of its pairs can be merged"),
     (ENCODE_WHOLE, "merges cross the borders of pre-tokens: encode each piece that the pattern cuts on its own"),
     (ENCODE_ASCII, "only the letters a-z count as letters: use the regex module and \\p{L}, \\p{N}"),
     (ENCODE_FROM_THE_RIGHT, "a run of equal tokens is merged from the right: `aaa` is `aa`, `a`"),

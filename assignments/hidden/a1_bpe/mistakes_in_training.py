@@ -139,6 +139,11 @@ def merge_eats_the_next(word: Word, pair: Pair) -> Word:
     return tuple(merged)
 
 
+def merge_keeps_the_second(word: Word, pair: Pair) -> Word:
+    """Steps over one token where two were merged."""
+    return tuple(b"".join(pair) if word[at : at + 2] == pair else word[at] for at in range(len(word)))
+
+
 def merge_loses_the_last(word: Word, pair: Pair) -> Word:
     """Ends one token too early."""
     merged, at = [], 0
@@ -177,6 +182,7 @@ ONLY_FIRST = replace(RIGHT, merge=merge_once)
 OVERLAPPING = replace(RIGHT, merge=merge_with_overlap)
 FROM_ONE = FromOne()
 EATS_THE_NEXT = replace(RIGHT, merge=merge_eats_the_next)
+KEEPS_THE_SECOND = replace(RIGHT, merge=merge_keeps_the_second)
 LOSES_THE_LAST = replace(RIGHT, merge=merge_loses_the_last)
 REPLACING = replace(RIGHT, merge=merge_by_replacing_text)
 SMALLEST = replace(RIGHT, choose=smallest)
@@ -213,8 +219,12 @@ OF_TRAINING = [
     (STALE, "stale counts: after a merge the pairs that it destroyed, left and right of it, are still counted"),
     (FROM_ONE, "counts begin at 1: the first time that a pair is met it counts 1, not 2"),
     (EATS_THE_NEXT, "a merge takes three tokens, and one of them is lost: go on behind the two that were merged"),
+    (KEEPS_THE_SECOND, "after a merge the second of its tokens is still there: step over both"),
     (LOSES_THE_LAST, "a merge loses the last token of a word: it is copied, too, where it is merged with nothing"),
-    (NOTHING_NEW, "pairs made by a merge are never counted: the new token forms new pairs with its neighbours"),
+    (
+        NOTHING_NEW,
+        "pairs made by a merge never come up: the new token forms new pairs with its neighbours; count them, and put them into a heap where you have one",
+    ),
     (
         FROM_THE_RIGHT,
         "a run of equal tokens is merged from the right: go from left to right, so that `aaa` is `aa`, `a`",

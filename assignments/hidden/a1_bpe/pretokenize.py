@@ -100,7 +100,7 @@ def in_ascii(data: bytes) -> bytes:
     return data.decode().translate(plain).encode()
 
 
-IN_ASCII = "this is judged when the same text in letters a-z gives the right merges, and it does not yet"
+IN_ASCII = "this is judged when the same text in plain ASCII letters gives the right merges, and it does not yet"
 
 
 @drawn

@@ -246,7 +246,8 @@ def no_special_tokens_are_needed(student, rng):
     data = frequent_pairs(rng)
     jobs = [(data, 256 + 1 + 6 + MORE, [ABSENT]), (data, 256 + 6 + MORE, [])]
     message = (
-        "with an empty list of special tokens training fails: an empty pattern matches everywhere, and [][0] is nothing"
+        "with an empty list of special tokens training raises an exception: then nothing is cut; what is done with an empty "
+        "pattern, or with the first or the least of no tokens?"
     )
     kinds = ["IndexError", "ValueError", "TypeError", "error", "PatternError", "AttributeError", "KeyError"]
     answers = []

@@ -301,13 +301,19 @@ def mask_broadcasts(student, rng):
     weighs(student, rng)
     Q, K, V, *masks = padded_values(rng)
     message = "the mask must broadcast to (..., q, k): (q, k), (batch, 1, q, k) and (batch, 1, 1, k) are all masks"
-    attended(student, (Q, K, V, masks[0].expand(2, 3, 3, 5)))  # if this fails, it is not the broadcasting
+    wholes = attended(
+        student, *((Q, K, V, mask.expand(2, 3, 3, 5)) for mask in masks)
+    )  # what fails here is no broadcasting
     answers = attended(student, *((Q, K, V, mask) for mask in masks), problems=dict.fromkeys(FRONT, message))
-    for mask, answer in zip(masks, answers, strict=True):
+    for mask, whole, answer in zip(masks, wholes, answers, strict=True):
         full = mask.expand(2, 3, 3, 5)
         number = full.to(V.dtype)
         others = mean_over(~full, V), number @ V / 5, weights_of(number) @ V
         if not any(near(answer, other) for other in others):  # `true_may_attend` judges these
+            expect(
+                not near(answer, whole) or near(whole, mean_over(full, V)),
+                "this is judged when a mask of full shape is used rightly",
+            )
             judge(answer, mean_over(full, V), message)
 
 

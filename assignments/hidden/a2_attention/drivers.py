@@ -79,6 +79,9 @@ def drive_module(student, d_model, heads, options, weights, calls):
     class PositionsDoNotBroadcast(Exception):
         pass
 
+    class NoPositions(Exception):
+        pass
+
     def attend(Q, K, V, mask=None):
         seen["attend"].append((list(Q.shape), list(K.shape), list(V.shape), None if mask is None else str(mask.dtype)))
         if K.shape[1] != Q.shape[1]:
@@ -94,7 +97,9 @@ def drive_module(student, d_model, heads, options, weights, calls):
         return marks[0] * attend(Q, K, V, mask) + marks[1]
 
     class Rope(torch.nn.Module):
-        def forward(self, x, token_positions):
+        def forward(self, x, token_positions=None):
+            if token_positions is None:
+                raise NoPositions
             try:
                 at = token_positions.broadcast_to(x.shape[:-1])
             except RuntimeError:

@@ -24,9 +24,10 @@ LINEAR = "q_proj, k_proj, v_proj and o_proj must each be an nn.Linear of the mod
 OF_THE_MODULE = {
     "NoProjection": f"a projection cannot be found, by its name or by its shape: {LINEAR}",
     "WrongShape": (
-        "a projection is missing, or has another shape than the interface says: q_proj num_heads * d_head outputs, k_proj and v_proj "
+        "a projection is missing, its weight has another name, or another shape than the interface says: q_proj num_heads * d_head outputs, k_proj and v_proj "
         "num_kv_heads * d_head, o_proj d_model, each weight (out_features, in_features)"
     ),
+    "NoPositions": "rope is called without positions: where forward is given none, they are 0, 1, 2, …",
     "PositionsDoNotBroadcast": (
         "rope gets token positions that do not broadcast to x.shape[:-1]: (batch, seq) needs a dimension for the heads"
     ),

@@ -131,9 +131,9 @@ def drive_moved(student, weight, factors):
     import torch
 
     answers = []
-    for name in ("interleaved_to_half", "half_to_interleaved"):
+    for permute in (student.interleaved_to_half, student.half_to_interleaved):
         leaf = weight.clone().requires_grad_()
-        answer = getattr(student, name)(leaf, dim=1)
+        answer = permute(leaf, dim=1)
         gradient = None
         if isinstance(answer, torch.Tensor) and answer.requires_grad and answer.shape == weight.shape:
             (answer * factors).sum().backward()

@@ -18,6 +18,9 @@ from .asking import KNOWN, LIMIT, SHORT, Call, Layout, Setting, close, expect_tu
 INDIFFERENT = "the position makes no difference: every place is turned alike"
 STILL = "some pairs stay as they are: all d_k / 2 pairs of a vector turn, each at its own speed"
 NOTHING_TURNS = "nothing turns: no two dimensions go round a circle in equal steps as the position grows"
+BESIDE = (
+    "a vector is turned in another way when other positions stand beside its own: each goes by its own position alone"
+)
 UNEQUAL = "not every vector is turned alike: a rotation of a sum must be the sum of the rotations of its parts"
 
 
@@ -134,6 +137,13 @@ def matrices_and(
             matrices(student, rng, replace(setting, max_seq_len=SHORT), number, layout)
             raise Fail(LIMIT) from fail  # with a short one the position does make a difference
         raise
+
+
+def expect_turned_alone(student, rng, setting: Setting, layout: Layout = None) -> None:
+    """Fail where what becomes of a vector depends on which other positions stand beside its own."""
+    x, places = some_probe(rng, setting).others, torch.arange(6)
+    whole, part = rotated(student, setting, [(x, places), (x[:, 2:], places[2:])], layout)
+    expect(close(whole[:, 2:], part, 0.05), BESIDE)
 
 
 def loses(matrix: Tensor) -> bool:

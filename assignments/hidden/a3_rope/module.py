@@ -26,7 +26,17 @@ from .asking import (
     with_gradient,
 )
 from .drivers import drive_rope
-from .matrices import UNEQUAL, as_matrices, each_layout, expect_refused, half_turns, matrices, some_probe, unit_vectors
+from .matrices import (
+    UNEQUAL,
+    as_matrices,
+    each_layout,
+    expect_refused,
+    expect_turned_alone,
+    half_turns,
+    matrices,
+    some_probe,
+    unit_vectors,
+)
 
 
 @check("module", points=2, title="super().__init__() is called", seconds=5)
@@ -105,7 +115,9 @@ def a_converted_module_is_as_exact(student, rng):
                 student, [[anything]], drive_rope, [job(setting, [(units, places)], layout)], how, "any"
             )
             others.append(as_matrices(expect_turned(units, answer)))
-        expect(close(others[0][:2], plain[:2], 0.05), UNEQUAL)
+        if not close(others[0][:2], plain[:2], 0.05):
+            expect_turned_alone(student, rng, setting, layout)
+            raise Fail(UNEQUAL)
         message = (
             "after model.to(torch.bfloat16) the angles are wrong: that call rounds every buffer of floating-point numbers, "
             "and of complex ones it leaves the real part"

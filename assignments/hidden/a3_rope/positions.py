@@ -17,7 +17,16 @@ from cs336lite.course.spec import Fail, check, expect
 
 from .asking import LIMIT, Layout, Setting, close, expect_turned, job, judge_together, rotated, some_setting, vectors
 from .drivers import drive_rope
-from .matrices import UNEQUAL, each_layout, expect_refused, matrices, matrices_and, turned_by, weighing_one
+from .matrices import (
+    UNEQUAL,
+    each_layout,
+    expect_refused,
+    expect_turned_alone,
+    matrices,
+    matrices_and,
+    turned_by,
+    weighing_one,
+)
 
 IGNORED = "token_positions are ignored: the places 0, 1, 2, … in the sequence are used instead"
 FIRST_ROW = "batched positions are ignored: the positions of the first row are used for the whole batch"
@@ -85,7 +94,7 @@ def rows_have_their_own_positions(student, rng):
             expect(not agree(answer, turned_by(found[:5], x)), IGNORED)
             first = turned_by(found[positions[:1].expand(3, 5)], x)
             expect(not agree(answer[1:], first[1:]) and not agree(answer[0], right[0]), FIRST_ROW)
-            raise Fail("positions of shape (batch, seq) give other rotations than each row by itself")
+            raise Fail("with positions of shape (batch, seq) a vector is not turned by the position at its own place")
 
     each_layout(student, rng, places.setting, judge)
 
@@ -125,8 +134,9 @@ def any_number_of_dimensions(student, rng):
         with blame(problem, lambda: rotated(student, setting, plain, layout, forms="full")):
             answers = rotated(student, setting, [(x, places) for x in xs], layout, forms="full")
         for x, answer in zip(xs, answers, strict=True):
-            message = "vectors are turned in another way when x has two, three, five or six dimensions"
-            expect(agree(answer, turned_by(found[:5], x)), message)
+            if not agree(answer, turned_by(found[:5], x)):
+                expect_turned_alone(student, rng, setting, layout)
+                raise Fail("vectors are turned in another way when x has two, three, five or six dimensions")
 
     each_layout(student, rng, setting, judge)
 
@@ -161,7 +171,9 @@ def judge_refusals(student, rng: random.Random, outside: Callable[[int], list[in
             expect(answer != "refused", "positions below max_seq_len are refused too")
             answer = expect_turned(x, answer)
             ignoring = agree(answer, turned_by(found[:3], x))  # is judged above
-            expect(ignoring or agree(answer, turned_by(found[positions], x)), UNEQUAL)
+            if not ignoring and not agree(answer, turned_by(found[positions], x)):
+                expect_turned_alone(student, rng, setting)
+                raise Fail(UNEQUAL)
         else:
             expect_refused(answer, "refused", message)
 

@@ -64,6 +64,8 @@ def idle_experts(student, rng):
         kept = (done.out != 0).any(-1)  # one that is dropped where many want the same expert: judged above
         kept |= torch.bincount(job[2][:, 0], minlength=5)[job[2][:, 0]] == 1
         right = combined(*job, experts)
+        if not near(done.out[kept], right[kept]):
+            expect_a_dispatch(student, rng)
         judge(done.out[kept], right[kept], "the result is wrong when an expert has a single token, or none")
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from cs336lite.course.answers import ask, blame, list_of, some_tensor
-from cs336lite.course.spec import check, expect
+from cs336lite.course.spec import Fail, check, expect
 
 from .inputs import MOST, WHY, alike, normal
 
@@ -75,6 +75,7 @@ def expect_rows(said: list[Tensor], right: list[Tensor], message: str) -> None:
         expect(alike(answer, one), message)
 
 
+COUNTED = "this is judged when a text, and a copy of it, take the blocks that their tokens need, and they do not yet"
 PLAIN = "read does not return the keys and values that were appended, in order: nothing more can be judged"
 
 
@@ -150,7 +151,10 @@ def copy_on_write(student, rng):
         ["read", 0],
     ]
     said = pages(student, 12, size, calls)
-    expect(said[0] == 10, "fork takes blocks: it shares those that there are")
+    if said[0] != 10:
+        (before,) = pages(student, 12, size, [["new"], ["append", 0, *prompt], ["count"]])
+        expect(said[0] == before, "fork takes blocks: it shares those that there are")
+        raise Fail(COUNTED)
     first, second = ([torch.cat([a, b]) for a, b in zip(prompt, rows, strict=True)] for rows in (two, one))
     message = "what is appended to a copy changes the text that it was made of, or the other way round: copy a shared block before writing"
     expect_rows(said[3], first, message)
@@ -199,7 +203,9 @@ def freed(student, rng):
     calls += [["table", 1], ["append", 1, *more], ["table", 1], ["count"], ["free", 1], ["count"]]
     count, said, before, after, again, end = pages(student, 7, 4, calls)
     message = "a block that a copy still has is given away when the first text is freed: count its owners"
-    expect(count == 5, message)
+    if count != 5:
+        (alone,) = pages(student, 7, 4, [["new"], ["append", 0, *rows], ["fork", 0], ["count"]])
+        raise Fail(message if count > alone else COUNTED)
     expect_rows(said, rows, message)
     expect(
         before == after and again == 2,

@@ -96,8 +96,10 @@ def acceptance(student, rng):
     expect(any(a for a, _ in below), message)
     expect(all(a == b for a, b, _ in flat), "a draft is not accepted exactly where u * q(x) < p(x)")
     never = torch.tensor([0.5, 0.0, 0.5]), torch.tensor([[0.25, 0.5, 0.25]])
-    (rows,) = steps(student, [(torch.tensor([1]), never[1], torch.stack([never[0]] * 2), torch.tensor([[0.0, 0.3]]))])
-    expect(len(rows[0]) == 1, "a draft that the target never says is accepted when u is 0: the comparison is <, not <=")
+    (rows,) = steps(student, [(torch.tensor([1]), never[1], torch.stack([never[0]] * 2), torch.tensor([[0.0, 0.1]]))])
+    expect(
+        rows[0][:1] != [1], "a draft that the target never says is accepted when u is 0: the comparison is <, not <="
+    )
 
 
 LAST = 1 - 2**-20  # with this number every draft that can be refused is
@@ -119,11 +121,13 @@ def a_refusal(rng) -> tuple[int, Tensor, Tensor, list[int], list[tuple[str, list
             f"{FILLED}p without that draft: it is max(p - q, 0), divided by its sum": rest,
             f"{FILLED}|p - q|: where q is greater there is nothing": (p - q).abs(),
         }
+        most = [int(more.argmax())] * len(GRID)
         right, *others = ([drawn_from(w.double(), float(u)) for u in GRID] for w in (more, *laws.values()))
         first = [drawn_from(more.double(), LAST)] * len(GRID)
         message = "the token at the end is drawn with the random number of the draft: it is drawn with the last one"
-        wrong = [*zip(laws, others, strict=True), (message, first)]
-        if not any(a == b for a, b in combinations([right, *others, first], 2)):
+        greatest = "the token at the end is the most probable one, whatever the last number is: it is drawn with it"
+        wrong = [*zip(laws, others, strict=True), (message, first), (greatest, most)]
+        if not any(a == b for a, b in combinations([right, *others, first, most], 2)):
             return x, p, q, right, wrong
 
 
@@ -135,7 +139,7 @@ def replacement(student, rng):
         (rows,) = steps(student, [(torch.tensor([x]), q[None], torch.stack([p, p.flip(0)]), us)])
         expect(all(rows), "a step returns no token: there is always one")
         got = [row[0] for row in rows]
-        expect(not all(token == x for token in got), "a refused draft is kept")
+        expect(not all(token == x for token in got), "a draft that must be refused is kept")
         if got == right:
             continue
         for message, tokens in wrong:
@@ -171,7 +175,8 @@ def both_ends(student, rng):
     never /= never.sum(-1, keepdim=True)
     (rows,) = steps(student, [(draft, p[:k].clone(), never, us)])
     expect(
-        all(len(row) == 1 for row in rows), "after the first refused draft more tokens come: those after it are dropped"
+        all(len(row) == 1 for row in rows),
+        "more tokens come after the first draft that must be refused: it is replaced, and those after it are dropped",
     )
     with blame("a step without drafts (k = 0) fails", lambda: None):
         (rows,) = steps(student, [(draft[:0], p[:0], p[k:], us[:, k:])])

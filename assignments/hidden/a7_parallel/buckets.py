@@ -74,6 +74,9 @@ def expect_an_average(student, rng: random.Random) -> None:
     expect_means(average(student, values, grads, 1_000), grads, values, message)
 
 
+LEFT_OUT = "fewer numbers are sent than there are in all gradients: is a bucket left out?"
+
+
 @check("buckets", points=2, title="what is in a bucket", seconds=10)
 def bucket_by_bucket(student, rng):
     expect_an_average(student, rng)
@@ -88,6 +91,7 @@ def bucket_by_bucket(student, rng):
         forward = [sum(counts[i] for i in b) for b in filled(values[::-1], [True] * len(counts), most)]
         turned = [sum(counts[::-1][i] for i in b) for b in filled(values[::-1], [True] * len(counts), most)]
         expect(sum(sizes) <= sum(counts), "more numbers are sent than there are in all gradients")
+        expect(sum(sizes) == sum(counts), LEFT_OUT)
         expect(len(sizes) > 1, "all gradients are in one bucket: bucket_bytes is the most that one holds")
         one_each = len(sizes) == len(counts) > len(right)
         expect(not one_each, "each gradient has a bucket of its own: those that fit share one")
@@ -128,6 +132,7 @@ def two_dtypes(student, rng):
     grads = some_grads(rng, values, 2)
     played = average(student, values, grads, 1_000)
     kinds = [x[2][0].dtype for x in played.collectives(0)]
+    expect(sum(x[2][0].numel() for x in played.collectives(0)) >= 14, LEFT_OUT)
     message = "gradients of different dtypes share a bucket: a gradient of another dtype begins the next one"
     expect(torch.bfloat16 in kinds and torch.float32 in kinds, message)
     count = sum(x[2][0].numel() * x[2][0].element_size() for x in played.collectives(0))

@@ -342,11 +342,65 @@ def wrap(function):
     return torch.compiler.disable(recursive=False)(torch._dynamo.disable(function))
 """
 
+CHUNKS = """
+import cProfile
+import multiprocessing
+import os
+import pstats
+import tempfile
+from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+
+from tqdm import tqdm
+
+SPLIT = b"<|endoftext|>"
+
+def boundaries(path, wanted):
+    with open(path, "rb") as file:
+        size, found = file.seek(0, os.SEEK_END), []
+        for guess in range(size // wanted, size, max(1, size // wanted)):
+            file.seek(guess)
+            at = file.read().find(SPLIT)
+            found.append(guess + at if at != -1 else size)
+        return sorted({0, size, *found})
+
+@dataclass
+class Trainer:
+    path: str
+    counts: Counter = field(default_factory=Counter)
+
+    def words_of(self, ends):
+        with open(self.path, "rb") as file:
+            file.seek(ends[0])
+            return Counter(file.read(ends[1] - ends[0]).decode("utf-8", errors="ignore").replace(SPLIT.decode(), " ").split())
+
+    def train(self):
+        ends = boundaries(self.path, 3 * (os.cpu_count() or 1))
+        parts = list(zip(ends[:-1], ends[1:]))
+        with multiprocessing.get_context("spawn").Pool(4) as pool:
+            for one in tqdm(pool.imap_unordered(self.words_of, parts, chunksize=2), total=len(parts)):
+                self.counts.update(one)
+        with ProcessPoolExecutor(max_workers=os.cpu_count()) as executor:
+            futures = [executor.submit(self.words_of, part) for part in parts]
+            assert sum((future.result() for future in tqdm(futures)), Counter()) == self.counts
+        return self.counts
+
+def use():
+    with tempfile.NamedTemporaryFile("w", suffix=".txt", delete=False) as file:
+        file.write("low low lower<|endoftext|>low widest" * 30)
+    with cProfile.Profile() as profile:
+        assert Trainer(file.name).train()["low"] == 90 - 29
+    pstats.Stats(profile).strip_dirs().sort_stats("cumulative").print_stats(3)
+    os.remove(file.name)
+"""
+
 STYLES: dict[str, Callable[[NotebookNode, str], NotebookNode | str]] = {
     "pool_of_processes": using(POOL),
     "processes_and_queues": using(PROCESS),
     "process_pool_executor": using(EXECUTOR),
     "start_methods_and_a_manager": using(CONTEXTS),
+    "chunks_of_a_file": using(CHUNKS),
     "log_file": using(LOGGING),
     "cache_files": using(CACHE),
     "temporary_files": using(TEMPORARY),

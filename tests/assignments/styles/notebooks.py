@@ -153,6 +153,38 @@ def module_that_is_broken_elsewhere(nb: NotebookNode, name: str) -> str:
     return f"{definitions(nb)}\n\n\ndef attempt(x:\n    return x\n\n\n<<<<<<< HEAD\nx = 1\n=======\n>>>>>>> main\n"
 
 
+SECOND_MODULE = """\
+from __future__ import annotations
+import argparse
+import logging
+import os
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", handlers=[logging.StreamHandler()])
+logger = logging.getLogger(__name__)
+logger.info("ready in %s on %s processors", HERE, os.cpu_count())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--input", type=Path, default=HERE / "corpus.txt")
+    parser.add_argument("--vocab-size", type=int, required=True)
+    args = parser.parse_args()
+    print(args.input.read_text()[: args.vocab_size])
+
+
+if __name__ == "__main__":
+    main()
+"""
+
+
+def several_modules(nb: NotebookNode, name: str) -> str:
+    """Modules that imported each other, put into one file: their imports of one another fail, and what follows is there."""
+    first = "from __future__ import annotations\n\nfrom .pretokenization import boundaries\nimport my_package.tools as tools"
+    return f"{first}\n\n\n{definitions(nb)}\n\n\n{SECOND_MODULE}"
+
+
 # -- cells ------------------------------------------------------------------------------------------------------------
 
 
@@ -344,6 +376,7 @@ STYLES: dict[str, Make] = {
     "file of definitions": lambda nb, name: definitions(nb),
     "file with a demonstration above": module_with_demonstration,
     "file with a main program": module_with_main,
+    "file that was several modules": several_modules,
     "file that is no Python elsewhere": module_that_is_broken_elsewhere,
 }
 

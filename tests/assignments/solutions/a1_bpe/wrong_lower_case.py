@@ -2,7 +2,7 @@
 
 fails: pretokenize.letters_of_every_script, train.an_ordinary_text_is_learned, train.long_runs_agree
 may: train.ties_go_to_the_greatest_pair
-names: judged when the same text in letters a-z
+names: judged when the same text in plain ASCII letters
 """
 
 from _base import *

@@ -1,6 +1,6 @@
 """Drafts after a refused one are still looked at.
 
-fails: speculative.both_ends, speculative.acceptance, speculative.speculative_together
+fails: speculative.both_ends, speculative.speculative_together
 names: more tokens come
 """
 

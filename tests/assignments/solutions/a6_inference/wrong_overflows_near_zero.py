@@ -1,7 +1,7 @@
 """Logits are divided by a tiny temperature before the greatest is subtracted.
 
 fails: sampling.sampling_at_the_edges
-names: a temperature of near 0
+names: a temperature near 0
 """
 
 from _base import *

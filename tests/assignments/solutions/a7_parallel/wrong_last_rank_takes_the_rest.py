@@ -1,7 +1,7 @@
 """The last rank has all numbers that are left over.
 
 fails: zero.uneven_shards
-names: more than this rank's shard
+names: more than this rank's shard of n / world_size
 """
 
 from _base import *

@@ -1,7 +1,7 @@
 """The newest micro-batch goes backward first.
 
 fails: pipeline.pipeline_together, pipeline.few_microbatches
-names: wait longer than they must
+names: the oldest goes first
 """
 
 from _base import *
