@@ -1,6 +1,7 @@
 """Adds what a merge makes, but never takes away what it destroys, except the pair itself.
 
 fails: count_pairs.follows_earlier_merges, train.stops_when_no_pair_is_left, train.an_ordinary_text_is_learned, train.long_runs_agree
+may: train.does_not_recount_everything, train.does_not_scan_all_words
 names: after a merge the pairs
 """
 
