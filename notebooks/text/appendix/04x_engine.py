@@ -571,7 +571,9 @@ def begin(
 def set_step(state: State) -> float:
     """Learning rate, dropout and random numbers as this step has them; returns the rate of a group with ``lr_scale`` 1."""
     config, step = state.config, state.step
-    source = torch.default_generator if state.here.device.type == "cpu" else torch  # torch seeds all kinds of devices: slow
+    source = (
+        torch.default_generator if state.here.device.type == "cpu" else torch
+    )  # torch seeds all kinds of devices: slow
     source.manual_seed(seed_of(config.seed, step, 2, state.here.rank))  # dropout: other masks on each process
     lr = config.lr * lr_factor(config, step)
     for group in state.optimizer.param_groups:
