@@ -3,7 +3,8 @@
     python benchmarks/architecture.py            about two minutes
     python benchmarks/architecture.py --rounds 9
 
-Contenders take turns in one process; times are medians over the rounds. Memory is by how much one forward and backward pass
+Contenders take turns in one process, on one thread; what counts is processor time, the median over the rounds of the ratio
+to the peer in the same round. Memory is by how much one forward and backward pass
 raises the peak of a fresh process's resident size (Linux only). A run fails when two contenders disagree.
 
 - attention: grouped queries through `cs336lite.attention.MultiHeadAttention`, with the formula written out, with
@@ -19,16 +20,15 @@ import json
 import math
 import platform
 import re
-import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from targets import told
+from turns import in_turn, over
 
 BATCH, HEADS, KV_HEADS, D_HEAD = 2, 8, 2, 64
 LENGTHS = (512, 1_024, 2_048)
@@ -70,18 +70,6 @@ def both_passes(forward: Callable[[], torch.Tensor], tensors: list[torch.Tensor]
     return list(torch.autograd.grad(forward().square().mean(), tensors))
 
 
-def in_turn(functions: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Median seconds of each function; a round that nobody counts goes first."""
-    seconds = {name: [] for name in functions}
-    for turn in range(rounds + 1):
-        for name, function in functions.items():
-            start = time.perf_counter()
-            function()
-            if turn:
-                seconds[name].append(time.perf_counter() - start)
-    return {name: statistics.median(times) for name, times in seconds.items()}
-
-
 def memory(contender: str, seq: int) -> float:
     """MiB by which a forward and backward pass raises the resident size of a fresh process; nan where no /proc is."""
     if not Path("/proc/self/clear_refs").exists():
@@ -121,7 +109,8 @@ def compare_attention(rounds: int) -> None:
         both = in_turn({name: functools.partial(both_passes, *pair) for name, pair in made.items()}, rounds)
         peaks = {name: memory(name, seq) for name in CONTENDERS}
         for name in CONTENDERS:
-            ratios = [found[name] / found["SDPA, direct"] for found in (ahead, both, peaks)]
+            ratios = [over(found, name, "SDPA, direct") for found in (ahead, both)]
+            ratios.append(peaks[name] / peaks["SDPA, direct"])
             if name == "ours, fused":
                 told(f"attention over SDPA, length {seq}, forward", ratios[0], at_most=1.1)
                 told(f"attention over SDPA, length {seq}, both passes", ratios[1], at_most=1.1)
@@ -171,9 +160,9 @@ def training_steps() -> dict[str, Callable[[], object]]:
 
 
 def compare_training(rounds: int) -> None:
-    seconds = in_turn(training_steps(), 3 * rounds)
+    seconds = in_turn(training_steps(), 3 * rounds)  # a step is short
     print("\ntiny Llama, 4 layers, d_model 192, batch 16 x 128, float32: a training step")
-    ratio = seconds["ours"] / seconds["transformers"]
+    ratio = over(seconds, "ours", "transformers")
     told("training step of the tiny Llama over transformers'", ratio, at_most=1)
     print(f"ours over transformers: {ratio:.2f} (target: at most 1)")
 
@@ -185,10 +174,11 @@ def main() -> None:
     parser.add_argument("--seq", type=int, default=1_024, help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.manual_seed(0)
+    torch.set_num_threads(1)
     if options.memory_of:
         print_memory(options.memory_of, options.seq)
         return
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {platform.processor() or platform.machine()}")
+    print(f"torch {torch.__version__}, one thread, {platform.processor() or platform.machine()}")
     compare_attention(options.rounds)
     compare_training(options.rounds)
 

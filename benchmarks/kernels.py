@@ -17,9 +17,9 @@ import os
 import platform
 import re
 import statistics
-import time
 from collections.abc import Callable
 from datetime import date
+from functools import partial
 from pathlib import Path
 
 os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler that counts memory is to be silent
@@ -29,6 +29,7 @@ import torch.nn.functional as F
 from kernel_jobs import HALF, ROOT, Job, compiled, draw, jobs, peers
 from targets import told
 from torch import Tensor
+from turns import in_turn, over
 
 from cs336lite import flash, kernels, tiles
 
@@ -208,20 +209,12 @@ def on_cpu(rounds: int = 7) -> None:
         qkv = [torch.randn(2, 8, t, 64).requires_grad_() for _ in range(3)]
         for a, b in zip(run(flash.tiled_attention, qkv), run(ways["SDPA"], qkv)):
             assert torch.allclose(a, b, atol=1e-3)
-        times: dict[str, tuple[list, list]] = {name: ([], []) for name in ways}
         memory = {name: peak_memory(lambda f=f, qkv=qkv: run(f, qkv)) for name, f in ways.items()}
-        for _ in range(rounds):
-            for name, attend in ways.items():
-                start = time.process_time()
-                with torch.no_grad():
-                    attend(*qkv)
-                middle = time.process_time()
-                run(attend, qkv)
-                times[name][0].append(middle - start)
-                times[name][1].append(time.process_time() - middle)
-        base = [statistics.median(values) for values in times["SDPA"]]
+        with torch.no_grad():
+            forward = in_turn({name: partial(attend, *qkv) for name, attend in ways.items()}, rounds)
+        passes = in_turn({name: partial(run, attend, qkv) for name, attend in ways.items()}, rounds)
         for name in list(ways)[1:]:
-            there, both = (statistics.median(values) / b for values, b in zip(times[name], base))
+            there, both = over(forward, name, "SDPA"), over(passes, name, "SDPA")
             held = memory[name] / memory["SDPA"]
             if name == "tiled":
                 for part, ratio, target in zip(

@@ -3,7 +3,8 @@
     python benchmarks/lion.py                  56 million parameters in 98 tensors, about a minute; needs 3 GB
     python benchmarks/lion.py --device cuda    the same on a GPU, where the path of lists is taken
 
-Contenders take turns in one process, each with parameters of its own, and times are medians of a step. The bytes are those
+Contenders take turns in one process, each with parameters of its own, and times are medians of a step: of processor time
+on one thread on a CPU, where each round begins with another contender, else of the clock. The bytes are those
 that a step cannot do without: each of parameter, gradient and state read once, and all but the gradient written once. They
 are held against a sum of two large tensors measured in the same turns. A run fails when Lion's steps are not the peer's.
 """
@@ -23,6 +24,7 @@ from pathlib import Path
 import torch
 from targets import told
 from torch import nn
+from turns import in_turn
 
 TARGETS = {"cs336lite Lion": 0.6}  # of lion-pytorch's time, on a CPU
 OPTIONS = {"lr": 1e-4, "weight_decay": 0.1}
@@ -83,13 +85,18 @@ def contenders() -> dict[str, Callable]:
     }
 
 
-def seconds(step: Callable, device: str) -> float:
-    wait = torch.cuda.synchronize if device.startswith("cuda") else (lambda: None)
-    wait()
-    start = time.perf_counter()
-    step()
-    wait()
-    return time.perf_counter() - start
+def on_the_clock(steps: dict[str, Callable], rounds: int) -> dict[str, list[float]]:
+    """Seconds of each step on a GPU, all in turn."""
+    times: dict[str, list[float]] = {name: [] for name in steps}
+    for turn in range(rounds + 1):  # the first makes the states and is not timed
+        for name, step in steps.items():
+            torch.cuda.synchronize()
+            start = time.perf_counter()
+            step()
+            torch.cuda.synchronize()
+            if turn:
+                times[name].append(time.perf_counter() - start)
+    return times
 
 
 def measure(device: str, rounds: int) -> tuple[dict[str, list[float]], dict[str, list[nn.Parameter]], int]:
@@ -100,12 +107,7 @@ def measure(device: str, rounds: int) -> tuple[dict[str, list[float]], dict[str,
     steps = {name: make(kept.get(name, kept["others"])) for name, make in contenders().items()}
     a, b, out = (torch.ones(2**24, device=device) for _ in range(3))
     steps["three-stream sum"] = lambda: torch.add(a, b, out=out)
-    times: dict[str, list[float]] = {name: [] for name in steps}
-    for turn in range(rounds + 1):  # the first makes the states and is not timed
-        for name, step in steps.items():
-            taken = seconds(step, device)
-            if turn:
-                times[name].append(taken)
+    times = (on_the_clock if device.startswith("cuda") else in_turn)(steps, rounds)
     return times, kept, sum(p.numel() for p in kept["cs336lite Lion"])
 
 
@@ -133,6 +135,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.rounds < 5:
         parser.error("a median needs at least 5 rounds")
+    torch.set_num_threads(1)
     report(options)
 
 

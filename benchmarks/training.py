@@ -3,7 +3,7 @@
     python benchmarks/training.py           about two minutes
 
 The peer is a loop in the style of nanoGPT: a memory-mapped array, batches by torch.stack, cosine with warmup, clipping,
-fused AdamW, and nothing else. Both take turns, in this process, on one thread; the ratio is that of the medians. Both
+fused AdamW, and nothing else. Both take turns, in this process, on one thread; the ratio of processor time is the median over the rounds. Both
 must reach the same loss, so that they did the same work.
 """
 
@@ -11,12 +11,14 @@ import argparse
 import math
 import statistics
 import sys
-import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from targets import told
+from turns import in_turn, over
 
 from cs336lite.model import Transformer, TransformerConfig
 from cs336lite.scratch import Scratch, sweep
@@ -61,6 +63,11 @@ def engine(config: TransformerConfig, path: Path, steps: int, batch_size: int, l
     return float(train(config, plan, Tokens(path), device="cpu").values()[-5:].mean())
 
 
+def keep(ends: dict[str, float], contender: str, loop: Callable[..., float], *work: object) -> None:
+    """A run of a contender, and the loss at which it ended."""
+    ends[contender] = loop(*work)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7)
@@ -78,15 +85,11 @@ def main() -> None:
         for name, (shape, batch_size, steps) in SIZES.items():
             config = TransformerConfig(vocab_size=512, attend="sdpa", **shape)
             tokens = steps * batch_size * config.context_length
-            times: dict[str, list[float]] = {"plain loop": [], "cs336lite": []}
-            ends = {}
-            for _ in range(rounds + 1):  # the first round warms up
-                for contender, run in (("plain loop", plain_loop), ("cs336lite", engine)):
-                    start = time.process_time()
-                    ends[contender] = run(config, path, steps, batch_size, 3e-3)
-                    times[contender].append(time.process_time() - start)
-            speed = {contender: tokens / statistics.median(taken[1:]) for contender, taken in times.items()}
-            ratio = speed["cs336lite"] / speed["plain loop"]
+            ends: dict[str, float] = {}
+            loops, work = {"plain loop": plain_loop, "cs336lite": engine}, (config, path, steps, batch_size, 3e-3)
+            times = in_turn({c: partial(keep, ends, c, loop, *work) for c, loop in loops.items()}, rounds)
+            speed = {contender: tokens / statistics.median(taken) for contender, taken in times.items()}
+            ratio = over(times, "plain loop", "cs336lite")
             speeds = ", ".join(f"{c} {s:,.0f} tokens/s (loss {ends[c]:.2f})" for c, s in speed.items())
             print(f"{name}: {speeds}; ratio {ratio:.2f} (target at least {TARGET})")
             assert abs(ends["cs336lite"] - ends["plain loop"]) < 0.3, "they did not do the same work"

@@ -51,7 +51,7 @@ def lion_update_(
     momentum.lerp_(grad, 1 - betas[1])
 
 
-PIECE = 2**18
+PIECE = 2**16
 """Numbers a piece: three such tensors and the direction fit into a cache, and two threads have enough to share."""
 
 

@@ -241,7 +241,7 @@ check("a4_lion", "update")
 
 # %%
 #| export
-PIECE = 2**18
+PIECE = 2**16
 """Numbers a piece: three such tensors and the direction fit into a cache, and two threads have enough to share."""
 
 

@@ -535,6 +535,7 @@ class State:
     config: TrainingConfig
     here: World
     dropouts: list[tuple[nn.Module, float]]  # with the probability that each began with
+    acting: list[ActsAfterStep]  # found once: to look through a small model takes as long as a product in it
     step: int = 0  # updates done
     metrics: list[Row] = field(default_factory=list)
 
@@ -563,13 +564,17 @@ def begin(
     if here.size > 1:
         loss = DistributedDataParallel(loss)
     optimizer = OPTIMIZERS[config.optimizer](checked_groups(model, config, groups), config)
-    return State(model, loss, optimizer, config, here, dropouts)
+    acting = [module for module in model.modules() if isinstance(module, ActsAfterStep)]
+    return State(model, loss, optimizer, config, here, dropouts, acting)
 
 
 def set_step(state: State) -> float:
     """Learning rate, dropout and random numbers as this step has them; returns the rate of a group with ``lr_scale`` 1."""
     config, step = state.config, state.step
-    torch.manual_seed(seed_of(config.seed, step, 2, state.here.rank))  # dropout: other masks on each process
+    source = (
+        torch.default_generator if state.here.device.type == "cpu" else torch
+    )  # torch seeds all kinds of devices: slow
+    source.manual_seed(seed_of(config.seed, step, 2, state.here.rank))  # dropout: other masks on each process
     lr = config.lr * lr_factor(config, step)
     for group in state.optimizer.param_groups:
         group["lr"] = lr * group.get("lr_scale", 1.0)
@@ -601,9 +606,8 @@ def backward(state: State, inputs: Int[Tensor, "batch seq"], targets: Int[Tensor
 def update(state: State) -> None:
     """Change the parameters. Each module that is an `ActsAfterStep` then acts, once for all parts of a batch."""
     state.optimizer.step()
-    for module in state.model.modules():
-        if isinstance(module, ActsAfterStep):
-            module.after_step(state.here.sum)
+    for module in state.acting:
+        module.after_step(state.here.sum)
 
 
 # %% [markdown]
