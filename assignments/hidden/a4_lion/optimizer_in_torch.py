@@ -181,6 +181,11 @@ def dtypes_are_kept(student, rng):
         expect(all(kinds), "the momentum has another dtype than its parameter: torch.zeros_like(p)")
         message = "parameters of another dtype than float32 go elsewhere: is something computed in a fixed dtype?"
         expect(close(p, plain, *((0.1, 0.05) if dtype == torch.bfloat16 else (1e-3, 1e-4))), message)
+        rounded = dtype == torch.float64 and len(kept) > 0 and all(bool((m == m.float()).all()) for m in kept)
+        message = (
+            "the momentum of a float64 parameter has only the precision of float32: is it computed in a fixed dtype?"
+        )
+        expect(not rounded, message)
 
 
 def drive_layout(student, start, gradients, rows, turned, options):
