@@ -219,6 +219,8 @@ def judge_reading(student, rng, names: Sequence[str], in_text: Sequence[str] = (
     )
     (right,) = ENCODER.encode_all(vocab, merges, [text], list(names))
     if ids != right[: len(ids)]:
+        if small:
+            return  # that is judged by itself
         expect(encoded(student, vocab, merges, list(names), [text]) == [right], JOINED_WRONG)
         raise Fail("the ids of a long stream are not those of the joined text")
     expect(
