@@ -415,8 +415,11 @@ def reads_gpt2_files(student, rng):
     as_json = json.dumps({printable(token): i for i, token in vocab.items()}, ensure_ascii=rng.random() < 0.5)
     lines = ["#version: 0.2", *(f"{printable(x)} {printable(y)}" for x, y in merges)]
     paths = student.file(as_json.encode()), student.file(("\n".join(lines) + "\n").encode())
-    texts = [f"{a}{b} {a}{b}{c}é é\n\n", f"## {a} ##!{b}", f" {c}é{a}{b}\r\n"]
-    problem = "the files could not be read: vocab.json maps strings of GPT-2's characters to ids, merges.txt holds two such strings a line"
+    texts = [f"{a}{b} {a}{b}{c}é é\n\n", f"## {a} ##!{b}", f" {c}é字{a}{b}\r\n"]
+    problem = (
+        "the files could not be read: vocab.json maps strings of GPT-2's characters to ids, merges.txt holds two such "
+        "strings a line, and each of the 256 bytes has a character of its own"
+    )
     kinds = ["KeyError", "ValueError", "JSONDecodeError", "UnicodeDecodeError", "IndexError", "AttributeError"]
     wrong = [(NO_COMMENTS, "merges that begin with # were skipped: only the first line, #version, is no merge")]
     message = "a tokenizer read from GPT-2's files gives wrong ids: turn every character back into its byte, and keep the merges in order"

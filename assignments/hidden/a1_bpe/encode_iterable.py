@@ -163,6 +163,22 @@ def special_tokens_across_borders(student, rng):
         "a special token cut by the border of two pieces is not found: keep back the text in which one may have begun"
     )
     judge_streams(student, answers, vocab, IDLE_MERGES, streams, message, names)
+    judge_white_space_before(student, name)
+
+
+def judge_white_space_before(student, name: str) -> None:
+    """Fail where white space is cut in two because a special token stands behind it. Before a word it is judged above."""
+    merges = [(b" ", b" "), (b"\n", b"\n")]
+    vocab = vocab_of(merges, [name])
+
+    def right(behind: str) -> bool:
+        texts = [f"x{white}{behind}y zz {behind}" for white in ("  ", "\n\n", "  \n\n")]
+        streams = [pieces for text in texts for pieces in (list(text), [text[:3], text[3:]], [text])]
+        expected = ENCODER.encode_all(vocab, merges, ["".join(pieces) for pieces in streams], [name])
+        return streamed(student, vocab, merges, [name], streams) == expected
+
+    message = "white space right before a special token is cut in two: it ends there, so all of it stays together"
+    expect(right(name) or not right("q"), message)
 
 
 @drawn
@@ -181,10 +197,15 @@ def a_long_stream(rng, names: tuple[str, ...] = ()) -> tuple[list[Pair], list[st
     return merges, ["".join(" " + word for word in rng.choices(words, k=20)) for _ in range(80)]
 
 
-def judge_reading(student, rng, names: Sequence[str], in_text: Sequence[str] = ()) -> None:
+def judge_reading(student, rng, names: Sequence[str], in_text: Sequence[str] = (), small: bool = False) -> None:
+    """``small``: the beginning of the stream, in pieces of single letters."""
     merges, pieces = a_long_stream(rng, tuple(in_text))
+    if small:
+        pieces = list("".join(pieces[:4]))
+    where = "given in pieces of single letters, " if small else ""
     vocab, text = vocab_of(merges, [ABSENT, *in_text]), "".join(pieces)
-    pieces = pieces[: rng.randint(60, 76)]  # the rest is not sent: what came out before it cannot depend on it
+    part = rng.randint(60, 76) * len(pieces) // 80  # the rest is not sent: what came out before it cannot depend on it
+    pieces = pieces[:part]
     form = [bool, list_of(either(int, type(None)), least=0, most=len("".join(pieces).encode()))]
     try:
         early, ids = ask(student, form, drive_reading, as_text(vocab), merges, list(names), pieces)
@@ -194,15 +215,17 @@ def judge_reading(student, rng, names: Sequence[str], in_text: Sequence[str] = (
     expect(all(type(i) is int for i in ids), "encode_iterable must yield ints")
     expect(
         len(ids) > 0,
-        "the whole input is read before the first id comes out: yield the ids of what is complete while reading on",
+        f"{where}the whole input is read before the first id comes out: yield the ids of what is complete while reading on",
     )
     (right,) = ENCODER.encode_all(vocab, merges, [text], list(names))
     if ids != right[: len(ids)]:
+        if small:
+            return  # that is judged by itself
         expect(encoded(student, vocab, merges, list(names), [text]) == [right], JOINED_WRONG)
         raise Fail("the ids of a long stream are not those of the joined text")
     expect(
         len("".join(pieces)) - sum(len(vocab[i]) for i in ids) < len(text) // 2,
-        "much more text is held than needed: yield the ids of what is complete while reading on",
+        f"{where}much more text is held than needed: yield the ids of what is complete while reading on",
     )
     expect(not early, "the first piece is read when encode_iterable is called: read nothing before an id is asked for")
 
@@ -210,6 +233,7 @@ def judge_reading(student, rng, names: Sequence[str], in_text: Sequence[str] = (
 @check("encode_iterable", points=2, title="it yields while it reads")
 def reads_only_what_it_needs(student, rng):
     with_or_without(lambda names: judge_reading(student, rng, names))
+    with_or_without(lambda names: judge_reading(student, rng, names, small=True))
 
 
 @check("encode_iterable", points=1, title="it yields while it reads text with special tokens")
@@ -217,6 +241,7 @@ def reads_on_beside_special_tokens(student, rng):
     name = random_name(rng)
     names = [name, f"{name[:-1]} {name[1:]}"]
     judge_reading(student, rng, names, names)
+    judge_reading(student, rng, names, names, small=True)
 
 
 @drawn

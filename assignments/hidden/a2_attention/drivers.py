@@ -82,6 +82,12 @@ def drive_module(student, d_model, heads, options, weights, calls):
     class NoPositions(Exception):
         pass
 
+    class RopeExchanged(Exception):
+        pass
+
+    class RopeOtherTokens(Exception):
+        pass
+
     def attend(Q, K, V, mask=None):
         seen["attend"].append((list(Q.shape), list(K.shape), list(V.shape), None if mask is None else str(mask.dtype)))
         if K.shape[1] != Q.shape[1]:
@@ -100,6 +106,10 @@ def drive_module(student, d_model, heads, options, weights, calls):
         def forward(self, x, token_positions=None):
             if token_positions is None:
                 raise NoPositions
+            if token_positions.is_floating_point() and not x.is_floating_point():
+                raise RopeExchanged
+            if x.ndim > 1 and token_positions.ndim > 0 and token_positions.shape[-1] not in (1, x.shape[-2]):
+                raise RopeOtherTokens
             try:
                 at = token_positions.broadcast_to(x.shape[:-1])
             except RuntimeError:

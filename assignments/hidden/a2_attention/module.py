@@ -31,6 +31,11 @@ OF_THE_MODULE = {
     "PositionsDoNotBroadcast": (
         "rope gets token positions that do not broadcast to x.shape[:-1]: (batch, seq) needs a dimension for the heads"
     ),
+    "RopeExchanged": "rope gets positions where queries or keys stand: its arguments are x and token_positions, in this order",
+    "RopeOtherTokens": (
+        "rope gets queries or keys with another number of tokens than positions: x is (batch, heads, seq, d_head) there, "
+        "and token_positions ends in seq"
+    ),
 }
 OUTPUT = "the output of the module has the shape of x"
 

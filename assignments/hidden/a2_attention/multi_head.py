@@ -98,18 +98,19 @@ def has_its_parameters(student, rng):
 def refuses_bad_sizes(student, rng):
     attends_alone(student, rng)
     d_head = rng.choice([2, 3, 4])
-    good = [(4 * d_head, 4, {}), (4 * d_head, 4, {"num_kv_heads": 2})]
+    good = [(4 * d_head, 4, {}), (4 * d_head, 4, {"num_kv_heads": 2}), (4, 4, {})]
     bad = [
         (4 * d_head, 4, {"num_kv_heads": 3}, "num_heads must be a multiple of num_kv_heads"),
         (4 * d_head, 4, {"num_kv_heads": 8}, "num_heads must be a multiple of num_kv_heads"),
         (4 * d_head + 1, 4, {}, "d_model must be a multiple of num_heads where no d_head is given"),
         (2, 4, {}, "d_model must be a multiple of num_heads where no d_head is given"),
     ]
-    answers = ask(student, list_of(str, 6), drive_sizes, [*good, *(job[:3] for job in bad)])
+    answers = ask(student, list_of(str, 7), drive_sizes, [*good, *(job[:3] for job in bad)])
     raises = "with num_kv_heads the module cannot be made: it raises, and no ValueError"
     expect(answers[0] != "made" or answers[1] != "raised", raises)
     expect(answers[:2] == ["made", "made"], "sizes that fit are refused")
-    for (*_, message), answer in zip(bad, answers[2:], strict=True):
+    expect(answers[2] == "made", "a head of size 1, where d_model is num_heads, is refused: these sizes fit")
+    for (*_, message), answer in zip(bad, answers[3:], strict=True):
         expect(answer != "made", f"sizes that do not fit are taken: {message}, else ValueError")
         expect(answer == "ValueError", f"sizes that do not fit must raise ValueError, not another exception: {message}")
 

@@ -156,7 +156,7 @@ def drive_kinds(student, start, gradient, options):
         p = torch.nn.Parameter(start.to(dtype))
         lion = student.Lion([p], **options)
         for _ in range(2):
-            p.grad = gradient.to(dtype)
+            p.grad = gradient.to(dtype) / 3  # the same signs, and in float64 numbers that float32 does not have
             lion.step()
         kept = [v.detach() for v in lion.state[p].values() if isinstance(v, torch.Tensor) and v.shape == p.shape]
         found.append((p.detach().clone(), kept))
@@ -167,7 +167,7 @@ def drive_kinds(student, start, gradient, options):
 def dtypes_are_kept(student, rng):
     seen = look(student, rng, CLASS)
     start, gradient, options = numbers(rng, 20), spread(rng, 20), seen.options(lr=0.25)
-    plain = run(student, [start], [[gradient]] * 2, options)[-1][0]
+    plain = run(student, [start], [[gradient / 3]] * 2, options)[-1][0]
     p = like(start, dtype=None, finite=False)
     form = list_of([p, list_of(anything, least=0, most=20)], 3)
     with blame(
@@ -181,6 +181,12 @@ def dtypes_are_kept(student, rng):
         expect(all(kinds), "the momentum has another dtype than its parameter: torch.zeros_like(p)")
         message = "parameters of another dtype than float32 go elsewhere: is something computed in a fixed dtype?"
         expect(close(p, plain, *((0.1, 0.05) if dtype == torch.bfloat16 else (1e-3, 1e-4))), message)
+        moved = [m for m in kept if dtype == torch.float64 and bool(m.any())]
+        rounded = len(moved) > 0 and all(bool((m == m.float()).all()) for m in moved)
+        message = (
+            "the momentum of a float64 parameter has only the precision of float32: is it computed in a fixed dtype?"
+        )
+        expect(not rounded, message)
 
 
 def drive_layout(student, start, gradients, rows, turned, options):

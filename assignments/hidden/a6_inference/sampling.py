@@ -335,6 +335,11 @@ def sampling_at_the_edges(student, rng):
             expect(bool((number == kept).all()), f"of equal tokens {name} does not keep as many as it should")
             expect(bool((p[:, :kept] == 0).any()), f"{NOT_ONE} after {name}, of equal tokens")
             raise Fail(f"of equal tokens {name} does not keep those with the lowest ids")
+    two = torch.tensor([rng.sample([0.0] * 20 + [2.0] * 24, 44) for _ in range(2)])
+    most, least = (((two == size) & ((two == size).cumsum(dim=-1) <= 9)).float() / 9 for size in (2.0, 0.0))
+    p = ask_law(student, two, top_k=9)
+    if not alike(p, least):  # that is judged above
+        judge(p, most, "of many equal tokens top_k does not keep those with the lowest ids: sort with stable=True")
     message = "top_p keeps one token too many where the more probable ones reach p exactly"
     judge(ask_law(student, same_everywhere[:, :4], top_p=0.5), torch.tensor([[0.5, 0.5, 0, 0]] * 2), message)
     (p,) = ask(student, [some_tensor(MOST)], drive_probabilities, [(z, {"min_p": 1.0})])
