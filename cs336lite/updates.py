@@ -72,7 +72,7 @@ class State:
     config: TrainingConfig
     here: World
     dropouts: list[tuple[nn.Module, float]]  # with the probability that each began with
-    acting: list[ActsAfterStep]  # found once: to look through a small model takes as long as a product in it
+    acting: list[ActsAfterStep]  # found once: 2 % of a step of a small model
     step: int = 0  # updates done
     metrics: list[Row] = field(default_factory=list)
 
@@ -106,10 +106,9 @@ def begin(
 def set_step(state: State) -> float:
     """Learning rate, dropout and random numbers as this step has them; returns the rate of a group with ``lr_scale`` 1."""
     config, step = state.config, state.step
-    source = (
-        torch.default_generator if state.here.device.type == "cpu" else torch
-    )  # torch seeds all kinds of devices: slow
-    source.manual_seed(seed_of(config.seed, step, 2, state.here.rank))  # dropout: other masks on each process
+    # torch.manual_seed asks every kind of device, which a small model on a CPU would wait for in each step
+    draws = torch.default_generator if state.here.device.type == "cpu" else torch
+    draws.manual_seed(seed_of(config.seed, step, 2, state.here.rank))  # dropout: other masks on each process
     lr = config.lr * lr_factor(config, step)
     for group in state.optimizer.param_groups:
         group["lr"] = lr * group.get("lr_scale", 1.0)
