@@ -4,11 +4,9 @@ No check stumbles over one, none speaks of a misconception where there is no val
 checks refuse is refused by the public ones, too.
 """
 
-import inspect
 import random
 import re
 import signal
-import textwrap
 from collections import ChainMap, Counter, OrderedDict, deque, namedtuple
 from types import MappingProxyType, SimpleNamespace
 
@@ -233,7 +231,7 @@ class WiredStudent(DetachedStudent):
 
     def run(self, driver, *args):
         alone = {}
-        exec(textwrap.dedent(inspect.getsource(driver)), alone)
+        exec(catalogue.code_of(driver), alone)
         answer = LocalStudent.run(self, alone[driver.__name__], *map(catalogue.wired, args))
         try:
             frame = wire.pack("value", answer)
