@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import json
 import os
@@ -13,8 +14,16 @@ import textwrap
 from pathlib import Path
 from types import ModuleType
 
+from cs336lite.course.plan import Item, plan
+
 ROOT = Path(__file__).resolve().parents[1]
 QUICK = "CS336LITE_TESTS_QUICK"  # the variable that names the folder of `quicken`
+
+
+@functools.cache
+def planned() -> tuple[Item, ...]:
+    """The texts of this course as `plan` orders them. It takes some seconds, so a process of the tests asks once."""
+    return tuple(plan(ROOT))
 
 
 def script(path: str) -> ModuleType:
