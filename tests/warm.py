@@ -21,6 +21,7 @@ import sys
 import tempfile
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 ENTRIES = {"nbgrader": "nbgrader.apps.nbgraderapp", "cs336lite": "cs336lite.cli"}
@@ -56,15 +57,17 @@ def run(
     """
     with BUSY, tempfile.TemporaryDirectory() as folder:
         written = [Path(folder, name) for name in ("output", "errors")]
-        server = started()
+        server, start = started(), time.monotonic()
         late = threading.Timer(timeout, stop)
         late.start()
         server.stdin.write(json.dumps([command, str(cwd), environment, *map(str, written)]) + "\n")
         server.stdin.flush()
         status = server.stdout.readline()
         late.cancel()
+        if not status and time.monotonic() - start < timeout:
+            raise RuntimeError(f"the process that forks commands has ended with {server.wait()}")
         if not status:
-            stop()
+            late.join()
             raise subprocess.TimeoutExpired(command, timeout)
         output, errors = (path.read_bytes().decode(errors="replace").replace("\r\n", "\n") for path in written)
         return subprocess.CompletedProcess(list(command), int(status), output, errors)
@@ -90,7 +93,8 @@ def stop() -> None:
     if started.cache_info().currsize:
         server = started()
         started.cache_clear()
-        os.killpg(server.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.killpg(server.pid, signal.SIGKILL)
         server.wait()
         server.stdin.close()
         server.stdout.close()
