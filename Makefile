@@ -86,12 +86,12 @@ bench-quick: $(VENV)/ready  ## the same with fewer rounds: the ratios of a few m
 	$(BIN)/python benchmarks/all.py --quick
 # <<< not in the student edition
 
-# torch goes first and by its exact version: whatever else asks for it is then content
+# torch goes first, with the CUDA packages that it pins itself; all others stand in the lock, so nothing is to be resolved
 $(VENV)/ready: requirements.lock pyproject.toml
 	@$(FITS) || $(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if v >= (3, 11) else f"cs336lite needs Python 3.11 or newer, and $(PYTHON) is {v[0]}.{v[1]}: run make PYTHON=python3.11 ...")'
 	@$(FITS) || $(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --disable-pip-version-check "$$(grep '^torch==' requirements.lock)"
-	$(BIN)/python -m pip install --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --disable-pip-version-check --no-deps -r requirements.lock
 	$(BIN)/python -m pip install --disable-pip-version-check --no-deps -e .
 	@touch $@
 

@@ -6,6 +6,7 @@ python docs/architecture.py
 from __future__ import annotations
 
 import ast
+import functools
 from pathlib import Path
 
 from cs336lite.course.diagram import Diagram, Drawing
@@ -34,6 +35,7 @@ def room(module: str) -> str:
     return first if first in ROOMS else "package"
 
 
+@functools.cache
 def imports(module: str, *, late: bool = True) -> dict[str, int]:
     """The modules of ours that one imports, each with a line; without ``late`` those that its own import needs."""
     found: dict[str, int] = {}

@@ -46,7 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
     sources = out.with_name(f"{out.name}-sources")
     shutil.rmtree(sources, ignore_errors=True)
     try:
-        gather(ROOT, sources, repository=options.repository, branch=options.branch)
+        items = gather(ROOT, sources, repository=options.repository, branch=options.branch)
     except CourseError as problem:
         print(problem, file=sys.stderr)
         return 1
@@ -70,7 +70,7 @@ def main(arguments: list[str] | None = None) -> int:
         print("no site was made: mend what the lines above name", file=sys.stderr)
         return 1
     try:
-        finished(ROOT, fresh)
+        finished(ROOT, fresh, items)
     except CourseError as problem:
         print(problem, file=sys.stderr)
         return 1

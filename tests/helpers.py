@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import json
 import os
@@ -10,11 +11,22 @@ import shutil
 import subprocess
 import sys
 import textwrap
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 
+import warm
+
+from cs336lite.course.plan import Item, plan
+
 ROOT = Path(__file__).resolve().parents[1]
 QUICK = "CS336LITE_TESTS_QUICK"  # the variable that names the folder of `quicken`
+
+
+@functools.cache
+def planned() -> tuple[Item, ...]:
+    """The texts of this course as `plan` orders them. It takes some seconds, so a process of the tests asks once."""
+    return tuple(plan(ROOT))
 
 
 def script(path: str) -> ModuleType:
@@ -161,16 +173,23 @@ def quicken(folder: Path) -> None:
     os.environ["PATH"] = os.pathsep.join([str(folder), str(tools), os.environ.get("PATH", os.defpath)])
 
 
+def quickened(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """The environment in which nbgrader leaves out what `quicken` says; its programs are on the path."""
+    before = filter(None, [environment.get("PYTHONPATH")])
+    return {**environment, "PYTHONPATH": os.pathsep.join([os.environ[QUICK], *before])}
+
+
 def run(*command: str, cwd: Path, timeout: float = 300, **environment: str) -> subprocess.CompletedProcess:
     """Run a command of this environment (``nbgrader``, ``cs336lite``, ``python``) and capture what it says."""
-    program = Path(sys.executable).with_name(command[0])
-    quick = {}
+    whole = {**os.environ, "COLUMNS": "200", **environment}
+    if warm.can_run(command, cwd, whole):
+        return warm.run(command, cwd, whole, timeout)
     if command[0] == "nbgrader":
-        quick["PYTHONPATH"] = os.pathsep.join([os.environ[QUICK], *filter(None, [os.environ.get("PYTHONPATH")])])
+        whole = quickened(whole)
     return subprocess.run(
-        [str(program), *command[1:]],
+        [str(Path(sys.executable).with_name(command[0])), *command[1:]],
         cwd=cwd,
-        env={**os.environ, "COLUMNS": "200", **quick, **environment},
+        env=whole,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

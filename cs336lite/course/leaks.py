@@ -8,7 +8,7 @@ import json
 import re
 import tarfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,7 @@ FORBIDDEN = frozenset(
 """Names of files and folders that no edition holds."""
 
 
-def leaks(root: Path, edition: Path, items: list[Item] | None = None, *, rendered: bool = False) -> list[str]:
+def leaks(root: Path, edition: Path, items: Sequence[Item] | None = None, *, rendered: bool = False) -> list[str]:
     """Where an edition (a folder, a .zip or a tar archive) shows an answer: one line for each file and secret.
 
     ``rendered``: it is a folder of web pages, on which public text has lost its marks of Markdown.
@@ -68,7 +68,7 @@ def leaks(root: Path, edition: Path, items: list[Item] | None = None, *, rendere
     return found
 
 
-def secrets(root: Path, items: list[Item] | None = None, *, rendered: bool = False) -> dict[str, str]:
+def secrets(root: Path, items: Sequence[Item] | None = None, *, rendered: bool = False) -> dict[str, str]:
     """What no edition may show, white space removed, and where each comes from.
 
     These are the lines between solution markers in the assignments' texts, the lines of the modules built from them,
@@ -119,7 +119,7 @@ def secrets(root: Path, items: list[Item] | None = None, *, rendered: bool = Fal
     return found
 
 
-def bodies(root: Path, items: list[Item]) -> list[str]:
+def bodies(root: Path, items: Sequence[Item]) -> list[str]:
     """Where a lecture's text or a tool of the course repeats three lines in a row of a solution.
 
     Such lines would count as public, so they are looked for in the full repository rather than in an edition.

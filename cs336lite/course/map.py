@@ -8,20 +8,24 @@ from __future__ import annotations
 import io
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image, PngImagePlugin
 
 from cs336lite.course.paths import find_root, is_appendix, way
-from cs336lite.course.plan import plan, used
+from cs336lite.course.plan import Item, plan, used
 from cs336lite.course.plot import COLORS, Picture, axes, finish
 
 __all__ = ["draw", "read", "users", "write"]
 
 
-def users(root: Path) -> dict[str, list[str]]:
-    """Each module of the course in the order of the course, and the texts that have to do with it, its builder first."""
-    items = {item.name: item for item in plan(root)}
+def users(root: Path, plans: Sequence[Item] | None = None) -> dict[str, list[str]]:
+    """Each module of the course in the order of the course, and the texts that have to do with it, its builder first.
+
+    ``plans`` is what `plan` says of the course, by default asked for here.
+    """
+    items = {item.name: item for item in plans or plan(root)}
     order, uses = way(items), used(root, list(items.values()))
     return {
         module: [name, *(other for other in order if other != name and module in uses[other])]
@@ -56,7 +60,8 @@ def draw(found: dict[str, list[str]], order: list[str]) -> Picture:
 
 def write(root: Path, path: Path) -> None:
     """Draw the map of a course into a PNG file, which also says in words what it shows."""
-    found, order = users(root), way(item.name for item in plan(root))
+    plans = plan(root)
+    found, order = users(root, plans), way(item.name for item in plans)
     words = PngImagePlugin.PngInfo()
     words.add_text("course", json.dumps(found))
     Image.open(io.BytesIO(draw(found, order).png)).save(path, "png", optimize=True, pnginfo=words)

@@ -25,8 +25,8 @@ from .stamp import STAMP, stamp
 __all__ = ["finished", "gather"]
 
 
-def gather(root: Path, folder: Path, *, repository: str = "", branch: str = "main") -> None:
-    """Write everything that Sphinx reads into a new folder.
+def gather(root: Path, folder: Path, *, repository: str = "", branch: str = "main") -> list[Item]:
+    """Write everything that Sphinx reads into a new folder; the texts of the course, in its order.
 
     Raises:
         CourseError: the course is not in step, or a student edition of it would show an answer.
@@ -77,6 +77,7 @@ def gather(root: Path, folder: Path, *, repository: str = "", branch: str = "mai
     year = re.search(r"(?m)^Copyright.*$", (root / "LICENSE").read_text(encoding="utf-8"))
     told = {"edition": str(edition), "copyright": re.sub(r"(?i)copyright( \(c\))? ", "", year[0]) if year else ""}
     _write(folder / "gathered.json", json.dumps(told))
+    return list(items.values())
 
 
 def _character(found: re.Match) -> str:
@@ -101,8 +102,8 @@ def _write(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
 
 
-def finished(root: Path, out: Path) -> None:
-    """Search the pages for answers, take away what only Sphinx needs, and note what they are made of.
+def finished(root: Path, out: Path, items: list[Item]) -> None:
+    """Search the pages for the answers to these texts, take away what only Sphinx needs, and note what they are made of.
 
     Raises:
         CourseError: a page shows an answer of graded work.
@@ -110,6 +111,6 @@ def finished(root: Path, out: Path) -> None:
     for name in (".buildinfo", "objects.inv"):
         (out / name).unlink(missing_ok=True)
     (out / ".nojekyll").touch()  # GitHub Pages leaves out folders such as _static otherwise
-    if found := leaks(root, out, rendered=True):
+    if found := leaks(root, out, items, rendered=True):
         raise CourseError("no site was made: a page shows an answer\n" + "\n".join(f"  {line}" for line in found[:20]))
     (out / STAMP).write_text(stamp(root) + "\n")

@@ -83,20 +83,33 @@ type(me).run = run
 }
 
 
-def messages_of(assignment, source, seed):
+@pytest.fixture(scope="module")
+def judged():
+    """The verdict on cells by the checks of a text, from one judge for all that are judged by the same."""
+    judges = {}
+
+    def verdict(assignment, text, code):
+        if text not in judges:
+            judges[text] = Judge.of(assignment, text, "0123456789abcdef" * 2, trust=True)
+        return judges[text].judge(Submission((("1", code),), "submission"))
+
+    yield verdict
+    for one in judges.values():
+        one.close()
+
+
+def messages_of(judged, assignment, source):
     _, text = hidden_source(COURSE, assignment)
     names = sorted({*re.findall(r"\bstudent\.([A-Za-z_]\w*)", text)} - {"run", "file", "cpu_seconds"})
     code = f"NAMES = {names!r}\n{SEEN}\n{source}\n"
-    with Judge.of(assignment, text, seed, trust=True) as judge:
-        verdict = judge.judge(Submission((("1", code),), "submission"))
-    return text, verdict
+    return text, judged(assignment, text, code)
 
 
 @linux
 @pytest.mark.parametrize("way", TELLING)
 @pytest.mark.parametrize("assignment", GRADED_MODULES)
-def test_no_message_of_a_hidden_check_holds_what_a_submission_said(assignment, way):
-    source, verdict = messages_of(assignment, TELLING[way], seed="0123456789abcdef0123456789abcdef")
+def test_no_message_of_a_hidden_check_holds_what_a_submission_said(judged, assignment, way):
+    source, verdict = messages_of(judged, assignment, TELLING[way])
     modules = (advice, budget, client, places, remote, answers, student, sys.modules[Check.__module__])
     ours = re.findall(r"\w+", "\n".join([source, *map(source_of, modules)]))
     known = {*ours, *KNOWN_KINDS, *re.findall(r"\w+", source_of(sys.modules["cs336lite.course.border"]))}
@@ -157,11 +170,10 @@ TOLD = "a bad argument raised {} raise a ValueError that says what is wrong"
         ("return [ord(c) for c in given]", None),
     ],
 )
-def test_a_check_that_repeats_an_answer_gives_nothing_away(answer, told):
+def test_a_check_that_repeats_an_answer_gives_nothing_away(judged, answer, told):
     """These checks are careless, and say what they were told: what leaves holds no letter of it."""
-    with Judge.of("a1_bpe", LEAKY, "0" * 32, trust=True) as judge:
-        code = f"def f(given):\n    if isinstance(given, int): return given\n    {answer}"
-        kinds, values = judge.judge(Submission((("1", code),), "submission")).checks
+    code = f"def f(given):\n    if isinstance(given, int): return given\n    {answer}"
+    kinds, values = judged("a1_bpe", LEAKY, code).checks
     assert values.message == f"the answer is {CUT} not what was asked for"
     assert told is None or kinds.message == told
     assert kinds.message.isprintable() and len(kinds.message) <= 150

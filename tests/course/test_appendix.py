@@ -8,14 +8,13 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from helpers import ROOT, run
+from helpers import planned, run
 from miniature import add_appendix, edit, files_of, make_course, runs
 from nbclient import NotebookClient
 
 from cs336lite.course.build import build
 from cs336lite.course.leaks import leaks
 from cs336lite.course.map import users
-from cs336lite.course.plan import plan
 from cs336lite.course.release import release
 from cs336lite.course.results import VARIABLE, command
 from cs336lite.course.update import update
@@ -198,7 +197,7 @@ def test_an_update_brings_a_new_one_and_keeps_what_was_written_in_it(course, edi
 
 def test_every_appendix_of_the_course_has_its_line_in_its_lecture():
     """A lecture points to its appendix, and the appendix back."""
-    texts = {item.name: item for item in plan(ROOT)}
+    texts = {item.name: item for item in planned()}
     for name, item in texts.items():
         if item.kind == "appendix":
             part = name.split("x_")[0]  # 03 of 03x_positions, 03b of 03bx_presets

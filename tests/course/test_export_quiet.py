@@ -6,17 +6,15 @@ import ast
 
 import nbformat
 import pytest
-from helpers import ROOT
+from helpers import ROOT, planned
 from IPython.core.displayhook import DisplayHook
 
 from cs336lite.course.build import shown_notebook
 from cs336lite.course.export import export_notebook, text_modules
-from cs336lite.course.plan import read_items
 from cs336lite.course.regions import without_echo
 from cs336lite.course.text import read_text
 
-ITEMS = {item.name: item for item in read_items(ROOT)[0]}
-NOTEBOOKS = {item.notebook.relative_to(ROOT).as_posix(): item.notebook for item in ITEMS.values()}
+TEXTS = sorted(path.stem for path in ROOT.glob("*/text/**/*.py"))
 
 CELLS = [
     '"""Doc."""',
@@ -36,16 +34,20 @@ def ends_in_text(source: str) -> bool:
     return bool(last) and isinstance(last[0], ast.Expr) and isinstance(getattr(last[0].value, "value", None), str)
 
 
-@pytest.mark.parametrize("name", ITEMS)
+def item(name):
+    return next(item for item in planned() if item.name == name)
+
+
+@pytest.mark.parametrize("name", TEXTS)
 def test_no_cell_of_a_notebook_prints_its_docstring(name):
-    cells = [cell.source for cell in shown_notebook(ITEMS[name]).cells if cell.cell_type == "code"]
+    cells = [cell.source for cell in shown_notebook(item(name)).cells if cell.cell_type == "code"]
     ending = [source for source in cells if ends_in_text(source)]
     assert [source for source in ending if not DisplayHook.semicolon_at_end_of_expression(source)] == []
 
 
-@pytest.mark.parametrize("name", NOTEBOOKS)
+@pytest.mark.parametrize("name", TEXTS)
 def test_no_notebook_holds_a_text_as_the_value_of_a_cell(name):
-    for cell in nbformat.read(NOTEBOOKS[name], as_version=4).cells:
+    for cell in nbformat.read(item(name).notebook, as_version=4).cells:
         for output in cell.get("outputs", ()):
             shown = output.get("data", {}).get("text/plain", "")
             assert output.output_type != "execute_result" or not shown.startswith(("'", '"')), cell.source

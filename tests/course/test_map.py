@@ -1,19 +1,19 @@
 """The map of the course is the course."""
 
+from helpers import planned
 from miniature import REAL, make_course
 
 from cs336lite.course.map import read, users, write
-from cs336lite.course.plan import plan
 
 
 def test_the_map_in_the_readme_shows_the_course_as_it_is():
-    assert read(REAL / "assets" / "map.png") == users(REAL), "run `make build`"
+    assert read(REAL / "assets" / "map.png") == users(REAL, planned()), "run `make build`"
     assert "assets/map.png" in (REAL / "README.md").read_text()
 
 
 def test_every_text_that_builds_or_uses_something_is_on_the_map():
-    found = users(REAL)
-    assert set().union(*found.values()) == {item.name for item in plan(REAL)}
+    found = users(REAL, planned())
+    assert set().union(*found.values()) == {item.name for item in planned()}
     assert found["attention"][0] == "a2_attention" and "03_architecture" in found["attention"]
 
 

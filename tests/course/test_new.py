@@ -34,6 +34,7 @@ def course(tmp_path_factory) -> Path:
     for name in (
         "conftest.py",
         "helpers.py",
+        "warm.py",
         "catalogue.py",
         "assignments/everyday.py",
         "assignments/test_catalogue.py",

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from helpers import planned
 from miniature import REAL, edit, files_of, make_course
 
 from cs336lite.course.build import build
@@ -20,7 +21,6 @@ from cs336lite.course.export import kept_beside
 from cs336lite.course.last_cell import export_student
 from cs336lite.course.leaks import leaks, secrets
 from cs336lite.course.paths import CourseError, is_student_edition
-from cs336lite.course.plan import plan
 from cs336lite.course.regions import solution_lines
 from cs336lite.course.release import generate, release
 from cs336lite.course.unlock import export_unlock, unlock
@@ -297,7 +297,7 @@ def test_the_marker_says_which_edition(archive):
 
 
 def test_the_real_course_leaks_nothing(real_edition):
-    items = plan(REAL)
+    items = list(planned())
     assert leaks(REAL, real_edition.with_suffix(".zip"), items) == []
     assert len(secrets(REAL, items)) > 100
 

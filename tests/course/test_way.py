@@ -15,6 +15,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from helpers import planned
 from miniature import REAL, edit, make_course
 from nbclient import NotebookClient
 
@@ -22,7 +23,7 @@ from cs336lite.course import progress
 from cs336lite.course.build import build
 from cs336lite.course.map import read
 from cs336lite.course.paths import AFTER_LECTURE, GRADED_MODULES, PAGES, CourseError, steps, way
-from cs336lite.course.plan import Item, plan
+from cs336lite.course.plan import Item
 from cs336lite.course.ready import Ready, finished, have, kept_outputs, outputs_file, shown_names, whose
 from cs336lite.course.release import release
 from cs336lite.course.status import Status, Step, duration, status
@@ -39,7 +40,7 @@ LECTURES = [name for name in ORDER if name not in GRADED_MODULES]
 
 @functools.cache
 def items() -> dict[str, Item]:
-    return {item.name: item for item in plan(REAL)}
+    return {item.name: item for item in planned()}
 
 
 @functools.cache
@@ -54,7 +55,7 @@ def test_the_course_has_one_order():
     assert steps(REAL) == ORDER and set(AFTER_LECTURE) == set(GRADED_MODULES)
     assert [step.name for step in status(REAL).steps] == ORDER
     drawn = dict.fromkeys(names[0] for names in read(REAL / "assets" / "map.png").values() if "x_" not in names[0])
-    builders = {item.name for item in plan(REAL) if item.modules}
+    builders = {item.name for item in planned() if item.modules}
     assert list(drawn) == [name for name in ORDER if name in builders]
     assert not builders & set(PAGES)
 

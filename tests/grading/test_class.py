@@ -98,7 +98,7 @@ def scores(course):
 
 @pytest.mark.timeout(900)
 def test_a_class_whose_graders_are_killed_gets_the_grades_of_an_undisturbed_run(released, tmp_path):
-    expected = simulated_class(released, 120)
+    expected = simulated_class(released, 50)
     Judge(released, "a1_bpe").close()  # makes the seed, which the two courses share
     calm = tmp_path / "calm" / "assignments"
     shutil.copytree(released, calm)
@@ -106,7 +106,7 @@ def test_a_class_whose_graders_are_killed_gets_the_grades_of_an_undisturbed_run(
     runner.grade_class(calm, "a1_bpe", jobs=2)
     assert scores(calm) == expected
 
-    kills = disturbed_run(released, random.Random(8), kills=14)
+    kills = disturbed_run(released, random.Random(8), kills=6)
     assert set(kills) >= {"runner", "pool", "worker"}
     assert gradebook(released) == gradebook(calm)
 
@@ -134,7 +134,7 @@ def disturbed_run(course, rng, kills):
         if grader.returncode == 0 and len(killed) >= kills:
             return killed
         if grader.returncode == 0:  # too few were left to judge: some work is lost, and done again
-            for path in rng.sample(sorted(folder.glob("*.json")), 60):
+            for path in rng.sample(sorted(folder.glob("*.json")), 25):
                 path.unlink()
 
 

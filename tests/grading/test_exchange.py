@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from helpers import quickened
 from miniature import REAL, edit, make_course
 
 from cs336lite.course.build import build
@@ -184,7 +185,7 @@ class User:
     def run(self, *command: str, cwd: Path, ok: bool = True) -> str:
         program = Path(sys.executable).with_name(command[0])
         who = {"user": self.entry.pw_uid, "group": self.entry.pw_gid, "extra_groups": []} if self.entry else {}
-        environment = {k: v for k, v in os.environ.items() if k != exchange.VARIABLE}
+        environment = {k: v for k, v in quickened().items() if k != exchange.VARIABLE}
         own = {"HOME": str(self.home), "JUPYTER_DATA_DIR": str(self.home / "data"), "TMPDIR": str(self.home)}
         done = subprocess.run(
             [str(program), *command[1:]],

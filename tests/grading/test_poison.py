@@ -1,4 +1,4 @@
-"""A class in which every tenth submission is made to stop the grading: it ends by itself, twice, with one gradebook.
+"""A class in which every fifth submission is made to stop the grading: it ends by itself, twice, with one gradebook.
 
 The checks of this course are gullible on purpose: they compute with answers without a look at them. What holds then is the
 process in which they run; that real checks look first is tested with them.
@@ -64,7 +64,7 @@ POISON = {
     "adds-for-hours": (with_code(WISHES.format("add", 10**13)), 6),
     "grows": (with_code(WISHES.format("grow", 10**11)), 6),
     "fills": (with_code(WISHES.format("fill", 5000)), 6),
-    "adds-in-steps": (with_code("wishes = [('add', 10**8)] * 2000"), 6),
+    "adds-in-steps": (with_code("wishes = [('add', 3 * 10**7)] * 2000"), 6),
     "grows-in-steps": (with_code("wishes = [('fill', 200)] * 10"), 6),
     "wide-answer": (with_code("wishes = [('a', 1)] * 400_000"), 6),
     "deep-answer": (with_code("wishes = []\nfor _ in range(29): wishes = [wishes, wishes[:1]]"), 6),
@@ -78,12 +78,12 @@ POISON = {
 
 
 def hand_in(course, number):
-    """A class of ``number``, in which every tenth brings poison; the points that each must get."""
+    """A class of ``number``, in which every fifth brings poison; the points that each must get."""
     expected = {}
     poisons = iter(sorted(POISON))
     for index in range(number):
         student = f"student{index:03}"
-        if index % 10 == 4:
+        if index % 5 == 4:
             student += "-" + next(poisons)
             content, expected[student] = POISON[student.partition("-")[2]]
         elif index % 3:
@@ -102,14 +102,14 @@ def test_a_class_with_poison_ends_by_itself_twice_with_one_gradebook(small_cours
     hidden = small_course / "hidden" / "a1_bpe.py"
     hidden.write_text(SMALL_SPEC + GULLIBLE)
     assert runner.nbgrader_api(small_course).generate_assignment("a1_bpe")["success"]
-    expected = hand_in(small_course, 10 * len(POISON))
+    expected = hand_in(small_course, 5 * len(POISON))
     Judge(small_course, "a1_bpe").close()  # makes the seed, which the two courses share
     again = tmp_path / "again" / "assignments"
     shutil.copytree(small_course, again, ignore=shutil.ignore_patterns("zz-pipe"))
     shutil.copytree(small_course.parent / "cs336lite", again.parent / "cs336lite")
     os.mkfifo(make_parents(again / "submitted" / "zz-pipe" / "a1_bpe" / "a1_bpe.ipynb"))
 
-    monkeypatch.setattr(Processes, "LIMITS", limited.Limits(step_seconds=8.0, call_seconds=12.0))
+    monkeypatch.setattr(Processes, "LIMITS", limited.Limits(step_seconds=4.0, call_seconds=8.0))
     reader = limited.Shared(limited.Limits(step_seconds=4, call_seconds=4, memory_bytes=600 << 20))
     monkeypatch.setattr(submission, "READER", reader)
     runner.grade_class(small_course, "a1_bpe", jobs=2)

@@ -2,13 +2,14 @@
 
 import doctest
 import os
+import re
 import signal
 import time
 
 import pytest
 import torch
 
-from cs336lite import collectives
+from cs336lite import collectives, gloo
 from cs336lite.collectives import (
     AllGather,
     AllReduce,
@@ -173,17 +174,25 @@ def test_real_processes_give_the_same():
 
 
 @pytest.mark.parametrize(
-    ("program", "message"),
+    ("program", "messages"),
     [
-        (killed, "rank 1 was killed by SIGKILL"),
-        (raises, "rank 2 raised ValueError: no such thing"),
+        (killed, ["rank 1 was killed by SIGKILL"]),
+        (raises, ["rank 2 raised ValueError: no such thing"]),
         # who gives up first ends, and the others lose it: each is told with what it waited for
-        (nobody_sends, "waited 2 seconds in Receive"),
-        *((nobody_sends, rf"rank {r} waited .*in Receive\(source={(r + 1) % 3}\)") for r in range(3)),
+        (
+            nobody_sends,
+            [
+                "waited 2 seconds in Receive",
+                *(rf"rank {r} waited .*in Receive\(source={(r + 1) % 3}\)" for r in range(3)),
+            ],
+        ),
     ],
 )
-def test_processes_end_and_the_cause_is_named(program, message):
+def test_processes_end_and_the_cause_is_named(program, messages, monkeypatch):
+    monkeypatch.setattr(gloo, "GRACE", 30.0)  # on a busy machine it takes a rank long to say what it waited for
     start = time.monotonic()
-    with pytest.raises(RanksError, match=message):
+    with pytest.raises(RanksError) as caught:
         run_processes(program, 3, timeout=2)
     assert time.monotonic() - start < 100
+    for message in messages:
+        assert re.search(message, str(caught.value)), caught.value

@@ -14,24 +14,23 @@ import sys
 import nbformat
 import pytest
 import yaml
-from helpers import ROOT
+from helpers import ROOT, planned
 
 from cs336lite.course.form import predictions, revealed_guesses
 from cs336lite.course.leaks import _readings, _squeeze
 from cs336lite.course.paths import way
-from cs336lite.course.plan import Item, plan
+from cs336lite.course.plan import Item
 
 sys.path.insert(0, str(ROOT / "site"))
 from coursesite import alt, docstrings, finish, folding, glossary, links, mistakes, notebooks
 
+LECTURES = way(path.stem for path in (ROOT / "notebooks" / "text").rglob("[0-9]*_*.py"))
+
 
 @functools.cache
 def items() -> dict[str, Item]:
-    found = {item.name: item for item in plan(ROOT)}
+    found = {item.name: item for item in planned()}
     return {name: found[name] for name in way(found)}
-
-
-LECTURES = [name for name, item in items().items() if item.kind != "assignment"]
 
 
 @functools.cache

@@ -16,7 +16,7 @@ from urllib.parse import quote, unquote, urlparse
 
 import pytest
 from browser import CHROMIUM, chromium, new_page
-from helpers import ROOT
+from helpers import ROOT, planned
 from test_site import LECTURES, items
 
 from cs336lite.course.leaks import leaks
@@ -119,7 +119,7 @@ def test_every_picture_has_words():
 @pytest.mark.slow
 def test_no_page_shows_an_answer_of_graded_work():
     """`make site` looks as well, and makes nothing then."""
-    assert leaks(ROOT, SITE, rendered=True) == []
+    assert leaks(ROOT, SITE, planned(), rendered=True) == []
 
 
 @made
@@ -131,7 +131,7 @@ def test_a_line_of_a_solution_is_found_on_a_page(tmp_path):
     line = next(line for line in source.splitlines() if "torch.outer" in line or "einsum" in line or "cos()" in line)
     with (tmp_path / page).open("a", encoding="utf-8") as file:
         file.write(f"<pre>{line.replace('<', '&lt;')}</pre>")
-    assert [said for said in leaks(ROOT, tmp_path, rendered=True) if page in said]
+    assert [said for said in leaks(ROOT, tmp_path, planned(), rendered=True) if page in said]
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):

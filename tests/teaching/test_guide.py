@@ -5,10 +5,9 @@ import re
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-from helpers import ROOT, run
+from helpers import ROOT, quickened, run
 from miniature import edit, make_course
 
 from cs336lite.course.build import build
@@ -36,9 +35,8 @@ def test_the_commands_of_a_term_run_as_the_guide_gives_them(tmp_path):
     shutil.copy(course / "source/a1_bpe/a1_bpe.ipynb", mine)
     script = "set -e\n" + "".join(text for language, text in blocks if language == "bash")
     script = script.replace("/srv", str(tmp_path / "srv"))
-    tools = str(Path(sys.executable).parent)
     done = subprocess.run(
-        ["bash", "-c", f'PATH="{tools}:$PATH"\n{script}'], cwd=course, capture_output=True, text=True, timeout=600
+        ["bash", "-c", script], cwd=course, capture_output=True, text=True, timeout=600, env=quickened()
     )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
     edition = tmp_path / "home" / "edition"
