@@ -9,7 +9,7 @@ client       the trusted side of the wire: a worker and its children
 remote       a submission as a `Student`, within a budget
 judge        a submission and a spec -> a verdict
 verdicts     a verdict, kept as a file under its hash
-hooks        the same verdicts inside stock nbgrader
+hooks        the same verdicts inside stock nbgrader, by its `preprocessors` and `exchange_commands`
 items        a file, or what a student handed in -> what there is to judge
 runner       a whole class: judge in parallel, record, summarise
 sharing      who may read and write what a course keeps: seed, gradebook, backups, exchange and the like stand on it
