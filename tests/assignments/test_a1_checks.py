@@ -373,7 +373,7 @@ def test_the_checks_count_what_a_merge_changes_as_they_would_count_all_of_it():
             replace(checks.RIGHT, split=str.split),
         ):
             slow = replace(right, count=lambda words: checks.count(words))
-            assert right.learn(data, 60, ["<x>"]) == slow.learn(data, 60, ["<x>"])
+            assert right.learn(data, 60, ("<x>",)) == slow.learn(data, 60, ("<x>",))
 
 
 def test_special_tokens_cut_a_text_from_the_left_and_the_longest_first():
@@ -385,7 +385,7 @@ def test_special_tokens_cut_a_text_from_the_left_and_the_longest_first():
 def test_what_a_class_is_asked_is_learned_once():
     """A second submission under the same seed has nothing learned or encoded for it by the checks."""
     checks = defined(HIDDEN)
-    known = checks.Trainer.merges, checks.count_words
+    known = checks.Trainer.merges, checks.Encoder.remember
     quick = [one for one in HIDDEN if one.id not in TIMED]
     judge(quick, RIGHT[0], "a seed of its own")
     before = [function.cache_info().misses for function in known]
