@@ -30,8 +30,8 @@ class PutOff(ModuleType):
     def __getattr__(self, name: str) -> Any:
         if PathFinder.find_spec(f"{self.__name__}.{name}", self.__path__) is not None:
             return import_module(f"{self.__name__}.{name}")
-        self.__class__ = ModuleType
-        self.__spec__.loader.exec_module(self)  # type: ignore[union-attr]
+        self.__class__ = ModuleType  # type: ignore[assignment]
+        self.__spec__.loader.exec_module(self)
         return getattr(self, name)
 
 
@@ -44,4 +44,4 @@ def put_off(name: str) -> None:
 
 
 put_off("nbgrader")  # imports its four extensions of Jupyter's server, for longer than what a grader needs of it
-sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]  # see cs336lite/course/__init__.py
+sys.modules.setdefault("rfc3987_syntax", None)  # see cs336lite/course/__init__.py
