@@ -37,6 +37,7 @@ from targets import told
 
 ROOT = Path(__file__).resolve().parents[1]
 TARGET = 10  # times less processor time than stock
+NOISE = 0.001  # seconds of a submission, below which a difference of two runs says nothing
 CLASSES = (4, 20, 60)  # students, of whom the costs are told
 PR_SET_CHILD_SUBREAPER = 36
 
@@ -218,7 +219,7 @@ def scores(course: Path, name: str) -> dict[str, float]:
 def apart(cpu: dict[int, float]) -> tuple[float, float]:
     """What a run costs once, and for each submission, of the processor seconds of a small class and of a large one."""
     small, large = sorted(cpu)
-    each = (cpu[large] - cpu[small]) / (large - small)
+    each = max((cpu[large] - cpu[small]) / (large - small), NOISE)
     return cpu[small] - small * each, each
 
 
