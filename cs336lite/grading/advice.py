@@ -60,5 +60,6 @@ def kinds_defined_in(driver: Callable) -> frozenset[str]:
 
 
 @functools.cache
+@functools.lru_cache(maxsize=512)  # a class asks with the same ones again and again
 def source_of(driver: Callable) -> str:
     return textwrap.dedent(inspect.getsource(driver))

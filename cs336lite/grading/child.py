@@ -32,6 +32,7 @@ class Child:
     def __init__(self, channel: socket.socket, reader: Reader, place: ctypes.Array) -> None:
         self.channel, self.reader, self.place = channel, reader, place
         self.module = types.ModuleType("__main__")
+        self.compiled: dict[str, types.CodeType] = {}  # drivers, which come again
         self.gave: list[str] = []  # what a driver could not use: a function, and the type of what it returned
 
     def serve(self) -> None:
@@ -82,7 +83,9 @@ class Child:
 
     def run(self, source: str, function: str, args: tuple) -> object:
         scope: dict = {"__name__": "driver"}
-        exec(compile(source, "<driver>", "exec"), scope)
+        if source not in self.compiled:
+            self.compiled[source] = compile(source, "<driver>", "exec")
+        exec(self.compiled[source], scope)
         names, self.gave = self.module.__dict__, []
         start = time.process_time()
         try:

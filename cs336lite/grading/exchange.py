@@ -12,14 +12,11 @@ import shlex
 import stat
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-from nbgrader.exchange import ExchangeError
-from nbgrader.exchange.default import ExchangeCollect, ExchangeReleaseAssignment
 
 from cs336lite.course.handin import COURSE_ID, problem_of_course_id
 from cs336lite.course.paths import CourseError
@@ -59,7 +56,7 @@ def prepare(config: Any, course: Path) -> None:
             private.mkdir(mode=0o700, exist_ok=True)
     for name, kind in (("release_assignment", "ReleaseAssignment"), ("collect", "Collect")):
         if name not in config.ExchangeFactory:
-            config.ExchangeFactory[name] = f"{__name__}.{kind}"
+            config.ExchangeFactory[name] = f"cs336lite.grading.exchange_commands.{kind}"
     close(course, Path(config.Exchange.root), group=None)
 
 
@@ -169,45 +166,6 @@ def guard(course: Path, exchange: Exchange) -> None:
         restrict(exchange.folder, exchange.groupshared)
     if problem := refusal(course, exchange.folder):
         raise CourseError(problem)
-
-
-class Guarded:
-    """An exchange command that begins and ends with a closed course: it stands before one of nbgrader's."""
-
-    coursedir: Any
-    root: str
-    fail: Callable[[str], None]
-
-    def start(self) -> None:
-        self.guard()
-        super().start()  # type: ignore[misc]
-        self.guard()
-
-    def guard(self) -> None:
-        course = Path(self.coursedir.root)
-        folder = Path(self.root)
-        chosen = folder != private_exchange(course)
-        try:
-            guard(course, Exchange(folder, self.coursedir.course_id, chosen, self.coursedir.groupshared))
-        except CourseError as error:
-            self.fail(str(error))
-
-
-class ReleaseAssignment(Guarded, ExchangeReleaseAssignment):
-    """nbgrader's own, but for the private exchange, which stays closed."""
-
-    def ensure_root(self) -> None:
-        if Path(self.root) != private_exchange(Path(self.coursedir.root)):
-            super().ensure_root()
-            return
-        try:
-            Path(self.root).mkdir(mode=0o700, exist_ok=True)
-        except OSError as error:
-            raise ExchangeError(f"{self.root} cannot be made: {error.strerror}; {WHERE}") from None
-
-
-class Collect(Guarded, ExchangeCollect):
-    """nbgrader's own; what it leaves open to everybody is closed."""
 
 
 # -- doctor -----------------------------------------------------------------------------------------------------

@@ -13,13 +13,16 @@ import math
 import sys
 import traceback
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from nbgrader.preprocessors import AssignLatePenalties
 from traitlets import TraitError
 
 from cs336lite.course.paths import CourseError
+
+if TYPE_CHECKING:
+    from nbgrader.preprocessors import AssignLatePenalties
 
 
 @dataclass(frozen=True)
@@ -73,18 +76,27 @@ class LatePolicy:
         self.name = named if isinstance(named, str) else getattr(named, "__name__", "the late policy")
         if isinstance(named, str):
             import_from(course, named)
-        self.course = course
+        self.course, self.config = course, config
+        if config.AssignLatePenalties or config.LateSubmissionPlugin:  # else it is nbgrader's own, which needs no trial
+            _ = self.nbgrader
+
+    @cached_property
+    def nbgrader(self) -> AssignLatePenalties:
+        """nbgrader's preprocessor with the policy. Raises CourseError when it is none."""
+        from nbgrader.preprocessors import AssignLatePenalties  # which takes half a second
+
         try:
-            self.nbgrader = AssignLatePenalties(config=config)
-            self.nbgrader.log.setLevel(logging.ERROR)  # its policies say for each submission that they are asked
-            self.nbgrader.init_plugin()
+            made = AssignLatePenalties(config=self.config)
+            made.log.setLevel(logging.ERROR)  # its policies say for each submission that they are asked
+            made.init_plugin()
+            return made
         except TraitError:
             raise CourseError(
                 f"{self.name} is no late policy: c.AssignLatePenalties.plugin_class in nbgrader_config.py names a subclass "
                 "of nbgrader.plugins.BasePlugin with a method late_submission_penalty"
             ) from None
         except Exception as error:
-            raise CourseError(f"the late policy {self.name} cannot be made: {told(error, course)}") from None
+            raise CourseError(f"the late policy {self.name} cannot be made: {told(error, self.course)}") from None
 
     def settle(self, submission: Any) -> bool:
         """Set a submission's penalties to what they are now; whether that changed one. The caller commits.
@@ -101,8 +113,9 @@ class LatePolicy:
         return changed
 
     def penalty(self, student: str, notebook: Any, late: float) -> float | None:
+        policy = self.nbgrader.plugin_inst
         try:
-            penalty = self.nbgrader.plugin_inst.late_submission_penalty(student, notebook.score, late)
+            penalty = policy.late_submission_penalty(student, notebook.score, late)
             penalty = None if penalty is None else float(penalty)
         except Exception as error:
             raise CourseError(f"the late policy {self.name} failed: {told(error, self.course)}") from None

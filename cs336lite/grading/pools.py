@@ -54,12 +54,16 @@ class Processes:
     answers take their process beyond a limit fail, and the checks after them go on in another process; after
     `MOST_EXCEEDED` of them the rest fails too. An item whose processes are killed by somebody else, `MOST_LOST` times while it
     is judged or `MOST_UNOPENED` times before, comes back with a `WorkerFailure`.
+
+    Up to ``jobs`` of them work at once. Where the caller says in ``left`` how many items are still to come, another one is
+    started only when these would take longer without it than it takes to start.
     """
 
     LIMITS = Limits()
     MOST_EXCEEDED = 2
     MOST_LOST = 3
     MOST_UNOPENED = 10  # the machine itself is then in trouble
+    USUAL_START = 5.0  # seconds to a first verdict, of which no item is blamed
     MOST_GROWN = 256 << 20  # bytes: a process that has grown by more is replaced, so that the next has all its memory
 
     def __init__(self, judge: Judge, jobs: int) -> None:
@@ -67,9 +71,14 @@ class Processes:
         self.jobs = jobs
         self.idle: list[Bench] = []
         self.busy: dict[Connection, tuple[Bench, Item]] = {}
+        self.left: int | None = None
+        self.first: float | None = None  # seconds from the start of a process to its first verdict
+        self.later: list[float] = []  # seconds of the verdicts after a first one
 
     def take(self, item: Item) -> Iterator[Answer]:
-        answers = self.collect() if len(self.busy) == self.jobs else []
+        answers: list[Answer] = []
+        while not (answers or self.idle or (len(self.busy) < self.jobs and self.worth_another())):
+            answers = self.look()
         self.submit(item)  # before the caller is busy with answers
         yield from answers
 
@@ -82,31 +91,59 @@ class Processes:
         self.busy[bench.connection] = bench, item
         bench.hear(item, self.MOST_EXCEEDED)
 
+    def worth_another(self) -> bool:
+        """Whether another process would be through with its share of what is left sooner than it can be started."""
+        working = len(self.idle) + len(self.busy)
+        if working == 0 or self.left is None:
+            return True
+        now = time.monotonic()
+        running = [now - bench.since - (self.USUAL_START if bench.new else 0.0) for bench, _ in self.busy.values()]
+        each = max([sum(self.later) / len(self.later) if self.later else 0.0, *running])
+        start = self.USUAL_START if self.first is None else max(self.first - each, 0.0)
+        # what is left takes so many seconds now, and with another one the part 1 / (working + 1) less
+        return self.left * each / working / (working + 1) > start
+
     def collect(self) -> list[Answer]:
         """Wait for answers, at least one."""
         answers: list[Answer] = []
         while self.busy and not answers:
-            ready = wait(list(self.busy), Limited.PAUSE)
-            for connection in list(self.busy):
-                bench, item = self.busy[connection]
-                try:
-                    verdict = bench.advance(item) if connection in ready else bench.look()
-                except (Exceeded, Lost) as end:
-                    del self.busy[connection]
-                    bench.close()
-                    if (failure := self.after(end, item, bench.card is not None)) is not None:
-                        answers.append((item, failure))
-                    continue
-                if verdict is not None:
-                    del self.busy[connection]
-                    if bench.grown > self.MOST_GROWN or isinstance(verdict, WorkerFailure):
-                        bench.close()
-                    else:
-                        self.idle.append(bench)
-                    if isinstance(verdict, Verdict):
-                        self.judge.keep_verdict(item.submission, verdict)
-                    answers.append((item, verdict))
+            answers = self.look()
         return answers
+
+    def look(self) -> list[Answer]:
+        """Wait for a moment; the answers that have come."""
+        answers: list[Answer] = []
+        ready = wait(list(self.busy), Limited.PAUSE)
+        for connection in list(self.busy):
+            bench, item = self.busy[connection]
+            try:
+                verdict = bench.advance(item) if connection in ready else bench.look()
+            except (Exceeded, Lost) as end:
+                del self.busy[connection]
+                bench.close()
+                if (failure := self.after(end, item, bench.card is not None)) is not None:
+                    answers.append((item, failure))
+                continue
+            if verdict is not None:
+                del self.busy[connection]
+                self.note(bench)
+                if bench.grown > self.MOST_GROWN or isinstance(verdict, WorkerFailure):
+                    bench.close()
+                else:
+                    self.idle.append(bench)
+                if isinstance(verdict, Verdict):
+                    self.judge.keep_verdict(item.submission, verdict)
+                answers.append((item, verdict))
+        return answers
+
+    def note(self, bench: Bench) -> None:
+        """Remember how long a verdict took."""
+        seconds = time.monotonic() - bench.since
+        if not bench.new:
+            self.later.append(seconds)
+        elif self.first is None:
+            self.first = seconds
+        bench.new = False
 
     def after(self, end: Exceeded | Lost, item: Item, opened: bool) -> WorkerFailure | None:
         """Go on with an item whose process ended; the failure when there is nothing more to try."""
@@ -155,6 +192,7 @@ class Bench:
         self.card: dict[str, Any] | None = None  # what the bench says of its checks, once it is open
         self.next: tuple = ()  # the call that waits until it is open
         self.grown = 0
+        self.new, self.since = True, time.monotonic()  # until its first verdict; when it began what it does now
         judge_ = judge.source, judge.seed, judge.trust, judge.strict, list(judge.layers), asdict(judge.budget)
         self.process.begin("cs336lite.grading.bench:open_bench", str(judge.source_path), *judge_, bounded=False)
 
@@ -163,6 +201,8 @@ class Bench:
         if item.exceeded >= most_exceeded:
             problem = GIVEN_UP
         item.about = None
+        if not self.new:
+            self.since = time.monotonic()
         cells = [list(cell) for cell in item.submission.cells]
         self.next = (cells, item.submission.name, problem, len(item.results), item.used)
         if self.card is not None:
@@ -240,6 +280,7 @@ class Cluster:
         except (OSError, ValueError, TimeoutError) as error:
             raise CourseError(f"no dask scheduler answers at {address} ({type(error).__name__})") from None
         self.running: dict[Any, Item] = {}
+        self.left: int | None = None
 
     def take(self, item: Item) -> Iterator[Answer]:
         future = self.client.submit(judge_far_away, self.course, item.submission, pure=False, retries=self.RETRIES)

@@ -133,7 +133,7 @@ def grade_files(
     graded: dict[int, Graded] = {}
     failed = []
     with Judge(course, assignment, trust=(how or How()).trust, strict=(how or How()).strict) as judge:
-        for item, verdict in progress(judged(judge, items, how or How(jobs)), len(files), "judging"):
+        for item, verdict in progress(judged(judge, items, len(files), how or How(jobs)), len(files), "judging"):
             label = str(files[item.label])
             if isinstance(verdict, Verdict):
                 graded[item.label] = Graded(label, verdict, item.carried)
@@ -189,7 +189,7 @@ def grade_class(
         folders = [folder for folder in folders if folder.parent.name not in strangers]
         others = Assignments(course, {assignment: recorder.structure})
         items = (item_of(folder, assignment, recorder.structure, others, whom.anyway) for folder in folders)
-        answers = judged(judge, items, how, promised_by(recorder.structure))
+        answers = judged(judge, items, len(folders), how, promised_by(recorder.structure))
         for item, verdict in progress(answers, len(folders), "grading"):
             folder, notebook, note = item.carried
             try:
@@ -243,22 +243,26 @@ def tell_of_run(
 
 
 def judged(
-    judge: Judge, items: Iterable[Item], how: How, promised: dict[str, float] | None = None
+    judge: Judge, items: Iterable[Item], number: int, how: How, promised: dict[str, float] | None = None
 ) -> Iterator[tuple[Item, Verdict | WorkerFailure]]:
-    """Each item with its verdict, in any order, after the reference's; by the course's exceptions (see `excused`).
+    """Each of so many items with its verdict, in any order, after the reference's; by the course's exceptions (see
+    `excused`).
 
     Raises CourseError before the first when the checks or the exceptions are wrong.
     """
     excused = read_excused(judge.course, judge.name)
     with Processes(judge, how.jobs) if how.dask is None else Cluster(judge, how.dask) as pool:
         expect_full_marks(judge, excused, promised, lambda submission: judge_in(pool, submission))
-        for item, verdict in as_judged(judge, items, pool, how.force):
+        for item, verdict in as_judged(judge, items, number, pool, how.force):
             yield item, excused.apply(verdict) if isinstance(verdict, Verdict) else verdict
 
 
-def as_judged(judge: Judge, items: Iterable[Item], pool: Processes | Cluster, force: bool) -> Iterator[Answer]:
-    """Each item with its verdict: the kept verdicts at once, the others as the pool gives them."""
-    for item in items:
+def as_judged(
+    judge: Judge, items: Iterable[Item], number: int, pool: Processes | Cluster, force: bool
+) -> Iterator[Answer]:
+    """Each of so many items with its verdict: the kept verdicts at once, the others as the pool gives them."""
+    for place, item in enumerate(items):
+        pool.left = number - place
         if item.failure is not None:
             yield item, item.failure
             continue

@@ -59,6 +59,8 @@ class _Encoder:
         if kind is bytes:
             return {"t": "bytes", "v": self.blob(value)}
         if kind is list:
+            if depth < MAX_DEPTH and are_small_integers(value):
+                return value
             return self.pairs(value) if are_pairs(value) else [self.encode(v, depth + 1) for v in value]
         if kind is tuple:
             return {"t": "tuple", "v": [self.encode(v, depth + 1) for v in value]}
@@ -106,6 +108,11 @@ class _Encoder:
         shape = list(tensor.shape)
         data = tensor.reshape(-1).view(torch.uint8).numpy().tobytes() if tensor.numel() else b""
         return {"t": "tensor", "dtype": dtype, "shape": shape, "v": self.blob(data)}
+
+
+def are_small_integers(value: list) -> bool:
+    """Whether a list holds integers of 64 bits and nothing else, which JSON takes as they are."""
+    return {*map(type, value)} == {int} and min(value) >= -(2**63) and max(value) < 2**63
 
 
 def are_pairs(value: list) -> bool:
@@ -172,6 +179,9 @@ class _Decoder:
             raise WireError("a value is nested too deeply or has too many parts")
         kind = type(value)  # JSON gives no subclasses
         if kind is list:
+            if depth < MAX_DEPTH and self.nodes + len(value) <= MAX_NODES and are_small_integers(value):
+                self.nodes += len(value)
+                return value
             return [self.decode(v, depth + 1) for v in value]
         if kind is int and not -(2**63) <= value < 2**63:
             raise WireError("an integer of more than 64 bits")

@@ -1,6 +1,7 @@
 """What is special to the checks of a1_bpe; its catalogue is judged in `test_catalogue`."""
 
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import catalogue
@@ -359,3 +360,34 @@ def test_the_checks_encoder_agrees_with_tiktoken():
     for _ in range(20):
         text = "".join(rng.choices(checks.INGREDIENTS, k=20)) + " ".join(checks.small_language(rng, 5, 10))
         assert checks.ENCODER.encode(vocab, merges, text) == other.encode_ordinary(text)
+
+
+def test_the_checks_count_what_a_merge_changes_as_they_would_count_all_of_it():
+    checks, rng = defined(HIDDEN), random.Random(3)
+    for _ in range(60):
+        letters = rng.choice(["ab", "aab ", "abcdefgh ", "aé中 \n", "a <x>"])
+        data = "".join(rng.choices(letters, k=rng.randint(0, 200))).encode()
+        for right in (
+            checks.RIGHT,
+            replace(checks.RIGHT, weigh=lambda number: 1),
+            replace(checks.RIGHT, split=str.split),
+        ):
+            slow = replace(right, count=lambda words: checks.count(words))
+            assert right.learn(data, 60, ("<x>",)) == slow.learn(data, 60, ("<x>",))
+
+
+def test_special_tokens_cut_a_text_from_the_left_and_the_longest_first():
+    cut = defined(HIDDEN).cut
+    assert cut("ab<x>y<x>", ["<x>", "<x>y", "b"]) == ["a", "b", "", "<x>y", "", "<x>", ""]
+    assert cut("a.b|c", []) == ["a.b|c"] and cut("a.b|c", [".", "|"]) == ["a", ".", "b", "|", "c"]
+
+
+def test_what_a_class_is_asked_is_learned_once():
+    """A second submission under the same seed has nothing learned or encoded for it by the checks."""
+    checks = defined(HIDDEN)
+    known = checks.Trainer.merges, checks.Encoder.remember
+    quick = [one for one in HIDDEN if one.id not in TIMED]
+    judge(quick, RIGHT[0], "a seed of its own")
+    before = [function.cache_info().misses for function in known]
+    judge(quick, RIGHT[1], "a seed of its own")
+    assert before[0] > 100 and [function.cache_info().misses for function in known] == before

@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from helpers import RIGHT, run, small_notebook, submit
@@ -141,6 +142,56 @@ def test_processes_judge_and_are_replaced_when_they_die(small_course):
         found |= {item.label: verdict.score for item, verdict in pool.finish()}
     assert found == dict.fromkeys(range(12), 6)
     assert len(members) > 2
+
+
+@pytest.mark.parametrize(
+    "left, first, later, running, worth",
+    [
+        (3, 4.0, [0.5], [0.1], False),  # 1.5 s of work, half of it saved by 3.5 s
+        (60, 4.0, [0.5], [0.1], True),
+        (60, 4.0, [0.05, 0.05], [0.01], False),
+        (60, None, [], [3.0], False),  # not a verdict yet: it may be the start that takes so long
+        (60, None, [], [9.0], True),
+        (3, 4.0, [0.5], [30.0], True),  # the one that runs takes very long
+        (60, 0.1, [0.5], [0.1], True),  # nothing is lost
+        (None, 4.0, [0.1], [0.1], True),  # nobody says how many there are
+    ],
+)
+def test_another_process_is_started_only_for_work_that_outlasts_its_start(
+    monkeypatch, left, first, later, running, worth
+):
+    pool = Processes(judge=None, jobs=2)
+    assert pool.worth_another()  # the first
+    monkeypatch.setattr(pools.time, "monotonic", lambda: 100.0)
+    new = first is None
+    pool.busy = {n: (SimpleNamespace(new=new, since=100 - seconds), None) for n, seconds in enumerate(running)}
+    pool.left, pool.first, pool.later = left, first, later
+    assert pool.worth_another() == worth
+
+
+@pytest.mark.parametrize("worth, processes", [(False, 1), (True, 2)])
+def test_a_class_is_told_to_the_pool_and_gets_the_processes_that_it_is_worth(
+    small_course, monkeypatch, worth, processes
+):
+    for number in range(4):
+        submit(small_course, f"s{number}", small_notebook(f"# {number}\n{RIGHT[0]}", RIGHT[1]))
+    assert runner.nbgrader_api(small_course).generate_assignment("a1_bpe")["success"]
+    started, left = [], []
+    make = pools.Bench.__init__
+
+    def counted(self, *args):
+        started.append(self)
+        make(self, *args)
+
+    def worth_another(self):
+        left.append(self.left)
+        return worth or not (self.idle or self.busy)
+
+    monkeypatch.setattr(pools.Bench, "__init__", counted)
+    monkeypatch.setattr(Processes, "worth_another", worth_another)
+    graded = runner.grade_class(small_course, "a1_bpe", jobs=2)
+    assert [one.verdict.score for one in graded] == [6] * 4
+    assert len(started) == processes and {*left} <= {None, 4, 3, 2, 1} and 3 in left
 
 
 def test_an_item_that_loses_its_process_every_time_is_given_back(small_course, monkeypatch):

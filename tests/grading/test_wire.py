@@ -239,3 +239,26 @@ def test_an_empty_tensor_of_impossible_shape_is_refused(shape):
         unpack(
             *frame_of({"op": "value", "value": {"t": "tensor", "dtype": "uint8", "shape": shape, "v": 0}, "sizes": [0]})
         )
+
+
+@pytest.mark.parametrize("other", [2**63, -(2**63) - 1, 10**400])
+def test_an_integer_of_more_than_64_bits_is_refused_among_others(other):
+    with pytest.raises(WireError):
+        pack("value", [1, 2, other])
+    with pytest.raises(WireError):
+        unpack(*frame_of({"op": "value", "value": [[1, 2, other]]}))
+    assert round_trip([True, 1, 2]) == [True, 1, 2] and type(round_trip([True, 1, 2])[0]) is bool
+
+
+def test_a_list_of_integers_counts_as_its_parts_and_lies_no_deeper_than_others(monkeypatch):
+    monkeypatch.setattr(wire, "MAX_NODES", 10)
+    assert unpack(*frame_of({"op": "value", "value": [*range(9)]}))["value"] == [*range(9)]
+    for value in ([*range(10)], [[1, 2, 3], [4, 5, 6], [7, 8]]):
+        with pytest.raises(WireError, match="too many parts"):
+            unpack(*frame_of({"op": "value", "value": value}))
+    monkeypatch.setattr(wire, "MAX_DEPTH", 3)
+    assert round_trip([[[1]]]) == [[[1]]]
+    with pytest.raises(WireError, match="nested"):
+        pack("value", [[[[1]]]])
+    with pytest.raises(WireError, match="nested"):
+        unpack(*frame_of({"op": "value", "value": [[[[1]]]]}))

@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from helpers import ROOT
+from helpers import ROOT, script
 
 FOLDER = ROOT / "benchmarks"
 sys.path.append(str(FOLDER))
@@ -94,3 +94,12 @@ def test_an_unknown_name_is_told():
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
     assert run.returncode == 2 and "no such benchmark: nonsense; there are bpe, grading" in run.stderr
+
+
+def test_what_a_class_costs_follows_from_two_classes():
+    grading = script("benchmarks/grading.py")
+    parts = {"stock": grading.apart({5: 27.0, 20: 93.0}), "ours": grading.apart({5: 6.0, 20: 12.0})}
+    assert parts == {"stock": pytest.approx((5.0, 4.4)), "ours": pytest.approx((4.0, 0.4))}
+    assert grading.of_classes(parts)[60] == {"stock": pytest.approx(269.0), "ours": pytest.approx(28.0)}
+    once, each = grading.apart({4: 5.0, 8: 4.9})  # less for more of them: the machine was busy
+    assert each == grading.NOISE and once == pytest.approx(5.0, abs=0.01)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,22 +20,17 @@ Pair = tuple[bytes, bytes]
 ABSENT = "<|endoftext|>"  # given to most checks, in no text of theirs: an empty list has a check of its own
 
 
+BYTES = [bytes([byte]) for byte in range(256)]
+
+
 def cut(text: str, special_tokens: list[str]) -> list[str]:
     """Text, special token, text, …, text: cut at special tokens, the leftmost first and there the longest."""
-    parts, start, at = [], 0, 0
-    while at < len(text):
-        here = [name for name in special_tokens if text.startswith(name, at)]
-        if here:
-            name = max(here, key=len)
-            parts += [text[start:at], name]
-            at = start = at + len(name)
-        else:
-            at += 1
-    return [*parts, text[start:]]
+    names = sorted(special_tokens, key=len, reverse=True)
+    return regex.split(f"({'|'.join(map(regex.escape, names))})", text) if names else [text]
 
 
 def spell(piece: str) -> Word:
-    return tuple(bytes([byte]) for byte in piece.encode())
+    return tuple(map(BYTES.__getitem__, piece.encode()))
 
 
 def count(words: dict[Word, int]) -> dict[Pair, int]:
@@ -46,6 +42,8 @@ def count(words: dict[Word, int]) -> dict[Pair, int]:
 
 
 def merge(word: Word, pair: Pair) -> Word:
+    if pair[0] not in word or pair[1] not in word:  # most words, and this is soon seen
+        return word
     merged, at = [], 0
     while at < len(word):
         width = 2 if word[at : at + 2] == pair else 1
@@ -55,18 +53,41 @@ def merge(word: Word, pair: Pair) -> Word:
 
 
 def greatest(counts: dict[Pair, int], merges: list[Pair]) -> Pair:
-    return max(counts, key=lambda pair: (counts[pair], pair))
+    most = max(counts.values())
+    return max(pair for pair, times in counts.items() if times == most)
 
 
 @lru_cache(maxsize=16)
 def count_words(data: bytes, special_tokens: tuple[str, ...], read, texts, split, spell) -> dict[Word, int]:
     """How often each pre-token occurs: `Trainer.words`."""
     words: dict[Word, int] = {}
-    for text in texts(read(data), special_tokens):
-        for piece in split(text):
-            word = spell(piece)
-            words[word] = words.get(word, 0) + 1
+    for piece, number in Counter(piece for text in texts(read(data), special_tokens) for piece in split(text)).items():
+        word = spell(piece)
+        words[word] = words.get(word, 0) + number
     return words
+
+
+def merges_by_changes(words: dict[Word, int], number: int) -> list[Pair]:
+    """What `Trainer.learn` gives with right parts, sooner: a merge counts only the words anew that hold its pair.
+
+    A pair that occurs no more is gone, and which of them was met first makes no difference to `greatest`.
+    """
+    words, merges = dict(words), []
+    counts = count(words)
+    while counts and len(merges) < number:
+        pair = greatest(counts, merges)
+        merges.append(pair)
+        for word in [word for word in words if pair[0] in word and pair in pairwise(word)]:
+            times, merged = words.pop(word), merge(word, pair)
+            words[merged] = times
+            for lost in pairwise(word):
+                counts[lost] -= times
+            for made in pairwise(merged):
+                counts[made] = counts.get(made, 0) + times
+            for lost in {*pairwise(word)}:
+                if not counts[lost]:
+                    del counts[lost]
+    return merges
 
 
 @dataclass(frozen=True)
@@ -95,6 +116,9 @@ class Trainer:
     def learn(self, data: bytes, number: int, special_tokens: tuple[str, ...]) -> list[Pair]:
         """What `merges` remembers."""
         words = {word: self.weigh(times) for word, times in self.words(data, special_tokens).items()}
+        right = RIGHT.spell, RIGHT.count, RIGHT.update, RIGHT.choose, RIGHT.merge
+        if (self.spell, self.count, self.update, self.choose, self.merge) == right and len(words) > 1:
+            return merges_by_changes(words, number)
         merges: list[Pair] = []
         counts = self.count(words)
         while counts and len(merges) < number:
