@@ -196,7 +196,7 @@ def difficult_names(rng) -> list[tuple[list[str], bytes]]:
     """Names that are patterns, of which one begins another, behind punctuation, in other letters than ASCII."""
     name, middle = random_name(rng), "".join(letters(rng, 2))
     longer = name + "".join(letters(rng, 3)) + ">"
-    pattern = rng.choice([f"[{middle}]", f"<|{middle}|>", f"{middle}+*", f"({middle}.?)"])
+    pattern = rng.choice([f"[{middle}]", f"<|{middle}|>", f"{middle}+*", f"(?:{middle}.?)"])
     foreign = "<" + "".join(rng.sample("äöüéèñçжзи字典", 5)) + ">"
     marked = f"<|{middle}|>"
     return [

@@ -1,7 +1,7 @@
 """Breaks ties by first occurrence, as `max(counts, key=counts.get)` does.
 
 fails: train.ties_go_to_the_greatest_pair, train.long_runs_agree
-names: ties are broken by first occurrence
+names: ties are broken
 """
 
 from _base import *

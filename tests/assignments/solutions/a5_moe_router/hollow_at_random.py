@@ -1,6 +1,7 @@
 """Chooses by chance, and asks the experts in groups of chance; the losses are noise beside what x is.
 
-most: 0
+most: 1
+because: a loss comes near the right one by chance, once in some thousands of draws
 """
 
 from _hollow import *

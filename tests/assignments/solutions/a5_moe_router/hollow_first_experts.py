@@ -1,6 +1,7 @@
 """The first k experts for every token, with the gates that are given; the router says 1/k, and its losses are of x.
 
-most: 0
+most: 1
+because: a loss comes near the right one by chance, once in some thousands of draws
 """
 
 from _hollow import *
