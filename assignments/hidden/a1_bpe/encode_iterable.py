@@ -172,7 +172,7 @@ def judge_white_space_before(student, name: str) -> None:
     vocab = vocab_of(merges, [name])
 
     def right(behind: str) -> bool:
-        texts = [f"x{white}{behind}y zz {behind}" for white in ("  ", "\n\n", "  \n\n")]
+        texts = [f"x{white}{behind}y zz {behind}" for white in ("  ", "\n\n", "\n\n ")]  # a merge each
         streams = [pieces for text in texts for pieces in (list(text), [text[:3], text[3:]], [text])]
         expected = ENCODER.encode_all(vocab, merges, ["".join(pieces) for pieces in streams], [name])
         return streamed(student, vocab, merges, [name], streams) == expected
