@@ -1,8 +1,8 @@
 """The scale is that of the greatest weight, not of its size.
 
-fails: quantize.groups_of_a_row, quantize.zero_group, quantize.quantize_dtypes, quantize.quantize_together
+fails: quantize.groups_of_a_row, quantize.quantize_dtypes, quantize.quantize_together
 names: scale
-may: quantize.rows_that_cannot_be_cut
+may: quantize.zero_group, quantize.rows_that_cannot_be_cut
 """
 
 from _base import *
