@@ -106,8 +106,9 @@ def words_of_many_merges(rng) -> list[tuple[list[Pair], list[str]]]:
         alphabet, vocab = sorted(set("".join(words))), vocab_of(merges)
 
         def plain(word: str) -> bool:  # without the difficulties of runs
-            right = ENCODER.encode(vocab, merges, word)
-            return all(e.encode(vocab, merges, word) == right for e in (ENCODE_FROM_THE_RIGHT, ENCODE_ONLY_FIRST))
+            encoders = (ENCODER, ENCODE_FROM_THE_RIGHT, ENCODE_ONLY_FIRST)
+            ids = [[e.encode(vocab, merges, text) for text in (word, f" {word}")] for e in encoders]
+            return all(one == ids[0] for one in ids)
 
         def word() -> str:
             return draw(lambda: "".join(rng.choices(alphabet, k=rng.randint(3, 12))), plain)
