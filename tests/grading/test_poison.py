@@ -72,7 +72,7 @@ POISON = {
     "surrogates": (with_code("wishes = [('\\ud800' * 100_000, 0)]"), 6),
     "loop": (small_notebook("def double(x):\n    while True: pass", RIGHT[1]), 2),
     "memory": (small_notebook("held = []\ndef double(x):\n    while True: held.append(bytes(1 << 24))", RIGHT[1]), 2),
-    "sleep": (small_notebook("import time\ndef double(x):\n    time.sleep(30)", RIGHT[1]), 0),
+    "sleep": (small_notebook("import time\ndef double(x):\n    time.sleep(30)", RIGHT[1]), 2),
     "ends": (small_notebook("import os\ndef double(x): os._exit(3)", RIGHT[1]), 2),
 }
 
