@@ -2,7 +2,7 @@
 
 fails: count_pairs.follows_earlier_merges, train.stops_when_no_pair_is_left, train.an_ordinary_text_is_learned, train.long_runs_agree
 may: train.does_not_recount_everything, train.does_not_scan_all_words
-names: after a merge the pairs
+names: the pairs
 """
 
 from _base import *
