@@ -142,6 +142,14 @@ def given_positions(student, rng):
     expect(near(moved, plain), message)
 
 
+def two_orders(rng) -> list[list[int]]:
+    """Of five positions: two, neither of which is 0, 1, 2, … ."""
+    while True:
+        orders = [rng.sample(range(5), 5) for _ in range(2)]
+        if len({*map(tuple, orders), tuple(range(5))}) == 3:
+            return orders
+
+
 @check("positions", points=0.5, title="positions in any order: who sees whom")
 def positions_in_any_order(student, rng):
     weights, x = one_head(rng, 5)
@@ -149,7 +157,7 @@ def positions_in_any_order(student, rng):
     taken = mask_taken(student, x, weights)  # right or wrong
     expect_shape(at_once, x.shape, OUTPUT)
     expect(near(at_once, seen_by(x, weights, taken)), "this is judged when positions 0, 1, 2, … change nothing")
-    orders = torch.tensor([rng.sample(range(5), 5) for _ in range(2)])
+    orders = torch.tensor(two_orders(rng))
     for given in (orders, orders[0]):
         (out,) = outputs(student, 4, 1, {}, weights, [{"x": x, "token_positions": given}])["out"]
         each = given.expand(2, 5)

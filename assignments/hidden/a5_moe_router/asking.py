@@ -243,13 +243,21 @@ class Learning(NamedTuple):
         return any(fits_gradient(self.of_weight, one, rough) for one in either_way)
 
 
+def uneven_logits(rng, *front: int) -> Tensor:
+    """`some_logits` for six experts; in several texts some experts get more tokens than others, and in each text others."""
+    while True:
+        logits = some_logits(rng, *front, 6).double()
+        if len(front) > 1:
+            logits[..., 6:, 3:] += 3 * normal(rng, *front[:-1], 1, 3)
+        if bool((logits.sort(-1).values.diff(dim=-1) > 0.15).all()):  # else rounding to 16 bits may change a choice
+            return logits
+
+
 def learning(student, rng, field: str, k: int, *front: int, problem: str = "", **options: Any) -> Learning:
     """A field for tokens in these dimensions, and its gradients."""
     weight = 0.1 * normal(rng, 6, 6)
     weight = torch.eye(6, dtype=torch.float64) + weight + weight.mT
-    logits = some_logits(rng, *front, 6).double()
-    if len(front) > 1:  # some experts get more tokens than others, and each text its own
-        logits[..., 6:, 3:] += 3 * normal(rng, *front[:-1], 1, 3)
+    logits = uneven_logits(rng, *front)
     x = torch.linalg.solve(weight, logits.reshape(-1, 6).mT).mT.reshape(logits.shape)  # so that the logits are these
     times = own_scale(student, logits, [field])
     x, weight = (x / times).float(), weight.float()
