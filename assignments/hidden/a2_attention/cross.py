@@ -123,7 +123,7 @@ def context_with_a_mask(student, rng):
 def context_together(student, rng):
     weights, x = ordinary_module(rng)
     context = normal(rng, 2, 9, 12)
-    padding = (torch.arange(9) < torch.tensor(rng.sample(range(3, 9), 2))[:, None])[:, None, None]
+    padding = (torch.arange(9) < torch.tensor(rng.sample(range(5, 9), 2))[:, None])[:, None, None]
     call = {"x": x, "context": context, "mask": padding, "dtype": "float32"}
     (out,) = outputs(student, 12, 3, OWN_PARTS, weights, [call])["out"]
     expected = module_of(x, weights, 3, context=context, allowed=padding.expand(2, 1, 6, 9))
