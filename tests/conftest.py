@@ -9,6 +9,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import jaxtyping
 import pytest
@@ -16,6 +17,9 @@ from helpers import ROOT, make_small_course, quicken
 
 from cs336lite import scratch
 from cs336lite.course.module import built_modules
+
+if TYPE_CHECKING:
+    from cs336lite.grading.judge import Judge
 
 jaxtyping.install_import_hook([f"cs336lite.{name}" for name in (*built_modules(ROOT), "slots")], "beartype.beartype")
 RUN = pytest.StashKey[scratch.Scratch]()
@@ -93,3 +97,12 @@ def one_thread() -> Iterator[None]:
 def small_course(tmp_path: Path) -> Path:
     """See `make_small_course`."""
     return make_small_course(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def judges() -> Iterator[dict[str, Judge]]:
+    """The judges that the tests of a file make, by assignment: each is made once, and closed after the last test."""
+    found: dict[str, Judge] = {}
+    yield found
+    for judge in found.values():
+        judge.close()

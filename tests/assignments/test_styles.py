@@ -55,14 +55,6 @@ def submission_in(make: Callable, assignment: str, folder: Path) -> Submission:
     return read_submission(path, structure_of_source(COURSE / "source" / assignment / f"{assignment}.ipynb"))
 
 
-@pytest.fixture(scope="module")
-def judges() -> Iterator[dict[str, Judge]]:
-    found: dict[str, Judge] = {}
-    yield found
-    for judge in found.values():
-        judge.close()
-
-
 @pytest.mark.parametrize("assignment, style", CASES)
 def test_right_work_keeps_its_points(judges, tmp_path, assignment, style):
     if assignment not in judges:

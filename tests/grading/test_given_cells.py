@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import re
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
@@ -57,14 +56,6 @@ def spoiled(notebook):
 def released(tmp_path_factory) -> dict[str, Path]:
     folders = generate(ROOT, list(GRADED_MODULES), tmp_path_factory.mktemp("released"))
     return {name: folder / f"{name}.ipynb" for name, folder in folders.items()}
-
-
-@pytest.fixture(scope="module")
-def judges() -> Iterator[dict[str, Judge]]:
-    found: dict[str, Judge] = {}
-    yield found
-    for judge in found.values():
-        judge.close()
 
 
 def read(tmp_path: Path, course_notebook, handed_in) -> Submission:

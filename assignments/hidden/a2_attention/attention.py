@@ -301,9 +301,8 @@ def mask_broadcasts(student, rng):
     weighs(student, rng)
     Q, K, V, *masks = padded_values(rng)
     message = "the mask must broadcast to (..., q, k): (q, k), (batch, 1, q, k) and (batch, 1, 1, k) are all masks"
-    wholes = attended(
-        student, *((Q, K, V, mask.expand(2, 3, 3, 5)) for mask in masks)
-    )  # what fails here is no broadcasting
+    # what fails for masks of full shape is no broadcasting
+    wholes = attended(student, *((Q, K, V, mask.expand(2, 3, 3, 5)) for mask in masks))
     answers = attended(student, *((Q, K, V, mask) for mask in masks), problems=dict.fromkeys(FRONT, message))
     for mask, whole, answer in zip(masks, wholes, answers, strict=True):
         full = mask.expand(2, 3, 3, 5)
