@@ -71,7 +71,7 @@ def demo(root: Path, folder: Path, console: Console) -> None:
         for person in steps.bar(CLASS, len(CLASS), "handing in"):
             hand_in(course, person, person.answer(json.loads(json.dumps(released)), root))
         done(api.collect(ASSIGNMENT), "collect")
-    with steps("grade in two processes, record in the gradebook"):
+    with steps("grade in up to two processes, record in the gradebook"):
         graded = runner.grade_class(course, ASSIGNMENT, jobs=2, progress=steps.bar)
     with steps("feedback pages (nbgrader generate_feedback, release_feedback)"):
         for person in steps.bar(CLASS, len(CLASS), "feedback"):
