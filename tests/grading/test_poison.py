@@ -109,7 +109,7 @@ def test_a_class_with_poison_ends_by_itself_twice_with_one_gradebook(small_cours
     shutil.copytree(small_course.parent / "cs336lite", again.parent / "cs336lite")
     os.mkfifo(make_parents(again / "submitted" / "zz-pipe" / "a1_bpe" / "a1_bpe.ipynb"))
 
-    monkeypatch.setattr(Processes, "LIMITS", limited.Limits(step_seconds=4.0, call_seconds=8.0))
+    monkeypatch.setattr(Processes, "LIMITS", limited.Limits(step_seconds=6.0, call_seconds=10.0))
     reader = limited.Shared(limited.Limits(step_seconds=4, call_seconds=4, memory_bytes=600 << 20))
     monkeypatch.setattr(submission, "READER", reader)
     runner.grade_class(small_course, "a1_bpe", jobs=2)

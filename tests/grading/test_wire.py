@@ -1,5 +1,6 @@
 """What may pass between worker and client, and that nothing else does."""
 
+import gc
 import json
 import math
 import struct
@@ -41,6 +42,22 @@ def test_plain_values_come_back_equal_and_of_the_same_type(value):
     result = round_trip(value)
     assert result == value
     assert type(result) is type(value)
+
+
+@pytest.mark.parametrize("collects", [True, False])
+def test_reading_a_frame_collects_no_garbage_and_leaves_the_collector_as_it_was(monkeypatch, collects):
+    seen = []
+    decode = wire._Decoder.decode
+    monkeypatch.setattr(wire._Decoder, "decode", lambda *a: seen.append(gc.isenabled()) or decode(*a))
+    try:
+        (gc.enable if collects else gc.disable)()
+        assert round_trip([1]) == [1] and gc.isenabled() is collects
+        with pytest.raises(WireError):
+            unpack(*frame_of(b"no JSON"))
+        assert gc.isenabled() is collects
+    finally:
+        gc.enable()
+    assert seen and not any(seen)
 
 
 def test_the_types_of_bpe_answers():
