@@ -145,7 +145,7 @@ def equals_encode_on_the_joined_text(student, rng):
     with_or_without(judge)
 
 
-@check("encode_iterable", points=1, title="special tokens may be cut by the borders of pieces")
+@check("encode_iterable", points=0.5, title="special tokens may be cut by the borders of pieces")
 def special_tokens_across_borders(student, rng):
     name = random_name(rng)
     other = "@" + "".join(letters(rng, 4)) + " @"
@@ -285,11 +285,11 @@ def judge_file(student, rng, size: int, otherwise: str) -> None:
     with_or_without(judge)
 
 
-@check("encode_iterable", points=4, title="together: the lines of a file")
+@check("encode_iterable", points=5, title="together: the lines of a file")
 def lines_of_a_file(student, rng):
     judge_file(student, rng, 0, "an open file gives other ids than its text as a whole")
 
 
-@check("encode_iterable", points=1, title="a file in blocks, which end anywhere")
+@check("encode_iterable", points=0.5, title="a file in blocks, which end anywhere")
 def blocks_of_a_file(student, rng):
     judge_file(student, rng, BLOCK, "a text in blocks of 64 letters gives other ids than the text as a whole")

@@ -167,7 +167,7 @@ AS_TEXT = "special tokens are counted in training: cut the text at them first, a
 SWALLOWED = "a special token behind punctuation is not found: cut the text at special tokens before the pattern sees it"
 
 
-@check("special_tokens", points=2, title="training cuts the text at special tokens, and does not count them")
+@check("special_tokens", points=2.5, title="training cuts the text at special tokens, and does not count them")
 def training_cuts_the_text(student, rng):
     beside, data = letters_beside_special_tokens(rng)
     removed = "special tokens were removed, but the text was not cut: what stands left and right of one must not merge"
@@ -207,7 +207,7 @@ def difficult_names(rng) -> list[tuple[list[str], bytes]]:
     ]
 
 
-@check("special_tokens", points=1, title="in training, too, names are literal, the longest first, and of any letters")
+@check("special_tokens", points=0.5, title="in training, too, names are literal, the longest first, and of any letters")
 def training_finds_any_name(student, rng):
     patterns = "special tokens are used as regular expressions in training: escape their names, they mean themselves"
     listed = "the shorter of two special tokens was taken where the longer one stands: leftmost, then longest"
