@@ -10,6 +10,7 @@ from .asking import Lesson, judge_merges
 from .inputs import agree, differ, draw, letters, planted, scattered
 from .mistakes_in_training import (
     FROM_THE_RIGHT,
+    LOWERED,
     ONCE_PER_WORD,
     ONLY_FIRST,
     OVERLAPPING,
@@ -69,7 +70,7 @@ def ends_of_longer_tokens(rng) -> list[bytes]:
         return scattered(rng, planted(rng, {x + a: 30, x + a + b: 14, a + b: 22, p + q: 8}))
 
     def good(data: bytes) -> bool:
-        return agree(data, 4, SMALLEST, WHOLE, UNWEIGHTED) and differ(data, 4, REPLACING)
+        return agree(data, 4, SMALLEST, WHOLE, UNWEIGHTED, LOWERED) and differ(data, 4, REPLACING)
 
     return [draw(make, good) for _ in range(2)]
 
