@@ -153,20 +153,30 @@ def drive_step_kept(student, draft, q, p, u):
     return [draft, q, p, u]
 
 
+def a_target(rng, k: int, lasts: Tensor) -> tuple[Tensor, list[int], list[int]]:
+    """p of k + 1 rows, and what ``lasts`` draw from its last row and from the one before: neither the same, nor what they
+    draw from the last row in the order of its size."""
+    while True:
+        p = torch.rand(k + 1, 5, generator=generator(rng)) + 0.05
+        p /= p.sum(-1, keepdim=True)
+        sizes, ids = p[k].double().sort(descending=True)
+        last, before, by_size = ([drawn_from(law, float(u)) for u in lasts] for law in (*p[[k, k - 1]].double(), sizes))
+        if last not in (before, [int(ids[place]) for place in by_size]):
+            return p, last, before
+
+
 @check("speculative", points=2, title="all accepted, all refused, no draft", seconds=10)
 def both_ends(student, rng):
-    k = rng.randint(2, 3)
-    p = torch.rand(k + 1, 5, generator=generator(rng)) + 0.05
-    p /= p.sum(-1, keepdim=True)
+    k, lasts = rng.randint(2, 3), (torch.arange(8) + 0.5) / 8
+    p, last, before = a_target(rng, k, lasts)
     draft = torch.tensor([rng.randrange(5) for _ in range(k)])
-    us = torch.cat([torch.full((8, k), 0.999), (torch.arange(8)[:, None] + 0.5) / 8], dim=1)
+    us = torch.cat([torch.full((8, k), 0.999), lasts[:, None]], dim=1)
     (rows,) = steps(student, [(draft, p[:k].clone(), p, us)])
     whole = draft.tolist()
     message = "when all drafts are accepted there are no more tokens than drafts: one from the last row of p is missing"
     expect(not all(row == whole for row in rows), message)
     expect(all(row[:k] == whole for row in rows), "a draft with p(x) = q(x) does not come out: it is always accepted")
     expect(all(len(row) == k + 1 for row in rows), "when all k drafts are accepted there are not k + 1 tokens")
-    last, before = ([drawn_from(p[i].double(), float(u[-1])) for u in us] for i in (k, k - 1))
     got = [row[-1] for row in rows]
     expect(got == last or got != before, "the token after the last draft is drawn from p[k - 1]: it comes from p[k]")
     expect(got == last, "the token after the last draft is not drawn from p[k] with the last random number")
