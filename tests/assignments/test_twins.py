@@ -35,7 +35,7 @@ def cases():
             yield pytest.param(assignment, solution, id=f"{assignment}-{solution.name}", marks=marks)
 
 
-@pytest.mark.parametrize(("assignment", "solution"), cases())
+@pytest.mark.parametrize(("assignment", "solution"), list(cases()))
 def test_what_fails_a_public_check_fails_a_hidden_one(assignment, solution):
     public = failed(assignment, solution)
     if public:
