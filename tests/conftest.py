@@ -21,7 +21,7 @@ from cs336lite.course.module import built_modules
 if TYPE_CHECKING:
     from cs336lite.grading.judge import Judge
 
-jaxtyping.install_import_hook([f"cs336lite.{name}" for name in (*built_modules(ROOT), "slots")], "beartype.beartype")
+jaxtyping.install_import_hook([f"cs336lite.{name}" for name in (*built_modules(ROOT), "slots")], "typed.check")
 RUN = pytest.StashKey[scratch.Scratch]()
 LEFT = pytest.StashKey[list[str]]()
 OURS = ("cs336lite-*", "tmp*", "pymp-*", "input-*")

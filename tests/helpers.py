@@ -151,8 +151,9 @@ def submit(course: Path, student: str, content: dict | bytes | str) -> Path:
 ALEMBIC = """\
 #!/bin/sh
 case "$*" in *" heads") ;; *) exec {real} "$@" ;; esac
-[ -s {kept} ] || {{ {real} "$@" > {kept}.$$ && mv {kept}.$$ {kept}; }}
-exec cat {kept}
+[ -s {kept} ] && exec cat {kept}
+[ -w {folder} ] || exec {real} "$@"  # another user
+{real} "$@" > {kept}.$$ && mv {kept}.$$ {kept} && exec cat {kept}
 """
 NO_GRAMMAR = 'raise ImportError("left out: it takes a second to import, and nobody here checks addresses")\n'
 
@@ -165,7 +166,11 @@ def quicken(folder: Path) -> None:
     folder.mkdir()
     program = folder / "alembic"
     program.write_text(
-        ALEMBIC.format(real=shlex.quote(str(tools / "alembic")), kept=shlex.quote(str(folder / "heads")))
+        ALEMBIC.format(
+            real=shlex.quote(str(tools / "alembic")),
+            kept=shlex.quote(str(folder / "heads")),
+            folder=shlex.quote(str(folder)),
+        )
     )
     program.chmod(0o755)
     (folder / "rfc3987_syntax.py").write_text(NO_GRAMMAR)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from cs336lite.course.paths import GRADED_MODULES, CourseError
 from cs336lite.grading.find import IGNORED, is_of_another, kind_of_file, shown
+from cs336lite.grading.sharing import cannot_open
 
 MOST = 10_000  # entries that are looked at
 MOST_TOLD = 20
@@ -35,7 +36,7 @@ def find_misplaced(submitted: Path, assignment: str) -> Iterator[str]:
     try:
         found = entries(submitted)
     except OSError as error:
-        raise CourseError(f"{submitted} cannot be opened ({error.strerror}): make it readable for you") from None
+        raise CourseError(cannot_open(submitted, error)) from None
     for name, mode in found:
         if stat.S_ISREG(mode):
             if is_work(name, assignment):

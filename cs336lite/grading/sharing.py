@@ -84,16 +84,25 @@ def cannot_write(folder: Path, error: OSError) -> str:
     reason = error.strerror or str(error) or type(error).__name__
     if error.errno in (errno.EACCES, errno.EPERM):
         owner = owner_of(folder)
-        help = f"it belongs to {owner}. " if owner else ""
-        help += (
-            "Assistants who share a course are in the group of its folder, have `c.CourseDirectory.groupshared = True` in "
-            "nbgrader_config.py, and each of them runs `cs336lite seed` once, which opens to the others what is theirs"
-        )
+        help = (f"it belongs to {owner}. " if owner else "") + TO_SHARE
     elif error.errno in EVERYWHERE:
         help = "make room there, then run the same command again: what was judged and recorded stays"
     else:
         help = "mend that, then run the same command again"
     return f"cannot write into {folder}: {reason}; {help}"
+
+
+TO_SHARE = (
+    "Assistants who share a course are in the group of its folder, have `c.CourseDirectory.groupshared = True` in "
+    "nbgrader_config.py, and each of them runs `cs336lite seed` once, which opens to the others what is theirs"
+)
+
+
+def cannot_open(folder: Path, error: OSError) -> str:
+    """One sentence on a folder whose names cannot be listed: why, and what to do."""
+    owner = owner_of(folder) if error.errno in (errno.EACCES, errno.EPERM) else ""
+    help = f"it belongs to {owner}. {TO_SHARE}" if owner else "make it readable for you"
+    return f"{folder} cannot be opened ({error.strerror}): {help}"
 
 
 def no_room(error: OSError) -> str:
@@ -107,12 +116,18 @@ def no_room(error: OSError) -> str:
 
 def owner_of(path: Path) -> str:
     """Whose a file or folder is, or the folder above it that exists; nothing when it is this user's own."""
-    with suppress(OSError, KeyError):
+    try:
         while not path.exists():
             path = path.parent
-        if (uid := path.stat().st_uid) != os.geteuid():
-            return pwd.getpwuid(uid).pw_name
-    return ""
+        uid = path.stat().st_uid
+    except OSError:
+        return ""
+    if uid == os.geteuid():
+        return ""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:  # of another machine, or no longer there
+        return f"user {uid}"
 
 
 def make_folder(folder: Path, rights: Rights) -> None:
