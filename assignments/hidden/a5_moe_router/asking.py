@@ -211,9 +211,14 @@ def in_order(said: Said, x: Tensor, weight: Tensor, k: int) -> Said:
     return said._replace(balance=said.z, z=said.balance, gradients=said.gradients[::-1]) if exchanged else said
 
 
-def fits_gradient(gradient: Tensor, expected: Tensor, times: float = 1) -> bool:
-    """Whether a gradient is the expected one, to 2 percent, or so many ``times`` as much."""
-    return close(gradient, expected, times * 2e-3 * float(expected.abs().max()), times * 0.02)
+def fits_gradient(gradient: Tensor, expected: Tensor, short: bool = False) -> bool:
+    """Whether a gradient is the expected one, to 2 percent; of what has 16 bits, whether it shows the same way."""
+    if not short:
+        return close(gradient, expected, 2e-3 * float(expected.abs().max()), 0.02)
+    if gradient.shape != expected.shape or not bool(gradient.isfinite().all()):
+        return False
+    one, other = gradient.flatten().double(), expected.flatten().double()
+    return bool(one @ other > 0.9 * one.norm() * other.norm()) and bool(0.5 < one.norm() / other.norm() < 2)
 
 
 class Learning(NamedTuple):
@@ -226,6 +231,7 @@ class Learning(NamedTuple):
     inputs: list[Tensor]  # x and gate.weight in float64, with gradients
     logits: Tensor  # of them, as [tokens, experts]
     factor: Tensor
+    short: bool  # whether it, or the logits it comes from, has 16 bits: `router` takes points for that
 
     def fits(self, reading: Tensor) -> bool:
         """Whether the gradients are those of a reading of the value."""
@@ -237,10 +243,9 @@ class Learning(NamedTuple):
             for_weight,
             for_weight.mT,
         )  # the weight is symmetric: a gate the other way round is judged by itself
-        rough = 10 if is_short(self.value) else 1
-        if not fits_gradient(self.of_x, for_x, rough):
+        if not fits_gradient(self.of_x, for_x, self.short):
             return False
-        return any(fits_gradient(self.of_weight, one, rough) for one in either_way)
+        return any(fits_gradient(self.of_weight, one, self.short) for one in either_way)
 
 
 def uneven_logits(rng, *front: int) -> Tensor:
@@ -253,10 +258,18 @@ def uneven_logits(rng, *front: int) -> Tensor:
             return logits
 
 
+def symmetric_weight(rng) -> Tensor:
+    """A gate for six experts, far from singular: else x would be large, and rounded to 16 bits give quite other logits."""
+    while True:
+        part = 0.1 * normal(rng, 6, 6)
+        weight = torch.eye(6, dtype=torch.float64) + part + part.mT
+        if float(torch.linalg.eigvalsh(weight)[0]) > 0.3:
+            return weight
+
+
 def learning(student, rng, field: str, k: int, *front: int, problem: str = "", **options: Any) -> Learning:
     """A field for tokens in these dimensions, and its gradients."""
-    weight = 0.1 * normal(rng, 6, 6)
-    weight = torch.eye(6, dtype=torch.float64) + weight + weight.mT
+    weight = symmetric_weight(rng)
     logits = uneven_logits(rng, *front)
     x = torch.linalg.solve(weight, logits.reshape(-1, 6).mT).mT.reshape(logits.shape)  # so that the logits are these
     times = own_scale(student, logits, [field])
@@ -273,7 +286,8 @@ def learning(student, rng, field: str, k: int, *front: int, problem: str = "", *
     else:
         value, gradients = (said.balance, said.gradients[0]) if field == ONE else (said.z, said.gradients[1])
         value, factor = one_number(value, field), torch.ones(())
-    return Learning(value, indices, *gradients, inputs, logits, factor)
+    short = is_short(value) or is_short(said.logits)
+    return Learning(value, indices, *gradients, inputs, logits, factor, short)
 
 
 def judge_router_gradients(student, rng, field: str, k: int, missing: str, wrong: str, **options: Any) -> None:
