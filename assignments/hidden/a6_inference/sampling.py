@@ -335,7 +335,7 @@ def sampling_at_the_edges(student, rng):
             expect(bool((number == kept).all()), f"of equal tokens {name} does not keep as many as it should")
             expect(bool((p[:, :kept] == 0).any()), f"{NOT_ONE} after {name}, of equal tokens")
             raise Fail(f"of equal tokens {name} does not keep those with the lowest ids")
-    two = torch.tensor([rng.sample([0.0] * 20 + [2.0] * 24, 44) for _ in range(2)])
+    two = torch.tensor([rng.sample([0.0] * 20 + [2.0] * 24, 44) for _ in range(8)])
     most, least = (((two == size) & ((two == size).cumsum(dim=-1) <= 9)).float() / 9 for size in (2.0, 0.0))
     p = ask_law(student, two, top_k=9)
     if not alike(p, least):  # that is judged above
@@ -347,7 +347,7 @@ def sampling_at_the_edges(student, rng):
     right[:, 2:4] = 0.5
     message = "min_p = 1 does not keep the greatest ones and no others: a token with exactly that share stays"
     expect(alike(p, right), message)
-    z = torch.cat([torch.tensor([12.0, 11.0]), -normal(rng, 30).abs() * 2 - 4])[None]
+    z = torch.cat([torch.tensor([[12.0, 11.0]] * 8), -normal(rng, 8, 30).abs() * 2 - 4], dim=1)
     p = ask_law(student, z, top_p=1.0)
     expect(bool((p > 0).all()), "top_p = 1 removes the least probable tokens: rounded sums reach 1 before the end")
     banned = normal(rng, 2, 6)
