@@ -35,6 +35,7 @@ def course(tmp_path_factory) -> Path:
         "conftest.py",
         "helpers.py",
         "warm.py",
+        "typed.py",
         "catalogue.py",
         "assignments/everyday.py",
         "assignments/test_catalogue.py",
