@@ -7,6 +7,7 @@ import torch
 from catalogue import defined, judge, solutions, spec
 
 from cs336lite import router
+from cs336lite.course.spec import Fail
 
 A5 = "a5_moe_router"
 HIDDEN, PUBLIC = spec(A5, "hidden"), spec(A5, "public")
@@ -52,6 +53,26 @@ def test_inputs_follow_the_seed_alone():
     real = [(a, b) for a, b in zip(first, other) if not torch.equal(2 * a, (2 * a).round())]  # no gate, no indices
     assert len(real) > 50 and not any(a.shape == b.shape and torch.equal(a, b) for a, b in real)
     assert sum(t.numel() * t.itemsize for t in first) < 2_000_000
+
+
+def test_of_two_misconceptions_near_an_answer_the_nearer_one_is_named():
+    names = defined(HIDDEN)
+    right, far, near = (torch.tensor(value, dtype=torch.float64) for value in (1.0, 2.0001, 2.00001))
+    for order in ([(far, "far"), (near, "near")], [(near, "near"), (near.clone(), "the same"), (far, "far")]):
+        with pytest.raises(Fail, match="near"):
+            names.judge(torch.tensor(2.00001), right, "neither", order)
+
+
+def test_a_gate_is_far_from_singular_and_a_rounded_gradient_points_the_same_way():
+    names = defined(HIDDEN)
+    for seed in range(200):
+        weight = names.symmetric_weight(random.Random(seed))
+        assert torch.equal(weight, weight.mT) and torch.linalg.eigvalsh(weight)[0] > 0.3
+    gradient = torch.randn(8, 6, generator=torch.Generator().manual_seed(0))
+    for factor, noise, fits in ((1, 0.1, True), (1.5, 0.1, True), (-1, 0.1, False), (3, 0, False), (1, 1, False)):
+        other = factor * gradient + noise * gradient.flip(0)
+        assert names.fits_gradient(other, gradient, short=True) is fits, (factor, noise)
+        assert not names.fits_gradient(other, gradient) or (factor, noise) == (1, 0)
 
 
 @pytest.mark.parametrize("shape", [(9, 6), (3, 9, 5), (4, 6)])

@@ -22,15 +22,25 @@ def test_each_assignment_has_hollow_solutions(assignment):
     assert [solution for name, solution in HOLLOW if name == assignment]
 
 
-@pytest.mark.parametrize(
+EACH = pytest.mark.parametrize(
     ("assignment", "solution"), [pytest.param(*one, id=f"{one[0]}-{one[1].name}") for one in HOLLOW]
 )
+
+
+@EACH
 def test_hollow_solutions_get_no_more_than_they_deserve(assignment, solution):
     assert solution.most is not None, "a line `most:` is missing"
     assert solution.most <= FEW or solution.because, "more than a few points, and no line `because:`"
     judgement = judge(spec(assignment, "hidden"), solution, "hollow")
     earned = {result.id: result.points for result in judgement.results if result.points}
     assert judgement.score <= solution.most, earned
+
+
+@pytest.mark.slow
+@EACH
+def test_hollow_solutions_get_no_more_with_another_seed(assignment, solution):
+    scores = {seed: judge(spec(assignment, "hidden"), solution, seed).score for seed in range(20)}
+    assert max(scores.values()) <= solution.most, scores
 
 
 # ---------------------------------------------------------------------------------------------------------------------

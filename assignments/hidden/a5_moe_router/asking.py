@@ -212,7 +212,7 @@ def in_order(said: Said, x: Tensor, weight: Tensor, k: int) -> Said:
 
 
 def fits_gradient(gradient: Tensor, expected: Tensor, short: bool = False) -> bool:
-    """Whether a gradient is the expected one, to 2 percent; of what has 16 bits, whether it shows the same way."""
+    """Whether a gradient is the expected one, to 2 percent; of what has 16 bits, whether it points the same way."""
     if not short:
         return close(gradient, expected, 2e-3 * float(expected.abs().max()), 0.02)
     if gradient.shape != expected.shape or not bool(gradient.isfinite().all()):
