@@ -53,7 +53,7 @@ def find_misplaced(submitted: Path, assignment: str) -> Iterator[str]:
         try:
             inner = list(entries(submitted / name))
         except OSError as error:
-            yield f"{shown(f'submitted/{name}/')} cannot be opened ({error.strerror}): make it readable for you"
+            yield cannot_open(submitted / name, error, shown(f"submitted/{name}/"))
             continue
         for entry, kind in inner:
             if entry == assignment and stat.S_ISDIR(kind):

@@ -98,11 +98,11 @@ TO_SHARE = (
 )
 
 
-def cannot_open(folder: Path, error: OSError) -> str:
-    """One sentence on a folder whose names cannot be listed: why, and what to do."""
+def cannot_open(folder: Path, error: OSError, called: str = "") -> str:
+    """One sentence on a folder whose names cannot be listed, by the name it is ``called``: why, and what to do."""
     owner = owner_of(folder) if error.errno in (errno.EACCES, errno.EPERM) else ""
     help = f"it belongs to {owner}. {TO_SHARE}" if owner else "make it readable for you"
-    return f"{folder} cannot be opened ({error.strerror}): {help}"
+    return f"{called or folder} cannot be opened ({error.strerror}): {help}"
 
 
 def no_room(error: OSError) -> str:

@@ -35,16 +35,16 @@ def test_what_breaks_ordinary_use_costs_a_fifth_and_an_edge_a_few_points():
 
 
 @pytest.mark.parametrize(
-    ("name", "check", "message"),
+    ("solution", "check", "message"),
     [
         ("wrong_sorts_unstably", "sampling.sampling_at_the_edges", "of many equal tokens top_k does not keep"),
         ("wrong_top_p_one_removes", "sampling.sampling_at_the_edges", "top_p = 1 removes the least probable"),
         ("wrong_draws_by_size", "speculative.both_ends", "the token after the last draft is not drawn from p[k]"),
     ],
 )
-def test_what_shows_in_few_draws_is_drawn_until_it_shows(name, check, message):
-    solution = next(one for one in WRONG if one.name == name)
-    student = DetachedStudent(namespace(solution.source, name))
+def test_what_shows_in_few_draws_is_drawn_until_it_shows(solution, check, message):
+    found = next(one for one in WRONG if one.name == solution)
+    student = DetachedStudent(namespace(found.source, solution))
     (check,) = (one for one in HIDDEN if one.id == check)
     assert all(message in check.run(student, seed).message for seed in range(40))
 

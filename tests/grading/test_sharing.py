@@ -337,13 +337,15 @@ def test_without_the_line_the_course_is_its_owners_alone(office):
         assert modes(course / place)["."] & 0o777 == 0o700
     second = run_as(bo, program(course))
     assert second.returncode == 1 and "Traceback" not in second.stderr
-    assert "submitted cannot be opened" in second.stderr and "groupshared = True" in second.stderr
+    assert f"told: {course}/submitted cannot be opened (Permission denied): it belongs to user {ada}." in second.stderr
+    assert "groupshared = True" in second.stderr
 
 
 def test_a_folder_of_another_assistant_is_told_with_the_way_to_share_it(tmp_path, monkeypatch):
     refused = PermissionError(errno.EACCES, "Permission denied")
     assert sharing.cannot_open(tmp_path, refused).endswith("(Permission denied): make it readable for you")
     monkeypatch.setattr(sharing, "owner_of", lambda path: "ada")
-    said = sharing.cannot_open(tmp_path, refused)
+    said = sharing.cannot_open(tmp_path, refused, "`submitted/s0/`")
+    assert said.startswith("`submitted/s0/` cannot be opened")
     assert "it belongs to ada. Assistants who share a course" in said and "groupshared = True" in said
     assert "make it readable" in sharing.cannot_open(tmp_path, OSError(errno.EIO, "Input/output error"))
